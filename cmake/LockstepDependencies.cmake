@@ -1,0 +1,50 @@
+# Finds the libraries that Lockstep stands on. scripts/install-deps installs them.
+
+find_package(Threads REQUIRED)
+
+find_package(MPI COMPONENTS C)
+if(NOT MPI_C_FOUND)
+  message(FATAL_ERROR "MPI not found. Remedy: scripts/install-deps (Debian: libopenmpi-dev), "
+                      "or load your cluster's Open MPI module before running cmake.")
+endif()
+
+set(HDF5_PREFER_PARALLEL ON)
+find_package(HDF5 COMPONENTS C)
+if(NOT HDF5_FOUND OR NOT HDF5_IS_PARALLEL)
+  message(FATAL_ERROR "A parallel HDF5 (built with MPI) was not found. Remedy: scripts/install-deps "
+                      "(Debian: libhdf5-openmpi-dev), or load your cluster's parallel HDF5 module; "
+                      "its compiler wrapper h5pcc must be on PATH, or set HDF5_ROOT.")
+endif()
+add_library(lockstep_hdf5 INTERFACE)
+target_include_directories(lockstep_hdf5 SYSTEM INTERFACE ${HDF5_INCLUDE_DIRS})
+target_link_libraries(lockstep_hdf5 INTERFACE ${HDF5_LIBRARIES} MPI::MPI_C)
+
+find_package(oneDNN 2.6)
+if(NOT oneDNN_FOUND)
+  message(FATAL_ERROR "oneDNN (2.6 or newer) not found. Remedy: scripts/install-deps (Debian: libdnnl-dev).")
+endif()
+
+find_package(Boost REQUIRED COMPONENTS program_options)
+find_package(yaml-cpp REQUIRED)
+find_package(fmt REQUIRED)
+find_package(spdlog REQUIRED)
+find_package(JPEG REQUIRED)
+find_package(PNG REQUIRED)
+find_package(ZLIB REQUIRED)
+find_path(XXHASH_INCLUDE_DIR xxhash.h REQUIRED)
+
+if(NOT TARGET yaml-cpp::yaml-cpp)
+  add_library(yaml-cpp::yaml-cpp ALIAS yaml-cpp)  # the name before yaml-cpp 0.8
+endif()
+
+if(NOT LOCKSTEP_CUDA STREQUAL "OFF")
+  find_package(CUDAToolkit QUIET)
+  if(CUDAToolkit_FOUND)
+    set(LOCKSTEP_HAS_CUDA ON)
+  elseif(LOCKSTEP_CUDA STREQUAL "ON")
+    message(FATAL_ERROR "LOCKSTEP_CUDA=ON but no CUDA toolkit was found. "
+                        "Remedy: put nvcc on PATH or set CUDAToolkit_ROOT; or use LOCKSTEP_CUDA=OFF.")
+  endif()
+endif()
+message(STATUS "Lockstep: MPI ${MPI_C_VERSION}, HDF5 ${HDF5_VERSION}, oneDNN ${oneDNN_VERSION}, "
+               "CUDA ${CUDAToolkit_VERSION}")

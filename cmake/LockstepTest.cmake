@@ -1,0 +1,36 @@
+# lockstep_test(NAME SOURCES … LINKS … [RANKS 1 2 4 8] [TIMEOUT s] [LABELS …])
+#
+# A GoogleTest program. With RANKS it becomes one CTest test per rank count, NAME.npP,
+# started through mpirun; without, one test called NAME. Every test has a time limit; MPI
+# tests also have a watchdog inside (tests/support/mpi_main.cpp) that names the test that hung.
+include_guard()
+find_package(GTest REQUIRED)
+
+function(lockstep_test name)
+  cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;LINKS;RANKS;LABELS" ${ARGN})
+  if(NOT ARG_TIMEOUT)
+    set(ARG_TIMEOUT 120)
+  endif()
+  add_executable(${name} ${ARG_SOURCES})
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+  target_compile_definitions(${name} PRIVATE LOCKSTEP_SOURCE_DIR="${CMAKE_SOURCE_DIR}"
+                                             LOCKSTEP_BINARY_DIR="${CMAKE_BINARY_DIR}")
+  if(ARG_RANKS)
+    target_link_libraries(${name} PRIVATE ${ARG_LINKS} lockstep_mpi_main GTest::gtest)
+    foreach(n ${ARG_RANKS})
+      add_test(NAME ${name}.np${n}
+               COMMAND ${MPIEXEC_EXECUTABLE} ${MPIEXEC_NUMPROC_FLAG} ${n} $<TARGET_FILE:${name}>)
+      set_tests_properties(${name}.np${n} PROPERTIES TIMEOUT ${ARG_TIMEOUT} PROCESSORS ${n}
+                           LABELS "mpi;${ARG_LABELS}" ENVIRONMENT "${LOCKSTEP_MPI_ENVIRONMENT}")
+    endforeach()
+  else()
+    target_link_libraries(${name} PRIVATE ${ARG_LINKS} GTest::gtest GTest::gtest_main)
+    add_test(NAME ${name} COMMAND ${name})
+    set_tests_properties(${name} PROPERTIES TIMEOUT ${ARG_TIMEOUT} LABELS "${ARG_LABELS}"
+                         ENVIRONMENT "${LOCKSTEP_MPI_ENVIRONMENT}")
+  endif()
+endfunction()
+
+# Tests run more ranks than cores, and as root inside containers.
+set(LOCKSTEP_MPI_ENVIRONMENT
+  "OMPI_ALLOW_RUN_AS_ROOT=1;OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1;OMPI_MCA_rmaps_base_oversubscribe=1;OMPI_MCA_btl_vader_single_copy_mechanism=none;OMPI_MCA_mpi_yield_when_idle=1;OMP_NUM_THREADS=1")

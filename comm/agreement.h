@@ -1,0 +1,41 @@
+// Ranks agree on success or failure, so that an error is one report and never a hang.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "comm/communicator.h"
+#include "kernels/error.h"
+
+namespace lockstep {
+
+/// An error that every rank throws alike; main() prints it on rank 0 only.
+class AgreedError : public Error {
+ public:
+  using Error::Error;
+};
+
+/// Collective. Runs `check` on rank 0 only and shares the verdict: either it returns on
+/// every rank, or every rank throws the same Error (an AgreedError, so that only rank 0
+/// prints it). Nothing is thrown on one rank alone.
+void check_on_root(Communicator& comm, const std::function<void()>& check);
+
+/// Collective. Runs `work` on every rank; if any rank throws, all ranks throw an
+/// AgreedError carrying the message of the lowest failing rank (with its rank and host).
+void all_or_none(Communicator& comm, const std::function<void()>& work);
+
+/// Ends all ranks at once with a non-zero status after printing `message` with rank and
+/// host, for errors that only this rank knows of. Does not return.
+[[noreturn]] void abort_all(const std::string& message, int exit_status);
+
+/// SIGTERM, SIGINT and SIGUSR1 set a flag; handlers are installed once in main().
+void install_stop_signals();
+/// The signal that arrived on this rank, or 0. The trainer shares it with all ranks.
+int stop_signal();
+
+/// Exit statuses of the program.
+inline constexpr int kExitError = 1;        // a user error or a failure
+inline constexpr int kExitUsage = 2;        // wrong command line
+inline constexpr int kExitStopped = 85;     // stopped by a signal after a checkpoint: resume me
+
+}  // namespace lockstep

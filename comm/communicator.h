@@ -1,0 +1,79 @@
+// Ranks: who takes part, and the collectives that training needs. One implementation over
+// MPI; device buffers go through NCCL where the build and the machine have it.
+//
+// Every collective is called by all ranks in the same order. An MPI failure throws Error
+// with the call, MPI's own text and the rank.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace lockstep {
+
+/// Initialises MPI (MPI_THREAD_MULTIPLE) in its constructor and finalises it in its
+/// destructor, unless abort_all() ended the program. One per process, in main().
+class MpiSession {
+ public:
+  MpiSession(int* argc, char*** argv);
+  ~MpiSession();
+  MpiSession(const MpiSession&) = delete;
+  MpiSession& operator=(const MpiSession&) = delete;
+};
+
+class Communicator {
+ public:
+  /// All ranks. Needs a living MpiSession.
+  static Communicator world();
+  ~Communicator();
+  Communicator(Communicator&&) noexcept;
+  Communicator& operator=(Communicator&&) noexcept;
+
+  /// Collective. The same ranks with separate message matching, for use on another thread.
+  Communicator duplicate() const;
+
+  int rank() const { return rank_; }
+  int size() const { return size_; }
+  int local_rank() const { return local_rank_; }   // among the ranks of this host
+  int local_size() const { return local_size_; }
+  bool is_root() const { return rank_ == 0; }
+
+  void barrier();
+  void broadcast(void* data, int64_t n_bytes, int root = 0);
+  /// Broadcasts a string whose length only root knows.
+  std::string broadcast_string(const std::string& text, int root = 0);
+  /// Every rank's string, in rank order, on every rank.
+  std::vector<std::string> all_gather_strings(const std::string& text);
+  int64_t all_reduce_max(int64_t value);
+  int64_t all_reduce_sum(int64_t value);
+
+  /// Element-wise sum over ranks in the fixed binary tree over rank indices: recursive
+  /// halving, then doubling, partner distances 1, 2, 4 … Every rank ends with equal bits,
+  /// and a sum over 2P ranks equals that over P ranks of pairwise pre-added data. Needs a
+  /// power-of-two size. `scratch`: as many elements as `values`; sums go to `values`.
+  void tree_all_reduce(std::span<float> values, std::span<float> scratch);
+  void tree_all_reduce(std::span<double> values, std::span<double> scratch);
+
+  /// MPI_Allreduce: any size; bits may depend on the number of ranks.
+  void native_all_reduce(std::span<float> values);
+  void native_all_reduce(std::span<double> values);
+  void native_all_reduce(std::span<int64_t> values);
+
+  /// The MPI_Comm behind, as a handle that only comm and io may look into.
+  void* native_handle() const;
+
+ private:
+  struct Impl;
+  explicit Communicator(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+  int rank_ = 0, size_ = 1, local_rank_ = 0, local_size_ = 1;
+};
+
+/// Rank and world size as the launcher's environment gives them (Open MPI, PMIx, Slurm),
+/// before or without MPI; 0 and 1 where there is no launcher.
+int launcher_rank();
+int launcher_size();
+
+}  // namespace lockstep

@@ -1,0 +1,79 @@
+// Checkpoint files: one HDF5 file, written collectively, readable by h5py, independent of
+// the number of ranks that wrote it, with a checksum per dataset.
+//
+//   /parameters/NAME        canonical shapes, float32
+//   /buffers/NAME           running statistics
+//   /optimizer/SLOT/NAME    optimizer state, one group per slot (velocity, m, v, …)
+//   attributes of /         format_version, step, epoch, step_in_epoch, seed, job, …
+//
+// Commit: write checkpoints/.step-000001000.h5.tmp, sync it, rename it to
+// step-000001000.h5, sync the folder. A crash leaves the previous or the new file whole.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "comm/communicator.h"
+#include "kernels/dtype.h"
+#include "kernels/shape.h"
+
+namespace lockstep {
+
+/// One tensor to save or to fill. `name` is the HDF5 path ("/parameters/conv1.weight").
+/// Every rank holds the whole tensor at `data` (n_elements of dtype).
+struct CheckpointTensor {
+  std::string name;
+  Shape shape;
+  DType dtype = DType::kFloat32;
+  void* data = nullptr;
+};
+
+struct CheckpointInfo {
+  int64_t step = 0;            // updates done
+  int64_t epoch = 0;           // of the next step
+  int64_t step_in_epoch = 0;   // of the next step
+  uint64_t seed = 0;
+  std::string job;             // resolved job file (YAML text)
+  std::map<std::string, double> numbers;       // further scalars: best accuracy, early-stopping state …
+  std::map<std::string, std::string> texts;    // versions of libraries
+};
+
+/// "step-000001000.h5"
+std::string checkpoint_file_name(int64_t step);
+
+/// Collective. Writes `folder`/checkpoint_file_name(info.step) by the commit above; each
+/// rank writes its slab of every dataset. The bytes of every dataset and attribute are
+/// independent of the rank count, and of time and host. Returns the path. If any rank fails
+/// (disk full, no permission) the temporary file is removed and all ranks throw AgreedError.
+std::string save_checkpoint(Communicator& comm, const std::string& folder,
+                            const CheckpointInfo& info, const std::vector<CheckpointTensor>& tensors);
+
+struct CheckpointEntry {
+  std::string name;
+  Shape shape;
+  DType dtype = DType::kFloat32;
+  uint64_t checksum = 0;
+};
+
+/// Opens read-only without MPI. Throws Error when the file is not a checkpoint, truncated, or
+/// of a newer format version.
+CheckpointInfo read_checkpoint_info(const std::string& path);
+std::vector<CheckpointEntry> list_checkpoint(const std::string& path);
+
+/// Fills `tensors` by name and checks each one's checksum. Throws Error naming the tensor:
+/// missing, of another shape, or with wrong checksum. Called on any subset of ranks.
+void load_checkpoint(const std::string& path, const std::vector<CheckpointTensor>& tensors);
+
+/// Checks every dataset against its checksum; one line per problem, empty when whole.
+std::vector<std::string> verify_checkpoint(const std::string& path);
+
+/// Finished checkpoints of a folder, ascending by step; temporary files are not listed.
+std::vector<std::string> list_checkpoints(const std::string& folder);
+
+/// Rank 0 only. Deletes all but the last `keep` checkpoints and any named in `protect`
+/// (file names), and temporary files of crashed runs. keep <= 0 keeps all.
+void prune_checkpoints(const std::string& folder, int keep, const std::vector<std::string>& protect);
+
+}  // namespace lockstep

@@ -1,0 +1,57 @@
+// Converters: foreign files -> sharded HDF5 with class names and per-channel statistics.
+// Collective: shards are dealt over the ranks; statistics are combined exactly, so the
+// output does not depend on the number of ranks.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "comm/communicator.h"
+
+namespace lockstep {
+
+struct ConvertOptions {
+  std::string out;                  // output folder, created
+  int64_t n_shards = 0;             // 0: about 64 MiB each, at least 1
+  bool shuffle = false;             // random order (of `seed`) over all samples before sharding
+  uint64_t seed = 0;
+  /// Rows [skip, skip + limit) of the (shuffled) input; limit < 0: to the end. For splits.
+  int64_t skip = 0, limit = -1;
+};
+
+struct ConvertResult {
+  int64_t n_samples = 0, n_bytes = 0, n_shards = 0;
+  double time_s = 0;
+};
+
+/// Numbers separated by commas (or `separator`), plain or .gz; one sample a row. Columns
+/// other than the target are the input, reshaped to `shape` (default: flat). Values that are
+/// all whole numbers in 0..255 are stored as uint8, else as float32.
+struct CsvOptions {
+  std::string path;
+  char separator = ',';
+  int header_lines = -1;            // -1: skip the first line if it is not numeric
+  int64_t target_column = -1;       // -1: last; -2: no target
+  bool target_is_class = true;      // false: float32 regression target
+  std::vector<int64_t> shape;       // of one input sample, e.g. {1, 8, 8}
+  std::vector<std::string> class_names;
+};
+ConvertResult convert_csv(Communicator& comm, const CsvOptions& csv, const ConvertOptions& options);
+
+/// IDX files (MNIST), plain or .gz: images (N, H, W) become "image" (1, H, W) uint8.
+struct IdxOptions {
+  std::string images, labels;       // labels may be empty
+};
+ConvertResult convert_idx(Communicator& comm, const IdxOptions& idx, const ConvertOptions& options);
+
+/// A folder with one sub-folder of JPEG or PNG files per class. Images become "image"
+/// (C, H, W) uint8; all are of one size, or resized to `size` (bilinear).
+struct ImagesOptions {
+  std::string folder;
+  int64_t channels = 3;             // 1: grey, 3: RGB
+  int64_t height = 0, width = 0;    // 0: as the first image; others must agree
+};
+ConvertResult convert_images(Communicator& comm, const ImagesOptions& images, const ConvertOptions& options);
+
+}  // namespace lockstep

@@ -1,0 +1,68 @@
+// HDF5 behind small RAII handles: one checked function per call, and one process-wide lock,
+// because the parallel HDF5 build is not thread-safe. Only io/ includes this file.
+#pragma once
+
+#include <hdf5.h>
+
+#include <cstdint>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "kernels/dtype.h"
+#include "kernels/shape.h"
+
+namespace lockstep::h5 {
+
+/// Held around every HDF5 call of the process (recursive: helpers may nest).
+std::unique_lock<std::recursive_mutex> lock();
+
+/// An owned HDF5 id of any kind (file, dataset, space, type, property list, attribute, group).
+class Id {
+ public:
+  Id() = default;
+  explicit Id(hid_t id) : id_(id) {}
+  ~Id() { reset(); }
+  Id(Id&& other) noexcept : id_(std::exchange(other.id_, -1)) {}
+  Id& operator=(Id&& other) noexcept;
+  Id(const Id&) = delete;
+  Id& operator=(const Id&) = delete;
+  hid_t get() const { return id_; }
+  explicit operator bool() const { return id_ >= 0; }
+  void reset();   // quiet
+  void close();   // throws Error when HDF5 reports a failure (a full disk shows up here)
+
+ private:
+  hid_t id_ = -1;
+};
+
+/// Throws Error{where, "<call> failed: <HDF5's own text>"} if `id` is negative.
+Id own(hid_t id, const char* call, const std::string& where);
+void check(herr_t status, const char* call, const std::string& where);
+
+Id open_file(const std::string& path);                      // read only
+Id create_file(const std::string& path, hid_t access_plist = H5P_DEFAULT);
+
+hid_t native_type(DType dtype);                             // not owned
+DType dtype_of(hid_t dataset_type, const std::string& where);
+
+bool has_link(hid_t parent, const std::string& name);
+std::vector<std::string> dataset_names(hid_t group);        // of this group, in name order
+Shape shape_of(hid_t dataset);
+
+/// Attributes. Reads throw Error when the attribute is absent or of another kind.
+bool has_attribute(hid_t object, const std::string& name);
+void write_attribute(hid_t object, const std::string& name, int64_t value);
+void write_attribute(hid_t object, const std::string& name, double value);
+void write_attribute(hid_t object, const std::string& name, const std::string& value);
+void write_attribute(hid_t object, const std::string& name, const std::vector<double>& values);
+void write_attribute(hid_t object, const std::string& name, const std::vector<std::string>& values);
+int64_t read_int_attribute(hid_t object, const std::string& name, const std::string& where);
+double read_double_attribute(hid_t object, const std::string& name, const std::string& where);
+std::string read_string_attribute(hid_t object, const std::string& name, const std::string& where);
+std::vector<double> read_doubles_attribute(hid_t object, const std::string& name, const std::string& where);
+std::vector<std::string> read_strings_attribute(hid_t object, const std::string& name, const std::string& where);
+
+}  // namespace lockstep::h5

@@ -1,0 +1,65 @@
+// A device, its memory and its command streams. The CPU is one device; each GPU
+// another. A Stream runs what is submitted in order; on the CPU it runs at once.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+namespace lockstep {
+
+struct Device {
+  enum class Kind : uint8_t { kCpu, kCuda };
+  Kind kind = Kind::kCpu;
+  int index = 0;
+
+  bool operator==(const Device&) const = default;
+  /// "cpu" or "cuda:1"
+  std::string str() const;
+};
+
+/// An ordered queue of work on one device. Backends derive their own.
+class Stream {
+ public:
+  virtual ~Stream() = default;
+  virtual Device device() const = 0;
+  /// Returns once all submitted work is done. Throws Error if the device failed.
+  virtual void synchronize() = 0;
+};
+
+std::unique_ptr<Stream> make_stream(Device device);
+
+/// Owns `n_bytes` of device memory, aligned to 4096 bytes and zeroed. Throws Error when
+/// the device has not enough. Never allocate inside a training step.
+class Memory {
+ public:
+  Memory() = default;
+  Memory(Device device, int64_t n_bytes);
+  ~Memory();
+  Memory(Memory&& other) noexcept;
+  Memory& operator=(Memory&& other) noexcept;
+  Memory(const Memory&) = delete;
+  Memory& operator=(const Memory&) = delete;
+
+  std::byte* data() const { return data_; }
+  template <typename T>
+  T* as() const {
+    return reinterpret_cast<T*>(data_);
+  }
+  int64_t n_bytes() const { return n_bytes_; }
+  Device device() const { return device_; }
+
+ private:
+  Device device_;
+  std::byte* data_ = nullptr;
+  int64_t n_bytes_ = 0;
+};
+
+/// Number of usable CUDA devices; 0 in a build without CUDA or on a machine without driver.
+int cuda_device_count();
+
+/// What this machine's device is called ("Intel(R) Xeon(R) …", "NVIDIA H200").
+std::string device_name(Device device);
+
+}  // namespace lockstep

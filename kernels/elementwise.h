@@ -1,0 +1,25 @@
+// Flat float32 vector kernels over arena ranges. One pass each, fixed order, any n >= 0.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "kernels/device.h"
+
+namespace lockstep {
+
+/// dst = a + b. dst may be a or b.
+void add(Stream& stream, int64_t n, const float* a, const float* b, float* dst);
+
+/// dst = partials[0] + (partials[1] + ( … + last)): the closing chain of the micro-batch
+/// tree in one pass. dst may be any of the inputs. At most 16 partials.
+void add_chain(Stream& stream, int64_t n, std::span<const float* const> partials,
+               const float* last, float* dst);
+
+/// dst[i] = value
+void fill(Stream& stream, int64_t n, float value, float* dst);
+
+/// Sum of squares in float64 over fixed chunks of 4096 elements, chunks added in order.
+double sum_of_squares(Stream& stream, int64_t n, const float* src);
+
+}  // namespace lockstep

@@ -1,0 +1,19 @@
+#include "kernels/error.h"
+
+namespace lockstep {
+
+namespace {
+std::string join(const std::string& where, const std::string& what, const std::string& remedy) {
+  std::string text = where.empty() ? what : where + ": " + what;
+  if (!remedy.empty()) text += "\n  remedy: " + remedy;
+  return text;
+}
+}  // namespace
+
+Error::Error(std::string where, std::string what, std::string remedy)
+    : std::runtime_error(join(where, what, remedy)),
+      where_(std::move(where)),
+      reason_(std::move(what)),
+      remedy_(std::move(remedy)) {}
+
+}  // namespace lockstep

@@ -1,0 +1,73 @@
+// An Op is one operation prepared once for fixed shapes on one device: it owns whatever
+// the backend needs (primitives, algorithms, packed weights) and says how much memory a
+// call needs. The plan binds its tensors; a call allocates nothing and chooses nothing.
+//
+// Conventions that every op keeps
+//  * src, dst: activations in the layouts of info(). A gradient has the layout of its value.
+//  * params: canonical float32 weights in the parameter arena, dense row-major; diff_params
+//    likewise. backward() writes (never adds to) diff_src and diff_params.
+//  * An empty diff_src tensor means that this gradient is not wanted.
+//  * Every sum has a fixed order that depends on shapes and thread count only, never on
+//    timing, so that a repeated call gives equal bits.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "kernels/device.h"
+#include "kernels/tensor.h"
+
+namespace lockstep {
+
+/// How ops are to be built; the same for all ops of a plan.
+struct OpConfig {
+  Device device;
+  bool training = true;                  // false: backward() is never called
+  DType compute = DType::kFloat32;       // type of activations
+};
+
+/// What changes from micro-batch to micro-batch. The plan owns one; ops read it.
+struct BatchContext {
+  uint64_t seed = 0;
+  int64_t step = 0;                      // global step, from 0
+  int64_t n_valid = 0;                   // rows [n_valid, N) are padding: no loss, zero gradient
+  const int64_t* sample_ids = nullptr;   // (N): dataset row of each sample
+};
+
+struct OpInfo {
+  std::vector<TensorDesc> src;      // the layouts wanted; the plan reorders where they differ
+  std::vector<TensorDesc> dst;
+  int64_t workspace_bytes = 0;      // kept from forward() to backward()
+  int64_t scratchpad_bytes = 0;     // needed within one call only; shared by all ops
+  bool backward_needs_src = true;
+  bool backward_needs_dst = true;
+  bool aliases_src = false;         // dst is src under another shape: nothing is computed
+};
+
+/// The tensors of one op, bound by the plan for the life of the plan.
+struct OpArgs {
+  std::span<const Tensor> src, dst, params;
+  std::span<const Tensor> diff_src, diff_dst, diff_params;
+  std::byte* workspace = nullptr;        // 64-byte aligned
+  std::byte* scratchpad = nullptr;       // 64-byte aligned
+  const BatchContext* batch = nullptr;
+};
+
+class Op {
+ public:
+  virtual ~Op() = default;
+  const OpInfo& info() const { return info_; }
+
+  /// Refreshes copies of the weights in the backend's own layout. Called after every
+  /// change of the weights and before the next forward(). params: as in OpArgs.
+  virtual void prepare(Stream& stream, std::span<const Tensor> params);
+  virtual void forward(Stream& stream, const OpArgs& args) = 0;
+  virtual void backward(Stream& stream, const OpArgs& args) = 0;
+
+ protected:
+  OpInfo info_;
+};
+
+}  // namespace lockstep

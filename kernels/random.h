@@ -1,0 +1,43 @@
+// Counter-based random numbers (Philox4x32-10, Salmon et al. 2011): a number depends on its
+// key and counter alone, so any rank or thread can draw it and the result is rank-free.
+#pragma once
+
+#include <array>
+#include <cmath>
+#include <cstdint>
+
+namespace lockstep {
+
+/// What a random number is for; keeps the streams of one seed apart.
+enum class RandomPurpose : uint32_t { kInit = 1, kShuffle = 2, kDropout = 3, kAugment = 4, kSynthetic = 5 };
+
+/// Four 32-bit words for (key, counter).
+constexpr std::array<uint32_t, 4> philox(std::array<uint32_t, 2> key, std::array<uint32_t, 4> counter) {
+  for (int round = 0; round < 10; ++round) {
+    const uint64_t a = uint64_t{0xD2511F53u} * counter[0];
+    const uint64_t b = uint64_t{0xCD9E8D57u} * counter[2];
+    counter = {static_cast<uint32_t>(b >> 32) ^ counter[1] ^ key[0], static_cast<uint32_t>(b),
+               static_cast<uint32_t>(a >> 32) ^ counter[3] ^ key[1], static_cast<uint32_t>(a)};
+    key[0] += 0x9E3779B9u;
+    key[1] += 0xBB67AE85u;
+  }
+  return counter;
+}
+
+/// A stream of numbers keyed by (seed, purpose, major, minor): for instance layer and
+/// epoch, or step and sample id. `minor` may be any 64-bit id.
+class RandomStream {
+ public:
+  RandomStream(uint64_t seed, RandomPurpose purpose, uint32_t major, uint64_t minor);
+
+  uint32_t bits(uint64_t index) const;      // uniform over 32 bits
+  float uniform(uint64_t index) const;      // [0, 1), 24 bits
+  float normal(uint64_t index) const;       // mean 0, variance 1 (Box-Muller)
+
+ private:
+  std::array<uint32_t, 4> block(uint64_t index) const;
+  std::array<uint32_t, 2> key_;
+  uint64_t base_;
+};
+
+}  // namespace lockstep

@@ -1,0 +1,61 @@
+#include "kernels/shape.h"
+
+#include <algorithm>
+#include <cassert>
+
+#include "kernels/dtype.h"
+
+namespace lockstep {
+
+Shape::Shape(std::initializer_list<int64_t> extents)
+    : Shape(std::span<const int64_t>(extents.begin(), extents.size())) {}
+
+Shape::Shape(std::span<const int64_t> extents) : rank_(static_cast<int>(extents.size())) {
+  assert(rank_ <= kMaxRank);
+  std::copy(extents.begin(), extents.end(), extents_.begin());
+}
+
+int64_t Shape::n_elements() const {
+  int64_t n = 1;
+  for (int64_t extent : *this) n *= extent;
+  return n;
+}
+
+Shape Shape::with_front(int64_t extent) const {
+  assert(rank_ < kMaxRank);
+  Shape result;
+  result.rank_ = rank_ + 1;
+  result.extents_[0] = extent;
+  std::copy(begin(), end(), result.extents_.begin() + 1);
+  return result;
+}
+
+Shape Shape::without_front() const {
+  assert(rank_ > 0);
+  return Shape(std::span<const int64_t>(begin() + 1, end()));
+}
+
+bool Shape::operator==(const Shape& other) const {
+  return std::equal(begin(), end(), other.begin(), other.end());
+}
+
+std::string Shape::str() const {
+  std::string text = "(";
+  for (int i = 0; i < rank_; ++i) text += (i ? ", " : "") + std::to_string(extents_[i]);
+  return text + ")";
+}
+
+std::string_view name_of(DType dtype) {
+  switch (dtype) {
+    case DType::kFloat32: return "float32";
+    case DType::kBFloat16: return "bfloat16";
+    case DType::kFloat16: return "float16";
+    case DType::kFloat64: return "float64";
+    case DType::kUInt8: return "uint8";
+    case DType::kInt32: return "int32";
+    case DType::kInt64: return "int64";
+  }
+  return "?";
+}
+
+}  // namespace lockstep
