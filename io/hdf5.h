@@ -50,16 +50,19 @@ DType dtype_of(hid_t dataset_type, const std::string& where);
 
 bool has_link(hid_t parent, const std::string& name);
 std::vector<std::string> dataset_names(hid_t group);        // of this group, in name order
+std::vector<std::string> group_names(hid_t group);
 Shape shape_of(hid_t dataset);
 
-/// Attributes. Reads throw Error when the attribute is absent or of another kind.
+/// Attributes; strings are UTF-8. Writing replaces. Reads throw Error when the attribute is absent or of another kind.
 bool has_attribute(hid_t object, const std::string& name);
 void write_attribute(hid_t object, const std::string& name, int64_t value);
+void write_attribute(hid_t object, const std::string& name, uint64_t value);
 void write_attribute(hid_t object, const std::string& name, double value);
 void write_attribute(hid_t object, const std::string& name, const std::string& value);
 void write_attribute(hid_t object, const std::string& name, const std::vector<double>& values);
 void write_attribute(hid_t object, const std::string& name, const std::vector<std::string>& values);
 int64_t read_int_attribute(hid_t object, const std::string& name, const std::string& where);
+uint64_t read_uint_attribute(hid_t object, const std::string& name, const std::string& where);
 double read_double_attribute(hid_t object, const std::string& name, const std::string& where);
 std::string read_string_attribute(hid_t object, const std::string& name, const std::string& where);
 std::vector<double> read_doubles_attribute(hid_t object, const std::string& name, const std::string& where);
