@@ -7,6 +7,8 @@ if(NOT MPI_C_FOUND)
   message(FATAL_ERROR "MPI not found. Remedy: scripts/install-deps (Debian: libopenmpi-dev), "
                       "or load your cluster's Open MPI module before running cmake.")
 endif()
+# Only MPI's C interface: mpi.h must not pull in the removed C++ bindings, which need another library.
+target_compile_definitions(MPI::MPI_C INTERFACE OMPI_SKIP_MPICXX MPICH_SKIP_MPICXX)
 
 set(HDF5_PREFER_PARALLEL ON)
 find_package(HDF5 COMPONENTS C)

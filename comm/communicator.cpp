@@ -1,0 +1,155 @@
+// Communicator over MPI: every call checked, counts beyond INT_MAX cut into pieces.
+//
+// Sums: tree_all_reduce fixes the order of additions (comm/tree_reduction.h);
+// native_all_reduce leaves it to MPI.
+#include "comm/communicator.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <exception>
+#include <limits>
+#include <utility>
+
+#include "comm/mpi_check.h"
+#include "comm/tree_reduction.h"
+#include "kernels/error.h"
+
+namespace lockstep {
+
+struct Communicator::Impl {
+  MPI_Comm comm = MPI_COMM_NULL;
+  bool owned = false;
+
+  ~Impl() {
+    int finalized = 0;
+    MPI_Finalized(&finalized);
+    // MPI_Comm_free is collective: a rank that fails alone must not wait in it for the others.
+    if (owned && !finalized && std::uncaught_exceptions() == 0) MPI_Comm_free(&comm);
+  }
+};
+
+namespace {
+
+constexpr int64_t kMaxPiece = int64_t{1} << 30;  // elements of one MPI call; counts are int
+
+template <typename T>
+void all_reduce_in_place(MPI_Comm comm, T* values, int64_t n_elements, MPI_Op op) {
+  for (int64_t begin = 0; begin < n_elements; begin += kMaxPiece) {
+    const int count = int(std::min(kMaxPiece, n_elements - begin));
+    LOCKSTEP_MPI(MPI_Allreduce(MPI_IN_PLACE, values + begin, count, mpi_type<T>(), op, comm));
+  }
+}
+
+template <typename T>
+void checked_tree_all_reduce(const Communicator& comm, std::span<T> values, std::span<T> scratch) {
+  check_tree_size(comm.size());
+  if (scratch.size() < values.size())
+    throw Error("tree_all_reduce",
+                fmt::format("scratch has {} elements, values {}", scratch.size(), values.size()));
+  tree_all_reduce(mpi_comm(comm), values.data(), int64_t(values.size()), scratch.data(), TreeTuning{},
+                  Patience{});
+}
+
+}  // namespace
+
+Communicator::Communicator(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {
+  LOCKSTEP_MPI(MPI_Comm_rank(impl_->comm, &rank_));
+  LOCKSTEP_MPI(MPI_Comm_size(impl_->comm, &size_));
+}
+Communicator::~Communicator() = default;
+Communicator::Communicator(Communicator&&) noexcept = default;
+Communicator& Communicator::operator=(Communicator&&) noexcept = default;
+
+Communicator Communicator::world() {
+  auto impl = std::make_unique<Impl>();
+  impl->comm = MPI_COMM_WORLD;
+  Communicator world(std::move(impl));
+  MPI_Comm host = MPI_COMM_NULL;
+  LOCKSTEP_MPI(MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, world.rank_, MPI_INFO_NULL, &host));
+  LOCKSTEP_MPI(MPI_Comm_rank(host, &world.local_rank_));
+  LOCKSTEP_MPI(MPI_Comm_size(host, &world.local_size_));
+  LOCKSTEP_MPI(MPI_Comm_free(&host));
+  return world;
+}
+
+Communicator Communicator::duplicate() const {
+  auto impl = std::make_unique<Impl>();
+  LOCKSTEP_MPI(MPI_Comm_dup(impl_->comm, &impl->comm));
+  impl->owned = true;
+  Communicator copy(std::move(impl));
+  copy.local_rank_ = local_rank_;
+  copy.local_size_ = local_size_;
+  return copy;
+}
+
+void* Communicator::native_handle() const { return &impl_->comm; }
+
+void Communicator::barrier() { LOCKSTEP_MPI(MPI_Barrier(impl_->comm)); }
+
+void Communicator::broadcast(void* data, int64_t n_bytes, int root) {
+  auto* bytes = static_cast<char*>(data);
+  for (int64_t begin = 0; begin < n_bytes; begin += kMaxPiece) {
+    const int count = int(std::min(kMaxPiece, n_bytes - begin));
+    LOCKSTEP_MPI(MPI_Bcast(bytes + begin, count, MPI_BYTE, root, impl_->comm));
+  }
+}
+
+std::string Communicator::broadcast_string(const std::string& text, int root) {
+  int64_t n_bytes = int64_t(text.size());
+  broadcast(&n_bytes, sizeof(n_bytes), root);
+  std::string result = rank_ == root ? text : std::string(size_t(n_bytes), '\0');
+  broadcast(result.data(), n_bytes, root);
+  return result;
+}
+
+std::vector<std::string> Communicator::all_gather_strings(const std::string& text) {
+  const int64_t own_bytes = int64_t(text.size());
+  std::vector<int64_t> n_bytes(static_cast<size_t>(size_));
+  LOCKSTEP_MPI(MPI_Allgather(&own_bytes, 1, MPI_INT64_T, n_bytes.data(), 1, MPI_INT64_T, impl_->comm));
+  std::vector<int> counts, offsets;
+  int64_t total_bytes = 0;
+  for (const int64_t count : n_bytes) {
+    offsets.push_back(int(total_bytes));
+    counts.push_back(int(count));
+    total_bytes += count;
+    if (total_bytes > std::numeric_limits<int>::max())
+      throw Error("all_gather_strings", "the ranks' texts together exceed 2 GiB");
+  }
+  std::string all(size_t(total_bytes), '\0');
+  LOCKSTEP_MPI(MPI_Allgatherv(text.data(), int(own_bytes), MPI_BYTE, all.data(), counts.data(),
+                              offsets.data(), MPI_BYTE, impl_->comm));
+  std::vector<std::string> result;
+  for (size_t r = 0; r < counts.size(); ++r)
+    result.push_back(all.substr(size_t(offsets[r]), size_t(counts[r])));
+  return result;
+}
+
+int64_t Communicator::all_reduce_max(int64_t value) {
+  all_reduce_in_place(impl_->comm, &value, 1, MPI_MAX);
+  return value;
+}
+
+int64_t Communicator::all_reduce_sum(int64_t value) {
+  all_reduce_in_place(impl_->comm, &value, 1, MPI_SUM);
+  return value;
+}
+
+void Communicator::tree_all_reduce(std::span<float> values, std::span<float> scratch) {
+  checked_tree_all_reduce(*this, values, scratch);
+}
+void Communicator::tree_all_reduce(std::span<double> values, std::span<double> scratch) {
+  checked_tree_all_reduce(*this, values, scratch);
+}
+
+void Communicator::native_all_reduce(std::span<float> values) {
+  all_reduce_in_place(impl_->comm, values.data(), int64_t(values.size()), MPI_SUM);
+}
+void Communicator::native_all_reduce(std::span<double> values) {
+  all_reduce_in_place(impl_->comm, values.data(), int64_t(values.size()), MPI_SUM);
+}
+void Communicator::native_all_reduce(std::span<int64_t> values) {
+  all_reduce_in_place(impl_->comm, values.data(), int64_t(values.size()), MPI_SUM);
+}
+
+}  // namespace lockstep

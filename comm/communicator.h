@@ -36,7 +36,7 @@ class Communicator {
 
   int rank() const { return rank_; }
   int size() const { return size_; }
-  int local_rank() const { return local_rank_; }   // among the ranks of this host
+  int local_rank() const { return local_rank_; }  // among the ranks of this host
   int local_size() const { return local_size_; }
   bool is_root() const { return rank_ == 0; }
 
@@ -61,7 +61,8 @@ class Communicator {
   void native_all_reduce(std::span<double> values);
   void native_all_reduce(std::span<int64_t> values);
 
-  /// The MPI_Comm behind, as a handle that only comm and io may look into.
+  /// A pointer to the MPI_Comm behind (an MPI_Comm*), for comm and io only, who read it by
+  /// mpi_comm(communicator) of comm/mpi_check.h.
   void* native_handle() const;
 
  private:
@@ -75,5 +76,8 @@ class Communicator {
 /// before or without MPI; 0 and 1 where there is no launcher.
 int launcher_rank();
 int launcher_size();
+
+/// The MPI library by its own words, such as "Open MPI v4.1.4".
+std::string mpi_library_version();
 
 }  // namespace lockstep

@@ -1,0 +1,135 @@
+// The comm thread of a rank: takes buckets in the order they are handed in and all-reduces
+// each in place on its own communicator, while the caller computes the next gradients.
+//
+// Buckets never mix ranks' order: an element's sum is the tree over ranks wherever the cuts
+// are. Nothing is allocated after construction.
+#include "comm/gradient_reducer.h"
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <exception>
+#include <mutex>
+#include <thread>
+
+#include "comm/mpi_check.h"
+#include "comm/tree_reduction.h"
+#include "kernels/error.h"
+
+namespace lockstep {
+
+struct GradientReducer::Impl {
+  struct Job {
+    float* data;
+    int64_t n_elements;
+  };
+
+  Impl(Communicator& comm, Reduction reduction_, std::vector<Bucket> buckets_)
+      : reduction(reduction_), buckets(std::move(buckets_)), alone(comm.size() == 1) {
+    if (alone) return;
+    if (reduction == Reduction::kTree) check_tree_size(comm.size());
+    int64_t longest = 0;
+    for (const Bucket& bucket : buckets) longest = std::max(longest, bucket.end - bucket.begin);
+    if (reduction == Reduction::kTree) scratch.resize(size_t(longest));
+    jobs.reserve(2 * buckets.size() + 16);
+    channel = std::make_unique<Communicator>(comm.duplicate());
+    thread = std::thread([this] { run(); });
+  }
+
+  ~Impl() {
+    if (!thread.joinable()) return;
+    {
+      std::lock_guard lock(mutex);
+      stopping = true;
+    }
+    abandon = true;
+    job_added.notify_one();
+    thread.join();
+  }
+
+  void run() {
+    for (;;) {
+      Job job;
+      {
+        std::unique_lock lock(mutex);
+        job_added.wait(lock, [&] { return stopping || n_taken < jobs.size(); });
+        if (stopping) return;
+        job = jobs[n_taken++];
+      }
+      std::exception_ptr error;
+      try {
+        reduce(job);
+      } catch (...) {
+        error = std::current_exception();
+      }
+      std::lock_guard lock(mutex);
+      if (error && !failure) failure = error;
+      if (failure) n_taken = jobs.size();  // what follows could only hang or mislead
+      if (++n_done >= n_taken || failure) job_done.notify_all();
+    }
+  }
+
+  void reduce(const Job& job) {
+    const Patience patience{&hurry, &abandon};
+    if (reduction == Reduction::kTree)
+      tree_all_reduce(mpi_comm(*channel), job.data, job.n_elements, scratch.data(), TreeTuning{}, patience);
+    else
+      for (int64_t begin = 0; begin < job.n_elements; begin += kMaxPiece) {
+        MPI_Request request = MPI_REQUEST_NULL;
+        LOCKSTEP_MPI(MPI_Iallreduce(MPI_IN_PLACE, job.data + begin,
+                                    int(std::min(kMaxPiece, job.n_elements - begin)), MPI_FLOAT, MPI_SUM,
+                                    mpi_comm(*channel), &request));
+        patience.wait(&request);
+      }
+  }
+
+  static constexpr int64_t kMaxPiece = int64_t{1} << 30;
+  const Reduction reduction;
+  const std::vector<Bucket> buckets;
+  const bool alone;
+  std::unique_ptr<Communicator> channel;
+  std::vector<float> scratch;
+
+  std::mutex mutex;  // guards the next six
+  std::condition_variable job_added, job_done;
+  std::vector<Job> jobs;
+  size_t n_taken = 0, n_done = 0;
+  bool stopping = false;
+  std::exception_ptr failure;
+
+  std::atomic<bool> hurry{false}, abandon{false};
+  std::thread thread;
+};
+
+GradientReducer::GradientReducer(Communicator& comm, Reduction reduction, std::vector<Bucket> buckets)
+    : impl_(std::make_unique<Impl>(comm, reduction, std::move(buckets))) {}
+GradientReducer::~GradientReducer() = default;
+
+const std::vector<Bucket>& GradientReducer::buckets() const { return impl_->buckets; }
+
+void GradientReducer::bucket_ready(int index, float* gradients) {
+  if (impl_->alone) return;
+  const Bucket& bucket = impl_->buckets.at(size_t(index));
+  {
+    std::lock_guard lock(impl_->mutex);
+    if (impl_->failure) return;
+    impl_->jobs.push_back({gradients + bucket.begin, bucket.end - bucket.begin});
+  }
+  impl_->job_added.notify_one();
+}
+
+double GradientReducer::wait() {
+  if (impl_->alone) return 0;
+  const auto start = std::chrono::steady_clock::now();
+  std::unique_lock lock(impl_->mutex);
+  impl_->hurry = true;
+  impl_->job_done.wait(lock, [&] { return impl_->failure || impl_->n_done == impl_->jobs.size(); });
+  impl_->hurry = false;
+  if (impl_->failure) std::rethrow_exception(impl_->failure);
+  impl_->jobs.clear();
+  impl_->n_taken = impl_->n_done = 0;
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+}  // namespace lockstep

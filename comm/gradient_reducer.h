@@ -25,8 +25,7 @@ struct Bucket {
 
 /// Cuts [0, n_elements) into buckets at the given segment borders (ascending offsets, first
 /// 0, last n_elements): a first bucket of at least first_bytes, then of at least bucket_bytes.
-std::vector<Bucket> make_buckets(std::span<const int64_t> borders, int64_t first_bytes,
-                                 int64_t bucket_bytes);
+std::vector<Bucket> make_buckets(std::span<const int64_t> borders, int64_t first_bytes, int64_t bucket_bytes);
 
 class GradientReducer {
  public:

@@ -1,0 +1,35 @@
+// Turns MPI error codes into Error. The rank is this process's world rank, so that one
+// line of output tells which process and which machine to look at.
+#include "comm/mpi_check.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cstring>
+
+#include "kernels/error.h"
+
+namespace lockstep {
+
+std::string rank_and_host() {
+  int initialized = 0, finalized = 0, rank = launcher_rank();
+  MPI_Initialized(&initialized);
+  MPI_Finalized(&finalized);
+  if (initialized && !finalized) MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+  char host[256] = "";
+  if (gethostname(host, sizeof(host) - 1) != 0) std::strcpy(host, "unknown host");
+  return fmt::format("rank {} on {}", rank, host);
+}
+
+void mpi_check(int code, const char* call, const char* file, int line) {
+  if (code == MPI_SUCCESS) return;
+  char text[MPI_MAX_ERROR_STRING] = "";
+  int length = 0;
+  if (MPI_Error_string(code, text, &length) != MPI_SUCCESS) length = 0;
+  const char* slash = std::strrchr(file, '/');
+  throw Error(rank_and_host(),
+              fmt::format("{} failed with {} ({}:{})", call, std::string(text, size_t(length)),
+                          slash ? slash + 1 : file, line));
+}
+
+}  // namespace lockstep

@@ -1,0 +1,40 @@
+// All-reduce whose additions form one fixed binary tree over rank indices:
+// ((r0+r1)+(r2+r3))+((r4+r5)+(r6+r7)) for every element, on every rank, for every length.
+//
+// Recursive halving with partner distances 1, 2, 4 … (each pair sums half of what it still
+// holds), then doubling back; Rabenseifner, "Optimization of collective reduction
+// operations", ICCS 2004, with the distances in the order that gives neighbours first.
+#pragma once
+
+#include <mpi.h>
+
+#include <atomic>
+#include <cstdint>
+
+namespace lockstep {
+
+/// Where the algorithm changes its way; no value of these changes a bit of the result.
+struct TreeTuning {
+  int64_t doubling_bytes = 16 << 10;  // up to here whole vectors are exchanged: fewer messages
+  int64_t block_bytes = 2 << 20;      // longer vectors go block by block, so that sums stay in cache
+};
+
+/// How a thread waits for a message. Default: inside MPI, for the least latency.
+struct Patience {
+  /// When given and true, nobody computes on this core: poll without sleeping.
+  const std::atomic<bool>* hurry = nullptr;
+  /// When given and true, waiting ends with an exception (the owner is being destroyed).
+  const std::atomic<bool>* abandon = nullptr;
+  void wait(MPI_Request* request) const;
+};
+
+/// Throws Error naming the remedy unless `size` is a power of two.
+void check_tree_size(int size);
+
+/// Collective. Sums `values` over the ranks of `comm` (a power of two) in place.
+/// `scratch`: n_elements elements of this rank's own. T: float or double.
+template <typename T>
+void tree_all_reduce(MPI_Comm comm, T* values, int64_t n_elements, T* scratch, const TreeTuning& tuning,
+                     const Patience& patience);
+
+}  // namespace lockstep
