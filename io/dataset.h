@@ -18,7 +18,7 @@ namespace lockstep {
 struct Field {
   std::string name;
   DType dtype = DType::kFloat32;
-  Shape shape;                          // of one sample, without the sample dimension
+  Shape shape;  // of one sample, without the sample dimension
 };
 
 class Dataset {
@@ -42,11 +42,11 @@ class Dataset {
   struct Statistics {
     std::vector<double> mean, stddev;
   };
-  const Statistics* statistics(const std::string& field) const;   // null: not recorded
+  const Statistics* statistics(const std::string& field) const;  // null: not recorded
 
   struct Shard {
     std::string path;
-    int64_t first = 0, n_samples = 0;   // global index of its first sample
+    int64_t first = 0, n_samples = 0;  // global index of its first sample
   };
   const std::vector<Shard>& shards() const;
 

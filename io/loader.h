@@ -18,9 +18,9 @@
 namespace lockstep {
 
 struct LoaderField {
-  std::string name;                  // field of the dataset
-  DType dtype = DType::kFloat32;     // converted to: float32 (inputs) or int64 (labels)
-  Shape shape;                       // of one sample; same element count as stored
+  std::string name;               // field of the dataset
+  DType dtype = DType::kFloat32;  // converted to: float32 (inputs) or int64 (labels)
+  Shape shape;                    // of one sample; same element count as stored
   /// Subtracted and divided per channel (first dimension of the stored sample) after
   /// conversion to float32; empty: as stored. Size 1 applies to all elements.
   std::vector<float> mean, stddev;
@@ -40,10 +40,10 @@ struct LoaderOptions {
 };
 
 struct MicroBatch {
-  int64_t epoch = 0, step_in_epoch = 0, micro = 0;   // micro: global index in [0, V)
-  int64_t n_valid = 0;                               // rows [n_valid, M) are zeros
-  std::vector<int64_t> sample_ids;                   // (M); -1 for padding
-  std::vector<void*> data;                           // one (M, shape…) array per field, 64-byte aligned
+  int64_t epoch = 0, step_in_epoch = 0, micro = 0;  // micro: global index in [0, V)
+  int64_t n_valid = 0;                              // rows [n_valid, M) are zeros
+  std::vector<int64_t> sample_ids;                  // (M); -1 for padding
+  std::vector<void*> data;                          // one (M, shape…) array per field, 64-byte aligned
 };
 
 class DataLoader {
@@ -53,7 +53,7 @@ class DataLoader {
   DataLoader(const Dataset& dataset, LoaderOptions options, int64_t start_step);
   ~DataLoader();
 
-  int64_t steps_per_epoch() const;   // ceil(n_samples / G)
+  int64_t steps_per_epoch() const;  // ceil(n_samples / G)
 
   /// The next micro-batch of this rank, in order, epochs without end. Valid until the next
   /// call. Rethrows errors of the reader thread. Allocates nothing.
