@@ -1,0 +1,35 @@
+// Checks and the switch to a backend; see elementwise.h.
+#include "kernels/elementwise.h"
+
+#include <cassert>
+
+#include "kernels/backend.h"
+
+namespace lockstep {
+
+void add(Stream& stream, int64_t n, const float* a, const float* b, float* dst) {
+  assert(n >= 0);
+  if (stream.device().kind == Device::Kind::kCuda) return cuda::add(stream, n, a, b, dst);
+  cpu::add(stream, n, a, b, dst);
+}
+
+void add_chain(Stream& stream, int64_t n, std::span<const float* const> partials, const float* last,
+               float* dst) {
+  assert(n >= 0 && partials.size() <= kMaxChain);
+  if (stream.device().kind == Device::Kind::kCuda) return cuda::add_chain(stream, n, partials, last, dst);
+  cpu::add_chain(stream, n, partials, last, dst);
+}
+
+void fill(Stream& stream, int64_t n, float value, float* dst) {
+  assert(n >= 0);
+  if (stream.device().kind == Device::Kind::kCuda) return cuda::fill(stream, n, value, dst);
+  cpu::fill(stream, n, value, dst);
+}
+
+double sum_of_squares(Stream& stream, int64_t n, const float* src) {
+  assert(n >= 0);
+  if (stream.device().kind == Device::Kind::kCuda) return cuda::sum_of_squares(stream, n, src);
+  return cpu::sum_of_squares(stream, n, src);
+}
+
+}  // namespace lockstep

@@ -1,6 +1,7 @@
 // Flat float32 vector kernels over arena ranges. One pass each, fixed order, any n >= 0.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 
@@ -11,10 +12,13 @@ namespace lockstep {
 /// dst = a + b. dst may be a or b.
 void add(Stream& stream, int64_t n, const float* a, const float* b, float* dst);
 
+/// Most partials of one add_chain: a micro-batch tree of 2^16 leaves.
+constexpr size_t kMaxChain = 16;
+
 /// dst = partials[0] + (partials[1] + ( … + last)): the closing chain of the micro-batch
 /// tree in one pass. dst may be any of the inputs. At most 16 partials.
-void add_chain(Stream& stream, int64_t n, std::span<const float* const> partials,
-               const float* last, float* dst);
+void add_chain(Stream& stream, int64_t n, std::span<const float* const> partials, const float* last,
+               float* dst);
 
 /// dst[i] = value
 void fill(Stream& stream, int64_t n, float value, float* dst);

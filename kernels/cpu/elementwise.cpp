@@ -1,0 +1,107 @@
+// Flat vector kernels on the CPU: one pass, bound by memory.
+#include "kernels/backend.h"
+#include "kernels/cpu/vectorize.h"
+
+namespace lockstep::cpu {
+
+namespace {
+
+LOCKSTEP_VECTORIZE void add_loop(int64_t n, const float* a, const float* b, float* dst) {
+  // dst may be a or b, element by element: no iteration reads what another one writes.
+#pragma GCC ivdep
+  for (int64_t i = 0; i < n; ++i) dst[i] = a[i] + b[i];
+}
+
+/// dst = p[0] + (p[1] + … + (p[kPartials - 1] + last)); written out for small chains, so that
+/// the compiler keeps the running sum in a register.
+template <int kPartials>
+LOCKSTEP_INLINE void add_chain_loop(int64_t n, const float* const* p, const float* last, float* dst) {
+  const float* q[kPartials];
+  for (int k = 0; k < kPartials; ++k) q[k] = p[k];
+#pragma GCC ivdep
+  for (int64_t i = 0; i < n; ++i) {
+    float sum = last[i];
+    for (int k = kPartials - 1; k >= 0; --k) sum = q[k][i] + sum;
+    dst[i] = sum;
+  }
+}
+
+LOCKSTEP_VECTORIZE void add_chain_2(int64_t n, const float* const* p, const float* last, float* dst) {
+  add_chain_loop<2>(n, p, last, dst);
+}
+LOCKSTEP_VECTORIZE void add_chain_3(int64_t n, const float* const* p, const float* last, float* dst) {
+  add_chain_loop<3>(n, p, last, dst);
+}
+LOCKSTEP_VECTORIZE void add_chain_4(int64_t n, const float* const* p, const float* last, float* dst) {
+  add_chain_loop<4>(n, p, last, dst);
+}
+
+LOCKSTEP_VECTORIZE void fill_loop(int64_t n, float value, float* dst) {
+  for (int64_t i = 0; i < n; ++i) dst[i] = value;
+}
+
+constexpr int64_t kChunk = 4096;
+constexpr int kLanes = 32;
+
+/// Element i of the chunk goes to lane i % 32; lanes are added as a binary tree. A float's
+/// square is exact in float64.
+LOCKSTEP_VECTORIZE double chunk_sum_of_squares(int64_t n, const float* src) {
+  double lanes[kLanes] = {};
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes)
+    for (int lane = 0; lane < kLanes; ++lane) {
+      const double x = src[i + lane];
+      lanes[lane] += x * x;
+    }
+  for (int lane = 0; i + lane < n; ++lane) {
+    const double x = src[i + lane];
+    lanes[lane] += x * x;
+  }
+  for (int width = kLanes / 2; width > 0; width /= 2)
+    for (int lane = 0; lane < width; ++lane) lanes[lane] += lanes[lane + width];
+  return lanes[0];
+}
+
+}  // namespace
+
+void add(Stream&, int64_t n, const float* a, const float* b, float* dst) { add_loop(n, a, b, dst); }
+
+void add_chain(Stream&, int64_t n, std::span<const float* const> partials, const float* last, float* dst) {
+  // From the right, at most four partials a pass over a block that stays in the cache; the
+  // order of the additions does not depend on the grouping. dst may be any of the inputs,
+  // so that sums on their way live in a buffer of their own.
+  constexpr int64_t kBlock = 2048;
+  float buffer[kBlock];
+  for (int64_t start = 0; start < n; start += kBlock) {
+    const int64_t size = n - start < kBlock ? n - start : kBlock;
+    const float* sum = last + start;
+    size_t left = partials.size();
+    if (left == 0 && dst != last)
+      for (int64_t i = 0; i < size; ++i) dst[start + i] = sum[i];
+    while (left > 0) {
+      const size_t count = left < 4 ? left : 4;
+      left -= count;
+      const float* group[4];
+      for (size_t k = 0; k < count; ++k) group[k] = partials[left + k] + start;
+      float* target = left == 0 ? dst + start : buffer;
+      switch (count) {
+        case 1: add_loop(size, group[0], sum, target); break;
+        case 2: add_chain_2(size, group, sum, target); break;
+        case 3: add_chain_3(size, group, sum, target); break;
+        default: add_chain_4(size, group, sum, target); break;
+      }
+      sum = buffer;
+    }
+  }
+}
+
+void fill(Stream&, int64_t n, float value, float* dst) { fill_loop(n, value, dst); }
+
+double sum_of_squares(Stream&, int64_t n, const float* src) {
+  double sum = 0.0;
+  for (int64_t start = 0; start < n; start += kChunk)
+    sum += chunk_sum_of_squares(n - start < kChunk ? n - start : kChunk, src + start);
+  return sum;
+}
+
+}  // namespace lockstep::cpu
