@@ -1,0 +1,66 @@
+// The two siblings behind every op: cpu/ (oneDNN and own loops) and cuda/ (in a build without
+// CUDA: no_cuda.cpp, which throws). The files next to this one check their arguments once
+// and switch here; nothing outside kernels/ includes it.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+
+#include "kernels/activation.h"
+#include "kernels/affine.h"
+#include "kernels/conv2d.h"
+#include "kernels/device.h"
+#include "kernels/loss.h"
+#include "kernels/op.h"
+#include "kernels/optimizer_update.h"
+#include "kernels/pool2d.h"
+
+namespace lockstep {
+
+namespace cpu {
+std::unique_ptr<Stream> make_stream();
+std::string device_name();
+
+std::unique_ptr<Op> make_activation(const OpConfig&, const ActivationDesc&);
+std::unique_ptr<Op> make_affine(const OpConfig&, const AffineDesc&);
+std::unique_ptr<Op> make_conv2d(const OpConfig&, const Conv2dDesc&);
+std::unique_ptr<Op> make_l2_loss(const OpConfig&, const L2LossDesc&);
+std::unique_ptr<Op> make_pool2d(const OpConfig&, const Pool2dDesc&);
+std::unique_ptr<Op> make_reorder(const OpConfig&, const TensorDesc& src, const TensorDesc& dst);
+std::unique_ptr<Op> make_softmax_cross_entropy(const OpConfig&, const TensorDesc& prediction);
+
+void add(Stream&, int64_t n, const float* a, const float* b, float* dst);
+void add_chain(Stream&, int64_t n, std::span<const float* const> partials, const float* last, float* dst);
+void fill(Stream&, int64_t n, float value, float* dst);
+double sum_of_squares(Stream&, int64_t n, const float* src);
+void sgd_update(Stream&, const SgdUpdate&, int64_t n, const float* grad, float* weights, float* velocity);
+void adam_update(Stream&, const AdamUpdate&, int64_t n, const float* grad, float* weights, float* m,
+                 float* v);
+}  // namespace cpu
+
+namespace cuda {
+std::unique_ptr<Stream> make_stream(int index);
+std::string device_name(int index);
+int device_count();
+std::byte* allocate(int index, int64_t n_bytes);  // zeroed, aligned to 256 bytes
+void release(int index, std::byte* data) noexcept;
+
+std::unique_ptr<Op> make_activation(const OpConfig&, const ActivationDesc&);
+std::unique_ptr<Op> make_affine(const OpConfig&, const AffineDesc&);
+std::unique_ptr<Op> make_conv2d(const OpConfig&, const Conv2dDesc&);
+std::unique_ptr<Op> make_l2_loss(const OpConfig&, const L2LossDesc&);
+std::unique_ptr<Op> make_pool2d(const OpConfig&, const Pool2dDesc&);
+std::unique_ptr<Op> make_reorder(const OpConfig&, const TensorDesc& src, const TensorDesc& dst);
+std::unique_ptr<Op> make_softmax_cross_entropy(const OpConfig&, const TensorDesc& prediction);
+
+void add(Stream&, int64_t n, const float* a, const float* b, float* dst);
+void add_chain(Stream&, int64_t n, std::span<const float* const> partials, const float* last, float* dst);
+void fill(Stream&, int64_t n, float value, float* dst);
+double sum_of_squares(Stream&, int64_t n, const float* src);
+void sgd_update(Stream&, const SgdUpdate&, int64_t n, const float* grad, float* weights, float* velocity);
+void adam_update(Stream&, const AdamUpdate&, int64_t n, const float* grad, float* weights, float* m,
+                 float* v);
+}  // namespace cuda
+
+}  // namespace lockstep
