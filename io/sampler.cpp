@@ -18,19 +18,31 @@ namespace lockstep {
 namespace {
 
 // Four rounds make a Feistel network pseudo-random (Luby and Rackoff 1988); the others are
-// for small grids, where a round's hash has few values.
-constexpr int kRounds = 8;
-using RoundKeys = std::array<uint64_t, kRounds>;
+// for small grids, where a round's hash has few values. Below kFewSamples all rounds are used.
+constexpr int kRounds = 8, kMaxRounds = 16;
+constexpr uint64_t kFewSamples = 1024;
 
-RoundKeys round_keys(uint64_t seed, int64_t epoch) {
-  RoundKeys keys;
+struct OrderKeys {
+  std::array<uint64_t, kMaxRounds> round;
+  int n_rounds;
+  uint64_t swapped_below;  // 2: cells 0 and 1 change places, else 0. All rounds are even
+                           // permutations where an extent is odd; this reaches the odd ones.
+};
+
+OrderKeys order_keys(uint64_t seed, int64_t epoch, uint64_t n_samples) {
+  OrderKeys keys;
+  keys.n_rounds = n_samples < kFewSamples ? kMaxRounds : kRounds;
   const std::array<uint32_t, 2> key = {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)};
-  for (uint32_t i = 0; i < kRounds; i += 2) {
-    const auto words = philox(key, {static_cast<uint32_t>(epoch), static_cast<uint32_t>(epoch >> 32),
-                                    static_cast<uint32_t>(RandomPurpose::kShuffle), i});
-    keys[i] = words[0] | uint64_t{words[1]} << 32;
-    keys[i + 1] = words[2] | uint64_t{words[3]} << 32;
+  const auto words_of = [&](uint32_t block) {
+    return philox(key, {static_cast<uint32_t>(epoch), static_cast<uint32_t>(epoch >> 32),
+                        static_cast<uint32_t>(RandomPurpose::kShuffle), block});
+  };
+  for (int i = 0; i < keys.n_rounds; i += 2) {
+    const auto words = words_of(static_cast<uint32_t>(i / 2));
+    keys.round[i] = words[0] | uint64_t{words[1]} << 32;
+    keys.round[i + 1] = words[2] | uint64_t{words[3]} << 32;
   }
+  keys.swapped_below = n_samples >= 2 && (words_of(kMaxRounds / 2)[0] & 1) ? 2 : 0;
   return keys;
 }
 
@@ -46,7 +58,7 @@ inline uint64_t add_modulo(uint64_t a, uint64_t b, uint64_t extent) {
   return sum >= extent ? sum - extent : sum;
 }
 
-inline uint64_t permute(uint64_t cell, const RoundKeys& keys, uint64_t n_rows, uint64_t n_columns) {
+inline uint64_t permute(uint64_t cell, const OrderKeys& keys, uint64_t n_rows, uint64_t n_columns) {
   uint64_t row, column;
   if (cell >> 32) {
     row = cell / n_columns;
@@ -55,9 +67,9 @@ inline uint64_t permute(uint64_t cell, const RoundKeys& keys, uint64_t n_rows, u
     row = static_cast<uint32_t>(cell) / static_cast<uint32_t>(n_columns);
     column = static_cast<uint32_t>(cell) % static_cast<uint32_t>(n_columns);
   }
-  for (int i = 0; i < kRounds; i += 2) {
-    row = add_modulo(row, hash_below(column, keys[i], n_rows), n_rows);
-    column = add_modulo(column, hash_below(row, keys[i + 1], n_columns), n_columns);
+  for (int i = 0; i < keys.n_rounds; i += 2) {
+    row = add_modulo(row, hash_below(column, keys.round[i], n_rows), n_rows);
+    column = add_modulo(column, hash_below(row, keys.round[i + 1], n_columns), n_columns);
   }
   return row * n_columns + column;
 }
@@ -82,13 +94,13 @@ void Sampler::samples_at(int64_t epoch, int64_t first, int64_t count, int64_t* i
     for (int64_t i = 0; i < count; ++i) ids[i] = first + i;
     return;
   }
-  const RoundKeys keys = round_keys(seed_, epoch);
   const auto n = static_cast<uint64_t>(n_samples_);
+  const OrderKeys keys = order_keys(seed_, epoch, n);
   for (int64_t i = 0; i < count; ++i) {
     auto cell = static_cast<uint64_t>(first + i);
     do cell = permute(cell, keys, n_rows_, n_columns_);
     while (cell >= n);
-    ids[i] = static_cast<int64_t>(cell);
+    ids[i] = static_cast<int64_t>(cell ^ (cell < keys.swapped_below ? 1u : 0u));
   }
 }
 
