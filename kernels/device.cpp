@@ -1,0 +1,81 @@
+// Devices and their memory: checks, then the switch to the backend.
+#include "kernels/device.h"
+
+#include <sys/mman.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <utility>
+
+#include "kernels/backend.h"
+#include "kernels/error.h"
+
+namespace lockstep {
+
+namespace {
+
+constexpr int64_t kPageBytes = 4096;
+constexpr int64_t kHugePageBytes = int64_t{2} << 20;
+
+int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
+
+// Arenas ask for huge pages: a step walks all of them, and 4-KiB pages miss the TLB.
+std::byte* allocate_host(int64_t n_bytes) {
+  const bool large = n_bytes >= kHugePageBytes;
+  const int64_t alignment = large ? kHugePageBytes : kPageBytes;
+  const int64_t size = round_up(n_bytes, alignment);
+  void* data = std::aligned_alloc(static_cast<size_t>(alignment), static_cast<size_t>(size));
+  if (!data) return nullptr;
+#ifdef MADV_HUGEPAGE
+  if (large) madvise(data, static_cast<size_t>(size), MADV_HUGEPAGE);  // a wish: failure changes nothing
+#endif
+  std::memset(data, 0, static_cast<size_t>(size));
+  return static_cast<std::byte*>(data);
+}
+
+}  // namespace
+
+std::string Device::str() const { return kind == Kind::kCpu ? "cpu" : "cuda:" + std::to_string(index); }
+
+std::unique_ptr<Stream> make_stream(Device device) {
+  return device.kind == Device::Kind::kCpu ? cpu::make_stream() : cuda::make_stream(device.index);
+}
+
+Memory::Memory(Device device, int64_t n_bytes) : device_(device), n_bytes_(n_bytes) {
+  if (n_bytes < 0) throw Error("memory", "a negative size was asked for: " + std::to_string(n_bytes));
+  if (n_bytes == 0) return;
+  data_ = device.kind == Device::Kind::kCpu ? allocate_host(n_bytes) : cuda::allocate(device.index, n_bytes);
+  if (!data_) {
+    throw Error("memory of " + device.str(), "no room for " + std::to_string(n_bytes >> 20) + " MiB",
+                "use a smaller micro-batch (batch.micro), or more memory per rank");
+  }
+}
+
+Memory::~Memory() {
+  if (!data_) return;
+  if (device_.kind == Device::Kind::kCpu) {
+    std::free(data_);
+  } else {
+    cuda::release(device_.index, data_);
+  }
+}
+
+Memory::Memory(Memory&& other) noexcept
+    : device_(other.device_),
+      data_(std::exchange(other.data_, nullptr)),
+      n_bytes_(std::exchange(other.n_bytes_, 0)) {}
+
+Memory& Memory::operator=(Memory&& other) noexcept {
+  std::swap(device_, other.device_);
+  std::swap(data_, other.data_);
+  std::swap(n_bytes_, other.n_bytes_);
+  return *this;
+}
+
+int cuda_device_count() { return cuda::device_count(); }
+
+std::string device_name(Device device) {
+  return device.kind == Device::Kind::kCpu ? cpu::device_name() : cuda::device_name(device.index);
+}
+
+}  // namespace lockstep

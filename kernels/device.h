@@ -56,6 +56,12 @@ class Memory {
   int64_t n_bytes_ = 0;
 };
 
+/// Threads that ops on the CPU compute with, for the whole process; n >= 1. Call it once, at
+/// the start: an op keeps the number it was made with, and another number may give other bits.
+/// Without a call the OpenMP runtime decides (OMP_NUM_THREADS, or all cores).
+void set_compute_threads(int n);
+int compute_threads();
+
 /// Number of usable CUDA devices; 0 in a build without CUDA or on a machine without driver.
 int cuda_device_count();
 

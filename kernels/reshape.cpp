@@ -1,0 +1,43 @@
+// Reshape is a view, the same on every device; reorder checks and switches to a backend.
+#include "kernels/reshape.h"
+
+#include "kernels/backend.h"
+#include "kernels/error.h"
+
+namespace lockstep {
+
+namespace {
+
+class ReshapeOp : public Op {
+ public:
+  ReshapeOp(const TensorDesc& src, const Shape& shape) {
+    info_.src = {src.dense()};
+    info_.dst = {TensorDesc{shape, src.dtype, nullptr}};
+    info_.backward_needs_src = false;
+    info_.backward_needs_dst = false;
+    info_.aliases_src = true;
+  }
+  void forward(Stream&, const OpArgs&) override {}
+  void backward(Stream&, const OpArgs&) override {}
+};
+
+}  // namespace
+
+std::unique_ptr<Op> make_reshape(const OpConfig&, const TensorDesc& src, const Shape& shape) {
+  if (src.n_elements() != shape.n_elements()) {
+    throw Error("reshape", src.shape.str() + " does not have the elements of " + shape.str());
+  }
+  return std::make_unique<ReshapeOp>(src, shape);
+}
+
+std::unique_ptr<Op> make_reorder(const OpConfig& config, const TensorDesc& src, const TensorDesc& dst) {
+  if (src.shape != dst.shape || src.dtype != dst.dtype) {
+    throw Error("reorder", "shape and type must agree: " + src.shape.str() + " " +
+                               std::string(name_of(src.dtype)) + " and " + dst.shape.str() + " " +
+                               std::string(name_of(dst.dtype)));
+  }
+  return config.device.kind == Device::Kind::kCpu ? cpu::make_reorder(config, src, dst)
+                                                  : cuda::make_reorder(config, src, dst);
+}
+
+}  // namespace lockstep

@@ -1,0 +1,369 @@
+// See onednn.h. This is the only file with branches on DNNL_VERSION_MAJOR.
+#include "kernels/cpu/onednn.h"
+
+#include <dnnl_debug.h>
+
+#include <algorithm>
+#include <cassert>
+#include <numeric>
+#include <vector>
+
+#include "kernels/error.h"
+
+namespace lockstep::cpu {
+
+namespace {
+
+dnnl::memory::data_type data_type_of(DType dtype) {
+  using T = dnnl::memory::data_type;
+  switch (dtype) {
+    case DType::kFloat32: return T::f32;
+    case DType::kBFloat16: return T::bf16;
+    case DType::kFloat16: return T::f16;
+    case DType::kInt32: return T::s32;
+    case DType::kUInt8: return T::u8;
+    default: break;
+  }
+  throw Error("cpu", "oneDNN has no type " + std::string(name_of(dtype)));
+}
+
+dnnl::memory::dims dims_of(const Shape& shape) {
+  if (shape.rank() == 0) return {1};
+  return {shape.begin(), shape.end()};
+}
+
+struct Blocking {
+  std::vector<int64_t> padded, strides;
+  std::vector<std::pair<int, int64_t>> blocks;  // (dimension, extent), outermost first
+};
+
+Blocking blocking_of(const MemoryDesc& desc) {
+  Blocking result;
+#if DNNL_VERSION_MAJOR >= 3
+  result.padded = desc.get_padded_dims();
+  result.strides = desc.get_strides();
+  const auto extents = desc.get_inner_blks();
+  const auto dimensions = desc.get_inner_idxs();
+  for (size_t i = 0; i < extents.size(); ++i) {
+    result.blocks.emplace_back(static_cast<int>(dimensions[i]), extents[i]);
+  }
+#else
+  const auto& data = desc.data;
+  result.padded.assign(data.padded_dims, data.padded_dims + data.ndims);
+  const auto& blocking = data.format_desc.blocking;
+  result.strides.assign(blocking.strides, blocking.strides + data.ndims);
+  for (int i = 0; i < blocking.inner_nblks; ++i) {
+    result.blocks.emplace_back(static_cast<int>(blocking.inner_idxs[i]), blocking.inner_blks[i]);
+  }
+#endif
+  return result;
+}
+
+dnnl::memory::dims dims_of(const MemoryDesc& desc) {
+#if DNNL_VERSION_MAJOR >= 3
+  return desc.get_dims();
+#else
+  return desc.dims();
+#endif
+}
+
+}  // namespace
+
+const dnnl::engine& engine() {
+  static const dnnl::engine the_engine(dnnl::engine::kind::cpu, 0);
+  return the_engine;
+}
+
+void check(dnnl_status_t status, const char* call) {
+  if (status == dnnl_success) return;
+  const char* text = dnnl_status2str(status);
+  throw Error("oneDNN",
+              std::string(call) + " failed with status " + (text ? text : "unknown") + " (" +
+                  std::to_string(static_cast<int>(status)) + ")",
+              status == dnnl_out_of_memory ? "use a smaller micro-batch (batch.micro)" : "");
+}
+
+// Layouts -------------------------------------------------------------------------------------
+
+bool OneDnnLayout::equals(const Layout& other) const {
+  const auto* same_kind = dynamic_cast<const OneDnnLayout*>(&other);
+  return same_kind && same_kind->desc_ == desc_;
+}
+
+std::string OneDnnLayout::name() const {
+  const Blocking blocking = blocking_of(desc_);
+  std::vector<int> order(blocking.strides.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(),
+                   [&](int a, int b) { return blocking.strides[a] > blocking.strides[b]; });
+  std::string text;
+  for (int dimension : order) {
+    const bool blocked = std::any_of(blocking.blocks.begin(), blocking.blocks.end(),
+                                     [&](const auto& block) { return block.first == dimension; });
+    text += static_cast<char>((blocked ? 'A' : 'a') + dimension);
+  }
+  for (const auto& [dimension, extent] : blocking.blocks) {
+    text += std::to_string(extent) + static_cast<char>('a' + dimension);
+  }
+  return text;
+}
+
+MemoryDesc dense_desc(const Shape& shape, DType dtype) {
+  const dnnl::memory::dims dims = dims_of(shape);
+  dnnl::memory::dims strides(dims.size(), 1);
+  for (size_t i = dims.size() - 1; i > 0; --i) strides[i - 1] = strides[i] * std::max<int64_t>(dims[i], 1);
+  return MemoryDesc(dims, data_type_of(dtype), strides);
+}
+
+MemoryDesc any_desc(const Shape& shape, DType dtype) {
+  return MemoryDesc(dims_of(shape), data_type_of(dtype), dnnl::memory::format_tag::any);
+}
+
+MemoryDesc to_onednn(const TensorDesc& desc) {
+  if (!desc.layout) return dense_desc(desc.shape, desc.dtype);
+  const auto* layout = dynamic_cast<const OneDnnLayout*>(desc.layout.get());
+  if (!layout) throw Error("cpu", "a tensor has a layout of another backend: " + desc.layout->name());
+  return layout->desc();
+}
+
+TensorDesc from_onednn(const MemoryDesc& desc, const Shape& shape, DType dtype) {
+  if (desc == dense_desc(shape, dtype)) return {shape, dtype, nullptr};
+  return {shape, dtype, std::make_shared<OneDnnLayout>(desc)};
+}
+
+bool is_padded(const MemoryDesc& desc) { return blocking_of(desc).padded != dims_of(desc); }
+
+// Primitives ----------------------------------------------------------------------------------
+
+Primitive::Primitive(const dnnl::primitive_desc_base& desc, std::initializer_list<Arg> args) {
+  assert(args.size() <= kMaxArgs);
+  build_onednn("primitive", [&] {
+    primitive_ = dnnl::primitive(desc.get());
+    for (const Arg& arg : args) {
+      position_[n_places_] = arg.desc.get_size() > 0 ? n_args_ : -1;
+      if (arg.desc.get_size() > 0) {
+        memories_[n_args_] = dnnl::memory(arg.desc, engine(), DNNL_MEMORY_NONE);
+        args_[n_args_] = {arg.id, memories_[n_args_].get()};
+        ++n_args_;
+      }
+      ++n_places_;
+    }
+    const bool has_scratchpad =
+        std::any_of(args.begin(), args.end(), [](const Arg& arg) { return arg.id == DNNL_ARG_SCRATCHPAD; });
+    if (!has_scratchpad && desc.scratchpad_desc().get_size() > 0) {
+      throw Error("oneDNN", "a primitive needs a scratchpad that the op did not give");
+    }
+  });
+}
+
+void Primitive::run(Stream& stream, std::initializer_list<const void*> data) {
+  assert(static_cast<int>(data.size()) == n_places_);
+  int place = 0;
+  for (const void* pointer : data) {
+    const int i = position_[place++];
+    if (i < 0 || bound_[i] == pointer) continue;
+    check(dnnl_memory_set_data_handle(args_[i].memory, const_cast<void*>(pointer)),
+          "dnnl_memory_set_data_handle");
+    bound_[i] = pointer;
+  }
+  check(
+      dnnl_primitive_execute(primitive_.get(), static_cast<CpuStream&>(stream).get(), n_args_, args_.data()),
+      "dnnl_primitive_execute");
+}
+
+dnnl::primitive_attr default_attr() {
+  dnnl::primitive_attr attr;
+  attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+#if DNNL_VERSION_MAJOR > 3 || (DNNL_VERSION_MAJOR == 3 && DNNL_VERSION_MINOR >= 3)
+  attr.set_deterministic(true);
+#endif
+  return attr;
+}
+
+dnnl::algorithm algorithm_of(Activation activation) {
+  switch (activation) {
+    case Activation::kRelu: return dnnl::algorithm::eltwise_relu_use_dst_for_bwd;
+    case Activation::kTanh: return dnnl::algorithm::eltwise_tanh_use_dst_for_bwd;
+    case Activation::kSigmoid: return dnnl::algorithm::eltwise_logistic_use_dst_for_bwd;
+    case Activation::kNone: break;
+  }
+  throw Error("activation", "oneDNN needs an activation other than none");
+}
+
+void fuse_activation(dnnl::primitive_attr& attr, Activation activation) {
+  if (activation == Activation::kNone) return;
+  // As a post-op the plain forms are faster in some implementations; forward they are equal.
+  const auto algorithm = activation == Activation::kRelu   ? dnnl::algorithm::eltwise_relu
+                         : activation == Activation::kTanh ? dnnl::algorithm::eltwise_tanh
+                                                           : dnnl::algorithm::eltwise_logistic;
+  dnnl::post_ops ops;
+#if DNNL_VERSION_MAJOR >= 3
+  ops.append_eltwise(algorithm, 0.0f, 0.0f);
+#else
+  ops.append_eltwise(1.0f, algorithm, 0.0f, 0.0f);
+#endif
+  attr.set_post_ops(ops);
+}
+
+// Builders ------------------------------------------------------------------------------------
+
+namespace {
+dnnl::prop_kind forward_kind(bool training) {
+  return training ? dnnl::prop_kind::forward_training : dnnl::prop_kind::forward_inference;
+}
+constexpr auto kDirect = dnnl::algorithm::convolution_direct;
+}  // namespace
+
+#if DNNL_VERSION_MAJOR >= 3
+
+dnnl::convolution_forward::primitive_desc conv_forward(bool training, const MemoryDesc& src,
+                                                       const MemoryDesc& weights, const MemoryDesc& bias,
+                                                       const MemoryDesc& dst, const ConvGeometry& g,
+                                                       const dnnl::primitive_attr& attr) {
+  return build_onednn("convolution forward", [&] {
+    return dnnl::convolution_forward::primitive_desc(engine(), forward_kind(training), kDirect, src, weights,
+                                                     bias, dst, g.stride, g.dilation, g.pad_begin, g.pad_end,
+                                                     attr);
+  });
+}
+
+dnnl::convolution_backward_data::primitive_desc conv_backward_data(
+    const MemoryDesc& diff_src, const MemoryDesc& weights, const MemoryDesc& diff_dst, const ConvGeometry& g,
+    const dnnl::convolution_forward::primitive_desc& forward) {
+  return build_onednn("convolution backward data", [&] {
+    return dnnl::convolution_backward_data::primitive_desc(engine(), kDirect, diff_src, weights, diff_dst,
+                                                           g.stride, g.dilation, g.pad_begin, g.pad_end,
+                                                           forward, default_attr());
+  });
+}
+
+dnnl::convolution_backward_weights::primitive_desc conv_backward_weights(
+    const MemoryDesc& src, const MemoryDesc& diff_weights, const MemoryDesc& diff_bias,
+    const MemoryDesc& diff_dst, const ConvGeometry& g,
+    const dnnl::convolution_forward::primitive_desc& forward) {
+  return build_onednn("convolution backward weights", [&] {
+    return dnnl::convolution_backward_weights::primitive_desc(engine(), kDirect, src, diff_weights, diff_bias,
+                                                              diff_dst, g.stride, g.dilation, g.pad_begin,
+                                                              g.pad_end, forward, default_attr());
+  });
+}
+
+dnnl::eltwise_forward::primitive_desc eltwise_forward(bool training, dnnl::algorithm algorithm,
+                                                      const MemoryDesc& data, float alpha, float beta) {
+  return build_onednn("eltwise forward", [&] {
+    return dnnl::eltwise_forward::primitive_desc(engine(), forward_kind(training), algorithm, data, data,
+                                                 alpha, beta, default_attr());
+  });
+}
+
+dnnl::eltwise_backward::primitive_desc eltwise_backward(dnnl::algorithm algorithm, const MemoryDesc& data,
+                                                        const dnnl::eltwise_forward::primitive_desc& forward,
+                                                        float alpha, float beta) {
+  return build_onednn("eltwise backward", [&] {
+    return dnnl::eltwise_backward::primitive_desc(engine(), algorithm, data, data, data, alpha, beta, forward,
+                                                  default_attr());
+  });
+}
+
+dnnl::pooling_forward::primitive_desc pool_forward(bool training, dnnl::algorithm algorithm,
+                                                   const MemoryDesc& src, const MemoryDesc& dst,
+                                                   const PoolGeometry& g) {
+  const dnnl::memory::dims dense(g.kernel.size(), 0);
+  return build_onednn("pooling forward", [&] {
+    return dnnl::pooling_forward::primitive_desc(engine(), forward_kind(training), algorithm, src, dst,
+                                                 g.stride, g.kernel, dense, g.pad_begin, g.pad_end,
+                                                 default_attr());
+  });
+}
+
+dnnl::pooling_backward::primitive_desc pool_backward(dnnl::algorithm algorithm, const MemoryDesc& diff_src,
+                                                     const MemoryDesc& diff_dst, const PoolGeometry& g,
+                                                     const dnnl::pooling_forward::primitive_desc& forward) {
+  const dnnl::memory::dims dense(g.kernel.size(), 0);
+  return build_onednn("pooling backward", [&] {
+    return dnnl::pooling_backward::primitive_desc(engine(), algorithm, diff_src, diff_dst, g.stride, g.kernel,
+                                                  dense, g.pad_begin, g.pad_end, forward, default_attr());
+  });
+}
+
+#else  // oneDNN 2.6: an operation descriptor first, then the primitive descriptor
+
+dnnl::convolution_forward::primitive_desc conv_forward(bool training, const MemoryDesc& src,
+                                                       const MemoryDesc& weights, const MemoryDesc& bias,
+                                                       const MemoryDesc& dst, const ConvGeometry& g,
+                                                       const dnnl::primitive_attr& attr) {
+  return build_onednn("convolution forward", [&] {
+    const dnnl::convolution_forward::desc desc(forward_kind(training), kDirect, src, weights, bias, dst,
+                                               g.stride, g.dilation, g.pad_begin, g.pad_end);
+    return dnnl::convolution_forward::primitive_desc(desc, attr, engine());
+  });
+}
+
+dnnl::convolution_backward_data::primitive_desc conv_backward_data(
+    const MemoryDesc& diff_src, const MemoryDesc& weights, const MemoryDesc& diff_dst, const ConvGeometry& g,
+    const dnnl::convolution_forward::primitive_desc& forward) {
+  return build_onednn("convolution backward data", [&] {
+    const dnnl::convolution_backward_data::desc desc(kDirect, diff_src, weights, diff_dst, g.stride,
+                                                     g.dilation, g.pad_begin, g.pad_end);
+    return dnnl::convolution_backward_data::primitive_desc(desc, default_attr(), engine(), forward);
+  });
+}
+
+dnnl::convolution_backward_weights::primitive_desc conv_backward_weights(
+    const MemoryDesc& src, const MemoryDesc& diff_weights, const MemoryDesc& diff_bias,
+    const MemoryDesc& diff_dst, const ConvGeometry& g,
+    const dnnl::convolution_forward::primitive_desc& forward) {
+  return build_onednn("convolution backward weights", [&] {
+    const dnnl::convolution_backward_weights::desc desc(kDirect, src, diff_weights, diff_bias, diff_dst,
+                                                        g.stride, g.dilation, g.pad_begin, g.pad_end);
+    return dnnl::convolution_backward_weights::primitive_desc(desc, default_attr(), engine(), forward);
+  });
+}
+
+dnnl::eltwise_forward::primitive_desc eltwise_forward(bool training, dnnl::algorithm algorithm,
+                                                      const MemoryDesc& data, float alpha, float beta) {
+  return build_onednn("eltwise forward", [&] {
+    const dnnl::eltwise_forward::desc desc(forward_kind(training), algorithm, data, alpha, beta);
+    return dnnl::eltwise_forward::primitive_desc(desc, default_attr(), engine());
+  });
+}
+
+dnnl::eltwise_backward::primitive_desc eltwise_backward(dnnl::algorithm algorithm, const MemoryDesc& data,
+                                                        const dnnl::eltwise_forward::primitive_desc& forward,
+                                                        float alpha, float beta) {
+  return build_onednn("eltwise backward", [&] {
+    const dnnl::eltwise_backward::desc desc(algorithm, data, data, alpha, beta);
+    return dnnl::eltwise_backward::primitive_desc(desc, default_attr(), engine(), forward);
+  });
+}
+
+dnnl::pooling_forward::primitive_desc pool_forward(bool training, dnnl::algorithm algorithm,
+                                                   const MemoryDesc& src, const MemoryDesc& dst,
+                                                   const PoolGeometry& g) {
+  return build_onednn("pooling forward", [&] {
+    const dnnl::pooling_forward::desc desc(forward_kind(training), algorithm, src, dst, g.stride, g.kernel,
+                                           g.pad_begin, g.pad_end);
+    return dnnl::pooling_forward::primitive_desc(desc, default_attr(), engine());
+  });
+}
+
+dnnl::pooling_backward::primitive_desc pool_backward(dnnl::algorithm algorithm, const MemoryDesc& diff_src,
+                                                     const MemoryDesc& diff_dst, const PoolGeometry& g,
+                                                     const dnnl::pooling_forward::primitive_desc& forward) {
+  return build_onednn("pooling backward", [&] {
+    const dnnl::pooling_backward::desc desc(algorithm, diff_src, diff_dst, g.stride, g.kernel, g.pad_begin,
+                                            g.pad_end);
+    return dnnl::pooling_backward::primitive_desc(desc, default_attr(), engine(), forward);
+  });
+}
+
+#endif
+
+Primitive make_reorder_primitive(const MemoryDesc& from, const MemoryDesc& to) {
+  return build_onednn("reorder", [&] {
+    const dnnl::reorder::primitive_desc desc(engine(), from, engine(), to);
+    return Primitive(desc, {{DNNL_ARG_FROM, from}, {DNNL_ARG_TO, to}});
+  });
+}
+
+}  // namespace lockstep::cpu
