@@ -5,6 +5,8 @@
 // are. Nothing is allocated after construction.
 #include "comm/gradient_reducer.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -27,10 +29,14 @@ struct GradientReducer::Impl {
 
   Impl(Communicator& comm, Reduction reduction_, std::vector<Bucket> buckets_)
       : reduction(reduction_), buckets(std::move(buckets_)), alone(comm.size() == 1) {
+    int64_t longest = 0;
+    for (const Bucket& bucket : buckets) {
+      if (bucket.begin < 0 || bucket.begin > bucket.end)
+        throw Error("GradientReducer", fmt::format("bucket [{}, {}) is no range", bucket.begin, bucket.end));
+      longest = std::max(longest, bucket.end - bucket.begin);
+    }
     if (alone) return;
     if (reduction == Reduction::kTree) check_tree_size(comm.size());
-    int64_t longest = 0;
-    for (const Bucket& bucket : buckets) longest = std::max(longest, bucket.end - bucket.begin);
     if (reduction == Reduction::kTree) scratch.resize(size_t(longest));
     jobs.reserve(2 * buckets.size() + 16);
     channel = std::make_unique<Communicator>(comm.duplicate());
@@ -46,6 +52,11 @@ struct GradientReducer::Impl {
     abandon = true;
     job_added.notify_one();
     thread.join();
+    if (n_done == jobs.size() && !failure) return;
+    // Cut off in mid-reduction, which only a failing run does: MPI may still hold messages
+    // that refer to these, so they live as long as the process.
+    channel.release();
+    new std::vector<float>(std::move(scratch));
   }
 
   void run() {

@@ -1,0 +1,45 @@
+// Test data and the judge of the fixed tree: deterministic values over many magnitudes (so
+// that another order of additions changes bits) and the tree sum written as its definition.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <vector>
+
+namespace lockstep::testing_support {
+
+/// Value i of leaf `leaf` (a rank or a micro-batch), in (-128, 128).
+template <typename T>
+T value_of(int leaf, int64_t i) {
+  uint64_t x = (uint64_t(leaf) << 40) ^ uint64_t(i) ^ 0x9e3779b97f4a7c15u;
+  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
+  x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
+  x ^= x >> 31;
+  const double unit = double(int64_t(x >> 11)) / double(int64_t{1} << 52) - 1.0;  // [-1, 1)
+  return T(std::ldexp(unit, int(x & 15) - 8));
+}
+
+template <typename T>
+std::vector<T> vector_of(int leaf, int64_t n) {
+  std::vector<T> values(static_cast<size_t>(n));
+  for (int64_t i = 0; i < n; ++i) values[size_t(i)] = value_of<T>(leaf, i);
+  return values;
+}
+
+/// The tree over leaves [first, first + count): sum of the left half + sum of the right half.
+template <typename T>
+std::vector<T> tree_sum(int first, int count, int64_t n) {
+  if (count == 1) return vector_of<T>(first, n);
+  std::vector<T> left = tree_sum<T>(first, count / 2, n);
+  const std::vector<T> right = tree_sum<T>(first + count / 2, count / 2, n);
+  for (size_t i = 0; i < left.size(); ++i) left[i] = left[i] + right[i];
+  return left;
+}
+
+template <typename T>
+bool same_bits(const std::vector<T>& a, const std::vector<T>& b) {
+  return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0);
+}
+
+}  // namespace lockstep::testing_support
