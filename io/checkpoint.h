@@ -6,6 +6,8 @@
 //   /optimizer/SLOT/NAME    optimizer state, one group per slot (velocity, m, v, …)
 //   attributes of /         format_version, step, epoch, step_in_epoch, seed, job, …
 //
+//   /numbers, /texts        groups whose attributes are CheckpointInfo's numbers and texts
+//
 // Commit: write checkpoints/.step-000001000.h5.tmp, sync it, rename it to
 // step-000001000.h5, sync the folder. A crash leaves the previous or the new file whole.
 #pragma once
@@ -43,8 +45,8 @@ struct CheckpointInfo {
 /// "step-000001000.h5"
 std::string checkpoint_file_name(int64_t step);
 
-/// Collective. Writes `folder`/checkpoint_file_name(info.step) by the commit above; each
-/// rank writes its slab of every dataset. The bytes of every dataset and attribute are
+/// Collective. Writes `folder` (created where absent)/checkpoint_file_name(info.step) by the
+/// commit above; each rank writes one contiguous P-th of the state. The file's bytes are
 /// independent of the rank count, and of time and host. Returns the path. If any rank fails
 /// (disk full, no permission) the temporary file is removed and all ranks throw AgreedError.
 std::string save_checkpoint(Communicator& comm, const std::string& folder,
@@ -69,11 +71,13 @@ void load_checkpoint(const std::string& path, const std::vector<CheckpointTensor
 /// Checks every dataset against its checksum; one line per problem, empty when whole.
 std::vector<std::string> verify_checkpoint(const std::string& path);
 
-/// Finished checkpoints of a folder, ascending by step; temporary files are not listed.
+/// Paths of the finished checkpoints of a folder, ascending by step; temporary files are not
+/// listed. Empty where the folder is absent.
 std::vector<std::string> list_checkpoints(const std::string& folder);
 
 /// Rank 0 only. Deletes all but the last `keep` checkpoints and any named in `protect`
-/// (file names), and temporary files of crashed runs. keep <= 0 keeps all.
+/// (file names), and temporary files of crashed runs. keep <= 0 keeps all. Not while a save
+/// into the folder is under way. A file that cannot be deleted is left.
 void prune_checkpoints(const std::string& folder, int keep, const std::vector<std::string>& protect);
 
 }  // namespace lockstep

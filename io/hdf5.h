@@ -31,6 +31,7 @@ class Id {
   Id& operator=(const Id&) = delete;
   hid_t get() const { return id_; }
   explicit operator bool() const { return id_ >= 0; }
+  hid_t release() { return std::exchange(id_, -1); }   // gives up ownership without closing
   void reset();   // quiet
   void close();   // throws Error when HDF5 reports a failure (a full disk shows up here)
 
@@ -55,6 +56,7 @@ Shape shape_of(hid_t dataset);
 
 /// Attributes; strings are UTF-8. Writing replaces. Reads throw Error when the attribute is absent or of another kind.
 bool has_attribute(hid_t object, const std::string& name);
+std::vector<std::string> attribute_names(hid_t object);     // in name order
 void write_attribute(hid_t object, const std::string& name, int64_t value);
 void write_attribute(hid_t object, const std::string& name, uint64_t value);
 void write_attribute(hid_t object, const std::string& name, double value);

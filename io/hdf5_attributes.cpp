@@ -115,6 +115,21 @@ bool has_attribute(hid_t object, const std::string& name) {
   return found > 0;
 }
 
+std::vector<std::string> attribute_names(hid_t object) {
+  const auto guard = lock();
+  std::vector<std::string> names;
+  hsize_t position = 0;
+  check(H5Aiterate2(
+            object, H5_INDEX_NAME, H5_ITER_INC, &position,
+            [](hid_t, const char* name, const H5A_info_t*, void* out) -> herr_t {
+              static_cast<std::vector<std::string>*>(out)->emplace_back(name);
+              return 0;
+            },
+            &names),
+        "H5Aiterate2", "HDF5 object");
+  return names;
+}
+
 void write_attribute(hid_t object, const std::string& name, int64_t value) {
   const auto guard = lock();
   write(object, name, H5T_NATIVE_INT64, -1, &value);

@@ -12,7 +12,7 @@
 
 namespace lockstep {
 
-/// An ordered JSON object of scalars.
+/// An ordered JSON object of scalars. Setting a key again replaces its value.
 class JsonObject {
  public:
   JsonObject& set(std::string_view key, double value);    // shortest text that round-trips; null if not finite
@@ -36,7 +36,8 @@ std::string json_number(double value);
 class MetricsWriter {
  public:
   /// Opens for appending. On resume, lines of steps > last_step (written after the checkpoint
-  /// that is resumed from) are dropped first; last_step < 0 starts a new file.
+  /// that is resumed from) and broken lines are dropped first; last_step < 0 starts a new file.
+  /// Creates the folder.
   MetricsWriter(const std::string& path, int64_t last_step);
   ~MetricsWriter();
   MetricsWriter(const MetricsWriter&) = delete;
@@ -49,7 +50,7 @@ class MetricsWriter {
 };
 
 /// One parsed line: scalar members only (numbers, strings, booleans), order kept. Nested
-/// values are kept as their JSON text. Throws Error with the line number on broken JSON; a
+/// values are kept as their JSON text; null is read as NaN. Throws Error with the line number on broken JSON; a
 /// broken last line (a run that was killed) is dropped.
 using MetricsValue = std::variant<double, std::string, bool>;
 struct MetricsLine {

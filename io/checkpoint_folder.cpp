@@ -1,0 +1,67 @@
+// Which checkpoints a folder holds, and which may go.
+#include <algorithm>
+#include <cctype>
+#include <charconv>
+#include <filesystem>
+
+#include "io/checkpoint.h"
+
+namespace lockstep {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+/// The step of "step-N.h5"; -1 for any other name.
+int64_t step_of(const std::string& name) {
+  constexpr std::string_view kHead = "step-", kTail = ".h5";
+  if (!name.starts_with(kHead) || !name.ends_with(kTail) || name.size() <= kHead.size() + kTail.size())
+    return -1;
+  const char* first = name.data() + kHead.size();
+  const char* last = name.data() + name.size() - kTail.size();
+  int64_t step = -1;
+  const auto [end, failure] = std::from_chars(first, last, step);
+  return failure == std::errc() && end == last ? step : -1;
+}
+
+bool is_temporary(const std::string& name) { return name.starts_with(".step-") && name.ends_with(".h5.tmp"); }
+
+std::vector<std::string> file_names(const std::string& folder) {
+  std::vector<std::string> names;
+  std::error_code failure;
+  for (fs::directory_iterator it(folder, failure), end; !failure && it != end; it.increment(failure)) {
+    names.push_back(it->path().filename().string());
+  }
+  return names;
+}
+
+}  // namespace
+
+std::vector<std::string> list_checkpoints(const std::string& folder) {
+  std::vector<std::string> names = file_names(folder);
+  std::erase_if(names, [](const std::string& name) { return step_of(name) < 0; });
+  std::sort(names.begin(), names.end(), [](const std::string& a, const std::string& b) {
+    return std::pair(step_of(a), a) < std::pair(step_of(b), b);
+  });
+  for (std::string& name : names) name = (fs::path(folder) / name).string();
+  return names;
+}
+
+void prune_checkpoints(const std::string& folder, int keep, const std::vector<std::string>& protect) {
+  std::error_code ignored;  // what cannot be deleted now is tried again at the next checkpoint
+  for (const std::string& name : file_names(folder)) {
+    if (is_temporary(name)) fs::remove(fs::path(folder) / name, ignored);
+  }
+  if (keep <= 0) return;
+  std::vector<std::string> paths = list_checkpoints(folder);
+  if (paths.size() <= static_cast<size_t>(keep)) return;
+  paths.resize(paths.size() - static_cast<size_t>(keep));
+  for (const std::string& path : paths) {
+    const bool is_protected = std::any_of(protect.begin(), protect.end(), [&](const std::string& name) {
+      return fs::path(name).filename() == fs::path(path).filename();
+    });
+    if (!is_protected) fs::remove(path, ignored);
+  }
+}
+
+}  // namespace lockstep

@@ -1,0 +1,107 @@
+// The seal behind the HDF5 part of a checkpoint (checkpoint_format.h), little-endian:
+//
+//   n_ranges times {offset, n_bytes}, ascending    uint64 each
+//   n_ranges, n_hdf5_bytes, header_hash            uint64 each
+//   seal_hash                                      XXH3_64 of all of the above
+//   magic "LOCKSEAL"
+//
+// header_hash is taken over every byte of [0, n_hdf5_bytes) outside the ranges.
+#include <fcntl.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "io/checkpoint_format.h"
+#include "io/checksum.h"
+#include "io/files.h"
+#include "kernels/error.h"
+
+namespace lockstep::checkpoint_format {
+
+namespace {
+
+constexpr char kMagic[8] = {'L', 'O', 'C', 'K', 'S', 'E', 'A', 'L'};
+constexpr const char* kDamaged = "use an older checkpoint of this run";
+
+struct Tail {
+  uint64_t n_ranges = 0, n_hdf5_bytes = 0, header_hash = 0, seal_hash = 0;
+  char magic[8] = {};
+};
+static_assert(sizeof(Tail) == 40 && sizeof(ContentRange) == 16);
+
+uint64_t hash_outside(const FileHandle& file, const std::vector<ContentRange>& content,
+                      int64_t n_hdf5_bytes) {
+  ChunkedChecksum checksum;
+  std::vector<char> buffer;
+  int64_t position = 0;
+  auto hash_up_to = [&](int64_t end) {
+    for (; position < end; position += static_cast<int64_t>(buffer.size())) {
+      buffer.resize(static_cast<size_t>(std::min(ChunkedChecksum::kPieceBytes, end - position)));
+      file.read_at(buffer.data(), static_cast<int64_t>(buffer.size()), position);
+      checksum.update(buffer.data(), static_cast<int64_t>(buffer.size()));
+    }
+  };
+  for (const ContentRange& range : content) {
+    hash_up_to(static_cast<int64_t>(range.offset));
+    position = static_cast<int64_t>(range.offset + range.n_bytes);
+  }
+  hash_up_to(n_hdf5_bytes);
+  return checksum.digest();
+}
+
+uint64_t hash_seal(const std::vector<ContentRange>& content, const Tail& tail) {
+  ChunkedChecksum checksum;
+  checksum.update(content.data(), static_cast<int64_t>(content.size() * sizeof(ContentRange)));
+  checksum.update(&tail, offsetof(Tail, seal_hash));
+  return checksum.digest();
+}
+
+}  // namespace
+
+void append_seal(const std::string& path, std::vector<ContentRange> content) {
+  std::sort(content.begin(), content.end(),
+            [](const ContentRange& a, const ContentRange& b) { return a.offset < b.offset; });
+  FileHandle file(path, O_RDWR);
+  const int64_t n_hdf5_bytes = file.n_bytes();
+  Tail tail;
+  tail.n_ranges = content.size();
+  tail.n_hdf5_bytes = static_cast<uint64_t>(n_hdf5_bytes);
+  tail.header_hash = hash_outside(file, content, n_hdf5_bytes);
+  tail.seal_hash = hash_seal(content, tail);
+  std::memcpy(tail.magic, kMagic, sizeof kMagic);
+
+  std::vector<char> seal(content.size() * sizeof(ContentRange) + sizeof tail);
+  const size_t n_table_bytes = seal.size() - sizeof tail;
+  if (n_table_bytes > 0) std::memcpy(seal.data(), content.data(), n_table_bytes);
+  std::memcpy(seal.data() + n_table_bytes, &tail, sizeof tail);
+  file.write_at(seal.data(), static_cast<int64_t>(seal.size()), n_hdf5_bytes);
+  file.sync();
+  file.close();
+}
+
+bool check_seal(const std::string& path) {
+  const FileHandle file(path, O_RDONLY);
+  const int64_t n_bytes = file.n_bytes();
+  Tail tail;
+  if (n_bytes < static_cast<int64_t>(sizeof tail)) return false;
+  file.read_at(&tail, sizeof tail, n_bytes - static_cast<int64_t>(sizeof tail));
+  if (std::memcmp(tail.magic, kMagic, sizeof kMagic) != 0) return false;
+
+  const uint64_t n_before_tail = static_cast<uint64_t>(n_bytes) - sizeof tail;
+  if (tail.n_ranges > n_before_tail / sizeof(ContentRange))
+    throw Error(path, "its seal is damaged", kDamaged);
+  std::vector<ContentRange> content(tail.n_ranges);
+  const uint64_t n_table_bytes = tail.n_ranges * sizeof(ContentRange);
+  file.read_at(content.data(), static_cast<int64_t>(n_table_bytes),
+               static_cast<int64_t>(n_before_tail - n_table_bytes));
+  if (hash_seal(content, tail) != tail.seal_hash) throw Error(path, "its seal is damaged", kDamaged);
+  if (tail.n_hdf5_bytes != n_before_tail - n_table_bytes) {
+    throw Error(path, "its size does not agree with its seal: bytes were cut out or put in", kDamaged);
+  }
+  if (hash_outside(file, content, static_cast<int64_t>(tail.n_hdf5_bytes)) != tail.header_hash) {
+    throw Error(path, "its header was changed after it was written", kDamaged);
+  }
+  return true;
+}
+
+}  // namespace lockstep::checkpoint_format

@@ -1,0 +1,132 @@
+// POSIX files. Short reads and writes are continued, EINTR is repeated, and close() is
+// checked, because network file systems report a full disk there.
+#include "io/files.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <filesystem>
+#include <system_error>
+
+#include "kernels/error.h"
+
+namespace lockstep {
+
+void throw_file_error(const std::string& path, const char* doing, int error_number) {
+  std::string remedy;
+  if (error_number == ENOSPC || error_number == EDQUOT) {
+    remedy = "free space on that file system, or choose another output folder (--out)";
+  } else if (error_number == EACCES || error_number == EPERM || error_number == EROFS) {
+    remedy = "choose a folder that you may write to (--out), or correct its permissions";
+  }
+  throw Error(path, std::string(doing) + " failed: " + std::generic_category().message(error_number), remedy);
+}
+
+FileHandle::FileHandle(const std::string& path, int flags, unsigned mode) : path_(path) {
+  do fd_ = ::open(path.c_str(), flags | O_CLOEXEC, mode);
+  while (fd_ < 0 && errno == EINTR);
+  if (fd_ < 0) throw_file_error(path, (flags & O_CREAT) ? "creating" : "opening", errno);
+}
+
+FileHandle& FileHandle::operator=(FileHandle&& other) noexcept {
+  if (this != &other) {
+    reset();
+    fd_ = std::exchange(other.fd_, -1);
+    path_ = std::move(other.path_);
+  }
+  return *this;
+}
+
+int64_t FileHandle::n_bytes() const {
+  struct stat status;
+  if (::fstat(fd_, &status) != 0) throw_file_error(path_, "asking for the size", errno);
+  return status.st_size;
+}
+
+void FileHandle::read_at(void* data, int64_t n_bytes, int64_t offset) const {
+  for (char* out = static_cast<char*>(data); n_bytes > 0;) {
+    const ssize_t n = ::pread(fd_, out, static_cast<size_t>(n_bytes), offset);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) throw_file_error(path_, "reading", errno);
+    if (n == 0) throw Error(path_, "ends before byte " + std::to_string(offset + n_bytes), "it is truncated");
+    out += n;
+    offset += n;
+    n_bytes -= n;
+  }
+}
+
+void FileHandle::write_at(const void* data, int64_t n_bytes, int64_t offset) {
+  for (const char* in = static_cast<const char*>(data); n_bytes > 0;) {
+    const ssize_t n = ::pwrite(fd_, in, static_cast<size_t>(n_bytes), offset);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) throw_file_error(path_, "writing", errno);
+    in += n;
+    offset += n;
+    n_bytes -= n;
+  }
+}
+
+void FileHandle::sync() {
+  if (::fsync(fd_) != 0) throw_file_error(path_, "syncing", errno);
+}
+
+void FileHandle::reserve(int64_t n_bytes) {
+  if (n_bytes <= 0) return;
+  // Not posix_fallocate: where the file system cannot, glibc would write every block.
+  int result = 0;
+  do result = ::fallocate(fd_, 0, 0, n_bytes);
+  while (result != 0 && errno == EINTR);
+  if (result == 0 || errno == EOPNOTSUPP || errno == ENOSYS || errno == EINVAL) return;
+  throw_file_error(path_, "reserving space", errno);
+}
+
+void FileHandle::reset() {
+  if (fd_ >= 0) ::close(std::exchange(fd_, -1));
+}
+
+void FileHandle::close() {
+  if (fd_ >= 0 && ::close(std::exchange(fd_, -1)) != 0) throw_file_error(path_, "closing", errno);
+}
+
+void sync_folder(const std::string& folder) {
+  FileHandle handle(folder.empty() ? "." : folder, O_RDONLY | O_DIRECTORY);
+  // Some network file systems refuse to sync a folder and need no such call.
+  if (::fsync(handle.fd()) != 0 && errno != EINVAL && errno != ENOTSUP) {
+    throw_file_error(folder, "syncing the folder", errno);
+  }
+}
+
+void rename_durably(const std::string& from, const std::string& to) {
+  if (::rename(from.c_str(), to.c_str()) != 0) throw_file_error(to, "renaming to it", errno);
+  sync_folder(std::filesystem::path(to).parent_path().string());
+}
+
+void write_text_file_atomically(const std::string& path, std::string_view text) {
+  const std::filesystem::path target(path);
+  std::string temporary = (target.parent_path() / ".").string();
+  temporary += target.filename().string();
+  temporary += ".tmp";
+  try {
+    FileHandle file(temporary, O_WRONLY | O_CREAT | O_TRUNC);
+    file.write_at(text.data(), static_cast<int64_t>(text.size()), 0);
+    file.sync();
+    file.close();
+    rename_durably(temporary, path);
+  } catch (...) {
+    ::unlink(temporary.c_str());
+    throw;
+  }
+}
+
+int64_t free_bytes(const std::string& folder) {
+  struct statvfs status;
+  if (::statvfs(folder.empty() ? "." : folder.c_str(), &status) != 0) {
+    throw_file_error(folder, "asking for the free space", errno);
+  }
+  return static_cast<int64_t>(status.f_bavail) * static_cast<int64_t>(status.f_frsize);
+}
+
+}  // namespace lockstep

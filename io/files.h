@@ -1,0 +1,59 @@
+// Plain files through POSIX calls that say what failed: every function throws Error with
+// the path, the system's own text and, for a full disk or missing permission, the remedy.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
+
+namespace lockstep {
+
+/// Throws Error{path, "<doing> failed: <text of error_number>", remedy}.
+[[noreturn]] void throw_file_error(const std::string& path, const char* doing, int error_number);
+
+/// An owned file descriptor.
+class FileHandle {
+ public:
+  FileHandle() = default;
+  /// open(2) with close-on-exec.
+  FileHandle(const std::string& path, int flags, unsigned mode = 0666);
+  ~FileHandle() { reset(); }
+  FileHandle(FileHandle&& other) noexcept
+      : fd_(std::exchange(other.fd_, -1)), path_(std::move(other.path_)) {}
+  FileHandle& operator=(FileHandle&& other) noexcept;
+  FileHandle(const FileHandle&) = delete;
+  FileHandle& operator=(const FileHandle&) = delete;
+
+  int fd() const { return fd_; }
+  const std::string& path() const { return path_; }
+  int64_t n_bytes() const;
+  /// Reads exactly n_bytes at `offset`; a shorter file is an Error.
+  void read_at(void* data, int64_t n_bytes, int64_t offset) const;
+  void write_at(const void* data, int64_t n_bytes, int64_t offset);
+  /// Waits until content and size are on the disk.
+  void sync();
+  /// Sets aside room for `n_bytes` (and extends the file to that size), so that a full disk
+  /// is met here and not halfway. Does nothing on file systems that cannot.
+  void reserve(int64_t n_bytes);
+  void reset();  // closes; quiet
+  void close();  // throws
+
+ private:
+  int fd_ = -1;
+  std::string path_;
+};
+
+/// Makes the names in a folder (a rename) durable.
+void sync_folder(const std::string& folder);
+
+/// Renames and makes the new name durable. Replaces `to`.
+void rename_durably(const std::string& from, const std::string& to);
+
+/// Readers see the old or the new text, never a part: temporary name, sync, rename.
+void write_text_file_atomically(const std::string& path, std::string_view text);
+
+/// Bytes that this process may still write to the file system of `folder`.
+int64_t free_bytes(const std::string& folder);
+
+}  // namespace lockstep
