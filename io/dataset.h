@@ -57,7 +57,7 @@ class Dataset {
   void read(const std::string& field, int64_t first, int64_t count, void* dst) const;
 
   /// Compares the stored checksum of every dataset of every shard with its content.
-  /// Returns one line per mismatch; shards without checksums are counted in `n_unchecked`.
+  /// Returns one line per mismatch. Counts datasets of shards with and without a checksum.
   std::vector<std::string> verify(int64_t* n_checked, int64_t* n_unchecked) const;
 
  private:

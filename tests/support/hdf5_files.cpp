@@ -13,7 +13,7 @@
 
 #include "io/hdf5.h"
 
-namespace lockstep::testing {
+namespace lockstep {
 
 namespace {
 
@@ -140,4 +140,4 @@ bool has_h5py() {
   return found;
 }
 
-}  // namespace lockstep::testing
+}  // namespace lockstep

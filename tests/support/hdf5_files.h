@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-namespace lockstep::testing {
+namespace lockstep {
 
 /// A new folder below the system's temporary one, deleted with everything in it at the end.
 class TemporaryFolder {
@@ -45,4 +45,4 @@ std::string run_h5py(const std::string& folder, const std::string& code);
 /// Whether /usr/bin/python3 can import h5py.
 bool has_h5py();
 
-}  // namespace lockstep::testing
+}  // namespace lockstep
