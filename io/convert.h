@@ -1,6 +1,7 @@
 // Converters: foreign files -> sharded HDF5 with class names and per-channel statistics.
 // Collective: shards are dealt over the ranks; statistics are combined exactly, so the
-// output does not depend on the number of ranks.
+// output does not depend on the number of ranks. Errors are AgreedErrors on every rank and
+// leave `out` as it was.
 #pragma once
 
 #include <cstdint>
@@ -12,12 +13,14 @@
 namespace lockstep {
 
 struct ConvertOptions {
-  std::string out;                  // output folder, created
-  int64_t n_shards = 0;             // 0: about 64 MiB each, at least 1
-  bool shuffle = false;             // random order (of `seed`) over all samples before sharding
+  std::string out;       // output folder, created
+  int64_t n_shards = 0;  // 0: about 64 MiB each, at least 1
+  bool shuffle = false;  // random order (of `seed`) over all samples before sharding
   uint64_t seed = 0;
   /// Rows [skip, skip + limit) of the (shuffled) input; limit < 0: to the end. For splits.
   int64_t skip = 0, limit = -1;
+  /// Replace the shards in `out`. Without it a non-empty `out` is an error.
+  bool overwrite = false;
 };
 
 struct ConvertResult {
@@ -31,17 +34,19 @@ struct ConvertResult {
 struct CsvOptions {
   std::string path;
   char separator = ',';
-  int header_lines = -1;            // -1: skip the first line if it is not numeric
-  int64_t target_column = -1;       // -1: last; -2: no target
-  bool target_is_class = true;      // false: float32 regression target
-  std::vector<int64_t> shape;       // of one input sample, e.g. {1, 8, 8}
+  int header_lines = -1;        // -1: skip the first line if it is not numeric
+  int64_t target_column = -1;   // -1: last; -2: no target
+  bool target_is_class = true;  // false: float32 regression target
+  std::vector<int64_t> shape;   // of one input sample, e.g. {1, 8, 8}
   std::vector<std::string> class_names;
 };
 ConvertResult convert_csv(Communicator& comm, const CsvOptions& csv, const ConvertOptions& options);
 
-/// IDX files (MNIST), plain or .gz: images (N, H, W) become "image" (1, H, W) uint8.
+/// IDX files (MNIST), plain or .gz: images (N, H, W) become "image" (1, H, W), (N, C, H, W)
+/// "image" (C, H, W), (N, D) "input" (D). uint8 stays uint8, other types become float32.
+/// Labels (N): whole numbers become "label" int64, float types "target" float32.
 struct IdxOptions {
-  std::string images, labels;       // labels may be empty
+  std::string images, labels;  // labels may be empty
 };
 ConvertResult convert_idx(Communicator& comm, const IdxOptions& idx, const ConvertOptions& options);
 
@@ -49,8 +54,8 @@ ConvertResult convert_idx(Communicator& comm, const IdxOptions& idx, const Conve
 /// (C, H, W) uint8; all are of one size, or resized to `size` (bilinear).
 struct ImagesOptions {
   std::string folder;
-  int64_t channels = 3;             // 1: grey, 3: RGB
-  int64_t height = 0, width = 0;    // 0: as the first image; others must agree
+  int64_t channels = 3;           // 1: grey, 3: RGB
+  int64_t height = 0, width = 0;  // 0: as the first image; others must agree
 };
 ConvertResult convert_images(Communicator& comm, const ImagesOptions& images, const ConvertOptions& options);
 

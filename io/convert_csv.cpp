@@ -1,0 +1,387 @@
+// CSV -> shards in two parallel passes. The first cuts the file into one byte range per rank
+// and finds every row, the kind of its values and the class labels; the second parses the rows
+// of a shard again while it is written. Nothing but 8 bytes per row stays in memory.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <functional>
+#include <limits>
+#include <map>
+#include <memory>
+#include <set>
+
+#include "comm/agreement.h"
+#include "io/convert_rows.h"
+#include "io/csv_row.h"
+#include "io/gzip.h"
+#include "kernels/error.h"
+
+namespace lockstep {
+
+namespace {
+
+constexpr int64_t kReadBytes = int64_t{4} << 20;
+constexpr size_t kMaxClasses = 65536;
+constexpr int64_t kNone = -1;
+
+/// Where rows begin, and what they look like. Found by root, known to all.
+struct CsvLayout {
+  int64_t data_begin = 0;  // first byte after the header
+  int64_t n_columns = 0;
+  int64_t target_column = kNone;
+};
+
+/// What a pass over rows finds out.
+struct CsvScan {
+  std::vector<int64_t> row_begin;             // byte of each row's first character
+  bool all_bytes = true;                      // input values are whole numbers in 0..255
+  bool text_labels = false;                   // some label is not a number
+  int64_t max_id = 0;                         // of numeric labels
+  int64_t bad_id = kNone;                     // byte of the first numeric label that is no class id
+  std::set<std::string, std::less<>> labels;  // distinct texts, at most kMaxClasses + 1
+};
+
+std::string_view without_cr(std::string_view line) {
+  if (line.ends_with('\r')) line.remove_suffix(1);
+  return line;
+}
+
+/// Calls visit(line, begin) for each line that starts in [begin, end), without its line break;
+/// stops when it returns false. `end` must be the begin of a line or the end of the file.
+void for_each_line(const InputFile& file, int64_t begin, int64_t end,
+                   const std::function<bool(std::string_view, int64_t)>& visit) {
+  std::vector<char> block;
+  size_t n_kept = 0;  // bytes of an incomplete line at the front of the block
+  while (begin < end) {
+    const int64_t n_read = std::min(kReadBytes, end - begin);
+    if (block.size() < n_kept + n_read) block.resize(n_kept + n_read);
+    file.read(begin, block.data() + n_kept, n_read);
+    const int64_t block_begin = begin - static_cast<int64_t>(n_kept);
+    begin += n_read;
+    const char* const block_end = block.data() + n_kept + n_read;
+    const char* line = block.data();
+    const char* search = line + n_kept;
+    while (const void* found = std::memchr(search, '\n', block_end - search)) {
+      const char* line_end = static_cast<const char*>(found);
+      if (!visit(without_cr({line, line_end}), block_begin + (line - block.data()))) return;
+      search = line = line_end + 1;
+    }
+    n_kept = block_end - line;
+    if (begin == end && n_kept > 0) {
+      visit(without_cr({line, n_kept}), block_begin + (line - block.data()));
+      return;
+    }
+    std::memmove(block.data(), line, n_kept);
+  }
+}
+
+/// The first byte >= position that begins a line.
+int64_t line_begin_from(const InputFile& file, int64_t position) {
+  std::vector<char> block(1 << 16);
+  for (int64_t at = position - 1; at < file.n_bytes();) {  // a break just before counts
+    const int64_t n = std::min<int64_t>(block.size(), file.n_bytes() - at);
+    file.read(at, block.data(), n);
+    if (const void* found = std::memchr(block.data(), '\n', n))
+      return at + (static_cast<const char*>(found) - block.data()) + 1;
+    at += n;
+  }
+  return file.n_bytes();
+}
+
+/// The fault as an error at file:line:column. Counting lines only now keeps scans parallel.
+Error located(const InputFile& file, int64_t line_begin, const CsvFault& fault) {
+  int64_t line = 1;
+  for_each_line(file, 0, line_begin, [&](std::string_view, int64_t) { return ++line, true; });
+  return Error(fmt::format("{}:{}:{}", file.name(), line, fault.position + 1), fault.what, fault.remedy);
+}
+
+bool is_blank_line(std::string_view line) { return line.find_first_not_of(" \t") == line.npos; }
+
+/// Reads the first lines: skips a byte order mark and the header, counts columns.
+CsvLayout find_layout(const InputFile& file, const CsvOptions& csv) {
+  CsvLayout layout;
+  char mark[3];
+  if (file.n_bytes() >= 3) {
+    file.read(0, mark, 3);
+    if (std::memcmp(mark, "\xef\xbb\xbf", 3) == 0) layout.data_begin = 3;
+  }
+  int64_t to_skip = std::max(csv.header_lines, 0);
+  bool may_be_header = csv.header_lines < 0;
+  bool found = false;
+  std::vector<CsvField> fields;
+  for_each_line(file, layout.data_begin, file.n_bytes(), [&](std::string_view line, int64_t begin) {
+    if (to_skip > 0) return --to_skip, true;
+    if (is_blank_line(line)) return true;
+    try {
+      split_csv_row(line, csv.separator, fields);
+    } catch (const CsvFault& fault) {
+      throw located(file, begin, fault);
+    }
+    layout.data_begin = begin;
+    layout.n_columns = static_cast<int64_t>(fields.size());
+    layout.target_column =
+        csv.target_column == -1 ? layout.n_columns - 1 : std::max(csv.target_column, kNone);
+    if (may_be_header) {
+      may_be_header = false;
+      float ignored;
+      for (int64_t c = 0; c < layout.n_columns; ++c) {
+        const bool may_be_text = c == layout.target_column && csv.target_is_class && layout.n_columns > 1;
+        if (!may_be_text && !fields[c].text.empty() && !parse_number(fields[c].text, &ignored)) return true;
+      }
+    }
+    found = true;
+    return false;
+  });
+  if (!found) throw Error(file.name(), "holds no rows", "check the path and the number of header lines");
+  if (layout.target_column >= layout.n_columns)
+    throw Error(
+        file.name(),
+        fmt::format("has {} columns, but the target is column {}", layout.n_columns, layout.target_column),
+        fmt::format("give a target column from 0 to {}; check the separator", layout.n_columns - 1));
+  if (layout.n_columns == 1 && layout.target_column == 0)
+    throw Error(file.name(), "has one column, the target, and so no inputs", "check the separator");
+  return layout;
+}
+
+void check_options(const CsvOptions& csv) {
+  if (csv.target_column < -2)
+    throw Error("convert csv", fmt::format("target column {} is not possible", csv.target_column),
+                "count columns from 0; -1 is the last, -2 none");
+  if (std::strchr("\"\r\n.+-0123456789", csv.separator) != nullptr)  // finds '\0' too
+    throw Error("convert csv", "this character cannot separate columns",
+                "use a comma, a semicolon, a tab or a blank");
+  int64_t product = 1;
+  for (const int64_t extent : csv.shape)
+    if (extent < 1 || __builtin_mul_overflow(product, extent, &product))
+      throw Error("convert csv", "the extents of a shape are at least 1 and their product fits 64 bits",
+                  "give a shape such as 1,8,8");
+  if (csv.shape.size() > Shape::kMaxRank - 1)
+    throw Error("convert csv", "the shape has too many dimensions", "use at most 7");
+  const std::set<std::string> distinct(csv.class_names.begin(), csv.class_names.end());
+  if (distinct.size() != csv.class_names.size())
+    throw Error("convert csv", "two class names are equal", "name each class once");
+}
+
+/// A whole number >= 0 that int64 and every loss function can take, or kNone.
+int64_t class_id(float value) {
+  return value >= 0 && value < 16777216.0F && value == std::floor(value) ? static_cast<int64_t>(value)
+                                                                         : kNone;
+}
+
+CsvScan scan_rows(const InputFile& file, const CsvOptions& csv, const CsvLayout& layout, int64_t begin,
+                  int64_t end) {
+  CsvScan scan;
+  CsvRowParser parser(csv.separator, layout.n_columns, layout.target_column);
+  std::vector<float> values(static_cast<size_t>(parser.n_inputs()));
+  std::string last_label;
+  for_each_line(file, begin, end, [&](std::string_view line, int64_t line_begin) {
+    if (is_blank_line(line)) return true;
+    try {
+      const std::string_view target = parser.parse(line, values.data());
+      scan.row_begin.push_back(line_begin);
+      for (size_t i = 0; i < values.size() && scan.all_bytes; ++i)
+        scan.all_bytes = values[i] >= 0 && values[i] <= 255 && values[i] == std::floor(values[i]);
+      if (layout.target_column == kNone || target == last_label) return true;
+      float number = 0;
+      const bool numeric = parse_number(target, &number);
+      if (!csv.target_is_class) {
+        if (!numeric)
+          throw CsvFault{parser.target_position(),
+                         "the target is not a finite number: " + quote_for_message(target),
+                         "make it a class target or give the right target column"};
+        return true;
+      }
+      last_label = target;
+      if (scan.labels.size() <= kMaxClasses && !scan.labels.contains(target)) scan.labels.emplace(target);
+      scan.text_labels = scan.text_labels || !numeric;
+      scan.max_id = std::max(scan.max_id, numeric ? class_id(number) : 0);
+      if (numeric && class_id(number) == kNone && scan.bad_id == kNone) scan.bad_id = line_begin;
+    } catch (const CsvFault& fault) {
+      throw located(file, line_begin, fault);
+    }
+    return true;
+  });
+  return scan;
+}
+
+/// Gives every rank the union of all ranks' scans, rows in file order.
+void share_scan(Communicator& comm, CsvScan& scan) {
+  const int64_t n_mine = static_cast<int64_t>(scan.row_begin.size());
+  std::vector<int64_t> rows(static_cast<size_t>(comm.all_reduce_sum(n_mine)));
+  int64_t first = 0;
+  for (int rank = 0; rank < comm.size(); ++rank) {
+    int64_t n = n_mine;
+    comm.broadcast(&n, sizeof n, rank);
+    if (rank == comm.rank()) std::copy(scan.row_begin.begin(), scan.row_begin.end(), rows.begin() + first);
+    comm.broadcast(rows.data() + first, n * static_cast<int64_t>(sizeof(int64_t)), rank);
+    first += n;
+  }
+  scan.row_begin = std::move(rows);
+  scan.all_bytes = comm.all_reduce_max(!scan.all_bytes) == 0;
+  scan.text_labels = comm.all_reduce_max(scan.text_labels) != 0;
+  scan.max_id = comm.all_reduce_max(scan.max_id);
+  const int64_t no_bad = std::numeric_limits<int64_t>::max();
+  const int64_t first_bad = -comm.all_reduce_max(scan.bad_id == kNone ? -no_bad : -scan.bad_id);
+  scan.bad_id = first_bad == no_bad ? kNone : first_bad;
+  std::string mine;
+  for (const std::string& label : scan.labels) mine += label + '\n';  // a label never holds a line break
+  for (const std::string& theirs : comm.all_gather_strings(mine))
+    for (size_t at = 0; at < theirs.size();) {
+      const size_t end = theirs.find('\n', at);
+      scan.labels.emplace(theirs, at, end - at);
+      at = end + 1;
+    }
+}
+
+/// Class names in id order: given, or text labels sorted; empty where numbers are the ids.
+std::vector<std::string> find_classes(const InputFile& file, const CsvOptions& csv, const CsvScan& scan) {
+  if (!scan.text_labels) {
+    if (scan.bad_id != kNone)
+      throw located(file, scan.bad_id,
+                    CsvFault{0, "the class label is not a whole number from 0 to 16,777,215",
+                             "number the classes from 0, or make it a regression target"});
+    const auto n_classes = static_cast<int64_t>(csv.class_names.size());
+    if (n_classes > 0 && scan.max_id >= n_classes)
+      throw Error(file.name(),
+                  fmt::format("has class {}, but {} class names are given", scan.max_id, n_classes),
+                  "name all classes; the first name is that of class 0");
+    return csv.class_names;
+  }
+  if (scan.labels.size() > kMaxClasses)
+    throw Error(file.name(), fmt::format("has more than {} different class labels", kMaxClasses),
+                "give the right target column");
+  if (csv.class_names.empty()) return {scan.labels.begin(), scan.labels.end()};
+  for (const std::string& label : scan.labels)
+    if (std::find(csv.class_names.begin(), csv.class_names.end(), label) == csv.class_names.end())
+      throw Error(
+          file.name(),
+          "has the class label " + quote_for_message(label) + ", which is not among the given class names",
+          "name all classes, or none to take them from the file");
+  return csv.class_names;
+}
+
+/// Parses rows of the file on demand.
+class CsvReader {
+ public:
+  CsvReader(InputFile file, const CsvOptions& csv, const CsvLayout& layout, CsvScan scan,
+            const std::vector<std::string>& class_names)
+      : file_(std::move(file)),
+        parser_(csv.separator, layout.n_columns, layout.target_column),
+        row_begin_(std::move(scan.row_begin)),
+        as_bytes_(scan.all_bytes),
+        has_target_(layout.target_column != kNone),
+        target_is_class_(csv.target_is_class),
+        values_(static_cast<size_t>(parser_.n_inputs())) {
+    if (scan.text_labels)
+      for (size_t i = 0; i < class_names.size(); ++i) ids_[class_names[i]] = static_cast<int64_t>(i);
+  }
+
+  void read(std::span<const int64_t> rows, std::span<std::byte* const> dst) {
+    for (size_t first = 0; first < rows.size();) {
+      size_t last = first + 1;  // a run of neighbours is one read
+      while (last < rows.size() && rows[last] == rows[last - 1] + 1) ++last;
+      const int64_t begin = row_begin_[rows[first]];
+      const auto next = static_cast<size_t>(rows[last - 1]) + 1;
+      const int64_t end = next < row_begin_.size() ? row_begin_[next] : file_.n_bytes();
+      size_t at = first;
+      for_each_line(file_, begin, end, [&](std::string_view line, int64_t line_begin) {
+        if (is_blank_line(line)) return true;
+        try {
+          store(parser_.parse(line, values_.data()), at++, dst);
+        } catch (const CsvFault& fault) {
+          throw located(file_, line_begin, fault);
+        }
+        return at < last;
+      });
+      if (at < last) throw changed();
+      first = last;
+    }
+  }
+
+ private:
+  Error changed() const { return Error(file_.name(), "has changed while it was read", "convert it again"); }
+
+  void store(std::string_view target, size_t at, std::span<std::byte* const> dst) const {
+    const size_t n = values_.size();
+    if (as_bytes_) {
+      auto* bytes = reinterpret_cast<uint8_t*>(dst[0]) + at * n;
+      for (size_t i = 0; i < n; ++i) bytes[i] = static_cast<uint8_t>(values_[i]);
+    } else {
+      std::memcpy(dst[0] + at * n * sizeof(float), values_.data(), n * sizeof(float));
+    }
+    if (!has_target_) return;
+    float number = 0;
+    if (ids_.empty()) parse_number(target, &number);
+    if (target_is_class_) {
+      const auto found = ids_.find(target);
+      if (!ids_.empty() && found == ids_.end()) throw changed();
+      const int64_t id = ids_.empty() ? class_id(number) : found->second;
+      std::memcpy(dst[1] + at * sizeof id, &id, sizeof id);
+    } else {
+      std::memcpy(dst[1] + at * sizeof number, &number, sizeof number);
+    }
+  }
+
+  InputFile file_;
+  CsvRowParser parser_;
+  std::vector<int64_t> row_begin_;
+  bool as_bytes_, has_target_, target_is_class_;
+  std::map<std::string, int64_t, std::less<>> ids_;
+  std::vector<float> values_;
+};
+
+ConvertInput open_csv(Communicator& comm, const CsvOptions& csv, const std::string& scratch) {
+  check_on_root(comm, [&] { check_options(csv); });
+  const std::string path = plain_file(comm, csv.path, scratch, "input.csv");
+  InputFile file;
+  CsvLayout layout;
+  check_on_root(comm, [&] { layout = find_layout(InputFile(path, csv.path), csv); });
+  comm.broadcast(&layout, sizeof layout);
+  CsvScan scan;
+  all_or_none(comm, [&] {
+    file = InputFile(path, csv.path);
+    const auto border = [&](int rank) {
+      const int64_t n_bytes = file.n_bytes() - layout.data_begin;
+      const int64_t offset = n_bytes / comm.size() * rank + n_bytes % comm.size() * rank / comm.size();
+      return offset == 0 ? layout.data_begin : line_begin_from(file, layout.data_begin + offset);
+    };
+    const int64_t end = comm.rank() + 1 < comm.size() ? border(comm.rank() + 1) : file.n_bytes();
+    scan = scan_rows(file, csv, layout, std::min(border(comm.rank()), end), end);
+  });
+  share_scan(comm, scan);
+
+  ConvertInput source;
+  source.source = "CSV";
+  source.n_rows = static_cast<int64_t>(scan.row_begin.size());
+  Shape shape =
+      csv.shape.empty() ? Shape{layout.n_columns - (layout.target_column != kNone)} : Shape(csv.shape);
+  all_or_none(comm, [&] {
+    const int64_t n_inputs = layout.n_columns - (layout.target_column != kNone);
+    if (shape.n_elements() != n_inputs)
+      throw Error(csv.path,
+                  fmt::format("has {} input columns, which shape {} does not hold", n_inputs, shape.str()),
+                  "give a shape whose product is the number of input columns");
+    if (layout.target_column != kNone && csv.target_is_class)
+      source.class_names = find_classes(file, csv, scan);
+  });
+  source.fields.push_back(
+      {shape.rank() == 3 ? "image" : "input", scan.all_bytes ? DType::kUInt8 : DType::kFloat32, shape});
+  if (layout.target_column != kNone)
+    source.fields.push_back(csv.target_is_class ? Field{"label", DType::kInt64, {}}
+                                                : Field{"target", DType::kFloat32, {}});
+  auto reader =
+      std::make_shared<CsvReader>(std::move(file), csv, layout, std::move(scan), source.class_names);
+  source.read = [reader](auto rows, auto dst) { reader->read(rows, dst); };
+  return source;
+}
+
+}  // namespace
+
+ConvertResult convert_csv(Communicator& comm, const CsvOptions& csv, const ConvertOptions& options) {
+  return convert_rows(comm, options,
+                      [&](const std::string& scratch) { return open_csv(comm, csv, scratch); });
+}
+
+}  // namespace lockstep

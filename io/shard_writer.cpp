@@ -1,0 +1,116 @@
+// Shards are written by the serial HDF5 driver: one rank, one file. Storage is contiguous and
+// allocated early, so that readers can bypass HDF5; object times stay off for equal bytes.
+#include "io/shard_writer.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cassert>
+#include <cerrno>
+#include <cstring>
+
+#include "kernels/error.h"
+
+namespace lockstep {
+
+namespace {
+
+constexpr int64_t kFormatVersion = 1;
+
+std::vector<hsize_t> extents(const Field& field, int64_t n_samples) {
+  std::vector<hsize_t> result{static_cast<hsize_t>(n_samples)};
+  for (const int64_t extent : field.shape) result.push_back(static_cast<hsize_t>(extent));
+  return result;
+}
+
+void sync_file(const std::string& path) {
+  const int file = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  const bool ok = file >= 0 && fsync(file) == 0;
+  const int error = errno;
+  if (file >= 0) close(file);
+  if (!ok)
+    throw Error(path, std::string("cannot be synced to disk: ") + std::strerror(error),
+                "free some disk space");
+}
+
+}  // namespace
+
+ShardWriter::ShardWriter(const std::string& path, const std::vector<Field>& fields, int64_t n_samples)
+    : path_(path), fields_(fields), n_samples_(n_samples) {
+  const auto guard = h5::lock();
+  file_ = h5::create_file(path);
+  h5::Id plist = h5::own(H5Pcreate(H5P_DATASET_CREATE), "H5Pcreate", path);
+  h5::check(H5Pset_layout(plist.get(), H5D_CONTIGUOUS), "H5Pset_layout", path);
+  h5::check(H5Pset_alloc_time(plist.get(), H5D_ALLOC_TIME_EARLY), "H5Pset_alloc_time", path);
+  h5::check(H5Pset_fill_time(plist.get(), H5D_FILL_TIME_NEVER), "H5Pset_fill_time", path);
+  h5::check(H5Pset_obj_track_times(plist.get(), false), "H5Pset_obj_track_times", path);
+  for (const Field& field : fields) {
+    const std::vector<hsize_t> dims = extents(field, n_samples);
+    h5::Id space = h5::own(H5Screate_simple(static_cast<int>(dims.size()), dims.data(), nullptr),
+                           "H5Screate_simple", path);
+    datasets_.push_back(h5::own(H5Dcreate2(file_.get(), field.name.c_str(), h5::native_type(field.dtype),
+                                           space.get(), H5P_DEFAULT, plist.get(), H5P_DEFAULT),
+                                "H5Dcreate2", path + ": " + field.name));
+    moments_.emplace_back(field);
+    checksums_.emplace_back();
+  }
+}
+
+void ShardWriter::append(std::span<const std::byte* const> data, int64_t count) {
+  assert(data.size() == fields_.size() && n_written_ + count <= n_samples_);
+  if (count == 0) return;
+  for (size_t f = 0; f < fields_.size(); ++f) {
+    const Field& field = fields_[f];
+    moments_[f].add(data[f], count);
+    checksums_[f].update(data[f], count * field.shape.n_elements() * size_of(field.dtype));
+
+    const auto guard = h5::lock();
+    const std::string where = path_ + ": " + field.name;
+    const std::vector<hsize_t> dims = extents(field, count);
+    std::vector<hsize_t> start(dims.size(), 0);
+    start[0] = static_cast<hsize_t>(n_written_);
+    h5::Id rows = h5::own(H5Dget_space(datasets_[f].get()), "H5Dget_space", where);
+    h5::check(H5Sselect_hyperslab(rows.get(), H5S_SELECT_SET, start.data(), nullptr, dims.data(), nullptr),
+              "H5Sselect_hyperslab", where);
+    h5::Id memory = h5::own(H5Screate_simple(static_cast<int>(dims.size()), dims.data(), nullptr),
+                            "H5Screate_simple", where);
+    h5::check(H5Dwrite(datasets_[f].get(), h5::native_type(field.dtype), memory.get(), rows.get(),
+                       H5P_DEFAULT, data[f]),
+              "H5Dwrite", where);
+  }
+  n_written_ += count;
+}
+
+void ShardWriter::close() {
+  assert(n_written_ == n_samples_);
+  const auto guard = h5::lock();
+  for (size_t f = 0; f < fields_.size(); ++f) {
+    h5::write_attribute(datasets_[f].get(), "checksum", static_cast<int64_t>(checksums_[f].digest()));
+    datasets_[f].close();
+  }
+  file_.close();
+}
+
+void ShardWriter::describe(const std::string& path, const std::vector<Field>& fields,
+                           const DatasetDescription& description) {
+  {
+    const auto guard = h5::lock();
+    h5::Id file = h5::own(H5Fopen(path.c_str(), H5F_ACC_RDWR, H5P_DEFAULT), "H5Fopen", path);
+    h5::write_attribute(file.get(), "lockstep_format_version", kFormatVersion);
+    if (!description.class_names.empty())
+      h5::write_attribute(file.get(), "class_names", description.class_names);
+    h5::write_attribute(file.get(), "source", description.source);
+    for (size_t f = 0; f < fields.size(); ++f) {
+      const Dataset::Statistics& statistics = description.statistics[f];
+      if (statistics.mean.empty()) continue;
+      h5::Id dataset = h5::own(H5Dopen2(file.get(), fields[f].name.c_str(), H5P_DEFAULT), "H5Dopen2", path);
+      h5::write_attribute(dataset.get(), "mean", statistics.mean);
+      h5::write_attribute(dataset.get(), "stddev", statistics.stddev);
+      dataset.close();
+    }
+    file.close();
+  }
+  sync_file(path);
+}
+
+}  // namespace lockstep

@@ -1,0 +1,258 @@
+// Shards are dealt round-robin over the ranks and written below OUT/.lockstep-convert; only
+// when all are complete do they move to OUT. Every decision (which rows, how many shards,
+// block sizes) is a function of the input and the options, never of the number of ranks.
+#include "io/convert_rows.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+
+#include "comm/agreement.h"
+#include "io/gzip.h"
+#include "io/sampler.h"
+#include "io/shard_writer.h"
+#include "kernels/error.h"
+
+namespace lockstep {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr int64_t kShardBytes = int64_t{64} << 20;
+constexpr int64_t kBlockBytes = int64_t{8} << 20;
+constexpr int64_t kMaxShards = 100000;  // five digits in the name keep name order = number order
+
+std::string shard_name(int64_t index) { return fmt::format("shard-{:05}.h5", index); }
+
+/// shard-00000.h5 …
+bool is_shard(const fs::path& path) {
+  const std::string name = path.filename().string();
+  return name.size() == 14 && name.starts_with("shard-") && name.ends_with(".h5") &&
+         std::all_of(name.begin() + 6, name.begin() + 11, [](char c) { return c >= '0' && c <= '9'; });
+}
+
+std::string scratch_folder(const ConvertOptions& options) { return options.out + "/.lockstep-convert"; }
+
+void check_options(const ConvertOptions& options) {
+  if (options.out.empty()) throw Error("convert", "no output folder is given", "add --out DIR");
+  if (options.n_shards < 0 || options.n_shards > kMaxShards)
+    throw Error("convert", fmt::format("{} shards are not possible", options.n_shards),
+                fmt::format("give --shards from 1 to {}, or leave it out", kMaxShards));
+  if (options.skip < 0)
+    throw Error("convert", fmt::format("cannot skip {} rows", options.skip), "give --skip 0 or more");
+  if (options.limit == 0)
+    throw Error("convert", "a limit of 0 leaves no rows", "give --limit 1 or more, or leave it out");
+}
+
+/// Creates the output folder and an empty scratch folder in it. Returns whether it was created.
+bool prepare_output(const ConvertOptions& options) {
+  check_options(options);
+  const bool created = !fs::exists(options.out);
+  try {
+    fs::create_directories(options.out);
+    fs::remove_all(scratch_folder(options));  // of a conversion that was killed
+    for (const auto& entry : fs::directory_iterator(options.out)) {
+      if (!options.overwrite)
+        throw Error(options.out, "the output folder is not empty", "choose another --out or delete it");
+      if (entry.path().extension() == ".h5" && !is_shard(entry.path()))
+        throw Error(entry.path().string(),
+                    "is in the output folder and would be taken for a part of the dataset",
+                    "choose another --out or delete it");
+    }
+    fs::create_directory(scratch_folder(options));
+  } catch (const fs::filesystem_error& error) {
+    throw Error(options.out, "cannot be prepared as the output folder: " + error.code().message(),
+                "choose a folder that you may write to");
+  }
+  return created;
+}
+
+void remove_earlier_shards(const ConvertOptions& options) {
+  std::vector<fs::path> old;
+  for (const auto& entry : fs::directory_iterator(options.out))
+    if (is_shard(entry.path())) old.push_back(entry.path());
+  for (const fs::path& path : old) fs::remove(path);
+}
+
+void sync_folder(const std::string& path) {
+  const int folder = open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (folder < 0) return;
+  fsync(folder);  // some file systems cannot; the renames are complete either way
+  close(folder);
+}
+
+/// Which rows of the source go into which shard.
+struct Selection {
+  Sampler order;
+  int64_t first, n_rows, n_shards;
+
+  int64_t shard_begin(int64_t shard) const {
+    return shard * (n_rows / n_shards) + std::min(shard, n_rows % n_shards);
+  }
+  int64_t source_row(int64_t row) const { return order.sample_at(0, first + row); }
+};
+
+int64_t bytes_per_row(const std::vector<Field>& fields) {
+  int64_t n_bytes = 0;
+  for (const Field& field : fields) n_bytes += field.shape.n_elements() * size_of(field.dtype);
+  return n_bytes;
+}
+
+Selection select_rows(const ConvertInput& source, const ConvertOptions& options) {
+  if (source.n_rows == 0) throw Error(source.source + " input", "holds no samples", "check the path");
+  if (options.skip >= source.n_rows)
+    throw Error("convert", fmt::format("cannot skip {} of {} rows", options.skip, source.n_rows),
+                fmt::format("give --skip up to {}", source.n_rows - 1));
+  const int64_t available = source.n_rows - options.skip;
+  if (options.limit > available)
+    throw Error("convert",
+                fmt::format("{} rows are asked for after skipping {}, but the input has {}", options.limit,
+                            options.skip, source.n_rows),
+                fmt::format("give --limit up to {}", available));
+  const int64_t n_rows = options.limit < 0 ? available : options.limit;
+  if (options.n_shards > n_rows)
+    throw Error("convert", fmt::format("{} shards for {} rows", options.n_shards, n_rows),
+                fmt::format("give --shards up to {}", n_rows));
+  const int64_t wanted = (n_rows * bytes_per_row(source.fields) + kShardBytes - 1) / kShardBytes;
+  const int64_t n_shards =
+      options.n_shards > 0 ? options.n_shards : std::clamp<int64_t>(wanted, 1, std::min(n_rows, kMaxShards));
+  return {Sampler(source.n_rows, options.seed, options.shuffle), options.skip, n_rows, n_shards};
+}
+
+/// Writes one shard; returns the packed moments of every field.
+std::vector<std::vector<int64_t>> write_shard(const ConvertInput& source, const Selection& selection,
+                                              int64_t shard, const std::string& path) {
+  const int64_t begin = selection.shard_begin(shard), end = selection.shard_begin(shard + 1);
+  const int64_t block_rows =
+      std::clamp<int64_t>(kBlockBytes / std::max<int64_t>(1, bytes_per_row(source.fields)), 1, end - begin);
+  std::vector<std::vector<std::byte>> buffers;
+  std::vector<std::byte*> data;
+  for (const Field& field : source.fields) {
+    buffers.emplace_back(static_cast<size_t>(block_rows * field.shape.n_elements() * size_of(field.dtype)));
+    data.push_back(buffers.back().data());
+  }
+  ShardWriter writer(path, source.fields, end - begin);
+  std::vector<int64_t> rows;
+  for (int64_t first = begin; first < end; first += block_rows) {
+    rows.clear();
+    for (int64_t row = first; row < std::min(first + block_rows, end); ++row)
+      rows.push_back(selection.source_row(row));
+    source.read(rows, data);
+    writer.append(std::vector<const std::byte*>(data.begin(), data.end()), static_cast<int64_t>(rows.size()));
+  }
+  std::vector<std::vector<int64_t>> packed;
+  for (const ChannelMoments& moments : writer.moments()) packed.push_back(moments.packed());
+  writer.close();
+  return packed;
+}
+
+/// Every shard's moments meet in one table of words; each word comes from one rank and is
+/// zero on all others, so that the integer sum hands it on bit for bit.
+std::vector<Dataset::Statistics> write_all_shards(Communicator& comm, const ConvertInput& source,
+                                                  const Selection& selection, const std::string& folder) {
+  std::vector<int64_t> n_words;
+  int64_t words_per_shard = 0;
+  for (const Field& field : source.fields) {
+    n_words.push_back(ChannelMoments(field).n_words());
+    words_per_shard += n_words.back();
+  }
+  std::vector<int64_t> table(static_cast<size_t>(selection.n_shards * words_per_shard));
+  all_or_none(comm, [&] {
+    for (int64_t shard = comm.rank(); shard < selection.n_shards; shard += comm.size()) {
+      auto slot = table.begin() + shard * words_per_shard;
+      for (const auto& words : write_shard(source, selection, shard, folder + "/" + shard_name(shard)))
+        slot = std::copy(words.begin(), words.end(), slot);
+    }
+  });
+  comm.native_all_reduce(std::span<int64_t>(table));
+
+  std::vector<Dataset::Statistics> statistics;
+  int64_t offset = 0;
+  for (size_t f = 0; f < source.fields.size(); offset += n_words[f], ++f) {
+    if (!ChannelMoments::applies_to(source.fields[f])) {
+      statistics.emplace_back();
+      continue;
+    }
+    std::vector<std::vector<int64_t>> parts;
+    for (int64_t shard = 0; shard < selection.n_shards; ++shard) {
+      const auto begin = table.begin() + shard * words_per_shard + offset;
+      parts.emplace_back(begin, begin + n_words[f]);
+    }
+    statistics.push_back(ChannelMoments::combine(source.fields[f], parts));
+  }
+  return statistics;
+}
+
+ConvertResult write_dataset(Communicator& comm, const ConvertOptions& options, const ConvertInput& source) {
+  Selection selection{Sampler(1, 0, false), 0, 0, 1};
+  all_or_none(comm, [&] { selection = select_rows(source, options); });
+  const std::string folder = scratch_folder(options);
+  DatasetDescription description{write_all_shards(comm, source, selection, folder), source.class_names,
+                                 source.source};
+
+  int64_t n_bytes = 0;
+  all_or_none(comm, [&] {
+    for (int64_t shard = comm.rank(); shard < selection.n_shards; shard += comm.size()) {
+      const std::string path = folder + "/" + shard_name(shard);
+      ShardWriter::describe(path, source.fields, description);
+      n_bytes += static_cast<int64_t>(fs::file_size(path));
+    }
+  });
+  check_on_root(comm, [&] { remove_earlier_shards(options); });
+  all_or_none(comm, [&] {
+    for (int64_t shard = comm.rank(); shard < selection.n_shards; shard += comm.size())
+      fs::rename(folder + "/" + shard_name(shard), options.out + "/" + shard_name(shard));
+  });
+  ConvertResult result;
+  result.n_samples = selection.n_rows;
+  result.n_shards = selection.n_shards;
+  result.n_bytes = comm.all_reduce_sum(n_bytes);
+  return result;
+}
+
+}  // namespace
+
+ConvertResult convert_rows(Communicator& comm, const ConvertOptions& options,
+                           const std::function<ConvertInput(const std::string& scratch)>& open_source) {
+  const auto start = std::chrono::steady_clock::now();
+  bool created = false;
+  check_on_root(comm, [&] { created = prepare_output(options); });
+  const auto clean_up = [&](bool failed) {
+    comm.barrier();  // no rank still writes
+    if (!comm.is_root()) return;
+    std::error_code ignored;
+    fs::remove_all(scratch_folder(options), ignored);
+    if (failed && created) fs::remove(options.out, ignored);
+    if (!failed) sync_folder(options.out);
+  };
+  ConvertResult result;
+  try {
+    result = write_dataset(comm, options, open_source(scratch_folder(options)));
+  } catch (const AgreedError&) {  // all ranks are here
+    clean_up(true);
+    throw;
+  }
+  clean_up(false);
+  comm.barrier();
+  result.time_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return result;
+}
+
+std::string plain_file(Communicator& comm, const std::string& path, const std::string& scratch,
+                       const std::string& name) {
+  const std::string unpacked = scratch + "/" + name;
+  int64_t packed = 0;
+  check_on_root(comm, [&] {
+    packed = is_gzip(path);
+    if (packed) inflate_file(path, unpacked);
+  });
+  comm.broadcast(&packed, sizeof packed);
+  return packed ? unpacked : path;
+}
+
+}  // namespace lockstep

@@ -1,0 +1,41 @@
+// What all converters share: a source of rows in, a folder of shards out. A converter only
+// says what its rows are and how to read some of them; selection, shuffling, sharding over
+// ranks, statistics, agreement on errors and the final renames happen here.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "io/convert.h"
+#include "io/dataset.h"
+
+namespace lockstep {
+
+struct ConvertInput {
+  std::vector<Field> fields;
+  int64_t n_rows = 0;
+  std::vector<std::string> class_names;
+  std::string source;  // for the attribute of this name: "CSV", "IDX", …
+  /// Copies the given rows of every field to dst[f], (rows.size(), shape of field f …), in
+  /// the order of `rows`. Not collective: each rank reads what its shards need.
+  std::function<void(std::span<const int64_t> rows, std::span<std::byte* const> dst)> read;
+};
+
+/// Collective. Prepares options.out, opens the source, and writes its selected rows as shards.
+/// `open_source` is called on every rank and may communicate; errors that it finds must reach
+/// all ranks as AgreedError (check_on_root, all_or_none). `scratch` is a folder on the
+/// file system of options.out, emptied and removed at the end. After an error options.out is
+/// as it was before.
+ConvertResult convert_rows(Communicator& comm, const ConvertOptions& options,
+                           const std::function<ConvertInput(const std::string& scratch)>& open_source);
+
+/// Collective. The path of `path`'s plain content: itself, or where it is gzip-compressed, a copy that
+/// root unpacks into `scratch` under `name`.
+std::string plain_file(Communicator& comm, const std::string& path, const std::string& scratch,
+                       const std::string& name);
+
+}  // namespace lockstep

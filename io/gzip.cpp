@@ -1,0 +1,108 @@
+// zlib's gzread does the unpacking: it handles several members and checks every CRC. It
+// takes an incomplete last member for the end of the file, so gzclose has the last word.
+#include "io/gzip.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <zlib.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "kernels/error.h"
+
+namespace lockstep {
+
+namespace {
+
+struct CloseFile {
+  void operator()(std::FILE* file) const { std::fclose(file); }
+};
+struct CloseGzip {
+  void operator()(gzFile_s* file) const { gzclose(file); }
+};
+
+}  // namespace
+
+bool is_gzip(const std::string& path) {
+  InputFile file(path);
+  unsigned char magic[2];
+  if (file.n_bytes() < 2) return false;
+  file.read(0, magic, 2);
+  return magic[0] == 0x1f && magic[1] == 0x8b;
+}
+
+void inflate_file(const std::string& source, const std::string& destination) {
+  std::unique_ptr<gzFile_s, CloseGzip> in(gzopen(source.c_str(), "rb"));
+  if (!in) throw Error(source, std::string("cannot be opened: ") + std::strerror(errno));
+  gzbuffer(in.get(), 1 << 18);
+  std::unique_ptr<std::FILE, CloseFile> out(std::fopen(destination.c_str(), "wb"));
+  if (!out) throw Error(destination, std::string("cannot be created: ") + std::strerror(errno));
+
+  const std::string remedy = "fetch the file again; `gzip -t` tests it";
+  std::vector<char> block(1 << 20);
+  for (;;) {
+    const int n = gzread(in.get(), block.data(), static_cast<unsigned>(block.size()));
+    if (n < 0) {
+      int code = 0;
+      const std::string text = gzerror(in.get(), &code);
+      throw Error(source, "is a damaged gzip file: " + text, remedy);
+    }
+    if (n == 0) break;
+    if (std::fwrite(block.data(), 1, static_cast<size_t>(n), out.get()) != static_cast<size_t>(n))
+      throw Error(destination, std::string("cannot be written: ") + std::strerror(errno),
+                  "free some disk space");
+  }
+  if (gzclose(in.release()) != Z_OK) throw Error(source, "is a truncated gzip file", remedy);
+  if (std::fclose(out.release()) != 0)
+    throw Error(destination, std::string("cannot be written: ") + std::strerror(errno),
+                "free some disk space");
+}
+
+InputFile::InputFile(const std::string& path, const std::string& name) : name_(name.empty() ? path : name) {
+  file_ = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (file_ < 0)
+    throw Error(name_, std::string("cannot be opened: ") + std::strerror(errno), "check the path");
+  struct stat status;
+  if (fstat(file_, &status) != 0 || !S_ISREG(status.st_mode)) {
+    close(file_);
+    throw Error(name_, "is not a regular file", "give the path of a file");
+  }
+  n_bytes_ = status.st_size;
+}
+
+InputFile::~InputFile() {
+  if (file_ >= 0) close(file_);
+}
+
+InputFile::InputFile(InputFile&& other) noexcept
+    : file_(std::exchange(other.file_, -1)), n_bytes_(other.n_bytes_), name_(std::move(other.name_)) {}
+
+InputFile& InputFile::operator=(InputFile&& other) noexcept {
+  std::swap(file_, other.file_);
+  std::swap(n_bytes_, other.n_bytes_);
+  std::swap(name_, other.name_);
+  return *this;
+}
+
+void InputFile::read(int64_t offset, void* dst, int64_t n_bytes) const {
+  auto* bytes = static_cast<char*>(dst);
+  while (n_bytes > 0) {
+    const ssize_t n = pread(file_, bytes, static_cast<size_t>(n_bytes), offset);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) throw Error(name_, std::string("cannot be read: ") + std::strerror(errno));
+    if (n == 0)
+      throw Error(name_, "ends at byte " + std::to_string(offset) + " while being read",
+                  "do not change the file meanwhile");
+    bytes += n;
+    offset += n;
+    n_bytes -= n;
+  }
+}
+
+}  // namespace lockstep

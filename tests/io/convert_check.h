@@ -1,0 +1,132 @@
+// Judges converter output: the test states the rows it expects, this writes them as shards by
+// ShardWriter in one process, without a communicator, and compares the files byte for byte.
+// So equal output on 1, 2 and 4 ranks follows from each being equal to the same reference.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "comm/agreement.h"
+#include "comm/communicator.h"
+#include "io/convert.h"
+#include "io/shard_writer.h"
+#include "tests/support/hdf5_files.h"
+
+namespace lockstep::testing {
+
+/// A temporary folder of rank 0 that all ranks know; on a shared file system by assumption.
+class SharedFolder {
+ public:
+  explicit SharedFolder(Communicator& comm) : comm_(comm) {
+    if (comm.is_root()) folder_ = std::make_unique<TemporaryFolder>();
+    path_ = comm.broadcast_string(folder_ ? folder_->path() : "");
+  }
+  ~SharedFolder() { comm_.barrier(); }  // before root deletes it
+  std::string file(const std::string& name) const { return path_ + "/" + name; }
+  /// Root writes; all ranks may read afterwards.
+  std::string write(const std::string& name, const std::string& content) const {
+    if (folder_) std::ofstream(file(name), std::ios::binary) << content;
+    comm_.barrier();
+    return file(name);
+  }
+
+ private:
+  Communicator& comm_;
+  std::unique_ptr<TemporaryFolder> folder_;
+  std::string path_;
+};
+
+inline std::string read_bytes(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+inline std::set<std::string> names_in(const std::string& folder) {
+  std::set<std::string> names;
+  for (const auto& entry : std::filesystem::directory_iterator(folder))
+    names.insert(entry.path().filename().string());
+  return names;
+}
+
+/// All rows of one field.
+struct ExpectedField {
+  Field field;
+  std::vector<std::byte> rows;
+
+  template <typename T>
+  static ExpectedField of(const std::string& name, DType dtype, Shape shape, const std::vector<T>& values) {
+    ExpectedField result{{name, dtype, shape}, std::vector<std::byte>(values.size() * sizeof(T))};
+    std::memcpy(result.rows.data(), values.data(), result.rows.size());
+    return result;
+  }
+};
+
+/// On root: `folder` holds exactly the shards that one process writes for these rows.
+inline void expect_shards(Communicator& comm, const std::string& folder, int64_t n_samples, int64_t n_shards,
+                          const std::vector<ExpectedField>& expected,
+                          const std::vector<std::string>& class_names, const std::string& source) {
+  comm.barrier();
+  if (!comm.is_root()) return;
+  TemporaryFolder reference;
+  std::vector<Field> fields;
+  for (const ExpectedField& e : expected) fields.push_back(e.field);
+  std::vector<std::vector<std::vector<int64_t>>> parts(fields.size());
+  std::set<std::string> names;
+  for (int64_t shard = 0, begin = 0; shard < n_shards; ++shard) {
+    const int64_t count = n_samples / n_shards + (shard < n_samples % n_shards);
+    const std::string name = "shard-0000" + std::to_string(shard) + ".h5";
+    names.insert(name);
+    ShardWriter writer(reference.file(name), fields, count);
+    for (int64_t row = begin; row < begin + count; ++row) {  // one row at a time, unlike the converter
+      std::vector<const std::byte*> data;
+      for (const ExpectedField& e : expected)
+        data.push_back(e.rows.data() + row * (e.field.shape.n_elements() * size_of(e.field.dtype)));
+      writer.append(data, 1);
+    }
+    for (size_t f = 0; f < fields.size(); ++f) parts[f].push_back(writer.moments()[f].packed());
+    writer.close();
+    begin += count;
+  }
+  DatasetDescription description{{}, class_names, source};
+  for (size_t f = 0; f < fields.size(); ++f)
+    description.statistics.push_back(ChannelMoments::applies_to(fields[f])
+                                         ? ChannelMoments::combine(fields[f], parts[f])
+                                         : Dataset::Statistics{});
+  EXPECT_EQ(names_in(folder), names);
+  for (const std::string& name : names) {
+    ShardWriter::describe(reference.file(name), fields, description);
+    const std::string mine = read_bytes(reference.file(name)), theirs = read_bytes(folder + "/" + name);
+    EXPECT_FALSE(mine.empty());
+    EXPECT_TRUE(mine == theirs) << folder << "/" << name << " differs from the reference";
+  }
+}
+
+/// Runs `convert` and returns the message of the AgreedError that it must throw on this rank.
+template <typename Convert>
+std::string error_of(const Convert& convert) {
+  try {
+    convert();
+  } catch (const AgreedError& error) {
+    EXPECT_FALSE(error.remedy().empty()) << error.what();
+    return error.what();
+  }
+  ADD_FAILURE() << "no error was thrown";
+  return "";
+}
+
+/// The folder of real data: LOCKSTEP_TEST_DATA, or shared/data beside the sources. Empty if absent.
+inline std::string test_data(const std::string& name) {
+  const char* folder = std::getenv("LOCKSTEP_TEST_DATA");
+  const std::string path =
+      (folder ? std::string(folder) : LOCKSTEP_SOURCE_DIR "/../shared/data") + "/" + name;
+  return std::filesystem::exists(path) ? path : "";
+}
+
+}  // namespace lockstep::testing

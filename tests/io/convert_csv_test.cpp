@@ -1,0 +1,242 @@
+// convert_csv: literal files against stated rows, byte for byte, on every rank count; every
+// kind of malformed input is one sentence with file, line and column on all ranks.
+#include <cmath>
+#include <random>
+
+#include "io/dataset.h"
+#include "io/gzip.h"
+#include "io/sampler.h"
+#include "tests/io/convert_check.h"
+
+namespace lockstep::testing {
+namespace {
+
+class ConvertCsv : public ::testing::Test {
+ protected:
+  Communicator comm = Communicator::world();
+  SharedFolder folder{comm};
+
+  ConvertResult convert(const CsvOptions& csv, ConvertOptions options = {}) {
+    if (options.out.empty()) options.out = folder.file("out");
+    return convert_csv(comm, csv, options);
+  }
+  std::string error(const std::string& content, CsvOptions csv = {}) {
+    csv.path = folder.write("bad.csv", content);
+    const std::string message = error_of([&] { convert(csv); });
+    comm.barrier();
+    EXPECT_FALSE(std::filesystem::exists(folder.file("out"))) << "left behind after: " << message;
+    comm.barrier();
+    return message;
+  }
+};
+
+TEST_F(ConvertCsv, WholeNumbersBecomeBytes) {
+  CsvOptions csv;
+  csv.path = folder.write("digits.csv", "0.0,5,255,1\n1,2.0, 3 ,0\r\n\n4,5,6,2");
+  const ConvertResult result = convert(csv);
+  EXPECT_EQ(result.n_samples, 3);
+  EXPECT_EQ(result.n_shards, 1);
+  expect_shards(comm, folder.file("out"), 3, 1,
+                {ExpectedField::of<uint8_t>("input", DType::kUInt8, {3}, {0, 5, 255, 1, 2, 3, 4, 5, 6}),
+                 ExpectedField::of<int64_t>("label", DType::kInt64, {}, {1, 0, 2})},
+                {}, "CSV");
+}
+
+TEST_F(ConvertCsv, TextLabelsAreSortedClassNames) {
+  CsvOptions csv;
+  csv.path = folder.write("iris.csv",
+                          "\xef\xbb\xbfkind,\"petal \"\"width\"\"\",length\n"
+                          "\"see, green\",-1.5,2e-1\nblue , +7 ,.5\n\"blue\",\"1\",1e-60\n");
+  csv.target_column = 0;
+  ConvertOptions options;
+  options.n_shards = 2;
+  convert(csv, options);
+  ASSERT_FALSE(HasFailure());
+  options.out = folder.file("out");
+  expect_shards(comm, folder.file("out"), 3, 2,
+                {ExpectedField::of<float>("input", DType::kFloat32, {2}, {-1.5F, 0.2F, 7, 0.5F, 1, 0}),
+                 ExpectedField::of<int64_t>("label", DType::kInt64, {}, {1, 0, 0})},
+                {"blue", "see, green"}, "CSV");
+}
+
+TEST_F(ConvertCsv, ShapeTargetAndSeparator) {
+  CsvOptions csv;
+  csv.path = folder.write("t.csv", "# comment\n# two\n1\t2\t0.25\t3\t4\n5\t6\t-1\t7\t8\n");
+  csv.separator = '\t';
+  csv.header_lines = 2;
+  csv.target_column = 2;
+  csv.target_is_class = false;
+  csv.shape = {1, 2, 2};
+  convert(csv);
+  expect_shards(comm, folder.file("out"), 2, 1,
+                {ExpectedField::of<uint8_t>("image", DType::kUInt8, {1, 2, 2}, {1, 2, 3, 4, 5, 6, 7, 8}),
+                 ExpectedField::of<float>("target", DType::kFloat32, {}, {0.25F, -1})},
+                {}, "CSV");
+}
+
+TEST_F(ConvertCsv, NoTarget) {
+  CsvOptions csv;
+  csv.path = folder.write("t.csv", "a;b\n1;2\n3;4\n");
+  csv.separator = ';';
+  csv.target_column = -2;
+  convert(csv);
+  expect_shards(comm, folder.file("out"), 2, 1,
+                {ExpectedField::of<uint8_t>("input", DType::kUInt8, {2}, {1, 2, 3, 4})}, {}, "CSV");
+}
+
+/// 3,000 rows of random numbers written with all their digits: more rows than ranks and blocks.
+TEST_F(ConvertCsv, ManyRowsShuffledAndSplit) {
+  constexpr int64_t kRows = 3000, kColumns = 5;
+  std::mt19937 random(7);
+  std::vector<float> values;
+  std::string text;
+  char number[32];
+  for (int64_t row = 0; row < kRows; ++row) {
+    for (int64_t c = 0; c < kColumns; ++c) {
+      values.push_back(static_cast<float>(static_cast<int32_t>(random())) * 1e-3F);
+      std::snprintf(number, sizeof number, c % 2 ? "%.9g," : "%.12e,", values.back());
+      text += number;
+    }
+    text += std::to_string(row % 10) + (row % 3 ? "\n" : "\r\n");
+  }
+  CsvOptions csv;
+  csv.path = folder.write("many.csv", text);
+  ConvertOptions options;
+  options.shuffle = true;
+  options.seed = 3;
+  options.skip = 500;
+  options.limit = 2001;
+  options.n_shards = 7;
+  const ConvertResult result = convert(csv, options);
+  EXPECT_EQ(result.n_samples, 2001);
+  EXPECT_EQ(result.n_shards, 7);
+
+  const Sampler order(kRows, 3, true);
+  std::vector<float> expected;
+  std::vector<int64_t> labels;
+  for (int64_t i = 500; i < 2501; ++i) {
+    const int64_t row = order.sample_at(0, i);
+    expected.insert(expected.end(), values.begin() + row * kColumns, values.begin() + (row + 1) * kColumns);
+    labels.push_back(row % 10);
+  }
+  expect_shards(comm, folder.file("out"), 2001, 7,
+                {ExpectedField::of<float>("input", DType::kFloat32, {kColumns}, expected),
+                 ExpectedField::of<int64_t>("label", DType::kInt64, {}, labels)},
+                {}, "CSV");
+  if (comm.is_root()) {  // statistics against the textbook formula
+    double sum = 0, squares = 0;
+    for (const float x : expected) sum += x;
+    const double mean = sum / static_cast<double>(expected.size());
+    for (const float x : expected) squares += (x - mean) * (x - mean);
+    const Dataset dataset = Dataset::open(folder.file("out"));
+    const Dataset::Statistics* found = dataset.statistics("input");
+    ASSERT_NE(found, nullptr);
+    ASSERT_EQ(found->mean.size(), 1U);
+    EXPECT_NEAR(found->mean[0], mean, 1e-6 * std::abs(mean) + 1e-6);
+    EXPECT_NEAR(found->stddev[0], std::sqrt(squares / static_cast<double>(expected.size())), 1e-3);
+    EXPECT_EQ(dataset.statistics("label"), nullptr);
+    int64_t n_checked = 0, n_unchecked = 0;
+    EXPECT_TRUE(dataset.verify(&n_checked, &n_unchecked).empty());
+    EXPECT_EQ(n_checked, 14);
+    EXPECT_EQ(n_unchecked, 0);
+  }
+}
+
+TEST_F(ConvertCsv, MalformedInputsNameThePlace) {
+  using ::testing::IsSubstring;
+  const auto expect = [&](const std::string& part, const std::string& content, const CsvOptions& csv = {}) {
+    const std::string message = error(content, csv);
+    EXPECT_NE(message.find(part), std::string::npos) << "'" << part << "' is not in: " << message;
+  };
+  expect("bad.csv:2:3: the row has 2 columns, the rows before have 3", "1,2,3\n4,5\n");
+  expect("bad.csv:4:5: the row has 4 columns", "1,2,0\n\n4,5,1\n1,2,3,4\n");
+  expect("bad.csv:3:3: column 2 is not a finite number: 'x'", "1,2,0\n1,2,0\n1,x,0\n");
+  expect("bad.csv:2:1: column 1 is not a finite number: 'nan'", "1,2,0\nnan,2,0\n");
+  expect("bad.csv:2:1: column 1 is not a finite number: '-inf'", "1,2,0\n-inf,2,0\n");
+  expect("bad.csv:2:1: column 1 is not a finite number: '1e99'", "1,2,0\n1e99,2,0\n");
+  expect("bad.csv:2:1: column 1 is not a finite number: '--1'", "1,2,0\n--1,2,0\n");
+  expect("bad.csv:2:3: column 2 is empty", "1,2,0\n1,,0\n");
+  expect("bad.csv:2:5: column 3 is empty", "1,2,0\n1,2,\n");
+  expect("bad.csv:2:3: a quoted field does not end", "1,2,0\n1,\"2,0\n");
+  expect("bad.csv:2:6: text follows a closing quote", "1,2,0\n1,\"2\"x,0\n");
+  expect("bad.csv:2:1: the class label is not a whole number", "1,2,0\n1,2,-1\n1,2,0.5");
+  expect("bad.csv:1:1: the class label is not a whole number", "1,2,16777217\n");
+  expect("holds no rows", "");
+  expect("holds no rows", "\n\r\n  \n");
+  expect("holds no rows", "only,a,header\n");
+  expect("has one column", "1\n2\n");
+  CsvOptions csv;
+  csv.target_column = 3;
+  expect("has 3 columns, but the target is column 3", "1,2,0\n", csv);
+  csv.target_column = -3;
+  expect("target column -3", "1,2,0\n", csv);
+  csv = {};
+  csv.shape = {1, 2, 2};
+  expect("has 2 input columns, which shape (1, 2, 2) does not hold", "1,2,0\n", csv);
+  csv.shape = {0, 2};
+  expect("the extents of a shape", "1,2,0\n", csv);
+  csv.shape = {int64_t{1} << 40, int64_t{1} << 40};
+  expect("the extents of a shape", "1,2,0\n", csv);
+  csv = {};
+  csv.class_names = {"a", "b"};
+  expect("has class 2, but 2 class names", "1,2,0\n1,2,2\n", csv);
+  expect("class label 'c'", "1,2,a\n1,2,c\n", csv);
+  csv.class_names = {"a", "a"};
+  expect("two class names are equal", "1,2,0\n", csv);
+  csv = {};
+  csv.target_is_class = false;
+  expect("the target is not a finite number: 'a'", "1,2,0\n1,2,a\n", csv);
+  csv = {};
+  csv.separator = '1';
+  expect("cannot separate columns", "1,2,0\n", csv);
+  csv = {};
+  csv.path = folder.file("absent.csv");
+  EXPECT_NE(error_of([&] { convert(csv); }).find("absent.csv"), std::string::npos);
+}
+
+TEST_F(ConvertCsv, RowSelectionIsChecked) {
+  CsvOptions csv;
+  csv.path = folder.write("three.csv", "1,0\n2,1\n3,0\n");
+  const auto expect = [&](const std::string& part, const ConvertOptions& options) {
+    const std::string message = error_of([&] { convert(csv, options); });
+    EXPECT_NE(message.find(part), std::string::npos) << "'" << part << "' is not in: " << message;
+  };
+  ConvertOptions options;
+  options.n_shards = 4;
+  expect("4 shards for 3 rows", options);
+  options = {};
+  options.skip = 3;
+  expect("cannot skip 3 of 3 rows", options);
+  options.skip = -1;
+  expect("cannot skip -1", options);
+  options.skip = 2;
+  options.limit = 2;
+  expect("2 rows are asked for after skipping 2, but the input has 3", options);
+  options.limit = 0;
+  expect("a limit of 0", options);
+  EXPECT_NE(error_of([&] { convert_csv(comm, csv, {}); }).find("no output folder"), std::string::npos);
+}
+
+TEST_F(ConvertCsv, NonEmptyOutputIsRefusedUnlessOverwritten) {
+  CsvOptions csv;
+  csv.path = folder.write("two.csv", "1,0\n2,1\n");
+  ConvertOptions options;
+  options.n_shards = 2;
+  convert(csv, options);
+  EXPECT_NE(error_of([&] { convert(csv, options); }).find("is not empty"), std::string::npos);
+  options.overwrite = true;
+  options.n_shards = 1;
+  convert(csv, options);
+  const std::vector<ExpectedField> expected{ExpectedField::of<uint8_t>("input", DType::kUInt8, {1}, {1, 2}),
+                                            ExpectedField::of<int64_t>("label", DType::kInt64, {}, {0, 1})};
+  expect_shards(comm, folder.file("out"), 2, 1, expected, {}, "CSV");
+  // A failure leaves the earlier shards alone.
+  csv.path = folder.write("bad.csv", "1,0\n,1\n");
+  error_of([&] { convert(csv, options); });
+  expect_shards(comm, folder.file("out"), 2, 1, expected, {}, "CSV");
+  folder.write("out/mine.h5", "x");
+  EXPECT_NE(error_of([&] { convert(csv, options); }).find("would be taken for a part"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace lockstep::testing
