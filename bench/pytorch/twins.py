@@ -1,0 +1,203 @@
+#!/usr/bin/env python3
+"""PyTorch twins of two benchmark jobs: the same model, batch, precision and optimizer.
+
+Times the training step (forward, backward, gradient all-reduce, SGD with momentum) and
+prints one JSON object. Data lies in memory before the clock starts. Every variant that
+PyTorch offers for the case is tried (memory format, optimizer form, torch.compile); the
+fastest is the result, so that a comparison is against PyTorch at its best.
+
+    twins.py --model mlp                       one process
+    twins.py --model lenet5 --ranks 2          two processes, DistributedDataParallel over gloo
+    twins.py --model lenet5 --data DIR         images from HDF5 files instead of synthetic ones
+"""
+import argparse
+import contextlib
+import glob
+import json
+import os
+import socket
+import statistics
+import sys
+import time
+
+
+def parse_arguments():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--model", choices=["mlp", "lenet5"], required=True)
+    p.add_argument("--batch", type=int, default=128, help="samples per rank and step")
+    p.add_argument("--ranks", type=int, default=1, help="processes on this host")
+    p.add_argument("--threads", type=int, default=1, help="threads per process")
+    p.add_argument("--input", default="", help="C,H,W of a sample (default: 784 for mlp, 1,32,32 for lenet5)")
+    p.add_argument("--hidden", default="512,512", help="widths of the MLP's hidden layers")
+    p.add_argument("--classes", type=int, default=10)
+    p.add_argument("--activation", choices=["relu", "tanh", "sigmoid"], default="relu")
+    p.add_argument("--pool", choices=["max", "average"], default="max")
+    p.add_argument("--lr", type=float, default=0.01)
+    p.add_argument("--momentum", type=float, default=0.9)
+    p.add_argument("--data", default="", help="folder of HDF5 files with fields image and label")
+    p.add_argument("--steps", type=int, default=60, help="steps per timed block")
+    p.add_argument("--blocks", type=int, default=5, help="timed blocks; the median counts")
+    p.add_argument("--warmup", type=int, default=20, help="steps before the first block")
+    p.add_argument("--variants", default="all",
+                   help="comma list of eager, foreach, no_onednn, compile, channels_last, channels_last_compile; or all")
+    p.add_argument("--json", action="store_true", help="the output is always JSON")
+    return p.parse_args()
+
+
+def make_model(torch, args, shape):
+    """mlp: flat -> hidden ... -> classes. lenet5: conv 6@5x5, pool, conv 16@5x5, pool, 120, 84, classes."""
+    nn = torch.nn
+    act = {"relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}[args.activation]
+    if args.model == "mlp":
+        widths = [shape[0] * shape[1] * shape[2]] + [int(w) for w in args.hidden.split(",")]
+        layers = [nn.Flatten()]
+        for n_in, n_out in zip(widths, widths[1:]):
+            layers += [nn.Linear(n_in, n_out), act()]
+        return nn.Sequential(*layers, nn.Linear(widths[-1], args.classes))
+    pool = {"max": nn.MaxPool2d, "average": nn.AvgPool2d}[args.pool]
+    padding = 2 if shape[1] < 32 else 0  # 28x28 images stand in a 32x32 frame
+    n_flat = 16 * (((shape[1] + 2 * padding - 4) // 2 - 4) // 2) * (((shape[2] + 2 * padding - 4) // 2 - 4) // 2)
+    return nn.Sequential(nn.Conv2d(shape[0], 6, 5, padding=padding), act(), pool(2),
+                         nn.Conv2d(6, 16, 5), act(), pool(2), nn.Flatten(),
+                         nn.Linear(n_flat, 120), act(), nn.Linear(120, 84), act(), nn.Linear(84, args.classes))
+
+
+def load_batches(torch, args, rank):
+    """A list of (src, target): src (N, C, H, W) float32, target (N) int64; this rank's own samples."""
+    if args.data:
+        import h5py
+        import numpy
+        images, labels = [], []
+        for path in sorted(glob.glob(os.path.join(args.data, "*.h5"))):
+            with h5py.File(path, "r") as f:
+                images.append(f["image"][:])
+                labels.append(f["label"][:])
+        src = torch.from_numpy(numpy.concatenate(images)).float()
+        if src.dim() == 3:
+            src = src.unsqueeze(1)
+        src = (src - src.mean()) / src.std()
+        target = torch.from_numpy(numpy.concatenate(labels)).long()
+        order = torch.randperm(len(src), generator=torch.Generator().manual_seed(1))
+        rows = [order[i:i + args.batch] for i in range(0, len(src) - args.batch + 1, args.batch)][rank::args.ranks]
+        return [(src[r].contiguous(), target[r]) for r in rows]
+    text = args.input or ("784" if args.model == "mlp" else "1,32,32")
+    shape = [int(v) for v in text.split(",")]
+    shape = shape if len(shape) == 3 else [1, 1, shape[0]]
+    generator = torch.Generator().manual_seed(1 + rank)
+    return [(torch.randn(args.batch, *shape, generator=generator),
+             torch.randint(args.classes, (args.batch,), generator=generator)) for _ in range(8)]
+
+
+def time_variant(torch, args, variant, batches):
+    """Seconds per step of each timed block for one way of running the model."""
+    torch.manual_seed(1)
+    shape = list(batches[0][0].shape[1:])
+    model = make_model(torch, args, shape)
+    n_parameters = sum(p.numel() for p in model.parameters())
+    if "channels_last" in variant:
+        model = model.to(memory_format=torch.channels_last)
+        batches = [(src.to(memory_format=torch.channels_last), target) for src, target in batches]
+    options = {"foreach": True} if variant == "foreach" else {"fused": True}
+    optimizer = torch.optim.SGD(model.parameters(), lr=args.lr, momentum=args.momentum, **options)
+    if args.ranks > 1:
+        model = torch.nn.parallel.DistributedDataParallel(model, gradient_as_bucket_view=True)
+    if "compile" in variant:
+        model = torch.compile(model)
+    loss_function = torch.nn.CrossEntropyLoss()
+
+    def run(n_steps):
+        for step in range(n_steps):
+            src, target = batches[step % len(batches)]
+            loss = loss_function(model(src), target)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+        return loss.item()
+
+    run(args.warmup)
+    times = []
+    for _ in range(args.blocks):
+        if args.ranks > 1:
+            torch.distributed.barrier()
+        begin = time.perf_counter()
+        run(args.steps)
+        if args.ranks > 1:
+            torch.distributed.barrier()
+        times.append((time.perf_counter() - begin) / args.steps)
+    return times, n_parameters
+
+
+def worker(rank, args, port, results):
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = str(args.threads)
+    import torch
+    torch.set_num_threads(args.threads)
+    if args.ranks > 1:
+        os.sched_setaffinity(0, cores_of(rank, args))
+        torch.distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}",
+                                             rank=rank, world_size=args.ranks)
+    batches = load_batches(torch, args, rank)
+    names = ["eager", "foreach", "compile", "no_onednn"]
+    if args.model == "lenet5":
+        names += ["channels_last", "channels_last_compile"]
+    if args.variants != "all":
+        names = args.variants.split(",")
+    report = {}
+    for name in names:
+        try:
+            with torch.backends.mkldnn.flags(enabled=False) if name == "no_onednn" else contextlib.nullcontext():
+                times, n_parameters = time_variant(torch, args, name, batches)
+            report[name] = {"samples_per_s": args.batch * args.ranks / statistics.median(times),
+                            "step_s": statistics.median(times), "block_step_s": times}
+        except Exception as error:  # a variant this installation cannot run is reported, not fatal
+            if name == "eager":
+                raise
+            report[name] = {"error": (str(error).strip() or type(error).__name__).splitlines()[0][:200]}
+    if rank == 0:
+        good = {k: v for k, v in report.items() if "samples_per_s" in v}
+        best = max(good, key=lambda k: good[k]["samples_per_s"])
+        results.put({"program": "pytorch", "version": torch.__version__, "model": args.model,
+                     "parameters": n_parameters, "ranks": args.ranks, "threads": args.threads,
+                     "batch_per_rank": args.batch, "input": list(batches[0][0].shape[1:]),
+                     "samples_per_s": good[best]["samples_per_s"], "step_s": good[best]["step_s"],
+                     "variant": best, "variants": report})
+    if args.ranks > 1:
+        torch.distributed.destroy_process_group()
+
+
+def cores_of(rank, args):
+    """This rank's share of the cores the program may use, as mpirun would bind it."""
+    cores = sorted(os.sched_getaffinity(0))
+    if args.ranks * args.threads > len(cores):
+        return set(cores)
+    return set(cores[rank * args.threads:(rank + 1) * args.threads])
+
+
+def main():
+    args = parse_arguments()
+    import queue
+    if args.ranks == 1:
+        results = queue.SimpleQueue()
+        worker(0, args, 0, results)
+        print(json.dumps(results.get()))
+        return 0
+    import multiprocessing
+    context = multiprocessing.get_context("spawn")
+    with socket.socket() as s:  # a free port for the rendezvous
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    results = context.SimpleQueue()
+    processes = [context.Process(target=worker, args=(r, args, port, results)) for r in range(args.ranks)]
+    for p in processes:
+        p.start()
+    for p in processes:
+        p.join()
+    if any(p.exitcode for p in processes):
+        print("twins: a rank failed", file=sys.stderr)
+        return 1
+    print(json.dumps(results.get()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
