@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <fstream>
 #include <memory>
+#include <random>
 #include <set>
 #include <string>
 #include <vector>
@@ -119,6 +120,30 @@ std::string error_of(const Convert& convert) {
   }
   ADD_FAILURE() << "no error was thrown";
   return "";
+}
+
+/// Calls `use` with `n` damaged versions of a file: cut short, or with one to four bytes changed. An Error
+/// or success are both fine; a crash or a rank that hangs is not. Some must be noticed.
+template <typename Use>
+void damage_at_random(Communicator& comm, const std::string& file, int n, const Use& use) {
+  std::mt19937 random(1);
+  int n_noticed = 0;
+  for (int i = 0; i < n; ++i) {
+    std::string damaged = file;
+    if (i % 2) {
+      damaged.resize(random() % file.size());
+    } else {
+      for (unsigned k = 0, n_bytes = 1 + random() % 4; k < n_bytes; ++k)
+        damaged[random() % file.size()] ^= static_cast<char>(1 + random() % 255);
+    }
+    try {
+      use(damaged);
+    } catch (const AgreedError&) {
+      ++n_noticed;
+    }
+    comm.barrier();
+  }
+  EXPECT_GT(n_noticed, 0);
 }
 
 /// The folder of real data: LOCKSTEP_TEST_DATA, or shared/data beside the sources. Empty if absent.

@@ -1,10 +1,8 @@
 // convert_csv: literal files against stated rows, byte for byte, on every rank count; every
 // kind of malformed input is one sentence with file, line and column on all ranks.
 #include <cmath>
-#include <random>
 
 #include "io/dataset.h"
-#include "io/gzip.h"
 #include "io/sampler.h"
 #include "tests/io/convert_check.h"
 
@@ -143,7 +141,6 @@ TEST_F(ConvertCsv, ManyRowsShuffledAndSplit) {
 }
 
 TEST_F(ConvertCsv, MalformedInputsNameThePlace) {
-  using ::testing::IsSubstring;
   const auto expect = [&](const std::string& part, const std::string& content, const CsvOptions& csv = {}) {
     const std::string message = error(content, csv);
     EXPECT_NE(message.find(part), std::string::npos) << "'" << part << "' is not in: " << message;
@@ -236,6 +233,20 @@ TEST_F(ConvertCsv, NonEmptyOutputIsRefusedUnlessOverwritten) {
   expect_shards(comm, folder.file("out"), 2, 1, expected, {}, "CSV");
   folder.write("out/mine.h5", "x");
   EXPECT_NE(error_of([&] { convert(csv, options); }).find("would be taken for a part"), std::string::npos);
+}
+
+TEST_F(ConvertCsv, DamagedFilesNeverCrash) {
+  const std::string file =
+      "a,b,\"c \"\"d\"\"\"\r\n1,2.5e3,x\n-3,4,\"y, z\"\n\n0.125,6,x\n1234567890123,1e-45,y\n";
+  for (const bool is_class : {true, false})
+    damage_at_random(comm, file, 200, [&](const std::string& content) {
+      CsvOptions csv;
+      csv.path = folder.write("damaged.csv", content);
+      csv.target_is_class = is_class;
+      ConvertOptions options;
+      options.overwrite = true;
+      convert(csv, options);
+    });
 }
 
 }  // namespace

@@ -122,5 +122,36 @@ TEST_F(ConvertIdx, MalformedFiles) {
   expect_error("gzip", damaged, two_labels);
 }
 
+TEST_F(ConvertIdx, DamagedFilesNeverCrash) {
+  damage_at_random(comm, two_images, 100, [&](const std::string& content) { convert(content, two_labels); });
+  damage_at_random(comm, two_labels, 100, [&](const std::string& content) { convert(two_images, content); });
+  damage_at_random(comm, gzip(two_images), 200,
+                   [&](const std::string& content) { convert(content, two_labels); });
+}
+
+TEST_F(ConvertIdx, MnistSample) {
+  IdxOptions idx{test_data("mnist-10k-images-idx3-ubyte.gz"), test_data("mnist-10k-labels-idx1-ubyte.gz")};
+  if (idx.images.empty() || idx.labels.empty())
+    GTEST_SKIP() << "mnist-10k-*.gz are not among the test data (LOCKSTEP_TEST_DATA)";
+  ConvertOptions options;
+  options.out = folder.file("out");
+  options.n_shards = 3;
+  const ConvertResult result = convert_idx(comm, idx, options);
+  EXPECT_EQ(result.n_samples, 10000);
+  if (!comm.is_root()) return;
+  const Dataset dataset = Dataset::open(options.out);
+  EXPECT_EQ(dataset.field("image").shape, (Shape{1, 28, 28}));
+  std::vector<uint8_t> images(10000 * 784);
+  std::vector<int64_t> labels(10000);
+  dataset.read("image", 0, 10000, images.data());
+  dataset.read("label", 0, 10000, labels.data());
+  double sum = 0;
+  for (const uint8_t x : images) sum += x;
+  EXPECT_EQ(dataset.statistics("image")->mean[0], sum / static_cast<double>(images.size()));
+  // The first labels of the MNIST test set, as everybody who has plotted it knows them.
+  EXPECT_EQ(std::vector<int64_t>(labels.begin(), labels.begin() + 10),
+            (std::vector<int64_t>{7, 2, 1, 0, 4, 1, 4, 9, 5, 9}));
+}
+
 }  // namespace
 }  // namespace lockstep::testing

@@ -1,0 +1,163 @@
+// The JPEG side. libjpeg reports errors through callbacks that must not return, hence longjmp:
+// the frames it crosses hold no object with a destructor. Warnings that mean lost pixels are
+// errors here too; harmless ones (stray bytes, odd headers) pass.
+#include "io/image_decode.h"
+
+#include <fmt/format.h>
+
+#include <csetjmp>
+#include <cstdio>
+#include <cstring>
+
+#include <jpeglib.h>
+// after jpeglib.h, which it needs
+#include <jerror.h>
+
+#include "kernels/error.h"
+
+namespace lockstep {
+
+namespace {
+
+constexpr int kMaxScans = 500;  // of a progressive file; more only waste time
+
+bool means_lost_pixels(int code) {
+  switch (code) {
+    case JWRN_ARITH_BAD_CODE:
+    case JWRN_BOGUS_PROGRESSION:
+    case JWRN_HIT_MARKER:
+    case JWRN_HUFF_BAD_CODE:
+    case JWRN_JPEG_EOF:
+    case JWRN_MUST_RESYNC: return true;
+    default: return false;
+  }
+}
+
+}  // namespace
+
+struct ImageDecoder::Jpeg {
+  jpeg_decompress_struct info{};
+  jpeg_error_mgr errors{};
+  jpeg_progress_mgr progress{};
+  std::jmp_buf failed;
+  char text[JMSG_LENGTH_MAX] = "";
+
+  Jpeg() {
+    info.err = jpeg_std_error(&errors);
+    info.client_data = this;
+    errors.error_exit = [](j_common_ptr common) { fail(common); };
+    errors.emit_message = [](j_common_ptr common, int level) {
+      if (level < 0 && means_lost_pixels(common->err->msg_code)) fail(common);
+    };
+    errors.output_message = [](j_common_ptr) {};
+    progress.progress_monitor = [](j_common_ptr common) {
+      if (reinterpret_cast<j_decompress_ptr>(common)->input_scan_number <= kMaxScans) return;
+      Jpeg& self = *static_cast<Jpeg*>(common->client_data);
+      std::snprintf(self.text, sizeof self.text, "more than %d scans", kMaxScans);
+      std::longjmp(self.failed, 1);
+    };
+    if (setjmp(failed) != 0) throw Error("libjpeg", text, "install the libjpeg this was built with");
+    jpeg_create_decompress(&info);
+    info.progress = &progress;
+  }
+  ~Jpeg() { jpeg_destroy_decompress(&info); }
+
+  [[noreturn]] static void fail(j_common_ptr common) {
+    Jpeg& self = *static_cast<Jpeg*>(common->client_data);
+    common->err->format_message(common, self.text);
+    std::longjmp(self.failed, 1);
+  }
+
+  /// Reads the header and chooses the colour space that the library converts to.
+  bool start(std::span<const uint8_t> file, int64_t channels) {
+    text[0] = '\0';
+    if (setjmp(failed) != 0) return false;
+    jpeg_mem_src(&info, file.data(), static_cast<unsigned long>(file.size()));
+    jpeg_read_header(&info, TRUE);
+    if (info.jpeg_color_space == JCS_CMYK || info.jpeg_color_space == JCS_YCCK)
+      info.out_color_space = JCS_CMYK;
+    else
+      info.out_color_space = channels == 1 ? JCS_GRAYSCALE : JCS_RGB;
+    if (static_cast<int64_t>(info.image_width) * info.image_height > kMaxPixels) {
+      std::snprintf(text, sizeof text, "%u x %u pixels are too many", info.image_width, info.image_height);
+      return false;
+    }
+    return true;
+  }
+
+  /// pixels: (height, width, components of the colour space chosen).
+  bool finish(uint8_t* pixels, size_t row_bytes) {
+    if (setjmp(failed) != 0) return false;
+    jpeg_start_decompress(&info);
+    while (info.output_scanline < info.output_height) {
+      constexpr int kRows = 16;
+      JSAMPROW rows[kRows];
+      const JDIMENSION left = info.output_height - info.output_scanline;
+      const JDIMENSION n = left < kRows ? left : kRows;
+      for (JDIMENSION i = 0; i < n; ++i) rows[i] = pixels + (info.output_scanline + i) * row_bytes;
+      jpeg_read_scanlines(&info, rows, n);
+    }
+    jpeg_finish_decompress(&info);
+    return true;
+  }
+};
+
+namespace {
+
+/// Adobe writes CMYK inverted (255: no ink), and every reader expects that.
+void cmyk_to_rgb(std::vector<uint8_t>& pixels, int64_t n, bool inverted) {
+  for (int64_t i = 0; i < n; ++i) {
+    const int key = inverted ? pixels[4 * i + 3] : 255 - pixels[4 * i + 3];
+    for (int64_t c = 0; c < 3; ++c) {
+      const int ink = inverted ? pixels[4 * i + c] : 255 - pixels[4 * i + c];
+      pixels[3 * i + c] = static_cast<uint8_t>((ink * key + 127) / 255);
+    }
+  }
+}
+
+}  // namespace
+
+ImageDecoder::ImageDecoder() : jpeg_(std::make_unique<Jpeg>()) {}
+ImageDecoder::~ImageDecoder() = default;
+
+const Image& ImageDecoder::decode(std::span<const uint8_t> file, int64_t channels, const std::string& name) {
+  static constexpr uint8_t kPngMagic[] = {0x89, 'P', 'N', 'G'};
+  const std::string remedy = "replace or remove the file";
+  if (file.size() >= 4 && std::memcmp(file.data(), kPngMagic, 4) == 0) {
+    const std::string fault = detail::decode_png(file, channels, image_);
+    if (!fault.empty()) throw Error(name, "is a damaged PNG file: " + fault, remedy);
+    return image_;
+  }
+  if (file.size() < 2 || file[0] != 0xff || file[1] != 0xd8)
+    throw Error(name, file.empty() ? "is empty" : "is neither a JPEG nor a PNG file", remedy);
+
+  Jpeg& jpeg = *jpeg_;
+  const auto check = [&](bool ok) {
+    if (ok) return;
+    jpeg_abort_decompress(&jpeg.info);
+    throw Error(name, std::string("is a damaged JPEG file: ") + jpeg.text, remedy);
+  };
+  check(jpeg.start(file, channels));
+  const bool cmyk = jpeg.info.out_color_space == JCS_CMYK, inverted = jpeg.info.saw_Adobe_marker;
+  image_.height = jpeg.info.image_height;
+  image_.width = jpeg.info.image_width;
+  image_.channels = channels;
+  const int64_t n_pixels = image_.height * image_.width, n_stored = cmyk ? 4 : channels;
+  image_.pixels.resize(static_cast<size_t>(n_pixels * n_stored));
+  check(jpeg.finish(image_.pixels.data(), static_cast<size_t>(image_.width * n_stored)));
+  if (cmyk) {
+    cmyk_to_rgb(image_.pixels, n_pixels, inverted);
+    if (channels == 1) detail::rgb_to_grey(image_.pixels.data(), n_pixels);
+    image_.pixels.resize(static_cast<size_t>(n_pixels * channels));
+  }
+  return image_;
+}
+
+void detail::rgb_to_grey(uint8_t* pixels, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) {  // 0.299, 0.587, 0.114 in 16 binary digits; they sum to one
+    const uint32_t sum = 19595U * pixels[3 * i] + 38470U * pixels[3 * i + 1] + 7471U * pixels[3 * i + 2];
+    pixels[i] = static_cast<uint8_t>((sum + 32768U) >> 16);
+  }
+}
+
+}  // namespace lockstep
