@@ -1,190 +1,130 @@
-// Pooling on the CPU. An image is a set of planes (H, W, inner): dense NCHW has inner = 1, a
-// channel-blocked layout such as nChw16c has inner = 16, and both run the same loops. The
-// workspace of max pooling keeps each maximum's place in its window, i * kw + j.
+// Pooling on the CPU in own loops (pool2d_loops.cpp), dense or blocked by channels. oneDNN's
+// primitive is not used: its maximum is not defined where values are equal, and its dense
+// kernels are the slower ones (bench/memory_bench.cpp).
+#include "kernels/pool2d.h"
+
 #include <algorithm>
-#include <cassert>
-#include <cstring>
 
 #include "kernels/backend.h"
-#include "kernels/cpu/vectorize.h"
+#include "kernels/conv2d.h"
+#include "kernels/cpu/onednn.h"
+#include "kernels/cpu/pool2d_loops.h"
 #include "kernels/error.h"
 
 namespace lockstep::cpu {
 
 namespace {
 
-struct Geometry {
-  int64_t planes, inner;  // src (planes, H, W, inner)
-  int64_t height, width;  // H, W
-  int64_t rows, columns;  // P, Q
-  int64_t kernel_h, kernel_w, stride_h, stride_w, top, left;
-  bool count_padding;
+constexpr int64_t kParallelElements = 1 << 15;  // below, a second thread costs more than it brings
+
+/// A layout whose planes are (H, W, inner).
+struct PlaneLayout {
+  dnnl::memory::format_tag tag;
+  int64_t inner;
 };
 
-/// The part of a window that lies inside the image, along one axis: [begin, end) of the kernel.
-struct Range {
-  int64_t begin, end;
-};
-LOCKSTEP_INLINE Range inside(int64_t start, int64_t kernel, int64_t extent) {
-  return {start < 0 ? -start : 0, start + kernel > extent ? extent - start : kernel};
+MemoryDesc tagged_desc(const Shape& shape, dnnl::memory::format_tag tag) {
+  return MemoryDesc({shape.begin(), shape.end()}, dnnl::memory::data_type::f32, tag);
 }
 
-/// Whether value replaces the maximum so far: the first of equals stays, NaN wins and is passed on.
-LOCKSTEP_INLINE bool replaces(float value, float best) { return (value > best) | (value != value); }
-
-template <typename Place>
-LOCKSTEP_INLINE void max_window(const Geometry& g, const float* plane, int64_t p, int64_t q, float* dst,
-                                Place* place) {
-  const int64_t y = p * g.stride_h - g.top, x = q * g.stride_w - g.left;
-  const Range ri = inside(y, g.kernel_h, g.height), rj = inside(x, g.kernel_w, g.width);
-  const float* corner = plane + (y * g.width + x) * g.inner;
-  for (int64_t lane = 0; lane < g.inner; ++lane) {
-    float best = corner[(ri.begin * g.width + rj.begin) * g.inner + lane];
-    int64_t best_place = ri.begin * g.kernel_w + rj.begin;
-    for (int64_t i = ri.begin; i < ri.end; ++i)
-      for (int64_t j = rj.begin; j < rj.end; ++j) {
-        const float value = corner[(i * g.width + j) * g.inner + lane];
-        const bool better = replaces(value, best);
-        best = better ? value : best;
-        best_place = better ? i * g.kernel_w + j : best_place;
-      }
-    dst[lane] = best;
-    if (place) place[lane] = static_cast<Place>(best_place);
-  }
-}
-
-template <typename Place>
-void max_forward(const Geometry& g, const float* src, float* dst, Place* places) {
-  for (int64_t plane = 0; plane < g.planes; ++plane)
-    for (int64_t p = 0; p < g.rows; ++p)
-      for (int64_t q = 0; q < g.columns; ++q) {
-        const int64_t o = ((plane * g.rows + p) * g.columns + q) * g.inner;
-        max_window(g, src + plane * g.height * g.width * g.inner, p, q, dst + o,
-                   places ? places + o : nullptr);
-      }
-}
-
-template <typename Place>
-void max_backward(const Geometry& g, const float* diff_dst, const Place* places, float* diff_src) {
-  const int64_t plane_size = g.height * g.width * g.inner;
-  for (int64_t plane = 0; plane < g.planes; ++plane) {
-    float* target = diff_src + plane * plane_size;
-    std::memset(target, 0, static_cast<size_t>(plane_size) * sizeof(float));
-    for (int64_t p = 0; p < g.rows; ++p)
-      for (int64_t q = 0; q < g.columns; ++q) {
-        const int64_t y = p * g.stride_h - g.top, x = q * g.stride_w - g.left;
-        for (int64_t lane = 0; lane < g.inner; ++lane) {
-          const int64_t i = *places / g.kernel_w, j = *places % g.kernel_w;
-          target[((y + i) * g.width + x + j) * g.inner + lane] += *diff_dst;
-          ++places;
-          ++diff_dst;
-        }
-      }
-  }
-}
-
-LOCKSTEP_INLINE float divisor(const Geometry& g, Range ri, Range rj) {
-  return static_cast<float>(g.count_padding ? g.kernel_h * g.kernel_w
-                                            : (ri.end - ri.begin) * (rj.end - rj.begin));
-}
-
-void average_forward(const Geometry& g, const float* src, float* dst) {
-  for (int64_t plane = 0; plane < g.planes; ++plane, src += g.height * g.width * g.inner)
-    for (int64_t p = 0; p < g.rows; ++p)
-      for (int64_t q = 0; q < g.columns; ++q) {
-        const int64_t y = p * g.stride_h - g.top, x = q * g.stride_w - g.left;
-        const Range ri = inside(y, g.kernel_h, g.height), rj = inside(x, g.kernel_w, g.width);
-        for (int64_t lane = 0; lane < g.inner; ++lane) {
-          float sum = 0.0f;
-          for (int64_t i = ri.begin; i < ri.end; ++i)
-            for (int64_t j = rj.begin; j < rj.end; ++j)
-              sum += src[((y + i) * g.width + x + j) * g.inner + lane];
-          *dst++ = sum / divisor(g, ri, rj);
-        }
-      }
-}
-
-void average_backward(const Geometry& g, const float* diff_dst, float* diff_src) {
-  const int64_t plane_size = g.height * g.width * g.inner;
-  for (int64_t plane = 0; plane < g.planes; ++plane, diff_src += plane_size) {
-    std::memset(diff_src, 0, static_cast<size_t>(plane_size) * sizeof(float));
-    for (int64_t p = 0; p < g.rows; ++p)
-      for (int64_t q = 0; q < g.columns; ++q, diff_dst += g.inner) {
-        const int64_t y = p * g.stride_h - g.top, x = q * g.stride_w - g.left;
-        const Range ri = inside(y, g.kernel_h, g.height), rj = inside(x, g.kernel_w, g.width);
-        const float count = divisor(g, ri, rj);
-        for (int64_t i = ri.begin; i < ri.end; ++i)
-          for (int64_t j = rj.begin; j < rj.end; ++j)
-            for (int64_t lane = 0; lane < g.inner; ++lane)
-              diff_src[((y + i) * g.width + x + j) * g.inner + lane] += diff_dst[lane] / count;
-      }
-  }
+/// What `src` is blocked by; inner = 1 and an undefined tag for dense tensors and for layouts
+/// that the loops do not know, which the plan then reorders.
+PlaneLayout plane_layout(const TensorDesc& src) {
+  using Tag = dnnl::memory::format_tag;
+  if (src.layout)
+    for (const PlaneLayout candidate :
+         {PlaneLayout{Tag::nChw16c, 16}, {Tag::nChw8c, 8}, {Tag::nChw4c, 4}, {Tag::nhwc, src.shape[1]}})
+      if (to_onednn(src) == tagged_desc(src.shape, candidate.tag)) return candidate;
+  return {Tag::undef, 1};
 }
 
 class Pool2d : public Op {
  public:
   Pool2d(const OpConfig& config, const Pool2dDesc& desc) : pooling_(desc.pooling) {
-    if (desc.src.dtype != DType::kFloat32)
-      throw Error("pool2d", "src is " + std::string(name_of(desc.src.dtype)) + ", the CPU pools float32");
-    const TensorDesc src = desc.src.dense();
-    const Shape& shape = src.shape;
-    g_ = {shape[0] * shape[1],
-          1,
-          shape[2],
-          shape[3],
-          0,
-          0,
-          desc.kernel[0],
-          desc.kernel[1],
-          desc.stride[0],
-          desc.stride[1],
-          desc.padding[0],
-          desc.padding[2],
-          desc.count_padding};
-    g_.rows = conv_output_extent(g_.height, g_.kernel_h, g_.stride_h, 1, desc.padding[0], desc.padding[1]);
-    g_.columns = conv_output_extent(g_.width, g_.kernel_w, g_.stride_w, 1, desc.padding[2], desc.padding[3]);
-    info_.src = {src};
-    info_.dst = {{Shape{shape[0], shape[1], g_.rows, g_.columns}, DType::kFloat32, nullptr}};
+    const Shape& shape = desc.src.shape;
+    const PlaneLayout layout = plane_layout(desc.src);
+    const int64_t blocks = (shape[1] + layout.inner - 1) / layout.inner;
+    s_.planes = shape[0] * blocks;
+    s_.inner = layout.inner;
+    s_.height = shape[2];
+    s_.width = shape[3];
+    s_.rows =
+        conv_output_extent(s_.height, desc.kernel[0], desc.stride[0], 1, desc.padding[0], desc.padding[1]);
+    s_.columns =
+        conv_output_extent(s_.width, desc.kernel[1], desc.stride[1], 1, desc.padding[2], desc.padding[3]);
+    s_.kernel_h = desc.kernel[0];
+    s_.kernel_w = desc.kernel[1];
+    s_.stride_h = desc.stride[0];
+    s_.stride_w = desc.stride[1];
+    s_.top = desc.padding[0];
+    s_.left = desc.padding[2];
+    s_.count_padding = desc.count_padding;
+
+    const Shape pooled{shape[0], shape[1], s_.rows, s_.columns};
+    if (layout.tag == dnnl::memory::format_tag::undef) {
+      info_.src = {desc.src.dense()};
+      info_.dst = {{pooled}};
+    } else {
+      info_.src = {desc.src};
+      info_.dst = {from_onednn(tagged_desc(pooled, layout.tag), pooled, DType::kFloat32)};
+    }
     info_.backward_needs_src = false;
     info_.backward_needs_dst = false;
-    small_window_ = g_.kernel_h * g_.kernel_w <= 256;
+    small_window_ = s_.kernel_h * s_.kernel_w <= 256;
     if (pooling_ == Pooling::kMax && config.training)
-      info_.workspace_bytes = g_.planes * g_.rows * g_.columns * g_.inner * (small_window_ ? 1 : 4);
+      info_.workspace_bytes = s_.planes * s_.dst_plane() * (small_window_ ? 1 : 4);
   }
 
   void forward(Stream&, const OpArgs& args) override {
     const float* src = args.src[0].as<const float>();
     float* dst = args.dst[0].as<float>();
     std::byte* workspace = info_.workspace_bytes > 0 ? args.workspace : nullptr;
-    if (pooling_ == Pooling::kAverage)
-      average_forward(g_, src, dst);
-    else if (small_window_)
-      max_forward(g_, src, dst, reinterpret_cast<uint8_t*>(workspace));
-    else
-      max_forward(g_, src, dst, reinterpret_cast<int32_t*>(workspace));
+    for_planes([&](int64_t begin, int64_t end) {
+      if (pooling_ == Pooling::kAverage)
+        average_pool_forward(s_, begin, end, src, dst);
+      else if (small_window_)
+        max_pool_forward(s_, begin, end, src, dst, reinterpret_cast<uint8_t*>(workspace));
+      else
+        max_pool_forward(s_, begin, end, src, dst, reinterpret_cast<int32_t*>(workspace));
+    });
   }
 
   void backward(Stream&, const OpArgs& args) override {
     if (args.diff_src[0].empty()) return;
     const float* diff_dst = args.diff_dst[0].as<const float>();
     float* diff_src = args.diff_src[0].as<float>();
-    if (pooling_ == Pooling::kAverage)
-      average_backward(g_, diff_dst, diff_src);
-    else if (small_window_)
-      max_backward(g_, diff_dst, reinterpret_cast<const uint8_t*>(args.workspace), diff_src);
-    else
-      max_backward(g_, diff_dst, reinterpret_cast<const int32_t*>(args.workspace), diff_src);
+    const std::byte* workspace = args.workspace;
+    for_planes([&](int64_t begin, int64_t end) {
+      if (pooling_ == Pooling::kAverage)
+        average_pool_backward(s_, begin, end, diff_dst, diff_src);
+      else if (small_window_)
+        max_pool_backward(s_, begin, end, diff_dst, reinterpret_cast<const uint8_t*>(workspace), diff_src);
+      else
+        max_pool_backward(s_, begin, end, diff_dst, reinterpret_cast<const int32_t*>(workspace), diff_src);
+    });
   }
 
  private:
+  /// Cuts the planes over the threads; planes share nothing, so that the cut changes no bits.
+  template <typename F>
+  void for_planes(const F& f) const {
+    const int64_t grain = std::max<int64_t>(1, kParallelElements / std::max<int64_t>(1, s_.src_plane()));
+    const int64_t n_chunks = (s_.planes + grain - 1) / grain;
+#pragma omp parallel for schedule(static) if (n_chunks > 1)
+    for (int64_t chunk = 0; chunk < n_chunks; ++chunk)
+      f(chunk * grain, std::min(s_.planes, (chunk + 1) * grain));
+  }
+
   Pooling pooling_;
-  Geometry g_;
+  PoolShape s_{};
   bool small_window_ = true;
 };
 
 }  // namespace
 
 std::unique_ptr<Op> make_pool2d(const OpConfig& config, const Pool2dDesc& desc) {
+  if (config.compute != DType::kFloat32 || desc.src.dtype != DType::kFloat32)
+    throw Error("pool2d", "the CPU computes in float32 only", "set `precision: float32`");
   return std::make_unique<Pool2d>(config, desc);
 }
 

@@ -10,5 +10,6 @@
 #define LOCKSTEP_VECTORIZE
 #endif
 
-/// For helpers: they must become part of the clone that calls them.
+/// For helpers and lambdas: they must become part of the clone that calls them.
 #define LOCKSTEP_INLINE inline __attribute__((always_inline))
+#define LOCKSTEP_INLINE_LAMBDA __attribute__((always_inline))

@@ -1,0 +1,33 @@
+// The loops of pooling on the CPU, over images seen as planes (H, W, inner): dense NCHW has
+// inner = 1, a channel-blocked layout such as nChw16c has inner = 16. See pool2d_loops.cpp.
+#pragma once
+
+#include <cstdint>
+
+namespace lockstep::cpu {
+
+struct PoolShape {
+  int64_t planes, inner;  // src (planes, H, W, inner), dst (planes, P, Q, inner)
+  int64_t height, width;  // H, W
+  int64_t rows, columns;  // P, Q
+  int64_t kernel_h, kernel_w, stride_h, stride_w, top, left;
+  bool count_padding;  // average: divide by kernel_h * kernel_w also at the border
+
+  int64_t src_plane() const { return height * width * inner; }
+  int64_t dst_plane() const { return rows * columns * inner; }
+};
+
+// Each call does the planes [begin, end). Pointers are to the whole tensors. `places`, of the
+// shape of dst, holds i * kernel_w + j of each maximum; null in max_pool_forward: not wanted.
+// Place is uint8_t (windows of at most 256 elements) or int32_t.
+template <typename Place>
+void max_pool_forward(const PoolShape& shape, int64_t begin, int64_t end, const float* src, float* dst,
+                      Place* places);
+template <typename Place>
+void max_pool_backward(const PoolShape& shape, int64_t begin, int64_t end, const float* diff_dst,
+                       const Place* places, float* diff_src);
+void average_pool_forward(const PoolShape& shape, int64_t begin, int64_t end, const float* src, float* dst);
+void average_pool_backward(const PoolShape& shape, int64_t begin, int64_t end, const float* diff_dst,
+                           float* diff_src);
+
+}  // namespace lockstep::cpu

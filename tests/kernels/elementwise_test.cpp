@@ -1,0 +1,133 @@
+// Vector kernels: every length around the vector widths, exact results, guards and aliases.
+#include "kernels/elementwise.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "tests/support/op_test.h"
+
+namespace lockstep {
+namespace {
+
+constexpr float kGuard = -777.0f;
+
+const std::vector<int64_t> kLengths = {0,   1,    2,    3,    4,    5,    7,    8,    9,     15,
+                                       16,  17,   31,   32,   33,   63,   64,   65,   97,    255,
+                                       257, 1000, 2047, 2048, 2049, 4095, 4096, 4097, 12289, 70001};
+
+/// n floats with guards on both sides, at an odd offset from any alignment.
+class Vector {
+ public:
+  explicit Vector(int64_t n, uint64_t seed = 0) : n_(n), data_(static_cast<size_t>(n + 2 * kPad), kGuard) {
+    const Values values = random_values(n, seed);
+    for (size_t i = 0; i < values.size(); ++i) begin()[i] = static_cast<float>(values[i]);
+  }
+  float* begin() { return data_.data() + kPad; }
+  std::vector<float> copy() { return {begin(), begin() + n_}; }
+  void expect_guards() {
+    for (int64_t i = 0; i < kPad; ++i) {
+      EXPECT_EQ(data_[static_cast<size_t>(i)], kGuard);
+      EXPECT_EQ(data_[static_cast<size_t>(n_ + kPad + i)], kGuard);
+    }
+  }
+
+ private:
+  static constexpr int64_t kPad = 19;
+  int64_t n_;
+  std::vector<float> data_;
+};
+
+class ElementwiseTest : public OpTest {
+ protected:
+  std::unique_ptr<Stream> stream_ = make_stream(Device{});
+
+  void expect_equal(const std::vector<float>& actual, const std::vector<float>& expected) {
+    EXPECT_EQ(actual, expected);
+    count_comparisons(static_cast<int64_t>(expected.size()));
+  }
+};
+
+TEST_F(ElementwiseTest, Add) {
+  for (const int64_t n : kLengths)
+    for (const int alias : {0, 1, 2}) {
+      Vector a(n, 1), b(n, 2), c(n);
+      std::vector<float> expected;
+      for (int64_t i = 0; i < n; ++i) expected.push_back(a.begin()[i] + b.begin()[i]);
+      Vector& dst = alias == 0 ? c : alias == 1 ? a : b;
+      add(*stream_, n, a.begin(), b.begin(), dst.begin());
+      expect_equal(dst.copy(), expected);
+      for (Vector* v : {&a, &b, &c}) v->expect_guards();
+    }
+}
+
+// dst = p0 + (p1 + ( … + last)), each sum rounded to float32, for every count and every alias.
+TEST_F(ElementwiseTest, AddChain) {
+  for (const int64_t n : {0, 1, 5, 16, 33, 2047, 2048, 2049, 5000})
+    for (int count = 0; count <= static_cast<int>(kMaxChain); ++count)
+      for (int alias = -1; alias <= count; ++alias) {
+        std::vector<Vector> partials;
+        for (int k = 0; k < count; ++k) partials.emplace_back(n, 10 + static_cast<uint64_t>(k));
+        Vector last(n, 3), dst(n);
+        std::vector<float> expected;
+        for (int64_t i = 0; i < n; ++i) {
+          float sum = last.begin()[i];
+          for (int k = count - 1; k >= 0; --k) sum = partials[static_cast<size_t>(k)].begin()[i] + sum;
+          expected.push_back(sum);
+        }
+        std::vector<const float*> pointers;
+        for (Vector& p : partials) pointers.push_back(p.begin());
+        Vector& target = alias < 0 ? dst : alias == count ? last : partials[static_cast<size_t>(alias)];
+        add_chain(*stream_, n, pointers, last.begin(), target.begin());
+        expect_equal(target.copy(), expected);
+        for (Vector& p : partials) p.expect_guards();
+        last.expect_guards();
+        dst.expect_guards();
+      }
+}
+
+TEST_F(ElementwiseTest, Fill) {
+  for (const int64_t n : kLengths) {
+    Vector dst(n, 1);
+    fill(*stream_, n, 2.5f, dst.begin());
+    expect_equal(dst.copy(), std::vector<float>(static_cast<size_t>(n), 2.5f));
+    dst.expect_guards();
+  }
+}
+
+TEST_F(ElementwiseTest, SumOfSquares) {
+  for (const int64_t n : kLengths) {
+    Vector src(n, 4);
+    double exact = 0;
+    for (float x : src.copy()) exact += static_cast<double>(x) * x;
+    const double sum = sum_of_squares(*stream_, n, src.begin());
+    EXPECT_NEAR(sum, exact, 1e-13 * exact) << n;
+    EXPECT_EQ(sum, sum_of_squares(*stream_, n, src.begin()));
+    count_comparisons(1);
+  }
+}
+
+// Chunks of 4096 added in order: a vector's sum is the sum over its chunks, bit by bit, so that
+// ranks that own whole chunks can share the work.
+TEST_F(ElementwiseTest, SumOfSquaresHasFixedChunks) {
+  Vector src(70001, 5);
+  double sum = 0;
+  for (int64_t start = 0; start < 70001; start += 4096)
+    sum += sum_of_squares(*stream_, std::min<int64_t>(4096, 70001 - start), src.begin() + start);
+  EXPECT_EQ(sum_of_squares(*stream_, 70001, src.begin()), sum);
+  count_comparisons(1);
+}
+
+TEST_F(ElementwiseTest, SumOfSquaresOfLargeAndSmallNumbers) {
+  Vector src(5000);
+  for (int64_t i = 0; i < 5000; ++i)
+    src.begin()[i] = i % 2 ? 1e-19f : 1e19f;  // squares leave float32's range
+  double exact = 0;
+  for (float x : src.copy()) exact += static_cast<double>(x) * x;
+  EXPECT_NEAR(sum_of_squares(*stream_, 5000, src.begin()), exact, 1e-13 * exact);
+  src.begin()[4321] = std::nanf("");
+  EXPECT_TRUE(std::isnan(sum_of_squares(*stream_, 5000, src.begin())));
+  count_comparisons(2);
+}
+
+}  // namespace
+}  // namespace lockstep
