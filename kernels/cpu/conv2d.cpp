@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "kernels/backend.h"
+#include "kernels/cpu/direct_conv2d.h"
 #include "kernels/cpu/onednn.h"
 #include "kernels/error.h"
 
@@ -165,6 +166,7 @@ std::unique_ptr<Op> make_conv2d(const OpConfig& config, const Conv2dDesc& desc) 
   if (config.compute != DType::kFloat32 || desc.src.dtype != DType::kFloat32) {
     throw Error("conv2d", "the CPU computes in float32 only", "set `precision: float32`");
   }
+  if (prefers_direct_conv2d(config, desc)) return make_direct_conv2d(config, desc);
   return std::make_unique<Conv2dOp>(config, desc);
 }
 

@@ -26,7 +26,7 @@ LOCKSTEP_VECTORIZE void add_bias_relu_block(int64_t rows, int64_t columns, int64
 #pragma GCC ivdep
     for (int64_t c = 0; c < columns; ++c) {
       const float x = data[c] + (bias ? bias[c] : 0.0f);
-      data[c] = x > 0.0f ? x : 0.0f;
+      data[c] = x < 0.0f ? 0.0f : x;  // NaN stays NaN
     }
   }
 }

@@ -119,6 +119,10 @@ MemoryDesc any_desc(const Shape& shape, DType dtype) {
   return MemoryDesc(dims_of(shape), data_type_of(dtype), dnnl::memory::format_tag::any);
 }
 
+MemoryDesc batch_blocked_desc(const Shape& shape) {
+  return MemoryDesc(dims_of(shape), dnnl::memory::data_type::f32, dnnl::memory::format_tag::Abcd16a);
+}
+
 MemoryDesc to_onednn(const TensorDesc& desc) {
   if (!desc.layout) return dense_desc(desc.shape, desc.dtype);
   const auto* layout = dynamic_cast<const OneDnnLayout*>(desc.layout.get());

@@ -47,6 +47,8 @@ class OneDnnLayout : public Layout {
 MemoryDesc dense_desc(const Shape& shape, DType dtype = DType::kFloat32);
 /// The library may choose the layout.
 MemoryDesc any_desc(const Shape& shape, DType dtype = DType::kFloat32);
+/// (N/16, C, H, W, 16): sixteen samples side by side, the last block filled up with zeros.
+MemoryDesc batch_blocked_desc(const Shape& shape);
 MemoryDesc to_onednn(const TensorDesc& desc);
 /// layout is null where `desc` is dense row-major.
 TensorDesc from_onednn(const MemoryDesc& desc, const Shape& shape, DType dtype);

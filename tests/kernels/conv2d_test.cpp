@@ -86,10 +86,10 @@ std::vector<Case> all_cases() {
                {.stride = {2, 2}, .padding = {1, 0, 1, 2}, .groups = g, .has_bias = false, .activation = a}));
     }
   }
-  add("lenet1", conv({128, 1, 32, 32}, 6, {5, 5}, {.activation = Activation::kRelu}));
+  add("lenet1", conv({32, 1, 32, 32}, 6, {5, 5}, {.activation = Activation::kRelu}));
   add("lenet1_28",
       conv({32, 1, 28, 28}, 6, {5, 5}, {.padding = {2, 2, 2, 2}, .activation = Activation::kTanh}));
-  add("lenet2", conv({64, 6, 14, 14}, 16, {5, 5}, {.activation = Activation::kRelu}));
+  add("lenet2", conv({35, 6, 14, 14}, 16, {5, 5}, {.activation = Activation::kRelu}));
   add("pixel", conv({1, 1, 1, 1}, 1, {1, 1}));
   return cases;
 }
@@ -109,6 +109,16 @@ reference::Conv2d make_reference(const Conv2dDesc& d, const OpInputs& in) {
   return {d, in.src[0].values, in.params[0].values, d.has_bias ? in.params[1].values : Values{}};
 }
 
+/// Random diff_dst, but zero where a sum is within rounding of relu's kink: float32 may fall on
+/// the other side.
+Values make_diff_dst(const Conv2dDesc& d, const Values& sums) {
+  Values diff = random_values(static_cast<int64_t>(sums.size()), 4, -0.5, 1.0);
+  for (size_t i = 0; i < diff.size(); ++i) {
+    if (d.activation == Activation::kRelu && std::abs(sums[i]) < 1e-5) diff[i] = 0;
+  }
+  return diff;
+}
+
 class Conv2dTest : public OpTestWith<Case> {};
 
 TEST_P(Conv2dTest, AgreesWithReference) {
@@ -116,12 +126,11 @@ TEST_P(Conv2dTest, AgreesWithReference) {
   OpInputs in = make_inputs(d);
   const reference::Conv2d ref = make_reference(d, in);
   const auto sums = ref.sums();
-  in.diff_dst = {random_values(static_cast<int64_t>(sums.size()), 4, -0.5, 1.0)};
+  in.diff_dst = {make_diff_dst(d, sums)};
 
   const auto op = make_conv2d(cpu_config(), d);
   ASSERT_EQ(op->info().dst[0].shape, (Shape{ref.n(), d.out_channels, ref.p(), ref.q()}));
   const OpOutputs out = run_op(*op, in);
-  // A relu input within rounding of 0 may fall on the other side; the seeds have none.
   expect_close(out.dst[0], reference::activation_forward(d.activation, sums), kTolerance, "dst");
   const auto expected = ref.backward(reference::activation_backward(d.activation, sums, in.diff_dst[0]));
   expect_close(out.diff_src[0], expected.src, kTolerance, "diff_src");
@@ -170,7 +179,7 @@ TEST_F(Conv2dOnce, FirstLayerAndInference) {
   OpInputs in = make_inputs(d);
   const reference::Conv2d ref = make_reference(d, in);
   const auto sums = ref.sums();
-  in.diff_dst = {random_values(static_cast<int64_t>(sums.size()), 4, -0.5, 1.0)};
+  in.diff_dst = {make_diff_dst(d, sums)};
   in.wants_diff_src = false;
   const auto first = make_conv2d(cpu_config(), d);
   const OpOutputs out = run_op(*first, in);

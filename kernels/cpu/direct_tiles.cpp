@@ -1,0 +1,254 @@
+// See direct_tiles.h.
+#include "kernels/cpu/direct_tiles.h"
+
+#if defined(__x86_64__)
+
+#if defined(__GNUC__) && !defined(__clang__)
+// GCC 12 warns inside its own intrinsics (GCC bug 105593).
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#endif
+#include <immintrin.h>
+
+#include <array>
+#include <utility>
+
+#define LOCKSTEP_AVX512 __attribute__((target("avx512f")))
+
+namespace lockstep::cpu {
+
+bool have_direct_tiles() { return __builtin_cpu_supports("avx512f"); }
+
+namespace {
+
+// Accumulators, one row of pixels and one broadcast weight share 32 registers.
+constexpr std::array<int, kMaxTileChannels + 1> kTilePixels = {0, 8, 8, 7, 6, 5, 4};
+
+template <int kChannels, int kPixels>
+LOCKSTEP_AVX512 void conv_tile_kernel(const ConvTile& t) {
+  __m512 sums[kChannels][kPixels];
+  for (int k = 0; k < kChannels; ++k) {
+    const __m512 start = t.bias ? _mm512_set1_ps(t.bias[k]) : _mm512_setzero_ps();
+    for (int q = 0; q < kPixels; ++q) sums[k][q] = start;
+  }
+  const int64_t pixel = t.src_pixel;
+  const int64_t weights_row = t.kernel_w * kChannels;
+  for (int64_t c = 0; c < t.src_channels; ++c) {
+    for (int64_t i = t.i_begin; i < t.i_end; ++i) {
+      const float* x = t.src + c * t.src_channel + i * t.src_row + t.j_begin * kLanes;
+      const float* w = t.weights + (c * t.kernel_h + i) * weights_row + t.j_begin * kChannels;
+      for (int64_t j = t.j_begin; j < t.j_end; ++j, x += kLanes, w += kChannels) {
+        __m512 pixels[kPixels];
+#pragma GCC unroll 8
+        for (int q = 0; q < kPixels; ++q) pixels[q] = _mm512_load_ps(x + q * pixel);
+#pragma GCC unroll 8
+        for (int k = 0; k < kChannels; ++k) {
+          const __m512 weight = _mm512_set1_ps(w[k]);
+#pragma GCC unroll 8
+          for (int q = 0; q < kPixels; ++q) sums[k][q] = _mm512_fmadd_ps(weight, pixels[q], sums[k][q]);
+        }
+      }
+    }
+  }
+  for (int k = 0; k < kChannels; ++k) {
+    for (int q = 0; q < kPixels; ++q) {
+      __m512 sum = sums[k][q];
+      if (t.relu) sum = _mm512_max_ps(_mm512_setzero_ps(), sum);  // in this order NaN stays NaN
+      _mm512_store_ps(t.dst + k * t.dst_channel + q * kLanes, _mm512_maskz_mov_ps(t.lanes, sum));
+    }
+  }
+}
+
+template <int kChannels, int kTaps>
+LOCKSTEP_AVX512 void weights_tile_kernel(const WeightsTile& t) {
+  __m512 sums[kChannels][kTaps];
+  for (int k = 0; k < kChannels; ++k) {
+    for (int tap = 0; tap < kTaps; ++tap) {
+      sums[k][tap] = _mm512_load_ps(t.sums + k * t.sums_channel + tap * kLanes);
+    }
+  }
+  for (int64_t p = 0; p < t.rows; ++p) {
+    const float* d = t.diff_dst + p * t.diff_row;
+    const float* x = t.src + p * t.src_row;
+    for (int64_t q = 0; q < t.columns; ++q, d += kLanes, x += t.src_pixel) {
+      __m512 taps[kTaps];
+#pragma GCC unroll 8
+      for (int tap = 0; tap < kTaps; ++tap) taps[tap] = _mm512_load_ps(x + t.offsets[tap]);
+#pragma GCC unroll 8
+      for (int k = 0; k < kChannels; ++k) {
+        const __m512 diff = _mm512_load_ps(d + k * t.diff_channel);
+#pragma GCC unroll 8
+        for (int tap = 0; tap < kTaps; ++tap) sums[k][tap] = _mm512_fmadd_ps(diff, taps[tap], sums[k][tap]);
+      }
+    }
+  }
+  for (int k = 0; k < kChannels; ++k) {
+    for (int tap = 0; tap < kTaps; ++tap) {
+      _mm512_store_ps(t.sums + k * t.sums_channel + tap * kLanes, sums[k][tap]);
+    }
+  }
+}
+
+template <int kChannels, int... kIndex>
+constexpr auto conv_row(std::integer_sequence<int, kIndex...>) {
+  return std::array<ConvTileKernel, 8>{conv_tile_kernel<kChannels, kIndex + 1>...};
+}
+template <int kChannels>
+constexpr auto conv_row() {
+  return conv_row<kChannels>(std::make_integer_sequence<int, kTilePixels[kChannels]>());
+}
+template <int kChannels, int... kIndex>
+constexpr auto weights_row(std::integer_sequence<int, kIndex...>) {
+  return std::array<WeightsTileKernel, kMaxWeightsTaps>{weights_tile_kernel<kChannels, kIndex + 1>...};
+}
+template <int kChannels>
+constexpr auto weights_row() {
+  return weights_row<kChannels>(std::make_integer_sequence<int, kMaxWeightsTaps>());
+}
+
+template <Mask kMask>
+LOCKSTEP_AVX512 void mask_loop(int64_t n_pixels, const float* dst, const float* diff_dst, float* masked,
+                               float* sum) {
+  const __m512 one = _mm512_set1_ps(1.0f);
+  __m512 total = _mm512_load_ps(sum);
+  for (int64_t i = 0; i < n_pixels * kLanes; i += kLanes) {
+    __m512 diff = _mm512_load_ps(diff_dst + i);
+    if constexpr (kMask != Mask::kNone) {
+      const __m512 y = _mm512_load_ps(dst + i);
+      if constexpr (kMask == Mask::kRelu) {
+        diff = _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(y, _mm512_setzero_ps(), _CMP_GT_OQ), diff);
+      } else if constexpr (kMask == Mask::kTanh) {
+        diff = _mm512_mul_ps(diff, _mm512_fnmadd_ps(y, y, one));
+      } else {
+        diff = _mm512_mul_ps(diff, _mm512_mul_ps(y, _mm512_sub_ps(one, y)));
+      }
+    }
+    _mm512_store_ps(masked + i, diff);
+    total = _mm512_add_ps(total, diff);
+  }
+  _mm512_store_ps(sum, total);
+}
+
+// Sixteen rows of sixteen become columns: pairs, fours, then whole 128-bit quarters.
+LOCKSTEP_AVX512 inline void transpose(__m512 (&r)[16]) {
+  __m512 t[16];
+#pragma GCC unroll 8
+  for (int i = 0; i < 16; i += 2) {
+    t[i] = _mm512_unpacklo_ps(r[i], r[i + 1]);
+    t[i + 1] = _mm512_unpackhi_ps(r[i], r[i + 1]);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 16; i += 4) {
+    r[i] = _mm512_shuffle_ps(t[i], t[i + 2], 0x44);
+    r[i + 1] = _mm512_shuffle_ps(t[i], t[i + 2], 0xee);
+    r[i + 2] = _mm512_shuffle_ps(t[i + 1], t[i + 3], 0x44);
+    r[i + 3] = _mm512_shuffle_ps(t[i + 1], t[i + 3], 0xee);
+  }
+  // r[4 g + j] now holds column j of each quarter, from rows 4 g … 4 g + 3.
+#pragma GCC unroll 4
+  for (int j = 0; j < 4; ++j) {
+    t[j] = _mm512_shuffle_f32x4(r[j], r[4 + j], 0x88);
+    t[4 + j] = _mm512_shuffle_f32x4(r[j], r[4 + j], 0xdd);
+    t[8 + j] = _mm512_shuffle_f32x4(r[8 + j], r[12 + j], 0x88);
+    t[12 + j] = _mm512_shuffle_f32x4(r[8 + j], r[12 + j], 0xdd);
+  }
+#pragma GCC unroll 4
+  for (int j = 0; j < 4; ++j) {
+    r[j] = _mm512_shuffle_f32x4(t[j], t[8 + j], 0x88);
+    r[8 + j] = _mm512_shuffle_f32x4(t[j], t[8 + j], 0xdd);
+    r[4 + j] = _mm512_shuffle_f32x4(t[4 + j], t[12 + j], 0x88);
+    r[12 + j] = _mm512_shuffle_f32x4(t[4 + j], t[12 + j], 0xdd);
+  }
+}
+
+uint16_t first_lanes(int64_t n) { return static_cast<uint16_t>(n >= kLanes ? 0xffff : (1 << n) - 1); }
+
+}  // namespace
+
+int max_tile_pixels(int channels) { return kTilePixels[channels]; }
+
+ConvTileKernel conv_tile(int channels, int pixels) {
+  static constexpr std::array<std::array<ConvTileKernel, 8>, kMaxTileChannels> table = {
+      conv_row<1>(), conv_row<2>(), conv_row<3>(), conv_row<4>(), conv_row<5>(), conv_row<6>()};
+  return table[channels - 1][pixels - 1];
+}
+
+WeightsTileKernel weights_tile(int channels, int taps) {
+  static constexpr std::array<std::array<WeightsTileKernel, kMaxWeightsTaps>, kMaxWeightsChannels> table = {
+      weights_row<1>(), weights_row<2>(), weights_row<3>(), weights_row<4>(), weights_row<5>()};
+  return table[channels - 1][taps - 1];
+}
+
+void mask_pixels(int64_t n_pixels, Mask mask, const float* dst, const float* diff_dst, float* masked,
+                 float* sum) {
+  switch (mask) {
+    case Mask::kNone: return mask_loop<Mask::kNone>(n_pixels, dst, diff_dst, masked, sum);
+    case Mask::kRelu: return mask_loop<Mask::kRelu>(n_pixels, dst, diff_dst, masked, sum);
+    case Mask::kTanh: return mask_loop<Mask::kTanh>(n_pixels, dst, diff_dst, masked, sum);
+    case Mask::kSigmoid: return mask_loop<Mask::kSigmoid>(n_pixels, dst, diff_dst, masked, sum);
+  }
+}
+
+LOCKSTEP_AVX512 void to_lanes(int64_t n, int rows, const float* from, int64_t stride, float* to) {
+  for (int64_t begin = 0; begin < n; begin += kLanes) {
+    const uint16_t columns = first_lanes(n - begin);
+    __m512 r[16];
+#pragma GCC unroll 16
+    for (int row = 0; row < kLanes; ++row) {
+      r[row] = row < rows ? _mm512_maskz_loadu_ps(columns, from + row * stride + begin) : _mm512_setzero_ps();
+    }
+    transpose(r);
+#pragma GCC unroll 16
+    for (int column = 0; column < kLanes; ++column) {
+      if (begin + column < n) _mm512_store_ps(to + (begin + column) * kLanes, r[column]);
+    }
+  }
+}
+
+LOCKSTEP_AVX512 void from_lanes(int64_t n, int rows, const float* from, float* to, int64_t stride) {
+  for (int64_t begin = 0; begin < n; begin += kLanes) {
+    const uint16_t columns = first_lanes(n - begin);
+    __m512 r[16];
+#pragma GCC unroll 16
+    for (int column = 0; column < kLanes; ++column) {
+      r[column] = begin + column < n ? _mm512_load_ps(from + (begin + column) * kLanes) : _mm512_setzero_ps();
+    }
+    transpose(r);
+#pragma GCC unroll 16
+    for (int row = 0; row < kLanes; ++row) {
+      if (row < rows) _mm512_mask_storeu_ps(to + row * stride + begin, columns, r[row]);
+    }
+  }
+}
+
+LOCKSTEP_AVX512 void add_lanes(int64_t n, const float* src, float* dst) {
+  for (int64_t begin = 0; begin < n; begin += kLanes) {
+    __m512 r[16];
+#pragma GCC unroll 16
+    for (int i = 0; i < kLanes; ++i) {
+      r[i] = begin + i < n ? _mm512_load_ps(src + (begin + i) * kLanes) : _mm512_setzero_ps();
+    }
+    transpose(r);
+    for (int width = kLanes / 2; width > 0; width /= 2) {
+      for (int i = 0; i < width; ++i) r[i] = _mm512_add_ps(r[i], r[i + width]);
+    }
+    _mm512_mask_storeu_ps(dst + begin, first_lanes(n - begin), r[0]);
+  }
+}
+
+}  // namespace lockstep::cpu
+
+#else  // no AVX-512: nobody calls these
+
+namespace lockstep::cpu {
+bool have_direct_tiles() { return false; }
+int max_tile_pixels(int) { return 1; }
+ConvTileKernel conv_tile(int, int) { return nullptr; }
+WeightsTileKernel weights_tile(int, int) { return nullptr; }
+void mask_pixels(int64_t, Mask, const float*, const float*, float*, float*) {}
+void to_lanes(int64_t, int, const float*, int64_t, float*) {}
+void from_lanes(int64_t, int, const float*, float*, int64_t) {}
+void add_lanes(int64_t, const float*, float*) {}
+}  // namespace lockstep::cpu
+
+#endif
