@@ -1,0 +1,116 @@
+// Puts the page together. It carries a content security policy that forbids every load, so
+// a report can be mailed and opened anywhere, and holds no date or path, so that equal
+// runs give equal pages.
+#include "src/report/page.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <filesystem>
+
+#include "io/files.h"
+#include "kernels/error.h"
+#include "src/report.h"
+#include "src/report/confusion.h"
+#include "src/report/filters.h"
+#include "src/report/html.h"
+#include "src/report/style.h"
+
+namespace lockstep {
+namespace {
+
+std::string confusion_section(const std::string& run_folder) {
+  try {
+    const auto matrix = read_confusion((std::filesystem::path(run_folder) / "confusion.json").string());
+    return matrix ? confusion_html(*matrix) : std::string();
+  } catch (const Error& error) {
+    return "<section class=\"card\">\n<h2>Confusion matrix</h2>\n<p class=\"note\">Not shown: " +
+           html_escape(error.reason()) + ".</p>\n</section>\n";
+  }
+}
+
+/// Which checkpoint to draw filters from: the end line's best, else the best validation.
+double best_step(const RunData& run, const RunSummary& summary) {
+  if (const double* step = run.end.number("best_step")) return *step;
+  return std::isfinite(summary.best_accuracy_step) ? summary.best_accuracy_step : summary.best_loss_step;
+}
+
+}  // namespace
+
+std::string verdict_html(const Verdict& verdict) {
+  std::string out = fmt::format("<section class=\"card verdict\">\n<p><b{}>{}.</b>",
+                                verdict.warns ? " class=\"warn\"" : "", html_escape(verdict.headline));
+  for (const std::string& sentence : verdict.sentences) out.append(" ").append(html_escape(sentence));
+  return out + "</p>\n</section>\n";
+}
+
+std::string time_split_html(const RunData& run, bool wide) {
+  const double wall = run.wall_time_s(), wait = run.total_s("data_wait_s"),
+               communication = run.total_s("communication_s");
+  if (!(wall > 0) || (!std::isfinite(wait) && !std::isfinite(communication))) return {};
+  struct Part {
+    const char* name;
+    double time_s;
+    int color;
+  };
+  std::vector<Part> parts;
+  if (std::isfinite(wait)) parts.push_back({"waiting for data", wait, 2});
+  if (std::isfinite(communication)) parts.push_back({"waiting for communication", communication, 1});
+  double measured = 0;
+  for (const Part& part : parts) measured += part.time_s;
+  const double all = std::max(wall, measured);
+  parts.push_back({"the rest: computing, validation, checkpoints", all - measured, 0});
+
+  std::string bar, keys;
+  double left = 0;
+  for (const Part& part : parts) {
+    const double width = part.time_s / all * 1000;
+    bar += fmt::format("<rect class=\"f{}\" x=\"{:.2f}\" y=\"0\" width=\"{:.2f}\" height=\"10\"/>",
+                       part.color, left, width);
+    left += width;
+    keys += fmt::format(
+        "<span class=\"key\"><svg width=\"12\" height=\"12\" aria-hidden=\"true\"><rect class=\"f{}\" "
+        "width=\"12\" "
+        "height=\"12\" rx=\"2\"/></svg>{}: {:.1f} % ({})</span>\n",
+        part.color, part.name, width / 10, format_duration(part.time_s));
+  }
+  return std::string("<section class=\"card") + (wide ? " wide" : "") +
+         "\">\n<h2>Where the time went</h2>\n<svg class=\"split\" viewBox=\"0 0 1000 "
+         "10\" "
+         "preserveAspectRatio=\"none\" role=\"img\" aria-label=\"Time split\">" +
+         bar + "</svg>\n<div class=\"splitkeys\">" + keys + "</div>\n</section>\n";
+}
+
+std::string report_page(const std::string& run_folder) {
+  const RunData run = read_run(run_folder);
+  const RunSummary summary = summarize(run);
+  std::string out =
+      "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
+      "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
+      "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; "
+      "style-src 'unsafe-inline'; script-src 'unsafe-inline'\">\n<title>" +
+      html_escape(run.name) + " – Lockstep report</title>\n<style>";
+  out += report_css();
+  out += "</style>\n</head>\n<body>\n<main>\n";
+  out += headline_html(run, summary);
+  out += verdict_html(judge(run, summary));
+  out += charts_html(run, summary);
+  out += confusion_section(run_folder);
+  out += filters_html(run_folder, run.job, best_step(run, summary));
+  out += events_html(run);
+  out += job_html(run);
+  const std::string version = run.text("version");
+  out += fmt::format(
+      "<footer>Made by Lockstep{}{}. Values as logged in metrics.jsonl.</footer>\n</main>\n<script>",
+      version.empty() ? "" : " ", html_escape(version));
+  out += report_script();
+  out += "</script>\n</body>\n</html>\n";
+  return out;
+}
+
+void write_report(const std::string& run_folder) {
+  write_text_file_atomically((std::filesystem::path(run_folder) / "report.html").string(),
+                             report_page(run_folder));
+}
+
+}  // namespace lockstep
