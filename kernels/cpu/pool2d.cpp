@@ -1,4 +1,4 @@
-// Pooling on the CPU in own loops (pool2d_loops.cpp), dense or blocked by channels. oneDNN's
+// Pooling on the CPU in own loops (pool2d_loops.cpp), dense or blocked by channels or samples. oneDNN's
 // primitive is not used: its maximum is not defined where values are equal, and its dense
 // kernels are the slower ones (bench/memory_bench.cpp).
 #include "kernels/pool2d.h"
@@ -20,7 +20,7 @@ constexpr int64_t kParallelElements = 1 << 15;  // below, a second thread costs 
 /// A layout whose planes are (H, W, inner).
 struct PlaneLayout {
   dnnl::memory::format_tag tag;
-  int64_t inner;
+  int64_t planes, inner;
 };
 
 MemoryDesc tagged_desc(const Shape& shape, dnnl::memory::format_tag tag) {
@@ -31,11 +31,15 @@ MemoryDesc tagged_desc(const Shape& shape, dnnl::memory::format_tag tag) {
 /// that the loops do not know, which the plan then reorders.
 PlaneLayout plane_layout(const TensorDesc& src) {
   using Tag = dnnl::memory::format_tag;
+  const int64_t n = src.shape[0], c = src.shape[1];
   if (src.layout)
-    for (const PlaneLayout candidate :
-         {PlaneLayout{Tag::nChw16c, 16}, {Tag::nChw8c, 8}, {Tag::nChw4c, 4}, {Tag::nhwc, src.shape[1]}})
+    for (const PlaneLayout candidate : {PlaneLayout{Tag::nChw16c, n * ((c + 15) / 16), 16},
+                                        {Tag::nChw8c, n * ((c + 7) / 8), 8},
+                                        {Tag::nChw4c, n * ((c + 3) / 4), 4},
+                                        {Tag::Abcd16a, (n + 15) / 16 * c, 16},  // blocked by samples
+                                        {Tag::nhwc, n, c}})
       if (to_onednn(src) == tagged_desc(src.shape, candidate.tag)) return candidate;
-  return {Tag::undef, 1};
+  return {Tag::undef, n * c, 1};
 }
 
 class Pool2d : public Op {
@@ -43,8 +47,7 @@ class Pool2d : public Op {
   Pool2d(const OpConfig& config, const Pool2dDesc& desc) : pooling_(desc.pooling) {
     const Shape& shape = desc.src.shape;
     const PlaneLayout layout = plane_layout(desc.src);
-    const int64_t blocks = (shape[1] + layout.inner - 1) / layout.inner;
-    s_.planes = shape[0] * blocks;
+    s_.planes = layout.planes;
     s_.inner = layout.inner;
     s_.height = shape[2];
     s_.width = shape[3];

@@ -102,9 +102,9 @@ TEST_P(Pool2dTest, GivesTiesToTheFirst) {
   compare(desc, Values(static_cast<size_t>(desc.src.n_elements()), -2.0));
 }
 
-TEST_P(Pool2dTest, KeepsLayoutsOfChannels) {
+TEST_P(Pool2dTest, KeepsBlockedLayouts) {
   using Tag = dnnl::memory::format_tag;
-  for (const Tag tag : {Tag::nChw16c, Tag::nChw8c, Tag::nChw4c, Tag::nhwc}) {
+  for (const Tag tag : {Tag::nChw16c, Tag::nChw8c, Tag::nChw4c, Tag::nhwc, Tag::Abcd16a}) {
     Pool2dDesc desc = GetParam().desc;
     desc.src.layout = layout_of(desc.src.shape, tag);
     const auto op = make_pool2d(cpu_config(), desc);
