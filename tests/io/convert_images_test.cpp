@@ -215,7 +215,9 @@ TEST(ImageResize, FollowsTheDefinition) {
       Image dst;
       resizer.resize(src, height, width, dst);
       ASSERT_EQ(dst.pixels.size(), static_cast<size_t>(height * width * channels));
-      if (height == src.height && width == src.width) EXPECT_EQ(dst.pixels, src.pixels);
+      if (height == src.height && width == src.width) {
+        EXPECT_EQ(dst.pixels, src.pixels);
+      }
       for (int64_t y = 0; y < height; ++y)
         for (int64_t x = 0; x < width; ++x)
           for (int64_t c = 0; c < channels; ++c, ++n_compared)
@@ -289,11 +291,11 @@ TEST_F(ConvertImages, DamagedFilesNeverCrash) {
 TEST_F(ConvertImages, CifarTenSample) {
   const std::string archive = test_data("cifar10-jpeg.tar.gz");
   if (archive.empty()) GTEST_SKIP() << "cifar10-jpeg.tar.gz is not among the test data (LOCKSTEP_TEST_DATA)";
-  if (comm.is_root())
-    ASSERT_EQ(
-        std::system(
-            ("tar xzf '" + archive + "' -C '" + folder.file("") + "' --wildcards '*test/*0.*'").c_str()),
-        0);
+  if (comm.is_root()) {
+    const std::string command =
+        "tar xzf '" + archive + "' -C '" + folder.file("") + "' --wildcards '*test/*0.*'";
+    EXPECT_EQ(std::system(command.c_str()), 0);
+  }
   comm.barrier();
   std::string test_folder;
   if (comm.is_root())
