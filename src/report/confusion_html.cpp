@@ -14,6 +14,7 @@ namespace lockstep {
 namespace {
 
 constexpr size_t kPairs = 10, kWeakest = 10;
+constexpr size_t kRoomy = 20;  // classes shown at the full text size
 
 std::string share(double fraction) {
   return std::isfinite(fraction) ? fmt::format("{:.1f} %", fraction * 100) : "–";
@@ -26,10 +27,11 @@ std::string percent_number(double fraction) {
 }
 
 void append_table(std::string& out, const ConfusionMatrix& m) {
+  const bool dense = m.n() > kRoomy;
   const bool tilt = std::any_of(m.classes.begin(), m.classes.end(),
                                 [](const std::string& name) { return name.size() > 5; });
-  out += fmt::format("<div class=\"scroll\"><table class=\"confusion{}\">\n<thead><tr><td></td>",
-                     tilt ? " tilt" : "");
+  out += fmt::format("<div class=\"scroll\"><table class=\"confusion{}{}\">\n<thead><tr><td></td>",
+                     tilt ? " tilt" : "", dense ? " dense" : "");
   for (const std::string& name : m.classes)
     out += "<th scope=\"col\"><span>" + html_escape(name) + "</span></th>";
   out += "<th scope=\"col\" class=\"rate\"><span>recall, %</span></th></tr></thead>\n<tbody>\n";
@@ -43,7 +45,8 @@ void append_table(std::string& out, const ConfusionMatrix& m) {
         continue;
       }
       out += fmt::format("<td class=\"{}{}\" style=\"--a:{:.3f}\">{}</td>", i == j ? "right" : "wrong",
-                         alpha > 0.6 ? " deep" : "", alpha, format_count(count));
+                         alpha > 0.6 ? " deep" : "", alpha,
+                         dense ? fmt::format("{:.0f}", count) : format_count(count));
     }
     out += "<td class=\"rate\">" + percent_number(m.recall(i)) + "</td></tr>\n";
   }
@@ -71,7 +74,7 @@ PngImage heat_map(const ConfusionMatrix& m) {
 
 void append_pairs(std::string& out, const ConfusionMatrix& m) {
   const auto pairs = m.most_confused(kPairs);
-  out += "<div class=\"half\"><h3>Most confused</h3>\n";
+  out += "<div><h3>Most confused</h3>\n";
   if (pairs.empty()) {
     out += "<p>No sample is in the wrong class.</p></div>\n";
     return;
@@ -110,14 +113,15 @@ void append_picture(std::string& out, const ConfusionMatrix& m) {
   if (weakest.size() > kWeakest) weakest.resize(kWeakest);
 
   out += fmt::format(
-      "<div class=\"heat\"><span class=\"side\">true class</span><img alt=\"Confusion matrix of {0} classes: "
+      "<div class=\"halves\">\n<div class=\"heat\"><span class=\"side\">true class</span><img "
+      "alt=\"Confusion matrix of {0} classes: "
       "rows "
       "are true classes, columns predicted ones\" src=\"{1}\" width=\"{0}\" height=\"{0}\">"
       "<span class=\"below\">predicted class</span></div>\n",
       m.n(), png_data_uri(heat_map(m)));
-  out += "<div class=\"halves\">\n";
+  out += "<div>\n";
   append_pairs(out, m);
-  out += "<div class=\"half\"><h3>Lowest recall</h3>\n";
+  out += "<h3>Lowest recall</h3>\n";
   append_class_rows(out, m, weakest);
   out +=
       "</div></div>\n<details><summary>Recall and precision of every class</summary>\n<div class=\"scroll "

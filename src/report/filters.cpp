@@ -83,7 +83,7 @@ std::string choose_checkpoint(const std::string& run_folder, double best_step) {
 std::string grid_html(const CheckpointEntry& entry, const Shape& shape,
                       const std::vector<FilterImage>& filters, const std::string& file) {
   const int64_t longest = std::max(shape[2], shape[3]);
-  const int64_t scale = std::max<int64_t>(1, 48 / longest);
+  const int64_t scale = std::max<int64_t>(1, (longest < 16 ? 48 : 72) / longest);
   std::string name = entry.name.substr(entry.name.find("parameters/") + 11);
   std::string out = "<section class=\"card\">\n<h2>First-layer filters</h2>\n<p class=\"note\">";
   out += fmt::format("{} {} of {}", html_escape(name), entry.shape.str(), html_escape(file));

@@ -98,11 +98,13 @@ tr.warning td { color: var(--warn); }
 .confusion td.wrong { background: rgb(var(--wrong) / var(--a)); }
 .confusion td.deep { color: var(--deep); }
 .confusion td.zero { color: var(--base); }
+.confusion.dense { font-size: 11px; } .confusion.dense td { min-width: 0; }
+.confusion.dense th, .confusion.dense td { padding: 1px 2px; }
 .confusion .rate { color: var(--muted); padding-left: 8px; }
 .confusion.tilt thead th span { writing-mode: vertical-rl; transform: rotate(180deg); }
 .swatch { display: inline-block; width: 10px; height: 10px; border-radius: 2px; }
 .swatch.right { background: rgb(var(--right)); } .swatch.wrong { background: rgb(var(--wrong)); }
-.heat { display: grid; grid-template-columns: max-content minmax(0, 640px); justify-content: start; gap: 4px 8px; color: var(--muted); font-size: 12px; }
+.heat { flex: 1 1 320px; max-width: 640px; display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: 4px 8px; color: var(--muted); font-size: 12px; }
 .heat img { width: 100%; height: auto; image-rendering: pixelated; border: 1px solid var(--line); }
 .heat .side { writing-mode: vertical-rl; transform: rotate(180deg); text-align: center; }
 .heat .below { grid-column: 2; text-align: center; }
@@ -127,7 +129,9 @@ footer { color: var(--muted); font-size: 13px; }
   body { font-size: 12px; } main { max-width: none; padding: 0; } header button, .tip, .cursor { display: none; }
   .card { break-inside: avoid; } .card.long { break-inside: auto; }
   .charts { grid-template-columns: 1fr 1fr; } .plot { height: 170px; }
-  .scroll.tall { max-height: none; } pre { white-space: pre-wrap; } }
+  .scroll, .scroll.tall, .halves > * { max-height: none; overflow: visible; }
+  .confusion { font-size: 7.5px; } .confusion.dense { font-size: 5.5px; }
+  .confusion th, .confusion td, .confusion.dense th, .confusion.dense td { padding: 1px; } .confusion td { min-width: 0; } pre { white-space: pre-wrap; } }
 )css";
 }
 

@@ -74,6 +74,18 @@ std::string structure_problem(const std::string& html, size_t& n_elements) {
   return open.empty() ? "" : "unclosed <" + open.back() + ">";
 }
 
+TEST(StructureProblem, SeesBrokenMarkup) {
+  size_t n = 0;
+  EXPECT_EQ(
+      structure_problem("<!DOCTYPE html>\n<p class=\"a>b\">x &lt; y<br>z</p><svg><path d=\"M0\"/></svg>", n),
+      "");
+  EXPECT_EQ(n, 4u);
+  for (const char* broken :
+       {"<p>", "</p>", "<b><i></b></i>", "<p>a & b</p>", "<p>1 < 2</p>", "<p class=\"x>y</p>"}) {
+    EXPECT_NE(structure_problem(broken, n), "") << broken;
+  }
+}
+
 class ReportTest : public testing::Test {
  private:
   TemporaryFolder folder_;
