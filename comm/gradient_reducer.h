@@ -36,6 +36,7 @@ class GradientReducer {
   const std::vector<Bucket>& buckets() const;
 
   /// Hands bucket `index` of `gradients` (the whole arena) to the comm thread. Does not wait.
+  /// The arena must outlive the reducer, also while an exception unwinds: declare it first.
   void bucket_ready(int index, float* gradients);
   /// Returns once every bucket handed in so far is reduced. Throws what the comm thread
   /// threw. Returns the seconds waited: the communication that backward did not hide.

@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "comm/mpi_check.h"
+#include "kernels/cpu/vectorize.h"
 #include "kernels/error.h"
 
 namespace lockstep {
@@ -21,9 +22,9 @@ constexpr int kTag = 71;
 
 /// The two messages of one exchange with a partner. Left early, it withdraws them, so that
 /// MPI writes into no buffer that its owner is about to free.
+template <typename T>
 class Exchange {
  public:
-  template <typename T>
   Exchange(MPI_Comm comm, int partner, T* receive, int64_t n_receive, const T* send, int64_t n_send) {
     if (n_receive > 0)
       LOCKSTEP_MPI(MPI_Irecv(receive, int(n_receive), mpi_type<T>(), partner, kTag, comm, &requests_[0]));
@@ -48,61 +49,81 @@ class Exchange {
   std::array<MPI_Request, 2> requests_{MPI_REQUEST_NULL, MPI_REQUEST_NULL};
 };
 
-/// left = left + right or right + left; the lower ranks' group is the left operand, which
-/// matters for the payload of NaNs only, as the addition itself commutes.
-template <typename T>
-void add(T* __restrict values, const T* __restrict other, int64_t n, bool other_is_lower) {
-  if (other_is_lower)
-    for (int64_t i = 0; i < n; ++i) values[i] = other[i] + values[i];
-  else
-    for (int64_t i = 0; i < n; ++i) values[i] = values[i] + other[i];
+// left = left + right for vectors that do not overlap. Two plain functions, as clones for
+// several instruction sets are made of functions, not of templates.
+LOCKSTEP_VECTORIZE void add_right(float* __restrict left, const float* __restrict right, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) left[i] = left[i] + right[i];
 }
+LOCKSTEP_VECTORIZE void add_right(double* __restrict left, const double* __restrict right, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) left[i] = left[i] + right[i];
+}
+LOCKSTEP_VECTORIZE void add_left(const float* __restrict left, float* __restrict right, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) right[i] = left[i] + right[i];
+}
+LOCKSTEP_VECTORIZE void add_left(const double* __restrict left, double* __restrict right, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) right[i] = left[i] + right[i];
+}
+
+/// values = lower group + higher group. The addition commutes in all but the payload of
+/// NaNs; with the lower ranks' group always on the left, even that is the same everywhere.
+template <typename T>
+void add(T* values, const T* received, int64_t n, bool received_is_lower) {
+  received_is_lower ? add_left(received, values, n) : add_right(values, received, n);
+}
+
+struct Ranks {
+  MPI_Comm comm;
+  int rank, size;
+};
 
 /// Short vectors: at each distance partners exchange all they have. log2(P) messages.
 template <typename T>
-void reduce_by_doubling(MPI_Comm comm, int rank, int size, T* values, int64_t n, T* scratch,
-                        const Patience& patience) {
-  for (int distance = 1; distance < size; distance *= 2) {
-    const int partner = rank ^ distance;
-    Exchange exchange(comm, partner, scratch, n, values, n);
-    exchange.wait(patience);
-    add(values, scratch, n, partner < rank);
+void reduce_by_doubling(const Ranks& ranks, T* values, int64_t n, T* scratch, const Patience& patience) {
+  for (int distance = 1; distance < ranks.size; distance *= 2) {
+    const int partner = ranks.rank ^ distance;
+    Exchange<T>(ranks.comm, partner, scratch, n, values, n).wait(patience);
+    add(values, scratch, n, partner < ranks.rank);
   }
 }
 
-/// Long vectors: at each distance a pair splits what both hold, the lower rank keeps the
-/// lower half; then the halves travel back. 2(P-1)/P of the vector per rank.
+/// One block of a long vector. At distances 1, 2, 4 … a pair splits the range that both
+/// hold: each gives one half away and adds up the other, the lower rank the lower half; then
+/// the summed halves travel back. 2(P-1)/P of the block per rank.
 template <typename T>
-void reduce_by_halving(MPI_Comm comm, int rank, int size, T* values, int64_t n, T* scratch,
-                       const Patience& patience) {
+void reduce_by_halving(const Ranks& ranks, T* values, int64_t n, T* scratch, const Patience& patience) {
   struct Level {
     int partner;
-    int64_t keep, n_keep, give, n_give;
+    int64_t keep, n_keep, give, n_give;  // element offsets and counts
   };
-  std::array<Level, 32> levels;
-  int n_levels = 0;
-  int64_t begin = 0, end = n;
-  for (int distance = 1; distance < size; distance *= 2, ++n_levels) {
-    const int partner = rank ^ distance;
+  std::array<Level, 31> levels;
+  size_t n_levels = 0;
+  int64_t begin = 0, end = n;  // what this rank still sums
+  for (int distance = 1; distance < ranks.size; distance *= 2) {
+    const int partner = ranks.rank ^ distance;
     const int64_t middle = begin + (end - begin) / 2;
-    Level& level = levels[size_t(n_levels)];
-    if (rank < partner) {
+    Level& level = levels[n_levels++];
+    if (ranks.rank < partner) {
       level = {partner, begin, middle - begin, middle, end - middle};
       end = middle;
     } else {
       level = {partner, middle, end - middle, begin, middle - begin};
       begin = middle;
     }
-    Exchange exchange(comm, partner, scratch, level.n_keep, values + level.give, level.n_give);
-    exchange.wait(patience);
-    add(values + level.keep, scratch, level.n_keep, partner < rank);
+    Exchange<T>(ranks.comm, partner, scratch, level.n_keep, values + level.give, level.n_give).wait(patience);
+    add(values + level.keep, scratch, level.n_keep, partner < ranks.rank);
   }
   while (n_levels-- > 0) {
-    const Level& level = levels[size_t(n_levels)];
-    Exchange exchange(comm, level.partner, values + level.give, level.n_give, values + level.keep,
-                      level.n_keep);
-    exchange.wait(patience);
+    const Level& level = levels[n_levels];
+    Exchange<T>(ranks.comm, level.partner, values + level.give, level.n_give, values + level.keep,
+                level.n_keep)
+        .wait(patience);
   }
+}
+
+/// The shortest messages are a P-th of a block; they must carry more than they cost.
+int64_t block_elements(int64_t element_bytes, int size, const TreeTuning& tuning) {
+  const int64_t block_bytes = std::max(tuning.block_bytes, size * tuning.shortest_bytes);
+  return std::max<int64_t>(1, block_bytes / element_bytes);
 }
 
 }  // namespace
@@ -112,17 +133,20 @@ void Patience::wait(MPI_Request* request) const {
     LOCKSTEP_MPI(MPI_Wait(request, MPI_STATUS_IGNORE));
     return;
   }
-  // A few looks at once, then naps: the compute threads may own the only core.
+  // A few looks at once, then naps, as the computing threads may own the only core: spinning
+  // here doubled the time of a backward pass. A nap is an eighth of the time waited so far.
+  using namespace std::chrono;
+  const auto start = steady_clock::now();
   for (int looks = 0;; ++looks) {
     int done = 0;
     LOCKSTEP_MPI(MPI_Test(request, &done, MPI_STATUS_IGNORE));
     if (done) return;
     if (abandon != nullptr && abandon->load(std::memory_order_relaxed))
-      throw Error(rank_and_host(), "the gradient reduction was abandoned");
-    if (looks < 64 || (hurry != nullptr && hurry->load(std::memory_order_relaxed)))
+      throw Error(rank_and_host(), "the reduction was abandoned");
+    if (looks < 16 || (hurry != nullptr && hurry->load(std::memory_order_relaxed)))
       std::this_thread::yield();
     else
-      std::this_thread::sleep_for(std::chrono::microseconds(20));
+      std::this_thread::sleep_for(std::clamp<nanoseconds>((steady_clock::now() - start) / 8, 20us, 200us));
   }
 }
 
@@ -135,21 +159,23 @@ void check_tree_size(int size) {
                   below, 2 * below));
 }
 
+int64_t tree_scratch_elements(int64_t n_elements, int64_t element_bytes, int size, const TreeTuning& tuning) {
+  return std::min(n_elements, std::max(block_elements(element_bytes, size, tuning),
+                                       tuning.doubling_bytes / element_bytes));
+}
+
 template <typename T>
 void tree_all_reduce(MPI_Comm comm, T* values, int64_t n_elements, T* scratch, const TreeTuning& tuning,
                      const Patience& patience) {
-  int rank = 0, size = 1;
-  LOCKSTEP_MPI(MPI_Comm_rank(comm, &rank));
-  LOCKSTEP_MPI(MPI_Comm_size(comm, &size));
-  if (size == 1 || n_elements == 0) return;
-  if (n_elements * int64_t(sizeof(T)) <= tuning.doubling_bytes) {
-    reduce_by_doubling(comm, rank, size, values, n_elements, scratch, patience);
-    return;
-  }
-  const int64_t block = std::max<int64_t>(1, tuning.block_bytes / int64_t(sizeof(T)));
+  Ranks ranks{comm, 0, 1};
+  LOCKSTEP_MPI(MPI_Comm_rank(comm, &ranks.rank));
+  LOCKSTEP_MPI(MPI_Comm_size(comm, &ranks.size));
+  if (ranks.size == 1 || n_elements == 0) return;
+  if (n_elements * int64_t(sizeof(T)) <= tuning.doubling_bytes)
+    return reduce_by_doubling(ranks, values, n_elements, scratch, patience);
+  const int64_t block = block_elements(sizeof(T), ranks.size, tuning);
   for (int64_t begin = 0; begin < n_elements; begin += block)
-    reduce_by_halving(comm, rank, size, values + begin, std::min(block, n_elements - begin), scratch,
-                      patience);
+    reduce_by_halving(ranks, values + begin, std::min(block, n_elements - begin), scratch, patience);
 }
 
 template void tree_all_reduce(MPI_Comm, float*, int64_t, float*, const TreeTuning&, const Patience&);

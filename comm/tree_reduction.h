@@ -15,8 +15,9 @@ namespace lockstep {
 
 /// Where the algorithm changes its way; no value of these changes a bit of the result.
 struct TreeTuning {
-  int64_t doubling_bytes = 16 << 10;  // up to here whole vectors are exchanged: fewer messages
-  int64_t block_bytes = 2 << 20;      // longer vectors go block by block, so that sums stay in cache
+  int64_t doubling_bytes = 32 << 10;  // up to here whole vectors are exchanged: fewer messages
+  int64_t block_bytes = 1 << 20;      // longer vectors go block by block, so that sums stay in cache
+  int64_t shortest_bytes = 64 << 10;  // many ranks make blocks longer, to keep their messages this long
 };
 
 /// How a thread waits for a message. Default: inside MPI, for the least latency.
@@ -31,8 +32,12 @@ struct Patience {
 /// Throws Error naming the remedy unless `size` is a power of two.
 void check_tree_size(int size);
 
+/// Elements of scratch that tree_all_reduce needs for any vector of up to n_elements: never
+/// more than n_elements, and for long vectors a block.
+int64_t tree_scratch_elements(int64_t n_elements, int64_t element_bytes, int size, const TreeTuning& tuning);
+
 /// Collective. Sums `values` over the ranks of `comm` (a power of two) in place.
-/// `scratch`: n_elements elements of this rank's own. T: float or double.
+/// `scratch`: tree_scratch_elements() of this rank's own. T: float or double.
 template <typename T>
 void tree_all_reduce(MPI_Comm comm, T* values, int64_t n_elements, T* scratch, const TreeTuning& tuning,
                      const Patience& patience);
