@@ -33,7 +33,7 @@ std::string tick_label(double value, double step, double largest, bool percent) 
 }
 
 std::string decade_label(double value) {
-  if (value >= 0.00099 && value < 1e6) return value >= 1 ? format_count(value) : fmt::format("{:g}", value);
+  if (value >= 0.000099 && value < 1e6) return value >= 1 ? format_count(value) : fmt::format("{:g}", value);
   return fmt::format("{:.0e}", value);
 }
 

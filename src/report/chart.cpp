@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cmath>
 #include <iterator>
+#include <limits>
 
 #include "src/report/axis.h"
 #include "src/report/html.h"
@@ -146,13 +147,26 @@ Extent y_range(const Chart& chart, const std::vector<const ChartLine*>& lines, b
   return range;
 }
 
+/// The moving mean over a twentieth of the points. On a logarithmic axis the mean of the
+/// logarithms, so that the line runs through the middle of the points that are seen.
+Series smoothed(Series series, bool log) {
+  if (log) {
+    for (double& y : series.y) y = y > 0 ? std::log(y) : std::numeric_limits<double>::quiet_NaN();
+  }
+  const Series binned = bin_means(series, kSmoothBins);
+  Series mean = moving_mean(binned, binned.x.size() / 40 * 2 + 1);
+  if (log) {
+    for (double& y : mean.y) y = std::exp(y);
+  }
+  return mean;
+}
+
 void append_paths(std::string& out, const Frame& frame, const ChartLine& line, const Series& drawn) {
   const size_t n = line.series.x.size();
   const bool smooth = line.smooth_from > 0 && n > line.smooth_from;
   path(out, smooth ? "line faint" : "line", line.color, path_of(drawn, frame));
   if (smooth) {
-    const Series binned = bin_means(line.series, kSmoothBins);
-    path(out, "line", line.color, path_of(moving_mean(binned, binned.x.size() / 40 * 2 + 1), frame));
+    path(out, "line", line.color, path_of(smoothed(line.series, frame.y.log), frame));
   }
   if (line.dots && n <= kMostDots) path(out, "dots", line.color, dots_of(drawn, frame));
 }

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <fstream>
 #include <limits>
 
@@ -163,6 +164,27 @@ TEST(ReportChart, AGapSplitsThePath) {
   EXPECT_EQ(html.find("nan"), std::string::npos);
   chart.lines[0].series.y.assign(5, kNaN);
   EXPECT_EQ(chart_html(chart), "");
+}
+
+TEST(ReportChart, TheMeanOnALogarithmicAxisIsThatOfTheLogarithm) {
+  Chart chart{.title = "Loss", .allow_log = true, .lines = {{.name = "training", .smooth_from = 50}}};
+  for (int i = 0; i < 400; ++i) {
+    chart.lines[0].series.x.push_back(i);
+    chart.lines[0].series.y.push_back(i % 2 == 0 ? 1e-4 : 1.0);
+  }
+  const std::string html = chart_html(chart);
+  EXPECT_NE(html.find("<path class=\"line faint s1\""), std::string::npos);
+  // Inside the run every mean over 21 points lies near 1e-2, the middle of the axis (y = 500).
+  const size_t begin = html.find("<path class=\"line s1\" d=\"") + 25;
+  int checked = 0;
+  for (size_t at = html.find('L', begin); at < html.find('"', begin); at = html.find('L', at + 1)) {
+    double x = 0, y = 0;
+    ASSERT_EQ(std::sscanf(html.c_str() + at, "L%lf %lf", &x, &y), 2);
+    if (x < 100) continue;
+    EXPECT_NEAR(y, 500, 50);
+    ++checked;
+  }
+  EXPECT_GT(checked, 300);
 }
 
 TEST(ReportPng, LibpngReadsThePixelsBack) {
