@@ -3,10 +3,12 @@
 // one contiguous part per rank are what a parallel file system likes best, and a write that
 // fails on one rank leaves no other rank waiting inside a collective.
 #include <fcntl.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <exception>
-#include <map>
+#include <filesystem>
 
 #include "comm/agreement.h"
 #include "comm/mpi_check.h"
@@ -20,6 +22,7 @@ namespace lockstep::checkpoint_format {
 namespace {
 
 constexpr int64_t kWriteBytes = 64 << 20;  // per call: MPI counts are int, and readers share the lock
+constexpr int64_t kMpiScratchBytes = 64 << 10, kSuperblockBytes = 96;
 
 void append_blocks(const Shape& shape, int axis, Shape start, int64_t first, int64_t n,
                    std::vector<Block>& out) {
@@ -96,6 +99,33 @@ void write_own_pieces(hid_t file, int rank, const std::vector<CheckpointTensor>&
   }
 }
 
+/// Open MPI keeps a few bytes per open file in its session folder, and MPI_File_open hangs
+/// where they cannot be written.
+void check_mpi_scratch_space() {
+  const char* place = std::getenv("OMPI_FILE_LOCATION");
+  if (!place) return;
+  const std::string folder = std::filesystem::path(place).parent_path().string();
+  if (std::error_code ignored; !std::filesystem::is_directory(folder, ignored)) return;
+  if (std::min(free_bytes(folder), file_size_limit()) >= kMpiScratchBytes) return;
+  throw Error(folder, "MPI's session folder has no space left",
+              "free space there, or set TMPDIR to another folder");
+}
+
+/// H5Fclose rewrites the first bytes on rank 0, and HDF5 waits for ever on the other ranks
+/// where that fails. The space is there already, so only a broken disk can fail here; then the
+/// program ends.
+void check_superblock_can_be_rewritten(const std::string& path) {
+  try {
+    char superblock[kSuperblockBytes];
+    FileHandle file(path, O_RDWR);
+    file.read_at(superblock, sizeof superblock, 0);
+    file.write_at(superblock, sizeof superblock, 0);
+  } catch (const Error& error) {
+    ::unlink(path.c_str());
+    abort_all(std::string("cannot even rewrite what is on the disk: ") + error.what(), kExitError);
+  }
+}
+
 }  // namespace
 
 std::vector<Block> blocks_of(const Shape& shape, int64_t first, int64_t n) {
@@ -111,7 +141,10 @@ std::vector<Block> blocks_of(const Shape& shape, int64_t first, int64_t n) {
 void write_content(Communicator& comm, const std::string& path, const std::vector<CheckpointTensor>& tensors,
                    const std::vector<Piece>& pieces) {
   // A rank that cannot reach the file says so here, before the collective open.
-  all_or_none(comm, [&] { FileHandle(path, O_RDWR).close(); });
+  all_or_none(comm, [&] {
+    FileHandle(path, O_RDWR).close();
+    check_mpi_scratch_space();
+  });
   h5::Id file;
   auto open = [&] {
     const auto guard = h5::lock();
@@ -131,6 +164,7 @@ void write_content(Communicator& comm, const std::string& path, const std::vecto
   } catch (...) {
     failure = std::current_exception();  // the close below is collective: first that, then the report
   }
+  if (comm.is_root()) check_superblock_can_be_rewritten(path);
   all_or_none(comm, [&] {
     try {
       file.close();

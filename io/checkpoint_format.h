@@ -28,8 +28,20 @@ struct ContentRange {
   uint64_t offset = 0, n_bytes = 0;
 };
 
-/// Appends the seal to a closed HDF5 file and syncs it.
-void append_seal(const std::string& path, std::vector<ContentRange> content);
+/// Calls visit(first, end) for every range of bytes of [0, n_bytes) outside `content`, which
+/// is ascending.
+template <typename Visit>
+void for_each_outside(const std::vector<ContentRange>& content, int64_t n_bytes, Visit&& visit) {
+  int64_t first = 0;
+  for (const ContentRange& range : content) {
+    if (static_cast<int64_t>(range.offset) > first) visit(first, static_cast<int64_t>(range.offset));
+    first = static_cast<int64_t>(range.offset + range.n_bytes);
+  }
+  if (n_bytes > first) visit(first, n_bytes);
+}
+
+/// Appends the seal to a closed HDF5 file and syncs it. `content` is ascending.
+void append_seal(const std::string& path, const std::vector<ContentRange>& content);
 
 /// Checks the seal. Returns false where the file has none; throws Error{path, …} where the
 /// file does not agree with it.

@@ -1,7 +1,12 @@
 // Rank 0 lays out a checkpoint: everything but the content of the datasets. No time stamps
 // (object times off), no uninitialised bytes, one fixed order: equal states give equal files.
+//
+// HDF5 cannot get rid of a file whose header it failed to write (it crashes later, at its
+// exit). So it builds the header in a sparse file in memory, and the header's bytes are
+// copied to the disk by plain calls, after the space for the whole file has been reserved.
 #include <fcntl.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <set>
 
@@ -32,7 +37,7 @@ int64_t estimate_bytes(const CheckpointInfo& info, const std::vector<CheckpointE
 
 void check_space(const std::string& path, int64_t n_bytes) {
   const std::string folder = std::filesystem::path(path).parent_path().string();
-  const int64_t n_free = free_bytes(folder);
+  const int64_t n_free = std::min(free_bytes(folder), file_size_limit());
   if (n_free >= n_bytes) return;
   throw Error(path,
               "needs about " + std::to_string((n_bytes >> 20) + 1) + " MiB of disk space; " +
@@ -45,6 +50,8 @@ h5::Id create_without_times(const std::string& path) {
   const h5::Id access = h5::own(H5Pcreate(H5P_FILE_ACCESS), "H5Pcreate", path);
   h5::check(H5Pset_alignment(access.get(), kAlignedFrom, kAlignment), "H5Pset_alignment", path);
   h5::check(H5Pset_meta_block_size(access.get(), kHeaderBlock), "H5Pset_meta_block_size", path);
+  // HDF5's default driver wants the real path of what it opens; a file in memory has none.
+  h5::check(H5Pset_fapl_stdio(access.get()), "H5Pset_fapl_stdio", path);
   return h5::create_file(path, access.get());
 }
 
@@ -96,6 +103,40 @@ ContentRange create_dataset(hid_t file, hid_t create, const CheckpointEntry& ent
   return range;
 }
 
+/// Writes the HDF5 file without content; returns the ranges of the content, ascending.
+std::vector<ContentRange> build_header(const std::string& path, const CheckpointInfo& info,
+                                       const std::vector<CheckpointEntry>& entries) {
+  const auto guard = h5::lock();
+  std::vector<ContentRange> content;
+  h5::Id file = create_without_times(path);
+  create_groups(file.get(), entries);
+  write_info(file.get(), info, entries);
+  const h5::Id create = h5::own(H5Pcreate(H5P_DATASET_CREATE), "H5Pcreate", path);
+  h5::check(H5Pset_obj_track_times(create.get(), false), "H5Pset_obj_track_times", path);
+  h5::check(H5Pset_layout(create.get(), H5D_CONTIGUOUS), "H5Pset_layout", path);
+  h5::check(H5Pset_alloc_time(create.get(), H5D_ALLOC_TIME_EARLY), "H5Pset_alloc_time", path);
+  h5::check(H5Pset_fill_time(create.get(), H5D_FILL_TIME_NEVER), "H5Pset_fill_time", path);
+  for (const CheckpointEntry& entry : entries) {
+    const ContentRange range = create_dataset(file.get(), create.get(), entry);
+    if (range.n_bytes > 0) content.push_back(range);
+  }
+  file.close();
+  std::sort(content.begin(), content.end(),
+            [](const ContentRange& a, const ContentRange& b) { return a.offset < b.offset; });
+  return content;
+}
+
+void copy_header(const FileHandle& from, FileHandle& to, const std::vector<ContentRange>& content) {
+  std::vector<char> buffer(1 << 20);
+  for_each_outside(content, from.n_bytes(), [&](int64_t first, int64_t end) {
+    for (int64_t n = 0; first < end; first += n) {
+      n = std::min(static_cast<int64_t>(buffer.size()), end - first);
+      from.read_at(buffer.data(), n, first);
+      to.write_at(buffer.data(), n, first);
+    }
+  });
+}
+
 }  // namespace
 
 std::vector<ContentRange> lay_out(const std::string& path, const CheckpointInfo& info,
@@ -104,30 +145,15 @@ std::vector<ContentRange> lay_out(const std::string& path, const CheckpointInfo&
   std::error_code failure;
   if (!folder.empty()) std::filesystem::create_directories(folder, failure);
   if (failure) throw_file_error(folder.string(), "creating the folder", failure.value());
-  // HDF5 recovers badly from a disk that fills up below its cache, so it must not happen.
   check_space(path, estimate_bytes(info, entries));
 
-  std::vector<ContentRange> content;
-  {
-    const auto guard = h5::lock();
-    h5::Id file = create_without_times(path);
-    create_groups(file.get(), entries);
-    write_info(file.get(), info, entries);
-    const h5::Id create = h5::own(H5Pcreate(H5P_DATASET_CREATE), "H5Pcreate", path);
-    h5::check(H5Pset_obj_track_times(create.get(), false), "H5Pset_obj_track_times", path);
-    h5::check(H5Pset_layout(create.get(), H5D_CONTIGUOUS), "H5Pset_layout", path);
-    h5::check(H5Pset_alloc_time(create.get(), H5D_ALLOC_TIME_EARLY), "H5Pset_alloc_time", path);
-    h5::check(H5Pset_fill_time(create.get(), H5D_FILL_TIME_NEVER), "H5Pset_fill_time", path);
-    for (const CheckpointEntry& entry : entries) {
-      const ContentRange range = create_dataset(file.get(), create.get(), entry);
-      if (range.n_bytes > 0) content.push_back(range);
-    }
-    h5::check(H5Fflush(file.get(), H5F_SCOPE_GLOBAL), "H5Fflush", path);
-    file.close();
-  }
-  FileHandle file(path, O_RDWR);
-  file.reserve(file.n_bytes());
-  file.sync();
+  FileHandle memory = FileHandle::in_memory("checkpoint header");
+  const std::vector<ContentRange> content = build_header(memory.path(), info, entries);
+  FileHandle file(path, O_WRONLY | O_CREAT | O_TRUNC);
+  const int64_t n_bytes = memory.n_bytes();
+  file.reserve(n_bytes);
+  file.resize(n_bytes);
+  copy_header(memory, file, content);
   file.close();
   return content;
 }

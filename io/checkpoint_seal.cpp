@@ -32,20 +32,14 @@ static_assert(sizeof(Tail) == 40 && sizeof(ContentRange) == 16);
 uint64_t hash_outside(const FileHandle& file, const std::vector<ContentRange>& content,
                       int64_t n_hdf5_bytes) {
   ChunkedChecksum checksum;
-  std::vector<char> buffer;
-  int64_t position = 0;
-  auto hash_up_to = [&](int64_t end) {
-    for (; position < end; position += static_cast<int64_t>(buffer.size())) {
-      buffer.resize(static_cast<size_t>(std::min(ChunkedChecksum::kPieceBytes, end - position)));
-      file.read_at(buffer.data(), static_cast<int64_t>(buffer.size()), position);
-      checksum.update(buffer.data(), static_cast<int64_t>(buffer.size()));
+  std::vector<char> buffer(ChunkedChecksum::kPieceBytes);
+  for_each_outside(content, n_hdf5_bytes, [&](int64_t first, int64_t end) {
+    for (int64_t n = 0; first < end; first += n) {
+      n = std::min(ChunkedChecksum::kPieceBytes, end - first);
+      file.read_at(buffer.data(), n, first);
+      checksum.update(buffer.data(), n);
     }
-  };
-  for (const ContentRange& range : content) {
-    hash_up_to(static_cast<int64_t>(range.offset));
-    position = static_cast<int64_t>(range.offset + range.n_bytes);
-  }
-  hash_up_to(n_hdf5_bytes);
+  });
   return checksum.digest();
 }
 
@@ -58,9 +52,7 @@ uint64_t hash_seal(const std::vector<ContentRange>& content, const Tail& tail) {
 
 }  // namespace
 
-void append_seal(const std::string& path, std::vector<ContentRange> content) {
-  std::sort(content.begin(), content.end(),
-            [](const ContentRange& a, const ContentRange& b) { return a.offset < b.offset; });
+void append_seal(const std::string& path, const std::vector<ContentRange>& content) {
   FileHandle file(path, O_RDWR);
   const int64_t n_hdf5_bytes = file.n_bytes();
   Tail tail;

@@ -3,12 +3,16 @@
 #include "io/files.h"
 
 #include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <filesystem>
+#include <limits>
 #include <system_error>
 
 #include "kernels/error.h"
@@ -29,6 +33,14 @@ FileHandle::FileHandle(const std::string& path, int flags, unsigned mode) : path
   do fd_ = ::open(path.c_str(), flags | O_CLOEXEC, mode);
   while (fd_ < 0 && errno == EINTR);
   if (fd_ < 0) throw_file_error(path, (flags & O_CREAT) ? "creating" : "opening", errno);
+}
+
+FileHandle FileHandle::in_memory(const char* name) {
+  FileHandle handle;
+  handle.fd_ = ::memfd_create(name, MFD_CLOEXEC);
+  if (handle.fd_ < 0) throw_file_error(name, "creating a file in memory", errno);
+  handle.path_ = "/proc/self/fd/" + std::to_string(handle.fd_);
+  return handle;
 }
 
 FileHandle& FileHandle::operator=(FileHandle&& other) noexcept {
@@ -67,6 +79,10 @@ void FileHandle::write_at(const void* data, int64_t n_bytes, int64_t offset) {
     offset += n;
     n_bytes -= n;
   }
+}
+
+void FileHandle::resize(int64_t n_bytes) {
+  if (::ftruncate(fd_, n_bytes) != 0) throw_file_error(path_, "resizing", errno);
 }
 
 void FileHandle::sync() {
@@ -127,6 +143,13 @@ int64_t free_bytes(const std::string& folder) {
     throw_file_error(folder, "asking for the free space", errno);
   }
   return static_cast<int64_t>(status.f_bavail) * static_cast<int64_t>(status.f_frsize);
+}
+
+int64_t file_size_limit() {
+  struct rlimit limit;
+  constexpr auto kMost = std::numeric_limits<int64_t>::max();
+  if (::getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return kMost;
+  return static_cast<int64_t>(std::min<rlim_t>(limit.rlim_cur, kMost));
 }
 
 }  // namespace lockstep

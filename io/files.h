@@ -18,6 +18,8 @@ class FileHandle {
   FileHandle() = default;
   /// open(2) with close-on-exec.
   FileHandle(const std::string& path, int flags, unsigned mode = 0666);
+  /// A file in memory (memfd); path() opens it again within this process.
+  static FileHandle in_memory(const char* name);
   ~FileHandle() { reset(); }
   FileHandle(FileHandle&& other) noexcept
       : fd_(std::exchange(other.fd_, -1)), path_(std::move(other.path_)) {}
@@ -31,6 +33,7 @@ class FileHandle {
   /// Reads exactly n_bytes at `offset`; a shorter file is an Error.
   void read_at(void* data, int64_t n_bytes, int64_t offset) const;
   void write_at(const void* data, int64_t n_bytes, int64_t offset);
+  void resize(int64_t n_bytes);
   /// Waits until content and size are on the disk.
   void sync();
   /// Sets aside room for `n_bytes` (and extends the file to that size), so that a full disk
@@ -55,5 +58,8 @@ void write_text_file_atomically(const std::string& path, std::string_view text);
 
 /// Bytes that this process may still write to the file system of `folder`.
 int64_t free_bytes(const std::string& folder);
+
+/// The largest file that this process may write (ulimit -f).
+int64_t file_size_limit();
 
 }  // namespace lockstep
