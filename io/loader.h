@@ -35,8 +35,10 @@ struct LoaderOptions {
   int64_t first_micro = 0, n_micro = 1;
   uint64_t seed = 0;
   bool shuffle = true;
-  int64_t prefetch = 4;                          // micro-batches held ready
-  int64_t cache_limit_bytes = int64_t{1} << 30;  // datasets below this are kept in memory
+  int64_t prefetch = 4;  // micro-batches held ready
+  /// Datasets up to this many bytes (of the fields used, as stored) are kept in memory, by each
+  /// rank its own copy, filled as blocks are first touched.
+  int64_t cache_limit_bytes = int64_t{1} << 30;
 };
 
 struct MicroBatch {

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "io/dataset.h"
-#include "io/row_convert.h"
+#include "io/row_converter.h"
 
 namespace lockstep {
 
@@ -34,14 +34,15 @@ class RowSource {
   RowSource(const Dataset& dataset, std::string field, RowConverter converter, bool cached,
             int64_t micro_batch);
 
-  /// dst + r.row * dst_bytes = converted sample r.id, for all r. `sorted` is ascending by id.
-  /// Throws Error of the dataset or the converter.
-  void gather(const RowRequest* sorted, int64_t count, std::byte* dst);
+  /// dst + r.row * dst_bytes = converted sample r.id, for all r. Requests ascend by id unless
+  /// the source is cached. Throws Error of the dataset or the converter.
+  void gather(const RowRequest* requests, int64_t count, std::byte* dst);
 
   const RowConverter& converter() const { return converter_; }
 
  private:
-  void gather_cached(const RowRequest* sorted, int64_t count, std::byte* dst);
+  void gather_cached(const RowRequest* requests, int64_t count, std::byte* dst);
+  void read_block(int64_t block);
   void gather_runs(const RowRequest* sorted, int64_t count, std::byte* dst);
 
   const Dataset* dataset_;
