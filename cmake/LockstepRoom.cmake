@@ -1,4 +1,4 @@
-# lockstep_room(NAME SOURCES … LINKS … PRIVATE_LINKS …): the one library target of a room,
+# lockstep_room(NAME [WHOLE] SOURCES … LINKS … PRIVATE_LINKS …): the one library target of a room,
 # with the include root, the warnings and the sanitizers that all rooms share.
 include_guard()
 
@@ -7,7 +7,7 @@ target_include_directories(lockstep_flags INTERFACE ${CMAKE_SOURCE_DIR})
 # No contraction of a*b+c into a fused operation unless the source says so: the same bits
 # from every compiler and every instruction set that a loop is cloned for.
 target_compile_options(lockstep_flags INTERFACE
-  $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wshadow -Wno-missing-field-initializers -ffp-contract=off>)
+  $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wshadow -Wno-missing-field-initializers -Wno-restrict -ffp-contract=off>)
 if(LOCKSTEP_WERROR)
   target_compile_options(lockstep_flags INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Werror>)
 endif()
@@ -17,7 +17,14 @@ if(LOCKSTEP_SANITIZE)
 endif()
 
 function(lockstep_room name)
-  cmake_parse_arguments(ARG "" "" "SOURCES;LINKS;PRIVATE_LINKS" ${ARGN})
-  add_library(lockstep_${name} STATIC ${ARG_SOURCES})
-  target_link_libraries(lockstep_${name} PUBLIC lockstep_flags ${ARG_LINKS} PRIVATE ${ARG_PRIVATE_LINKS})
+  cmake_parse_arguments(ARG "WHOLE" "" "SOURCES;LINKS;PRIVATE_LINKS" ${ARGN})
+  set(target lockstep_${name})
+  if(ARG_WHOLE)
+    # Programs link the whole archive, also the objects that nobody names.
+    add_library(${target} INTERFACE)
+    set(target lockstep_${name}_objects)
+    target_link_libraries(lockstep_${name} INTERFACE $<LINK_LIBRARY:WHOLE_ARCHIVE,${target}>)
+  endif()
+  add_library(${target} STATIC ${ARG_SOURCES})
+  target_link_libraries(${target} PUBLIC lockstep_flags ${ARG_LINKS} PRIVATE ${ARG_PRIVATE_LINKS})
 endfunction()

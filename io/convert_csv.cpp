@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <functional>
 #include <limits>
 #include <map>
 #include <memory>
@@ -14,6 +13,7 @@
 
 #include "comm/agreement.h"
 #include "io/convert_rows.h"
+#include "io/csv_file.h"
 #include "io/csv_row.h"
 #include "io/gzip.h"
 #include "kernels/error.h"
@@ -22,16 +22,8 @@ namespace lockstep {
 
 namespace {
 
-constexpr int64_t kReadBytes = int64_t{4} << 20;
 constexpr size_t kMaxClasses = 65536;
 constexpr int64_t kNone = -1;
-
-/// Where rows begin, and what they look like. Found by root, known to all.
-struct CsvLayout {
-  int64_t data_begin = 0;  // first byte after the header
-  int64_t n_columns = 0;
-  int64_t target_column = kNone;
-};
 
 /// What a pass over rows finds out.
 struct CsvScan {
@@ -42,108 +34,6 @@ struct CsvScan {
   int64_t bad_id = kNone;                     // byte of the first numeric label that is no class id
   std::set<std::string, std::less<>> labels;  // distinct texts, at most kMaxClasses + 1
 };
-
-std::string_view without_cr(std::string_view line) {
-  if (line.ends_with('\r')) line.remove_suffix(1);
-  return line;
-}
-
-/// Calls visit(line, begin) for each line that starts in [begin, end), without its line break;
-/// stops when it returns false. `end` must be the begin of a line or the end of the file.
-void for_each_line(const InputFile& file, int64_t begin, int64_t end,
-                   const std::function<bool(std::string_view, int64_t)>& visit) {
-  std::vector<char> block;
-  size_t n_kept = 0;  // bytes of an incomplete line at the front of the block
-  while (begin < end) {
-    const int64_t n_read = std::min(kReadBytes, end - begin);
-    if (block.size() < n_kept + n_read) block.resize(n_kept + n_read);
-    file.read(begin, block.data() + n_kept, n_read);
-    const int64_t block_begin = begin - static_cast<int64_t>(n_kept);
-    begin += n_read;
-    const char* const block_end = block.data() + n_kept + n_read;
-    const char* line = block.data();
-    const char* search = line + n_kept;
-    while (const void* found = std::memchr(search, '\n', block_end - search)) {
-      const char* line_end = static_cast<const char*>(found);
-      if (!visit(without_cr({line, line_end}), block_begin + (line - block.data()))) return;
-      search = line = line_end + 1;
-    }
-    n_kept = block_end - line;
-    if (begin == end && n_kept > 0) {
-      visit(without_cr({line, n_kept}), block_begin + (line - block.data()));
-      return;
-    }
-    std::memmove(block.data(), line, n_kept);
-  }
-}
-
-/// The first byte >= position that begins a line.
-int64_t line_begin_from(const InputFile& file, int64_t position) {
-  std::vector<char> block(1 << 16);
-  for (int64_t at = position - 1; at < file.n_bytes();) {  // a break just before counts
-    const int64_t n = std::min<int64_t>(block.size(), file.n_bytes() - at);
-    file.read(at, block.data(), n);
-    if (const void* found = std::memchr(block.data(), '\n', n))
-      return at + (static_cast<const char*>(found) - block.data()) + 1;
-    at += n;
-  }
-  return file.n_bytes();
-}
-
-/// The fault as an error at file:line:column. Counting lines only now keeps scans parallel.
-Error located(const InputFile& file, int64_t line_begin, const CsvFault& fault) {
-  int64_t line = 1;
-  for_each_line(file, 0, line_begin, [&](std::string_view, int64_t) { return ++line, true; });
-  return Error(fmt::format("{}:{}:{}", file.name(), line, fault.position + 1), fault.what, fault.remedy);
-}
-
-bool is_blank_line(std::string_view line) { return line.find_first_not_of(" \t") == line.npos; }
-
-/// Reads the first lines: skips a byte order mark and the header, counts columns.
-CsvLayout find_layout(const InputFile& file, const CsvOptions& csv) {
-  CsvLayout layout;
-  char mark[3];
-  if (file.n_bytes() >= 3) {
-    file.read(0, mark, 3);
-    if (std::memcmp(mark, "\xef\xbb\xbf", 3) == 0) layout.data_begin = 3;
-  }
-  int64_t to_skip = std::max(csv.header_lines, 0);
-  bool may_be_header = csv.header_lines < 0;
-  bool found = false;
-  std::vector<CsvField> fields;
-  for_each_line(file, layout.data_begin, file.n_bytes(), [&](std::string_view line, int64_t begin) {
-    if (to_skip > 0) return --to_skip, true;
-    if (is_blank_line(line)) return true;
-    try {
-      split_csv_row(line, csv.separator, fields);
-    } catch (const CsvFault& fault) {
-      throw located(file, begin, fault);
-    }
-    layout.data_begin = begin;
-    layout.n_columns = static_cast<int64_t>(fields.size());
-    layout.target_column =
-        csv.target_column == -1 ? layout.n_columns - 1 : std::max(csv.target_column, kNone);
-    if (may_be_header) {
-      may_be_header = false;
-      float ignored;
-      for (int64_t c = 0; c < layout.n_columns; ++c) {
-        const bool may_be_text = c == layout.target_column && csv.target_is_class && layout.n_columns > 1;
-        if (!may_be_text && !fields[c].text.empty() && !parse_number(fields[c].text, &ignored)) return true;
-      }
-    }
-    found = true;
-    return false;
-  });
-  if (!found) throw Error(file.name(), "holds no rows", "check the path and the number of header lines");
-  if (layout.target_column >= layout.n_columns)
-    throw Error(
-        file.name(),
-        fmt::format("has {} columns, but the target is column {}", layout.n_columns, layout.target_column),
-        fmt::format("give a target column from 0 to {}; check the separator", layout.n_columns - 1));
-  if (layout.n_columns == 1 && layout.target_column == 0)
-    throw Error(file.name(), "has one column, the target, and so no inputs", "check the separator");
-  return layout;
-}
 
 void check_options(const CsvOptions& csv) {
   if (csv.target_column < -2)
@@ -183,7 +73,7 @@ CsvScan scan_rows(const InputFile& file, const CsvOptions& csv, const CsvLayout&
       scan.row_begin.push_back(line_begin);
       for (size_t i = 0; i < values.size() && scan.all_bytes; ++i)
         scan.all_bytes = values[i] >= 0 && values[i] <= 255 && values[i] == std::floor(values[i]);
-      if (layout.target_column == kNone || target == last_label) return true;
+      if (layout.target_column == kNoColumn || target == last_label) return true;
       float number = 0;
       const bool numeric = parse_number(target, &number);
       if (!csv.target_is_class) {
@@ -235,7 +125,7 @@ void share_scan(Communicator& comm, CsvScan& scan) {
     }
 }
 
-/// Class names in id order: given, or text labels sorted; empty where numbers are the ids.
+/// Class names in id order: given, or text labels sorted, or the numbers up to the largest.
 std::vector<std::string> find_classes(const InputFile& file, const CsvOptions& csv, const CsvScan& scan) {
   if (!scan.text_labels) {
     if (scan.bad_id != kNone)
@@ -247,7 +137,7 @@ std::vector<std::string> find_classes(const InputFile& file, const CsvOptions& c
       throw Error(file.name(),
                   fmt::format("has class {}, but {} class names are given", scan.max_id, n_classes),
                   "name all classes; the first name is that of class 0");
-    return csv.class_names;
+    return n_classes > 0 ? csv.class_names : numbered_classes(scan.max_id);
   }
   if (scan.labels.size() > kMaxClasses)
     throw Error(file.name(), fmt::format("has more than {} different class labels", kMaxClasses),
@@ -271,7 +161,7 @@ class CsvReader {
         parser_(csv.separator, layout.n_columns, layout.target_column),
         row_begin_(std::move(scan.row_begin)),
         as_bytes_(scan.all_bytes),
-        has_target_(layout.target_column != kNone),
+        has_target_(layout.target_column != kNoColumn),
         target_is_class_(csv.target_is_class),
         values_(static_cast<size_t>(parser_.n_inputs())) {
     if (scan.text_labels)
@@ -355,20 +245,19 @@ ConvertInput open_csv(Communicator& comm, const CsvOptions& csv, const std::stri
   ConvertInput source;
   source.source = "CSV";
   source.n_rows = static_cast<int64_t>(scan.row_begin.size());
-  Shape shape =
-      csv.shape.empty() ? Shape{layout.n_columns - (layout.target_column != kNone)} : Shape(csv.shape);
+  Shape shape = csv.shape.empty() ? Shape{layout.n_inputs()} : Shape(csv.shape);
   all_or_none(comm, [&] {
-    const int64_t n_inputs = layout.n_columns - (layout.target_column != kNone);
+    const int64_t n_inputs = layout.n_inputs();
     if (shape.n_elements() != n_inputs)
       throw Error(csv.path,
                   fmt::format("has {} input columns, which shape {} does not hold", n_inputs, shape.str()),
                   "give a shape whose product is the number of input columns");
-    if (layout.target_column != kNone && csv.target_is_class)
+    if (layout.target_column != kNoColumn && csv.target_is_class)
       source.class_names = find_classes(file, csv, scan);
   });
   source.fields.push_back(
       {shape.rank() == 3 ? "image" : "input", scan.all_bytes ? DType::kUInt8 : DType::kFloat32, shape});
-  if (layout.target_column != kNone)
+  if (layout.target_column != kNoColumn)
     source.fields.push_back(csv.target_is_class ? Field{"label", DType::kInt64, {}}
                                                 : Field{"target", DType::kFloat32, {}});
   auto reader =

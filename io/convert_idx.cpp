@@ -9,6 +9,7 @@
 #include <cmath>
 #include <cstring>
 #include <memory>
+#include <numeric>
 
 #include "comm/agreement.h"
 #include "io/convert_rows.h"
@@ -134,6 +135,16 @@ struct IdxInput {
   std::string images_name, labels_name;
   std::unique_ptr<IdxFile> images, labels;
 
+  int64_t max_label() {
+    std::vector<int64_t> rows(labels->n_rows());
+    std::iota(rows.begin(), rows.end(), int64_t{0});
+    double largest = -1;
+    labels->for_each_row(rows, [&](size_t, const unsigned char* src) {
+      largest = std::max(largest, element(labels->type(), src));
+    });
+    return static_cast<int64_t>(largest);
+  }
+
   void read(std::span<const int64_t> rows, std::span<std::byte* const> dst) const {
     const uint8_t type = images->type();
     const int64_t n = images->shape().n_elements(), width = element_bytes(type);
@@ -200,6 +211,7 @@ ConvertInput open_idx(Communicator& comm, const IdxOptions& idx, const std::stri
                     "give the two files of one set");
       source.fields.push_back(is_float(labels.type()) ? Field{"target", DType::kFloat32, {}}
                                                       : Field{"label", DType::kInt64, {}});
+      if (!is_float(labels.type())) source.class_names = numbered_classes(input->max_label());
     }
     source.read = [input](auto rows, auto dst) { input->read(rows, dst); };
   });

@@ -3,15 +3,14 @@
 // block sizes) is a function of the input and the options, never of the number of ranks.
 #include "io/convert_rows.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
 
 #include "comm/agreement.h"
+#include "io/files.h"
 #include "io/gzip.h"
 #include "io/sampler.h"
 #include "io/shard_writer.h"
@@ -77,13 +76,6 @@ void remove_earlier_shards(const ConvertOptions& options) {
   for (const auto& entry : fs::directory_iterator(options.out))
     if (is_shard(entry.path())) old.push_back(entry.path());
   for (const fs::path& path : old) fs::remove(path);
-}
-
-void sync_folder(const std::string& path) {
-  const int folder = open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (folder < 0) return;
-  fsync(folder);  // some file systems cannot; the renames are complete either way
-  close(folder);
 }
 
 /// Which rows of the source go into which shard.
@@ -208,6 +200,7 @@ ConvertResult write_dataset(Communicator& comm, const ConvertOptions& options, c
     for (int64_t shard = comm.rank(); shard < selection.n_shards; shard += comm.size())
       fs::rename(folder + "/" + shard_name(shard), options.out + "/" + shard_name(shard));
   });
+  check_on_root(comm, [&] { sync_folder(options.out); });
   ConvertResult result;
   result.n_samples = selection.n_rows;
   result.n_shards = selection.n_shards;
@@ -228,7 +221,6 @@ ConvertResult convert_rows(Communicator& comm, const ConvertOptions& options,
     std::error_code ignored;
     fs::remove_all(scratch_folder(options), ignored);
     if (failed && created) fs::remove(options.out, ignored);
-    if (!failed) sync_folder(options.out);
   };
   ConvertResult result;
   try {
@@ -241,6 +233,13 @@ ConvertResult convert_rows(Communicator& comm, const ConvertOptions& options,
   comm.barrier();
   result.time_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return result;
+}
+
+std::vector<std::string> numbered_classes(int64_t max_id) {
+  std::vector<std::string> names;
+  if (max_id >= 65536) return names;
+  for (int64_t id = 0; id <= max_id; ++id) names.push_back(std::to_string(id));
+  return names;
 }
 
 std::string plain_file(Communicator& comm, const std::string& path, const std::string& scratch,

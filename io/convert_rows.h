@@ -33,6 +33,10 @@ struct ConvertInput {
 ConvertResult convert_rows(Communicator& comm, const ConvertOptions& options,
                            const std::function<ConvertInput(const std::string& scratch)>& open_source);
 
+/// The class names "0" … "max_id" of data whose labels are numbers, so that a dataset tells its
+/// number of classes; none if that is negative or more than 65,536 classes.
+std::vector<std::string> numbered_classes(int64_t max_id);
+
 /// Collective. The path of `path`'s plain content: itself, or where it is gzip-compressed, a copy that
 /// root unpacks into `scratch` under `name`.
 std::string plain_file(Communicator& comm, const std::string& path, const std::string& scratch,

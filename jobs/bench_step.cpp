@@ -1,0 +1,211 @@
+// lockstep bench step JOB.yaml: where the time of a training step goes, and how far the
+// arithmetic is from the limit measured in the same run.
+#include <fmt/format.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+
+#include "comm/agreement.h"
+#include "io/metrics.h"
+#include "io/synthetic.h"
+#include "jobs/command.h"
+#include "jobs/job_file.h"
+#include "kernels/affine.h"
+#include "src/data.h"
+#include "src/model.h"
+#include "src/progress.h"
+#include "src/replica.h"
+
+namespace lockstep {
+
+namespace po = boost::program_options;
+
+namespace {
+
+double seconds() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+/// Float32 FLOP/s of this rank: a 1024^3 matrix product, the best of several.
+double measure_peak(const Device& device) {
+  constexpr int64_t n = 1024;
+  OpConfig config;
+  config.device = device;
+  config.training = false;
+  AffineDesc desc;
+  desc.src = {{n, n}, DType::kFloat32, nullptr};
+  desc.out_features = n;
+  desc.has_bias = false;
+  const std::unique_ptr<Op> op = make_affine(config, desc);
+  const std::unique_ptr<Stream> stream = make_stream(device);
+  Memory src(device, n * n * 4), weights(device, n * n * 4), dst(device, n * n * 4), scratchpad(device, op->info().scratchpad_bytes + 64);
+  std::fill_n(src.as<float>(), n * n, 0.5f);
+  std::fill_n(weights.as<float>(), n * n, 0.25f);
+  const Tensor src_t{src.data(), op->info().src[0]}, dst_t{dst.data(), op->info().dst[0]};
+  const Tensor weights_t{weights.data(), {{n, n}, DType::kFloat32, nullptr}};
+  op->prepare(*stream, {&weights_t, 1});
+  OpArgs args;
+  args.src = {&src_t, 1};
+  args.dst = {&dst_t, 1};
+  args.params = {&weights_t, 1};
+  args.scratchpad = scratchpad.data();
+  double best_s = 1e30;
+  for (int i = 0; i < 10; ++i) {
+    const double start = seconds();
+    op->forward(*stream, args);
+    best_s = std::min(best_s, seconds() - start);
+  }
+  return 2.0 * n * n * n / best_s;
+}
+
+/// Forward, and backward for weights and inputs; the first layers with weights need no
+/// gradient of their input.
+double flops_per_sample(const Graph& graph) {
+  double flops = 0;
+  std::vector<bool> wants_gradient(graph.size(), false);
+  for (int v = 0; v < graph.size(); ++v) {
+    const Vertex& vertex = graph.vertex(v);
+    if (!vertex.layer) continue;
+    bool src_wants = false;
+    for (int i : vertex.inputs) src_wants = src_wants || wants_gradient[i];
+    wants_gradient[v] = src_wants || !vertex.layer->parameters(graph.input_shapes(v)).empty();
+    flops += (src_wants ? 6.0 : 4.0) * static_cast<double>(vertex.layer->multiply_adds(graph.input_shapes(v)));
+  }
+  return flops;
+}
+
+/// The job's data, or random data in a temporary folder of this rank.
+struct BenchData {
+  JobData data;
+  Graph graph;
+  std::filesystem::path temporary;
+
+  explicit BenchData(Job& job, int rank) {
+    if (job.train && std::filesystem::exists(job.train->path)) {
+      data = open_data(job);
+      graph = build_model(*job.model, {data.contract.input, data.contract.n_classes});
+      return;
+    }
+    graph = build_model(*job.model, {});
+    const Shape output = graph.vertex(graph.output()).shape;
+    temporary = std::filesystem::temp_directory_path() / fmt::format("lockstep-bench-{}-{}", getpid(), rank);
+    std::filesystem::create_directories(temporary);
+    const int64_t n_samples = std::clamp<int64_t>(int64_t{256} << 20 / (4 * graph.vertex(0).shape.n_elements()), job.global_batch * 2, job.global_batch * 8);
+    write_synthetic_dataset(temporary / "shard-00000.h5", graph.vertex(0).shape, job.loss.target_shape(output),
+                            job.loss.is_classification() ? output[0] : 0, n_samples, job.seed);
+    job.train = DataSource{temporary, "input", "target"};
+    job.normalize = Job::Normalize::kNone;
+    data = open_data(job);
+  }
+  ~BenchData() {
+    std::error_code error;
+    if (!temporary.empty()) std::filesystem::remove_all(temporary, error);
+  }
+};
+
+struct Result {
+  double step_s = 0, step_min_s = 0, peak = 0;
+  StepTimes times;   // mean per step
+  double resident_mb = 0;
+};
+
+double share(double part, double whole) { return whole > 0 ? 100 * part / whole : 0; }
+
+void print_result(const Job& job, const Result& r, int ranks, double flops, bool json) {
+  const double samples_per_s = static_cast<double>(job.global_batch) / r.step_s;
+  const double reached = samples_per_s * flops / ranks;
+  const double rest = r.step_s - r.times.data_wait - r.times.forward - r.times.backward - r.times.communication - r.times.update;
+  if (json) {
+    JsonObject o;
+    o.set("job", job.name).set("ranks", ranks).set("threads", job.threads).set("global_batch", job.global_batch);
+    o.set("micro_batch", job.micro_batch).set("step_ms", 1e3 * r.step_s).set("step_min_ms", 1e3 * r.step_min_s);
+    o.set("data_wait_ms", 1e3 * r.times.data_wait).set("forward_ms", 1e3 * r.times.forward).set("backward_ms", 1e3 * r.times.backward);
+    o.set("communication_ms", 1e3 * r.times.communication).set("update_ms", 1e3 * r.times.update).set("other_ms", 1e3 * rest);
+    o.set("samples_per_s", samples_per_s).set("flops_per_sample", flops).set("gflops_per_rank", reached * 1e-9);
+    o.set("peak_gflops_per_rank", r.peak * 1e-9).set("share_of_peak", reached / r.peak).set("resident_mb", r.resident_mb);
+    fmt::print("{}\n", o.str());
+    return;
+  }
+  fmt::print("{}: {} rank{} of {} thread{}, global batch {}, micro-batch {}\n\n", job.name, ranks, ranks > 1 ? "s" : "", job.threads,
+             job.threads > 1 ? "s" : "", job.global_batch, job.micro_batch);
+  const auto row = [&](const char* name, double s) { fmt::print("  {:28} {:10.3f} ms {:6.1f} %\n", name, 1e3 * s, share(s, r.step_s)); };
+  row("data wait", r.times.data_wait);
+  row("forward", r.times.forward);
+  row("backward", r.times.backward);
+  row("communication not hidden", r.times.communication);
+  row("update", r.times.update);
+  row("other", rest);
+  row("step (median)", r.step_s);
+  fmt::print("\n  {} samples/s, {:.1f} GFLOP/s per rank = {:.1f} % of the {:.1f} GFLOP/s measured for a 1024 matrix product\n",
+             grouped(samples_per_s), reached * 1e-9, share(reached, r.peak), r.peak * 1e-9);
+  fmt::print("  {:.0f} MB resident on rank 0\n", r.resident_mb);
+}
+
+}  // namespace
+
+int bench_step_command(const Words& words, Communicator& comm) {
+  CommandLine line("bench step JOB.yaml [--steps N] [--set KEY=VALUE …] [--json]",
+                   "Times training steps: data wait, forward, backward, communication that backward does not\n"
+                   "hide, update. Uses the job's data where it is there, else random data.", {"JOB.yaml"});
+  line.add()("steps", po::value<int64_t>()->default_value(50), "timed steps")(
+      "set", po::value<Words>()->composing(), "KEY=VALUE: change a key of the job file")("json", "print one JSON object");
+  if (!line.parse(words, comm.is_root())) return 0;
+  const int64_t n_steps = line.get<int64_t>("steps");
+  if (n_steps < 1) throw UsageError("--steps must be at least 1");
+
+  Job job = read_job_on_all_ranks(comm, line.get<std::string>("JOB.yaml"), line.has("set") ? line.get<Words>("set") : Words{});
+  check_on_root(comm, [&] { check_rank_count(job, comm.size()); });
+  set_compute_threads(job.threads);
+  std::unique_ptr<BenchData> bench;
+  all_or_none(comm, [&] { bench = std::make_unique<BenchData>(job, comm.rank()); });
+  Replica replica(job, bench->graph, comm);
+  const Shape output = bench->graph.vertex(bench->graph.output()).shape;
+  const int64_t n_samples = bench->data.train->n_samples();
+  DataLoader loader(*bench->data.train,
+                    make_loader_options(job, *bench->data.train, bench->data.train_fields, bench->graph.vertex(0).shape,
+                                        job.loss.target_shape(output), job.loss.is_classification() ? output[0] : 0,
+                                        bench->data.contract.normalization, comm.rank(), comm.size()),
+                    0);
+
+  Result result;
+  result.peak = measure_peak(job.device);
+  const int64_t n_warm = std::max<int64_t>(3, n_steps / 5);
+  int64_t step = 0;
+  // Full steps only: the short last step of an epoch would flatter the median.
+  const int64_t full = std::max<int64_t>(1, n_samples / job.global_batch);
+  const auto run = [&] {
+    for (;;) {
+      const bool is_full = step % loader.steps_per_epoch() < full;
+      replica.step(loader, step++, n_samples, 1 << 30);
+      if (is_full) return;
+    }
+  };
+  for (int64_t i = 0; i < n_warm; ++i) run();
+  comm.barrier();
+  const StepTimes before = replica.times();
+  std::vector<double> times;
+  const int64_t first_step = step;
+  for (int64_t i = 0; i < n_steps; ++i) {
+    const double start = seconds();
+    const int64_t step_before = step;
+    run();
+    times.push_back((seconds() - start) / static_cast<double>(step - step_before));
+  }
+  const StepTimes after = replica.times();
+  std::sort(times.begin(), times.end());
+  result.step_s = times[times.size() / 2];
+  result.step_min_s = times[0];
+  const double n = static_cast<double>(step - first_step);
+  result.times = {(after.data_wait - before.data_wait) / n, (after.forward - before.forward) / n, (after.backward - before.backward) / n,
+                  (after.communication - before.communication) / n, (after.update - before.update) / n};
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  result.resident_mb = static_cast<double>(usage.ru_maxrss) / 1024;
+  if (comm.is_root()) print_result(job, result, comm.size(), flops_per_sample(bench->graph), line.has("json"));
+  return 0;
+}
+
+}  // namespace lockstep

@@ -1,0 +1,51 @@
+#include "jobs/command.h"
+
+#include <fmt/format.h>
+
+#include <iostream>
+
+#include "src/config.h"
+
+namespace lockstep {
+
+namespace po = boost::program_options;
+
+CommandLine::CommandLine(std::string synopsis, std::string summary, std::vector<std::string> positional)
+    : synopsis_(std::move(synopsis)), summary_(std::move(summary)), positional_(std::move(positional)), options_("Options") {
+  options_.add_options()("help,h", "this text");
+}
+
+bool CommandLine::parse(const Words& words, bool prints_help) {
+  po::options_description all;
+  po::options_description arguments;
+  po::positional_options_description order;
+  for (const std::string& name : positional_) {
+    arguments.add_options()(name.c_str(), po::value<std::string>());
+    order.add(name.c_str(), 1);
+  }
+  all.add(options_).add(arguments);
+  try {
+    // No guessing of abbreviated options: a new option must not change what an old line means.
+    const int style = po::command_line_style::default_style & ~po::command_line_style::allow_guessing;
+    po::store(po::command_line_parser(words).options(all).positional(order).style(style).run(), values_);
+    po::notify(values_);
+  } catch (const po::unknown_option& e) {
+    std::vector<std::string> known;
+    for (const auto& option : options_.options()) known.push_back("--" + option->long_name());
+    const std::string near = nearest_word(e.get_option_name(), known);
+    throw UsageError(fmt::format("unknown option {}{}\nusage: lockstep {}", e.get_option_name(),
+                                 near.empty() ? "" : "; did you mean " + near + "?", synopsis_));
+  } catch (const po::error& e) {
+    throw UsageError(fmt::format("{}\nusage: lockstep {}", e.what(), synopsis_));
+  }
+  if (values_.count("help")) {
+    if (prints_help) std::cout << "usage: lockstep " << synopsis_ << "\n\n" << summary_ << "\n\n" << options_;
+    return false;
+  }
+  for (const std::string& name : positional_) {
+    if (!has(name)) throw UsageError(fmt::format("{} is missing\nusage: lockstep {}", name, synopsis_));
+  }
+  return true;
+}
+
+}  // namespace lockstep

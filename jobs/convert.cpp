@@ -1,0 +1,136 @@
+// lockstep convert csv|idx|images … --out DIR: foreign files to sharded HDF5.
+#include "io/convert.h"
+
+#include <fmt/format.h>
+
+#include "jobs/command.h"
+#include "src/config.h"
+#include "src/progress.h"
+
+namespace lockstep {
+
+namespace po = boost::program_options;
+
+namespace {
+
+std::vector<int64_t> read_extents(const std::string& text, const char* option) {
+  std::vector<int64_t> extents;
+  size_t at = 0;
+  while (at < text.size()) {
+    size_t used = 0;
+    try {
+      extents.push_back(std::stoll(text.substr(at), &used));
+    } catch (const std::exception&) {
+    }
+    if (used == 0 || extents.back() < 1) {
+      throw UsageError(fmt::format("--{} {}: expected whole numbers of at least 1 separated by commas, such as 1,28,28", option, text));
+    }
+    at += used;
+    if (at < text.size() && (text[at] == ',' || text[at] == 'x')) ++at;
+  }
+  return extents;
+}
+
+void add_common(CommandLine& line) {
+  line.add()("out", po::value<std::string>(), "output folder (needed)")(
+      "shards", po::value<int64_t>()->default_value(0), "number of files; 0: about 64 MiB each")(
+      "shuffle", "random order before sharding and splitting")(
+      "seed", po::value<uint64_t>()->default_value(0), "of the random order")(
+      "skip", po::value<int64_t>()->default_value(0), "leave out the first samples (after shuffling)")(
+      "limit", po::value<int64_t>()->default_value(-1), "take so many samples; -1: all that remain")(
+      "overwrite", "replace the shards in the output folder");
+}
+
+ConvertOptions read_common(const CommandLine& line) {
+  if (!line.has("out")) throw UsageError("--out DIR is missing: where the HDF5 files go");
+  ConvertOptions options;
+  options.out = line.text("out");
+  options.n_shards = line.get<int64_t>("shards");
+  options.shuffle = line.has("shuffle");
+  options.seed = line.get<uint64_t>("seed");
+  options.skip = line.get<int64_t>("skip");
+  options.limit = line.get<int64_t>("limit");
+  options.overwrite = line.has("overwrite");
+  if (options.n_shards < 0) throw UsageError("--shards must not be negative");
+  if (options.skip < 0) throw UsageError("--skip must not be negative");
+  return options;
+}
+
+int report_result(const ConvertResult& result, const std::string& out, Communicator& comm) {
+  if (comm.is_root()) {
+    fmt::print("{}: {} samples in {} file{}, {:.1f} MB, {:.2f} s, {} samples/s\n", out, grouped(static_cast<double>(result.n_samples)),
+               result.n_shards, result.n_shards == 1 ? "" : "s", static_cast<double>(result.n_bytes) * 1e-6, result.time_s,
+               grouped(static_cast<double>(result.n_samples) / result.time_s));
+  }
+  return 0;
+}
+
+int convert_csv_words(const Words& words, Communicator& comm) {
+  CommandLine line("convert csv FILE --out DIR [options]",
+                   "Numbers, one sample a line, plain or .gz. The last column is the class unless said otherwise.", {"FILE"});
+  add_common(line);
+  line.add()("shape", po::value<std::string>(), "shape of an input sample, such as 1,8,8 (default: flat)")(
+      "separator", po::value<std::string>()->default_value(","), "one character, or tab")(
+      "target", po::value<int64_t>()->default_value(-1), "column of the target from 0; -1: the last, -2: none")(
+      "regression", "the target is a number, not a class")(
+      "header", po::value<int>()->default_value(-1), "lines to skip; -1: skip the first if it is not numeric");
+  if (!line.parse(words, comm.is_root())) return 0;
+  CsvOptions csv;
+  csv.path = line.text("FILE");
+  const std::string separator = line.text("separator");
+  if (separator != "tab" && separator.size() != 1) throw UsageError("--separator must be one character, or tab");
+  csv.separator = separator == "tab" ? '\t' : separator[0];
+  csv.header_lines = line.get<int>("header");
+  csv.target_column = line.get<int64_t>("target");
+  csv.target_is_class = !line.has("regression");
+  if (line.has("shape")) csv.shape = read_extents(line.text("shape"), "shape");
+  const ConvertOptions options = read_common(line);
+  return report_result(convert_csv(comm, csv, options), options.out, comm);
+}
+
+int convert_idx_words(const Words& words, Communicator& comm) {
+  CommandLine line("convert idx --images FILE [--labels FILE] --out DIR [options]", "IDX files (MNIST), plain or .gz.", {});
+  add_common(line);
+  line.add()("images", po::value<std::string>(), "IDX file of images (needed)")("labels", po::value<std::string>(), "IDX file of labels");
+  if (!line.parse(words, comm.is_root())) return 0;
+  if (!line.has("images")) throw UsageError("--images FILE is missing");
+  const ConvertOptions options = read_common(line);
+  return report_result(convert_idx(comm, {line.text("images"), line.text("labels")}, options), options.out, comm);
+}
+
+int convert_images_words(const Words& words, Communicator& comm) {
+  CommandLine line("convert images FOLDER --out DIR [options]", "A folder with one sub-folder of JPEG or PNG files per class.", {"FOLDER"});
+  add_common(line);
+  line.add()("channels", po::value<int64_t>()->default_value(3), "1: grey, 3: RGB")(
+      "size", po::value<std::string>(), "resize to HEIGHT,WIDTH (default: all images have one size)");
+  if (!line.parse(words, comm.is_root())) return 0;
+  ImagesOptions images;
+  images.folder = line.text("FOLDER");
+  images.channels = line.get<int64_t>("channels");
+  if (images.channels != 1 && images.channels != 3) throw UsageError("--channels must be 1 or 3");
+  if (line.has("size")) {
+    const std::vector<int64_t> size = read_extents(line.text("size"), "size");
+    images.height = size.front();
+    images.width = size.back();
+  }
+  const ConvertOptions options = read_common(line);
+  return report_result(convert_images(comm, images, options), options.out, comm);
+}
+
+}  // namespace
+
+int convert_command(const Words& words, Communicator& comm) {
+  const std::string kind = words.empty() ? "--help" : words[0];
+  const Words rest(words.begin() + !words.empty(), words.end());
+  if (kind == "csv") return convert_csv_words(rest, comm);
+  if (kind == "idx") return convert_idx_words(rest, comm);
+  if (kind == "images") return convert_images_words(rest, comm);
+  if (kind == "--help" || kind == "-h") {
+    if (comm.is_root()) fmt::print("usage: lockstep convert csv|idx|images … --out DIR\nlockstep convert csv --help tells more.\n");
+    return words.empty() ? 2 : 0;
+  }
+  const std::string near = nearest_word(kind, {"csv", "idx", "images"});
+  throw UsageError(fmt::format("cannot convert from '{}'{}; known: csv, idx, images", kind, near.empty() ? "" : "; did you mean '" + near + "'?"));
+}
+
+}  // namespace lockstep

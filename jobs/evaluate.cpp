@@ -1,0 +1,88 @@
+// lockstep evaluate CHECKPOINT --data PATH: loss, accuracy and confusion on a dataset.
+#include <fmt/format.h>
+
+#include "comm/agreement.h"
+#include "io/metrics.h"
+#include "jobs/command.h"
+#include "src/trained_model.h"
+#include "src/validation.h"
+
+namespace lockstep {
+
+namespace po = boost::program_options;
+
+namespace {
+
+void print_table(const ValidationResult& result, const std::vector<std::string>& class_names) {
+  fmt::print("samples   {}\nloss      {:.6g}\n", result.n_samples, result.loss);
+  const int64_t k = result.n_classes;
+  if (k == 0) return;
+  fmt::print("accuracy  {:.2f} %\n", 100 * result.accuracy);
+  fmt::print("\n{:20} {:>8} {:>8} {:>9}\n", "class", "samples", "recall", "precision");
+  for (int64_t c = 0; c < k; ++c) {
+    int64_t row = 0, column = 0;
+    for (int64_t other = 0; other < k; ++other) row += result.confusion[c * k + other], column += result.confusion[other * k + c];
+    const auto percent = [&](int64_t of) {
+      return of > 0 ? fmt::format("{:.1f} %", 100.0 * static_cast<double>(result.confusion[c * k + c]) / static_cast<double>(of)) : "-";
+    };
+    fmt::print("{:20} {:>8} {:>8} {:>9}\n", c < static_cast<int64_t>(class_names.size()) ? class_names[c] : std::to_string(c), row,
+               percent(row), percent(column));
+  }
+}
+
+std::string json(const ValidationResult& result, const std::string& checkpoint, const std::string& data) {
+  JsonObject object;
+  object.set("checkpoint", checkpoint).set("data", data).set("samples", result.n_samples).set("loss", result.loss);
+  if (result.n_classes > 0) {
+    object.set("accuracy", result.accuracy);
+    std::string rows;
+    for (int64_t c = 0; c < result.n_classes; ++c) {
+      const auto row = result.confusion.begin() + c * result.n_classes;
+      rows += fmt::format("{}[{}]", c ? ", " : "", fmt::join(row, row + result.n_classes, ", "));
+    }
+    object.set_raw("confusion", "[" + rows + "]");
+  }
+  return object.str();
+}
+
+}  // namespace
+
+int evaluate_command(const Words& words, Communicator& comm) {
+  CommandLine line("evaluate CHECKPOINT --data PATH [--json]", "Loss, accuracy and confusion of a checkpoint on a dataset.", {"CHECKPOINT"});
+  line.add()("data", po::value<std::string>(), "dataset: a folder of HDF5 files, or one file (needed)")(
+      "input", po::value<std::string>(), "field of the inputs")("target", po::value<std::string>(), "field of the targets")(
+      "json", "print one JSON object");
+  if (!line.parse(words, comm.is_root())) return 0;
+  if (!line.has("data")) throw UsageError("--data PATH is missing");
+  const std::string checkpoint = line.text("CHECKPOINT"), path = line.text("data");
+
+  TrainedModel model;
+  std::unique_ptr<Dataset> dataset;
+  DataFields fields;
+  const auto open = [&] {
+    model = load_model(checkpoint);
+    dataset = std::make_unique<Dataset>(Dataset::open(path));
+    DataSource source = model.job.train.value_or(DataSource{});
+    if (line.has("input")) source.input = line.text("input");
+    if (line.has("target")) source.target = line.text("target");
+    fields = find_fields(*dataset, source, true);
+  };
+  check_on_root(comm, open);
+  all_or_none(comm, [&] {
+    if (!comm.is_root()) open();
+  });
+  set_compute_threads(model.job.threads);
+  share_micro_batches(model.job, comm.size());
+  Validator validator(model.job, model.graph, *model.arena, *dataset, fields, model.contract.normalization, comm);
+  const ValidationResult result = validator.run();
+  if (comm.is_root()) {
+    if (line.has("json")) {
+      fmt::print("{}\n", json(result, checkpoint, path));
+    } else {
+      print_table(result, model.contract.class_names);
+    }
+  }
+  return 0;
+}
+
+}  // namespace lockstep

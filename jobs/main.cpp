@@ -1,0 +1,120 @@
+// The program `lockstep`: finds the subcommand, starts MPI where the command works on many
+// ranks, and turns exceptions into one message and a non-zero status on all ranks.
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include <cstdio>
+#include <functional>
+#include <iostream>
+#include <variant>
+
+#include "comm/agreement.h"
+#include "jobs/command.h"
+#include "src/config.h"
+
+namespace lockstep {
+namespace {
+
+using LocalCommand = std::function<int(const Words&)>;
+using RankCommand = std::function<int(const Words&, Communicator&)>;
+
+struct Command {
+  std::string name;
+  std::string summary;
+  std::variant<LocalCommand, RankCommand> run;
+};
+
+const std::vector<Command>& commands() {
+  static const std::vector<Command> all = {
+      {"train", "train a network from a job file", train_command},
+      {"evaluate", "loss, accuracy and confusion of a checkpoint on a dataset", evaluate_command},
+      {"predict", "write a checkpoint's outputs for a dataset to HDF5", predict_command},
+      {"convert", "turn csv, idx or image files into sharded HDF5", convert_command},
+      {"inspect", "show a job, a dataset or a checkpoint", inspect_command},
+      {"verify", "compare a dataset or checkpoint with its checksums", verify_command},
+      {"report", "write report.html of a run folder", report_command},
+      {"bench step", "time the parts of a training step", bench_step_command},
+      {"bench scaling", "time a step on several numbers of ranks", bench_scaling_command},
+      {"doctor", "check ranks, binding, MPI, HDF5 and the file system", doctor_command},
+  };
+  return all;
+}
+
+void print_usage(std::ostream& out) {
+  out << "usage: lockstep COMMAND …        (several ranks: mpirun -n P lockstep COMMAND …)\n\n";
+  for (const Command& command : commands()) out << fmt::format("  {:14} {}\n", command.name, command.summary);
+  out << "\nlockstep COMMAND --help tells more; lockstep --version names the version.\n";
+}
+
+const Command& find_command(Words& words) {
+  std::string name = words.front();
+  words.erase(words.begin());
+  if (name == "bench" && !words.empty() && words.front()[0] != '-') {
+    name += " " + words.front();
+    words.erase(words.begin());
+  }
+  std::vector<std::string> names;
+  for (const Command& command : commands()) {
+    if (command.name == name) return command;
+    names.push_back(command.name);
+  }
+  const std::string near = nearest_word(name, names);
+  throw UsageError(fmt::format("unknown command '{}'{}\nlockstep --help lists the commands", name,
+                               near.empty() ? "" : "; did you mean '" + near + "'?"));
+}
+
+/// One process of possibly many that a launcher started: only the first speaks and works.
+int run_local(const LocalCommand& command, const Words& words) { return launcher_rank() == 0 ? command(words) : 0; }
+
+int run_on_ranks(const RankCommand& command, const Words& words, int* argc, char*** argv) {
+  MpiSession session(argc, argv);
+  install_stop_signals();
+  Communicator comm = Communicator::world();
+  spdlog::set_level(comm.is_root() ? spdlog::level::info : spdlog::level::err);
+  try {
+    return command(words, comm);
+  } catch (const AgreedError& e) {
+    if (comm.is_root()) fmt::print(stderr, "lockstep: {}\n", e.what());
+  } catch (const UsageError&) {
+    if (comm.is_root()) throw;
+    return kExitUsage;
+  } catch (const std::exception& e) {
+    // Only this rank knows: the others may wait in a collective for ever.
+    if (comm.size() > 1) abort_all(e.what(), kExitError);
+    fmt::print(stderr, "lockstep: {}\n", e.what());
+  }
+  return kExitError;
+}
+
+int run(int argc, char** argv) {
+  Words words(argv + 1, argv + argc);
+  if (words.empty() || words[0] == "--help" || words[0] == "-h" || words[0] == "help") {
+    if (launcher_rank() == 0) print_usage(words.empty() ? std::cerr : std::cout);
+    return words.empty() ? kExitUsage : 0;
+  }
+  if (words[0] == "--version") {
+    if (launcher_rank() == 0) std::cout << "lockstep " << LOCKSTEP_VERSION << "\n";
+    return 0;
+  }
+  const Command& command = find_command(words);
+  const bool asks_help = std::find(words.begin(), words.end(), "--help") != words.end();
+  if (const auto* local = std::get_if<LocalCommand>(&command.run)) return run_local(*local, words);
+  if (asks_help && launcher_rank() != 0) return 0;
+  return run_on_ranks(std::get<RankCommand>(command.run), words, &argc, &argv);
+}
+
+}  // namespace
+}  // namespace lockstep
+
+int main(int argc, char** argv) {
+  spdlog::set_pattern("%^%l%$: %v");
+  try {
+    return lockstep::run(argc, argv);
+  } catch (const lockstep::UsageError& e) {
+    if (lockstep::launcher_rank() == 0) fmt::print(stderr, "lockstep: {}\n", e.what());
+    return lockstep::kExitUsage;
+  } catch (const std::exception& e) {
+    fmt::print(stderr, "lockstep: {}\n", e.what());
+    return lockstep::kExitError;
+  }
+}

@@ -1,0 +1,126 @@
+#include "src/data.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace lockstep {
+
+namespace {
+
+std::string field_list(const Dataset& dataset) {
+  std::string text;
+  for (const Field& field : dataset.fields()) {
+    text += fmt::format("{}{} {} {}", text.empty() ? "" : ", ", field.name, name_of(field.dtype), field.shape.str());
+  }
+  return text;
+}
+
+std::string find_by_name(const Dataset& dataset, const std::vector<std::string>& names) {
+  for (const std::string& name : names) {
+    for (const Field& field : dataset.fields()) {
+      if (field.name == name) return name;
+    }
+  }
+  return "";
+}
+
+}  // namespace
+
+DataFields find_fields(const Dataset& dataset, const DataSource& source, bool needs_target) {
+  DataFields fields{source.input, source.target};
+  if (fields.input.empty()) fields.input = find_by_name(dataset, {"image", "images", "input", "data", "x", "X"});
+  if (fields.target.empty()) fields.target = find_by_name(dataset, {"label", "labels", "target", "targets", "y"});
+  if (fields.input.empty()) {
+    throw Error(dataset.path(), "cannot tell which field is the input (" + field_list(dataset) + ")",
+                "name it in the job file: data.train.input");
+  }
+  if (fields.target.empty() && needs_target) {
+    throw Error(dataset.path(), "cannot tell which field is the target (" + field_list(dataset) + ")",
+                "name it in the job file: data.train.target");
+  }
+  dataset.field(fields.input);
+  if (!fields.target.empty()) dataset.field(fields.target);
+  return fields;
+}
+
+DataContract make_contract(const Dataset& data, const DataFields& fields, const Job& job) {
+  DataContract contract;
+  const Field& input = data.field(fields.input);
+  contract.input = input.shape;
+  contract.class_names = data.class_names();
+  contract.n_classes = static_cast<int64_t>(contract.class_names.size());
+
+  const Dataset::Statistics* statistics = data.statistics(fields.input);
+  Job::Normalize mode = job.normalize;
+  if (mode == Job::Normalize::kAuto) {
+    mode = statistics                        ? Job::Normalize::kStandardize
+           : input.dtype == DType::kUInt8    ? Job::Normalize::kUnit
+                                             : Job::Normalize::kNone;
+  }
+  if (mode == Job::Normalize::kUnit) contract.normalization = {{0.0f}, {255.0f}};
+  if (mode == Job::Normalize::kMean || mode == Job::Normalize::kStandardize) {
+    if (statistics == nullptr) {
+      throw Error("data.normalize", fmt::format("{} carries no mean and stddev for '{}'", data.path(), fields.input),
+                  "convert the data with `lockstep convert`, or set data.normalize to none or unit");
+    }
+    for (size_t c = 0; c < statistics->mean.size(); ++c) {
+      const double deviation = statistics->stddev[c];
+      contract.normalization.mean.push_back(static_cast<float>(statistics->mean[c]));
+      // A constant channel has no scale of its own.
+      const bool scaled = mode == Job::Normalize::kStandardize && deviation > 0;
+      contract.normalization.stddev.push_back(scaled ? static_cast<float>(deviation) : 1.0f);
+    }
+  }
+  return contract;
+}
+
+JobData open_data(const Job& job) {
+  if (!job.train) throw Error("job " + job.name, "there is no data to train on", "add data: {train: {path: FOLDER}}");
+  JobData data;
+  data.train = std::make_unique<Dataset>(Dataset::open(job.train->path));
+  data.train_fields = find_fields(*data.train, *job.train, true);
+  data.contract = make_contract(*data.train, data.train_fields, job);
+  if (job.validation) {
+    DataSource source = *job.validation;
+    if (source.input.empty()) source.input = data.train_fields.input;
+    if (source.target.empty()) source.target = data.train_fields.target;
+    data.validation = std::make_unique<Dataset>(Dataset::open(source.path));
+    data.validation_fields = find_fields(*data.validation, source, true);
+  }
+  return data;
+}
+
+LoaderOptions make_loader_options(const Job& job, const Dataset& dataset, const DataFields& fields,
+                                  const Shape& input, const Shape& target, int64_t n_classes,
+                                  const Normalization& normalization, int rank, int size) {
+  const Field& stored = dataset.field(fields.input);
+  if (stored.shape.n_elements() != input.n_elements()) {
+    throw Error(dataset.path(), fmt::format("samples of '{}' have shape {}, the network reads {}", fields.input,
+                                            stored.shape.str(), input.str()),
+                "use data of the same kind, or change the model's input");
+  }
+  LoaderOptions options;
+  options.fields.push_back({fields.input, DType::kFloat32, input, normalization.mean, normalization.stddev, 0});
+  if (!fields.target.empty()) {
+    const Field& target_field = dataset.field(fields.target);
+    if (target_field.shape.n_elements() != target.n_elements()) {
+      throw Error(dataset.path(), fmt::format("samples of '{}' have shape {}, the network's output needs {}",
+                                              fields.target, target_field.shape.str(), target.str()),
+                  "change the number of outputs of the model's last layer, or name another target field");
+    }
+    const DType dtype = n_classes > 0 ? DType::kInt64 : DType::kFloat32;
+    options.fields.push_back({fields.target, dtype, target, {}, {}, n_classes});
+  }
+  options.global_batch = job.global_batch;
+  options.micro_batch = job.micro_batch;
+  options.n_micro = job.n_micro() / size;
+  options.first_micro = rank * options.n_micro;
+  options.seed = job.seed;
+  options.shuffle = job.shuffle;
+  options.prefetch = job.prefetch;
+  options.cache_limit_bytes = job.cache_bytes;
+  return options;
+}
+
+}  // namespace lockstep

@@ -1,0 +1,167 @@
+#include "src/job.h"
+
+#include <fmt/format.h>
+
+#include <bit>
+
+namespace lockstep {
+
+namespace {
+
+DataSource read_source(const Config& data, const std::string& key) {
+  Config source = data.at(key);
+  source.positional("path");
+  DataSource result;
+  result.path = source.get_string("path");
+  result.input = source.get_string("input", "");
+  result.target = source.get_string("target", "");
+  source.finish();
+  return result;
+}
+
+void read_data(const Config& root, Job& job) {
+  const std::optional<Config> data = root.find("data");
+  if (!data) return;   // `inspect` and `bench step` need none; training says so itself
+  job.train = read_source(*data, "train");
+  if (data->has("validation")) job.validation = read_source(*data, "validation");
+  const std::string normalize =
+      data->get_choice("normalize", "auto", {"auto", "none", "unit", "mean", "standardize"});
+  job.normalize = normalize == "none"   ? Job::Normalize::kNone
+                  : normalize == "unit" ? Job::Normalize::kUnit
+                  : normalize == "mean" ? Job::Normalize::kMean
+                  : normalize == "auto" ? Job::Normalize::kAuto
+                                        : Job::Normalize::kStandardize;
+  job.shuffle = data->get_bool("shuffle", true);
+  job.prefetch = data->get_int("prefetch", job.prefetch);
+  if (job.prefetch < 1) throw data->error_at("prefetch", "must be at least 1");
+  job.cache_bytes = static_cast<int64_t>(data->get_double("cache_mb", 1024) * 1024 * 1024);
+  data->finish();
+}
+
+void read_batch(const Config& root, Job& job) {
+  Config batch = root.at("batch");
+  batch.positional("global");
+  job.global_batch = batch.get_int("global");
+  job.micro_batch = batch.get_int("micro", job.global_batch);
+  if (job.global_batch < 1) throw batch.error_at("global", "must be at least 1");
+  if (job.micro_batch < 1) throw batch.error_at("micro", "must be at least 1");
+  const int64_t g = job.global_batch, m = job.micro_batch;
+  if (g % m != 0) {
+    const int64_t below = g / m * m;
+    throw batch.error_at("micro", fmt::format("global batch {} is not divisible by micro-batch {}", g, m),
+                         fmt::format("nearest global batches: {}{}", below > 0 ? fmt::format("{}, ", below) : "", below + m));
+  }
+  const std::string reduction = batch.get_choice("reduction", "tree", {"tree", "native"});
+  job.reduction = reduction == "tree" ? Reduction::kTree : Reduction::kNative;
+  const int64_t v = job.n_micro();
+  if (job.reduction == Reduction::kTree && !std::has_single_bit(static_cast<uint64_t>(v))) {
+    const int64_t below = static_cast<int64_t>(std::bit_floor(static_cast<uint64_t>(v)));
+    throw batch.error_at("global", fmt::format("{} micro-batches per step are not a power of two, which the exact "
+                                               "reduction tree needs", v),
+                         fmt::format("nearest global batches: {}, {}; or batch: {{reduction: native}}", below * m, 2 * below * m));
+  }
+  job.first_bucket_bytes = static_cast<int64_t>(batch.get_double("first_bucket_mb", 1) * (1 << 20));
+  job.bucket_bytes = static_cast<int64_t>(batch.get_double("bucket_mb", 25) * (1 << 20));
+  if (job.first_bucket_bytes < 1) throw batch.error_at("first_bucket_mb", "must be positive");
+  if (job.bucket_bytes < 1) throw batch.error_at("bucket_mb", "must be positive");
+  batch.finish();
+}
+
+void read_train(const Config& root, Job& job) {
+  const Config train = root.at("train");
+  job.epochs = train.get_int("epochs", 0);
+  job.steps = train.get_int("steps", 0);
+  if ((job.epochs > 0) == (job.steps > 0)) {
+    throw train.error("give the length of training as either epochs or steps", "for instance train: {epochs: 10}");
+  }
+  job.log_every_steps = train.get_int("log_every_steps", 0);
+  if (job.log_every_steps < 0) throw train.error_at("log_every_steps", "must not be negative");
+  job.validate_every_epochs = train.get_int("validate_every_epochs", 1);
+  if (job.validate_every_epochs < 1) throw train.error_at("validate_every_epochs", "must be at least 1");
+  if (const std::optional<Config> early = train.find("early_stopping")) {
+    job.early_stopping_patience = early->get_int("patience");
+    if (job.early_stopping_patience < 1) throw early->error_at("patience", "must be at least 1");
+    early->finish();
+    if (!job.validation) {
+      throw train.error_at("early_stopping", "needs validation data", "add data.validation or remove early_stopping");
+    }
+  }
+  train.finish();
+}
+
+void read_checkpoint(const Config& root, Job& job) {
+  if (!job.loss.is_classification()) job.best = Job::Best::kLoss;
+  const std::optional<Config> checkpoint = root.find("checkpoint");
+  if (!checkpoint) return;
+  job.checkpoint_every_epochs = checkpoint->get_int("every_epochs", 1);
+  job.checkpoint_every_steps = checkpoint->get_int("every_steps", 0);
+  job.checkpoint_every_minutes = checkpoint->get_double("every_minutes", 0);
+  if (job.checkpoint_every_epochs < 0) throw checkpoint->error_at("every_epochs", "must not be negative");
+  if (job.checkpoint_every_steps < 0) throw checkpoint->error_at("every_steps", "must not be negative");
+  if (job.checkpoint_every_minutes < 0) throw checkpoint->error_at("every_minutes", "must not be negative");
+  job.keep = static_cast<int>(checkpoint->get_int("keep", 3));
+  const std::string best =
+      checkpoint->get_choice("best", job.loss.is_classification() ? "accuracy" : "loss", {"accuracy", "loss"});
+  job.best = best == "accuracy" ? Job::Best::kAccuracy : Job::Best::kLoss;
+  if (job.best == Job::Best::kAccuracy && !job.loss.is_classification()) {
+    throw checkpoint->error_at("best", "this loss has no accuracy", "set best: loss");
+  }
+  checkpoint->finish();
+}
+
+}  // namespace
+
+Job read_job(Config root) {
+  Job job;
+  job.text = root.dump();
+  job.name = root.get_string("name");
+  if (job.name.empty() || job.name.find('/') != std::string::npos) {
+    throw root.error_at("name", "must be a plain word", "it becomes the name of the run folder");
+  }
+  const int64_t seed = root.get_int("seed", 1);
+  if (seed < 0) throw root.error_at("seed", "must not be negative");
+  job.seed = static_cast<uint64_t>(seed);
+
+  const std::string device = root.get_choice("device", "auto", {"auto", "cpu", "cuda"});
+  if (device == "cuda") {
+    throw root.error_at("device", "this version trains on the CPU; its CUDA layer kernels are not there yet",
+                        "set device: auto or device: cpu");
+  }
+  if (root.get_choice("precision", "float32", {"float32", "tf32", "bfloat16", "float16"}) != "float32") {
+    throw root.error_at("precision", "this version trains in float32 only", "set precision: float32");
+  }
+  job.threads = static_cast<int>(root.get_int("threads", 1));
+  if (job.threads < 1) throw root.error_at("threads", "must be at least 1");
+
+  job.model = std::make_shared<Config>(root.at("model"));
+  read_data(root, job);
+  read_batch(root, job);
+  job.loss = root.has("loss") ? read_loss(root.at("loss")) : LossSpec{};
+  job.optimizer = read_optimizer(root.at("optimizer"));
+  if (root.has("schedule")) job.schedule = read_schedule(root.at("schedule"));
+  if (root.has("init")) job.init = read_init(root.at("init"));
+  read_train(root, job);
+  read_checkpoint(root, job);
+  root.finish();
+  return job;
+}
+
+void check_rank_count(const Job& job, int size) {
+  const int64_t v = job.n_micro();
+  const std::string where = fmt::format("{} ranks", size);
+  if (job.reduction == Reduction::kTree && !std::has_single_bit(static_cast<unsigned>(size))) {
+    const int below = static_cast<int>(std::bit_floor(static_cast<unsigned>(size)));
+    throw Error(where, "the exact reduction tree needs a power-of-two number of ranks",
+                fmt::format("start {} or {} ranks, or set batch.reduction=native", below, 2 * below));
+  }
+  if (v % size != 0) {
+    int64_t below = std::min<int64_t>(size, v);
+    while (v % below != 0) --below;
+    throw Error(where, fmt::format("{} micro-batches per step (global batch {} / micro-batch {}) cannot be shared equally",
+                                   v, job.global_batch, job.micro_batch),
+                fmt::format("start {} ranks, or set batch.micro={} so that each rank has one", below,
+                            std::max<int64_t>(1, job.global_batch / size)));
+  }
+}
+
+}  // namespace lockstep

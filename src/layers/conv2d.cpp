@@ -1,0 +1,96 @@
+// Two-dimensional convolution layer.
+#include "kernels/conv2d.h"
+
+#include <fmt/format.h>
+
+#include "src/layers/layers.h"
+
+namespace lockstep {
+
+namespace {
+
+class Conv2dLayer : public Layer {
+ public:
+  explicit Conv2dLayer(const Conv2dOptions& options) : o_(options) {}
+  std::string type() const override { return "conv"; }
+
+  Shape infer(std::span<const Shape> src) const override {
+    const Shape& s = src[0];
+    if (s.rank() != 3) {
+      throw Error("", fmt::format("needs an image (C, H, W) per sample, got shape {}", s.str()),
+                  "give the data or the model an image shape");
+    }
+    if (s[0] % o_.groups != 0 || o_.channels % o_.groups != 0) {
+      throw Error("", fmt::format("groups {} divide neither {} input nor {} output channels", o_.groups, s[0], o_.channels),
+                  "choose groups that divide both");
+    }
+    Shape dst{o_.channels, 0, 0};
+    for (int axis = 0; axis < 2; ++axis) {
+      const int64_t extent = s[1 + axis];
+      const int64_t reach = o_.dilation[axis] * (o_.kernel[axis] - 1) + 1;
+      const int64_t padded = extent + o_.padding[2 * axis] + o_.padding[2 * axis + 1];
+      if (reach > padded) {
+        throw Error("", fmt::format("kernel of extent {} does not fit into the padded {} of {} (input {})", reach,
+                                    axis == 0 ? "height" : "width", padded, s.str()),
+                    "use a smaller kernel, more padding or fewer pooling layers before it");
+      }
+      dst[1 + axis] = conv_output_extent(extent, o_.kernel[axis], o_.stride[axis], o_.dilation[axis],
+                                         o_.padding[2 * axis], o_.padding[2 * axis + 1]);
+    }
+    return dst;
+  }
+
+  std::vector<ParameterSpec> parameters(std::span<const Shape> src) const override {
+    const int64_t in = src[0][0] / o_.groups, window = o_.kernel[0] * o_.kernel[1];
+    const int64_t fan_in = in * window, fan_out = o_.channels / o_.groups * window;
+    std::vector<ParameterSpec> specs = {
+        {"weight", {o_.channels, in, o_.kernel[0], o_.kernel[1]}, ParameterSpec::Role::kWeight, fan_in, fan_out}};
+    if (o_.bias) specs.push_back({"bias", {o_.channels}, ParameterSpec::Role::kBias, fan_in, fan_out});
+    return specs;
+  }
+
+  int64_t multiply_adds(std::span<const Shape> src) const override {
+    return infer(src).n_elements() * (src[0][0] / o_.groups) * o_.kernel[0] * o_.kernel[1];
+  }
+  bool fuses(Activation) const override { return true; }
+
+  std::unique_ptr<Op> lower(const LowerContext& context) const override {
+    Conv2dDesc desc;
+    desc.src = context.src[0];
+    desc.out_channels = o_.channels;
+    desc.kernel = o_.kernel;
+    desc.stride = o_.stride;
+    desc.dilation = o_.dilation;
+    desc.padding = o_.padding;
+    desc.groups = o_.groups;
+    desc.has_bias = o_.bias;
+    desc.activation = context.fused;
+    desc.wants_diff_src = context.wants_diff_src;
+    return make_conv2d(context.config, desc);
+  }
+
+ private:
+  Conv2dOptions o_;
+};
+
+const bool registered = register_layer("conv", [](Config& options) {
+  Conv2dOptions o;
+  o.channels = options.get_int("channels");
+  o.kernel = read_pair(options, "kernel", o.kernel);
+  o.stride = read_pair(options, "stride", o.stride);
+  o.dilation = read_pair(options, "dilation", o.dilation);
+  o.padding = read_padding(options);
+  o.groups = options.get_int("groups", 1);
+  o.bias = options.get_bool("bias", true);
+  if (o.channels < 1) throw options.error_at("channels", "must be at least 1");
+  if (o.groups < 1) throw options.error_at("groups", "must be at least 1");
+  return conv2d_layer(o);
+});
+
+}  // namespace
+
+std::shared_ptr<const Layer> conv2d_layer(const Conv2dOptions& options) {
+  return std::make_shared<Conv2dLayer>(options);
+}
+
+}  // namespace lockstep

@@ -1,0 +1,29 @@
+// Options that several layers share.
+#include "src/layers/layers.h"
+
+namespace lockstep {
+
+std::array<int64_t, 2> read_pair(const Config& options, const std::string& key, std::array<int64_t, 2> fallback) {
+  const std::vector<int64_t> values = options.get_ints(key, {fallback[0], fallback[1]});
+  if (values.empty() || values.size() > 2) {
+    throw options.error_at(key, "expected one number or [vertical, horizontal]");
+  }
+  const std::array<int64_t, 2> pair{values.front(), values.back()};
+  if (pair[0] < 1 || pair[1] < 1) throw options.error_at(key, "must be at least 1");
+  return pair;
+}
+
+std::array<int64_t, 4> read_padding(const Config& options) {
+  const std::vector<int64_t> values = options.get_ints("padding", {0});
+  for (int64_t value : values) {
+    if (value < 0) throw options.error_at("padding", "must not be negative");
+  }
+  switch (values.size()) {
+    case 1: return {values[0], values[0], values[0], values[0]};
+    case 2: return {values[0], values[0], values[1], values[1]};
+    case 4: return {values[0], values[1], values[2], values[3]};
+    default: throw options.error_at("padding", "expected one number, [vertical, horizontal] or [top, bottom, left, right]");
+  }
+}
+
+}  // namespace lockstep

@@ -1,0 +1,38 @@
+// Sums the gradients of a rank's micro-batches in the fixed binary tree.
+//
+// Micro-batches come in order; like the digits of a binary counter, a finished pair is
+// added at once, so log2(n) partial sums are kept instead of n. Ranks hold aligned subtrees,
+// and the all-reduce goes on with the same tree: the sum of a step has the same bits on any
+// number of ranks (tests/src/micro_batch_tree_test.cpp).
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "src/arena.h"
+
+namespace lockstep {
+
+class MicroBatchTree {
+ public:
+  MicroBatchTree(const ParameterArena& arena, int64_t n_micro);
+
+  /// The array that backward of the rank's micro-batch m in [0, n_micro) writes to.
+  float* target(int64_t m);
+  /// Adds what is pending below micro-batch m to elements [begin, end). For the last
+  /// micro-batch this completes result() there; for others call it on the whole arena.
+  void merge(Stream& stream, int64_t m, int64_t begin, int64_t end);
+  /// The sum over the rank's micro-batches.
+  float* result() const { return result_.as<float>(); }
+  int64_t n_micro() const { return n_micro_; }
+
+ private:
+  int64_t n_micro_;
+  Memory result_;
+  std::vector<Memory> levels_;   // levels_[k]: sum of 2^k micro-batches waiting for its sibling
+};
+
+/// The same tree over rows of doubles: rows (n_micro, n_values) are summed into row 0.
+void tree_sum_rows(double* rows, int64_t n_rows, int64_t n_values);
+
+}  // namespace lockstep

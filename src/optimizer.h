@@ -1,0 +1,56 @@
+// Optimizer: the update of an arena range, in place, with its states in parallel arenas.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "src/arena.h"
+#include "src/config.h"
+
+namespace lockstep {
+
+struct OptimizerSpec {
+  enum class Kind { kSgd, kAdam };
+  Kind kind = Kind::kSgd;
+  double lr = 0.01;
+  double momentum = 0;
+  bool nesterov = false;
+  double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8;
+  double weight_decay = 0;
+  bool decoupled = false;       // adamw
+  bool decay_biases = false;    // also on parameters of one dimension
+};
+
+/// From {sgd: {lr, momentum, nesterov, weight_decay, decay_biases}},
+/// {adam: {lr, beta1, beta2, epsilon, weight_decay}} or {adamw: {…}}.
+OptimizerSpec read_optimizer(const Config& description);
+
+class Optimizer {
+ public:
+  Optimizer(const OptimizerSpec& spec, const ParameterArena& arena);
+
+  /// One update of all weights. `gradients`: the arena's layout, summed over the global
+  /// batch; grad_scale = 1 / its samples; `step`: 0 for the first update.
+  void update(Stream& stream, const float* gradients, double lr, double grad_scale, int64_t step);
+
+  /// State arrays by slot name, for checkpoints ("velocity"; "m", "v").
+  struct Slot {
+    std::string name;
+    Memory memory;
+  };
+  const std::vector<Slot>& slots() const { return slots_; }
+  const OptimizerSpec& spec() const { return spec_; }
+
+ private:
+  /// Neighbouring segments with one weight decay, updated in one pass.
+  struct Range {
+    int64_t begin, end;
+    bool decays;
+  };
+  OptimizerSpec spec_;
+  const ParameterArena& arena_;
+  std::vector<Range> ranges_;
+  std::vector<Slot> slots_;
+};
+
+}  // namespace lockstep

@@ -1,0 +1,55 @@
+#include "src/progress.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+
+namespace lockstep {
+
+std::string duration_text(double seconds) {
+  const auto s = static_cast<int64_t>(std::max(0.0, seconds) + 0.5);
+  if (s < 60) return fmt::format("{} s", s);
+  if (s < 3600) return fmt::format("{} min {:02} s", s / 60, s % 60);
+  return fmt::format("{} h {:02} min", s / 3600, s % 3600 / 60);
+}
+
+std::string grouped(double value) {
+  std::string digits = fmt::format("{:.0f}", value);
+  for (int at = static_cast<int>(digits.size()) - 3; at > 0; at -= 3) digits.insert(static_cast<size_t>(at), ",");
+  return digits;
+}
+
+Progress::Progress(bool prints, int64_t start_step, int64_t total_steps, int64_t steps_per_epoch)
+    : prints_(prints),
+      terminal_(isatty(STDOUT_FILENO) != 0),
+      start_step_(start_step),
+      total_steps_(total_steps),
+      steps_per_epoch_(steps_per_epoch),
+      start_(std::chrono::steady_clock::now()) {}
+
+double Progress::elapsed_s() const {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+}
+
+void Progress::show(int64_t step, double loss, double accuracy, double lr, double samples_per_s) {
+  if (!prints_) return;
+  const double per_step = elapsed_s() / static_cast<double>(std::max<int64_t>(1, step - start_step_));
+  const int64_t epochs = (total_steps_ + steps_per_epoch_ - 1) / steps_per_epoch_;
+  const std::string line = fmt::format(
+      "epoch {}/{}  step {}/{}  loss {:.4f}{}  lr {:.3g}  {} samples/s  {} left",
+      std::min(epochs, (step - 1) / steps_per_epoch_ + 1), epochs, step, total_steps_, loss,
+      accuracy < 0 ? "" : fmt::format("  accuracy {:.2f} %", 100 * accuracy), lr, grouped(samples_per_s),
+      duration_text(per_step * static_cast<double>(total_steps_ - step)));
+  fmt::print("{}{}{}", terminal_ ? "\r\x1b[K" : "", line, terminal_ ? "" : "\n");
+  std::fflush(stdout);
+}
+
+void Progress::note(const std::string& text) {
+  if (!prints_) return;
+  fmt::print("{}{}\n", terminal_ ? "\r\x1b[K" : "", text);
+  std::fflush(stdout);
+}
+
+}  // namespace lockstep

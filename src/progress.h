@@ -1,0 +1,32 @@
+// The progress line: one line that renews itself on a terminal, plain lines elsewhere.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+
+namespace lockstep {
+
+class Progress {
+ public:
+  /// Only rank 0 prints. step/total_steps count updates.
+  Progress(bool prints, int64_t start_step, int64_t total_steps, int64_t steps_per_epoch);
+
+  /// loss, accuracy: means since the last call; accuracy < 0: none. rate: samples/s.
+  void show(int64_t step, double loss, double accuracy, double lr, double samples_per_s);
+  /// A line that stays.
+  void note(const std::string& text);
+  double elapsed_s() const;
+
+ private:
+  bool prints_, terminal_;
+  int64_t start_step_, total_steps_, steps_per_epoch_;
+  std::chrono::steady_clock::time_point start_;
+};
+
+/// "12 s", "3 min 20 s", "2 h 05 min"
+std::string duration_text(double seconds);
+/// 25312.4 -> "25,312"
+std::string grouped(double value);
+
+}  // namespace lockstep

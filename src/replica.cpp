@@ -1,0 +1,147 @@
+#include "src/replica.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+
+#include "comm/agreement.h"
+#include "kernels/elementwise.h"
+
+namespace lockstep {
+
+namespace {
+
+// The sums of a step: the loss op's values, the ranks with a stop signal, the ranks with a flag.
+constexpr int64_t kStopSignals = kLossValues, kFlags = kLossValues + 1, kRow = kLossValues + 2;
+
+double seconds() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+/// FNV-1a over 64-bit words: cheap, and equal on ranks exactly when the bits are.
+uint64_t hash_words(const void* data, int64_t n_bytes) {
+  const auto* words = static_cast<const uint64_t*>(data);
+  uint64_t hash = 0xcbf29ce484222325u;
+  for (int64_t i = 0; i < n_bytes / 8; ++i) hash = (hash ^ words[i]) * 0x100000001b3u;
+  return hash;
+}
+
+}  // namespace
+
+Replica::Replica(const Job& job, Graph graph, Communicator& comm)
+    : job_(job),
+      comm_(comm),
+      graph_(std::move(graph)),
+      arena_(graph_, job.device),
+      stream_(make_stream(job.device)),
+      gradients_(arena_, job.n_micro() / comm.size()),
+      optimizer_(job.optimizer, arena_),
+      reducer_(comm, job.reduction, make_buckets(arena_.borders(), job.first_bucket_bytes, job.bucket_bytes)),
+      loss_rows_(gradients_.n_micro() * kRow),
+      scratch_(kRow),
+      inputs_(1) {
+  PlanOptions options;
+  options.config.device = job.device;
+  options.micro_batch = job.micro_batch;
+  plan_ = std::make_unique<Plan>(graph_, arena_, job.loss, options);
+  initialize(arena_, job.init, job.seed);
+  plan_->refresh_weights();
+}
+
+void Replica::run_micro_batches(DataLoader& loader, int64_t step) {
+  buckets_started_ = 0;
+  merged_ = 0;
+  for (int64_t m = 0; m < gradients_.n_micro(); ++m) {
+    const MicroBatch& batch = loader.next();
+    BatchContext context;
+    context.seed = job_.seed;
+    context.step = step;
+    context.n_valid = batch.n_valid;
+    context.sample_ids = batch.sample_ids.data();
+    inputs_[0] = batch.data[0];
+    plan_->forward(inputs_, batch.data[1], context);
+    std::copy_n(plan_->loss_values(), kLossValues, loss_rows_.data() + m * kRow);
+    loss_rows_[m * kRow + kStopSignals] = loss_rows_[m * kRow + kFlags] = 0;
+
+    if (m + 1 < gradients_.n_micro()) {
+      plan_->backward(gradients_.target(m), nullptr);
+      gradients_.merge(*stream_, m, 0, arena_.n_elements());
+      continue;
+    }
+    // The last micro-batch: every range is merged with the pending partial sums as soon as
+    // it is final, and its buckets start their way over the ranks under the rest of backward.
+    plan_->backward(gradients_.target(m), [&](int64_t final_below) {
+      gradients_.merge(*stream_, m, merged_, final_below);
+      merged_ = final_below;
+      const std::vector<Bucket>& buckets = reducer_.buckets();
+      while (buckets_started_ < buckets.size() && buckets[buckets_started_].end <= final_below) {
+        reducer_.bucket_ready(static_cast<int>(buckets_started_++), gradients_.result());
+      }
+    });
+  }
+}
+
+StepResult Replica::step(DataLoader& loader, int64_t step, int64_t n_samples, int64_t total_steps, bool flag) {
+  const double wait_before = loader.wait_s();
+  run_micro_batches(loader, step);
+  times_.data_wait += loader.wait_s() - wait_before;
+
+  const double communication_start = seconds();
+  reducer_.wait();
+  // The step's sums take the same tree; stop signals ride along, so that all ranks stop at
+  // the same step.
+  tree_sum_rows(loss_rows_.data(), gradients_.n_micro(), kRow);
+  loss_rows_[kStopSignals] = stop_signal() != 0;
+  loss_rows_[kFlags] = flag;
+  const std::span<double> sums(loss_rows_.data(), kRow);
+  if (job_.reduction == Reduction::kTree) {
+    comm_.tree_all_reduce(sums, scratch_);
+  } else {
+    comm_.native_all_reduce(sums);
+  }
+  times_.communication += seconds() - communication_start;
+
+  const int64_t steps_per_epoch = loader.steps_per_epoch();
+  const int64_t step_in_epoch = step % steps_per_epoch;
+  StepResult result;
+  result.n_samples = std::min(job_.global_batch, n_samples - step_in_epoch * job_.global_batch);
+  result.loss = sums[kLossSum] / static_cast<double>(result.n_samples);
+  result.accuracy = sums[kNCounted] > 0 ? sums[kNCorrect] / sums[kNCounted] : 0;
+  result.stop_requested = sums[kStopSignals] > 0;
+  result.flagged = sums[kFlags] > 0;
+
+  const double update_start = seconds();
+  grad_scale_ = 1.0 / static_cast<double>(result.n_samples);
+  result.lr = job_.optimizer.lr * job_.schedule.factor(step, total_steps, steps_per_epoch);
+  optimizer_.update(*stream_, gradients_.result(), result.lr, grad_scale_, step);
+  plan_->refresh_weights();
+  times_.update += seconds() - update_start;
+  return result;
+}
+
+StepTimes Replica::times() const {
+  StepTimes times = times_;
+  times.forward = plan_->forward_s();
+  times.backward = plan_->backward_s();
+  return times;
+}
+
+double Replica::gradient_norm() {
+  return std::sqrt(sum_of_squares(*stream_, arena_.n_elements(), gradients_.result())) * grad_scale_;
+}
+
+void Replica::prove_equal_weights() {
+  const uint64_t hash = hash_words(arena_.weights(), arena_.n_elements() * int64_t{sizeof(float)});
+  const std::vector<std::string> hashes = comm_.all_gather_strings(fmt::format("{:016x}", hash));
+  std::string different;
+  for (size_t r = 1; r < hashes.size(); ++r) {
+    if (hashes[r] != hashes[0]) different += fmt::format("{}{}", different.empty() ? "" : ", ", r);
+  }
+  if (different.empty()) return;
+  throw AgreedError("start-up", "the weights of ranks " + different + " differ from those of rank 0",
+                    "all ranks need the same program, the same libraries and the same hardware model");
+}
+
+}  // namespace lockstep

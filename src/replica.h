@@ -1,0 +1,78 @@
+// Replica: one rank's copy of everything that a training step needs: graph, weights, plan,
+// gradient tree, reducer and optimizer. step() is the life of a mini-batch.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "comm/communicator.h"
+#include "comm/gradient_reducer.h"
+#include "io/loader.h"
+#include "src/job.h"
+#include "src/micro_batch_tree.h"
+#include "src/optimizer.h"
+#include "src/plan.h"
+
+namespace lockstep {
+
+/// Sums over the global batch of one step, equal on all ranks, and this rank's times.
+struct StepResult {
+  double loss = 0;            // mean over the samples
+  double accuracy = 0;        // classification: share of correct rows
+  int64_t n_samples = 0;
+  bool stop_requested = false;   // some rank has received a stop signal
+  bool flagged = false;          // some rank passed flag = true
+  double lr = 0;
+};
+
+/// Seconds of this rank since construction.
+struct StepTimes {
+  double data_wait = 0, forward = 0, backward = 0, communication = 0, update = 0;
+};
+
+class Replica {
+ public:
+  /// Collective. Compiles the plan and initialises the weights from the job's seed.
+  Replica(const Job& job, Graph graph, Communicator& comm);
+
+  /// Runs update number `step` (from 0) with this rank's next micro-batches. Collective.
+  /// n_samples: of the training data; total_steps: of the run, for the schedule. `flag` of any
+  /// rank comes back on all ranks (a clock says that a checkpoint is due).
+  StepResult step(DataLoader& loader, int64_t step, int64_t n_samples, int64_t total_steps, bool flag = false);
+
+  /// Refreshes packed weights after the arena was changed from outside (a checkpoint).
+  void weights_changed() { plan_->refresh_weights(); }
+  /// Collective. Throws AgreedError naming the ranks that differ if not all hold equal weights.
+  void prove_equal_weights();
+
+  const Job& job() const { return job_; }
+  const Graph& graph() const { return graph_; }
+  const ParameterArena& arena() const { return arena_; }
+  Optimizer& optimizer() { return optimizer_; }
+  const Plan& plan() const { return *plan_; }
+  Communicator& comm() { return comm_; }
+  StepTimes times() const;
+  /// Euclidean norm of the last step's mean gradient.
+  double gradient_norm();
+
+ private:
+  void run_micro_batches(DataLoader& loader, int64_t step);
+
+  const Job& job_;
+  Communicator& comm_;
+  Graph graph_;
+  ParameterArena arena_;
+  std::unique_ptr<Stream> stream_;
+  std::unique_ptr<Plan> plan_;
+  MicroBatchTree gradients_;
+  Optimizer optimizer_;
+  GradientReducer reducer_;
+  size_t buckets_started_ = 0;
+  int64_t merged_ = 0;                       // elements of the last micro-batch already merged
+  std::vector<double> loss_rows_, scratch_;  // (n_micro, values of a step)
+  std::vector<const void*> inputs_;
+  double grad_scale_ = 1;
+  StepTimes times_;
+};
+
+}  // namespace lockstep

@@ -1,0 +1,138 @@
+#include "src/train_state.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <sstream>
+
+#include "comm/agreement.h"
+
+namespace lockstep {
+
+namespace {
+
+constexpr char kSeparator = '\x1f';   // between class names
+
+std::string join_shape(const Shape& shape) { return fmt::format("{}", fmt::join(shape.begin(), shape.end(), ",")); }
+
+std::vector<std::string> split(const std::string& text, char separator) {
+  std::vector<std::string> parts;
+  std::stringstream stream(text);
+  for (std::string part; std::getline(stream, part, separator);) parts.push_back(part);
+  return parts;
+}
+
+double number(const CheckpointInfo& info, const std::string& key, double fallback) {
+  const auto entry = info.numbers.find(key);
+  return entry == info.numbers.end() ? fallback : entry->second;
+}
+
+}  // namespace
+
+std::vector<CheckpointTensor> checkpoint_tensors(const ParameterArena& arena, Optimizer* optimizer,
+                                                 Normalization& normalization) {
+  std::vector<CheckpointTensor> tensors;
+  const auto add_arena = [&](const std::string& prefix, float* base) {
+    for (const Segment& segment : arena.segments()) {
+      tensors.push_back({prefix + segment.name, segment.shape, DType::kFloat32, base + segment.offset});
+    }
+  };
+  add_arena("/parameters/", arena.weights());
+  if (optimizer) {
+    for (const Optimizer::Slot& slot : optimizer->slots()) add_arena("/optimizer/" + slot.name + "/", slot.memory.as<float>());
+  }
+  const auto channels = static_cast<int64_t>(normalization.mean.size());
+  if (channels > 0) {
+    tensors.push_back({"/buffers/input.mean", {channels}, DType::kFloat32, normalization.mean.data()});
+    tensors.push_back({"/buffers/input.stddev", {channels}, DType::kFloat32, normalization.stddev.data()});
+  }
+  return tensors;
+}
+
+CheckpointInfo make_checkpoint_info(const Job& job, const TrainState& state, const DataContract& contract,
+                                    int64_t steps_per_epoch) {
+  CheckpointInfo info;
+  info.step = state.step;
+  info.epoch = state.step / steps_per_epoch;
+  info.step_in_epoch = state.step % steps_per_epoch;
+  info.seed = job.seed;
+  info.job = job.text;
+  info.numbers["best_step"] = static_cast<double>(state.best_step);
+  info.numbers["best_value"] = state.best_value;
+  info.numbers["validations_without_improvement"] = static_cast<double>(state.validations_without_improvement);
+  info.numbers["finished"] = state.finished ? 1 : 0;
+  info.numbers["classes"] = static_cast<double>(contract.n_classes);
+  info.texts["input_shape"] = join_shape(contract.input);
+  if (!contract.class_names.empty()) {
+    info.texts["class_names"] = fmt::format("{}", fmt::join(contract.class_names, std::string(1, kSeparator)));
+  }
+  return info;
+}
+
+TrainState read_train_state(const CheckpointInfo& info) {
+  TrainState state;
+  state.step = info.step;
+  state.best_step = static_cast<int64_t>(number(info, "best_step", -1));
+  state.best_value = number(info, "best_value", 0);
+  state.validations_without_improvement = static_cast<int64_t>(number(info, "validations_without_improvement", 0));
+  state.finished = number(info, "finished", 0) != 0;
+  return state;
+}
+
+DataContract read_contract(const std::string& path, const CheckpointInfo& info) {
+  DataContract contract;
+  const auto shape = info.texts.find("input_shape");
+  if (shape == info.texts.end()) {
+    throw Error(path, "the checkpoint does not say what input its network reads", "use a checkpoint written by training");
+  }
+  std::vector<int64_t> extents;
+  for (const std::string& part : split(shape->second, ',')) extents.push_back(std::stoll(part));
+  contract.input = Shape(std::span<const int64_t>(extents));
+  contract.n_classes = static_cast<int64_t>(number(info, "classes", 0));
+  const auto names = info.texts.find("class_names");
+  if (names != info.texts.end()) contract.class_names = split(names->second, kSeparator);
+
+  for (const CheckpointEntry& entry : list_checkpoint(path)) {
+    if (entry.name != "/buffers/input.mean") continue;
+    contract.normalization.mean.resize(entry.shape[0]);
+    contract.normalization.stddev.resize(entry.shape[0]);
+    load_checkpoint(path, {{"/buffers/input.mean", entry.shape, DType::kFloat32, contract.normalization.mean.data()},
+                           {"/buffers/input.stddev", entry.shape, DType::kFloat32, contract.normalization.stddev.data()}});
+  }
+  return contract;
+}
+
+std::string choose_checkpoint(Communicator& comm, const std::string& folder, const std::string& resume,
+                              std::vector<std::string>& warnings) {
+  std::string chosen;
+  check_on_root(comm, [&] {
+    if (resume != "auto") {
+      if (!std::filesystem::exists(resume)) {
+        throw Error(resume, "the checkpoint to resume from does not exist", "list the run's checkpoints folder, or use --resume auto");
+      }
+      const std::vector<std::string> problems = verify_checkpoint(resume);
+      if (!problems.empty()) {
+        throw Error(resume, "the checkpoint is damaged: " + problems[0], "resume from an earlier one, or use --resume auto");
+      }
+      chosen = resume;
+      return;
+    }
+    std::vector<std::string> paths = list_checkpoints(folder);
+    std::reverse(paths.begin(), paths.end());
+    for (const std::string& path : paths) {
+      const std::vector<std::string> problems = verify_checkpoint(path);
+      if (problems.empty()) {
+        chosen = path;
+        return;
+      }
+      warnings.push_back(fmt::format("{} is damaged ({}); falling back to the one before", path, problems[0]));
+    }
+    if (!paths.empty()) {
+      throw Error(folder, "none of its checkpoints is whole", "move the damaged files away to start over");
+    }
+  });
+  return comm.broadcast_string(chosen);
+}
+
+}  // namespace lockstep

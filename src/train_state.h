@@ -1,0 +1,40 @@
+// What a run carries from step to step besides weights, and its way into and out of
+// checkpoints. Everything here follows from the job and the data, never from time or ranks.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "io/checkpoint.h"
+#include "src/data.h"
+#include "src/replica.h"
+
+namespace lockstep {
+
+struct TrainState {
+  int64_t step = 0;                     // updates done
+  int64_t best_step = -1;               // -1: no validation yet
+  double best_value = 0;                // accuracy or loss, as the job says
+  int64_t validations_without_improvement = 0;
+  bool finished = false;                // the run has reached its end
+};
+
+/// The tensors of a checkpoint, viewing the replica's memory: /parameters/…, /optimizer/SLOT/…,
+/// and the normalisation under /buffers/input.mean and /buffers/input.stddev.
+std::vector<CheckpointTensor> checkpoint_tensors(const ParameterArena& arena, Optimizer* optimizer,
+                                                 Normalization& normalization);
+
+CheckpointInfo make_checkpoint_info(const Job& job, const TrainState& state, const DataContract& contract,
+                                    int64_t steps_per_epoch);
+
+TrainState read_train_state(const CheckpointInfo& info);
+/// Input shape, classes and normalisation as they were trained.
+DataContract read_contract(const std::string& path, const CheckpointInfo& info);
+
+/// Rank 0 looks for the checkpoint to resume from and shares it: `resume` is "auto" (the
+/// newest whole one of the folder; warns of damaged ones; "" if there is none) or a path.
+/// Collective; throws AgreedError if a named file is damaged.
+std::string choose_checkpoint(Communicator& comm, const std::string& folder, const std::string& resume,
+                              std::vector<std::string>& warnings);
+
+}  // namespace lockstep

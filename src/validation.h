@@ -1,0 +1,44 @@
+// Validator: a network's loss, accuracy and confusion matrix on a dataset. Micro-batches are
+// shared by the ranks; their sums are gathered before they are added in micro-batch order, so
+// the result does not depend on the number of ranks.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "comm/communicator.h"
+#include "io/loader.h"
+#include "src/data.h"
+#include "src/plan.h"
+
+namespace lockstep {
+
+struct ValidationResult {
+  int64_t n_samples = 0;
+  double loss = 0;                  // mean over the samples
+  double accuracy = 0;              // classification only
+  int64_t n_classes = 0;
+  std::vector<int64_t> confusion;   // (n_classes, n_classes): rows true class, columns predicted
+};
+
+class Validator {
+ public:
+  /// `dataset`, `graph`, `arena` and `comm` must outlive it. `fields.target` must be there.
+  Validator(const Job& job, const Graph& graph, const ParameterArena& arena, const Dataset& dataset,
+            const DataFields& fields, const Normalization& normalization, Communicator& comm);
+
+  /// Collective. One pass over the dataset with the arena's present weights.
+  ValidationResult run();
+
+ private:
+  const Job& job_;
+  Communicator& comm_;
+  int64_t n_samples_;
+  Plan plan_;
+  DataLoader loader_;   // goes round the dataset, one epoch per run()
+};
+
+/// Index of the first maximum.
+int64_t arg_max(const float* values, int64_t n);
+
+}  // namespace lockstep
