@@ -144,6 +144,10 @@ ShardContents inspect_shard(const std::string& path) {
   try {
     file = h5::open_file(path);
   } catch (const Error& error) {
+    // HDF5 locks files, which some network file systems refuse, and refuses files being written.
+    if (error.reason().find("lock file") != std::string::npos)
+      throw Error(path, "cannot be opened: " + error.reason(),
+                  "if no program is writing the file: export HDF5_USE_FILE_LOCKING=FALSE");
     throw Error(path, "is not a readable HDF5 file, or is cut off (" + error.reason() + ")", kRemedy);
   }
   std::error_code status;

@@ -3,10 +3,13 @@
 // names the shard.
 #include "io/dataset.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -309,6 +312,20 @@ TEST(Dataset, ReportsAFileThatShrankAfterOpening) {
   std::vector<std::byte> bytes(1000 * 6);
   const std::string message = error_of([&] { data.read("image", 0, 1000, bytes.data()); });
   EXPECT_NAMES(message, "a.h5: dataset image, rows 0 to 999 cannot be read: the file ends before them");
+}
+
+TEST(Dataset, SaysWhenAnotherProgramLocksAShard) {
+  if (std::getenv("HDF5_USE_FILE_LOCKING"))
+    GTEST_SKIP() << "HDF5_USE_FILE_LOCKING is set, so HDF5 may ignore locks";
+  const TemporaryFolder folder;
+  write_hdf5(folder.file("a.h5"), {images(4)});
+  const int file = ::open(folder.file("a.h5").c_str(), O_RDONLY);
+  ASSERT_EQ(::flock(file, LOCK_EX | LOCK_NB), 0);
+  const std::string message = open_error(folder.path());
+  EXPECT_NAMES(message, "a.h5: cannot be opened");
+  EXPECT_NAMES(message, "HDF5_USE_FILE_LOCKING=FALSE");
+  ::close(file);
+  EXPECT_EQ(open_error(folder.path()), "");
 }
 
 TEST(Dataset, RefusesANewerFormat) {

@@ -1,7 +1,7 @@
 // Conversion loops, compiled for several instruction sets and chosen at load time. Each
 // element sees one subtraction and one multiplication, never contracted, so all variants
 // give the same bits.
-#include "io/row_convert.h"
+#include "io/row_converter.h"
 
 #include <cmath>
 #include <cstring>
