@@ -3,15 +3,14 @@
 #include "io/gzip.h"
 
 #include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
 #include <zlib.h>
 
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
 #include <memory>
-#include <utility>
+#include <system_error>
 #include <vector>
 
 #include "kernels/error.h"
@@ -65,44 +64,13 @@ void inflate_file(const std::string& source, const std::string& destination) {
 }
 
 InputFile::InputFile(const std::string& path, const std::string& name) : name_(name.empty() ? path : name) {
-  file_ = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (file_ < 0)
-    throw Error(name_, std::string("cannot be opened: ") + std::strerror(errno), "check the path");
-  struct stat status;
-  if (fstat(file_, &status) != 0 || !S_ISREG(status.st_mode)) {
-    close(file_);
-    throw Error(name_, "is not a regular file", "give the path of a file");
-  }
-  n_bytes_ = status.st_size;
-}
-
-InputFile::~InputFile() {
-  if (file_ >= 0) close(file_);
-}
-
-InputFile::InputFile(InputFile&& other) noexcept
-    : file_(std::exchange(other.file_, -1)), n_bytes_(other.n_bytes_), name_(std::move(other.name_)) {}
-
-InputFile& InputFile::operator=(InputFile&& other) noexcept {
-  std::swap(file_, other.file_);
-  std::swap(n_bytes_, other.n_bytes_);
-  std::swap(name_, other.name_);
-  return *this;
-}
-
-void InputFile::read(int64_t offset, void* dst, int64_t n_bytes) const {
-  auto* bytes = static_cast<char*>(dst);
-  while (n_bytes > 0) {
-    const ssize_t n = pread(file_, bytes, static_cast<size_t>(n_bytes), offset);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) throw Error(name_, std::string("cannot be read: ") + std::strerror(errno));
-    if (n == 0)
-      throw Error(name_, "ends at byte " + std::to_string(offset) + " while being read",
-                  "do not change the file meanwhile");
-    bytes += n;
-    offset += n;
-    n_bytes -= n;
-  }
+  std::error_code ignored;
+  const std::filesystem::file_status status = std::filesystem::status(path, ignored);
+  if (!std::filesystem::exists(status)) throw Error(name_, "does not exist", "check the path");
+  if (!std::filesystem::is_regular_file(status))
+    throw Error(name_, "is not a regular file", "check the path");
+  file_ = FileHandle(path, O_RDONLY);
+  n_bytes_ = file_.n_bytes();
 }
 
 }  // namespace lockstep

@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <string>
 
+#include "io/files.h"
+
 namespace lockstep {
 
 /// True if the file starts as gzip does. Throws Error if it cannot be read.
@@ -14,23 +16,20 @@ bool is_gzip(const std::string& path);
 /// naming `source` if it is truncated or its CRC does not fit.
 void inflate_file(const std::string& source, const std::string& destination);
 
-/// A file opened for reading at any position.
+/// A regular file opened for reading at any position.
 class InputFile {
  public:
   InputFile() = default;
-  /// `name` is the path that errors show, where it differs (an unpacked .gz).
+  /// `name` is the path that errors show, where it differs (an unpacked .gz). Throws Error.
   explicit InputFile(const std::string& path, const std::string& name = {});
-  ~InputFile();
-  InputFile(InputFile&& other) noexcept;
-  InputFile& operator=(InputFile&& other) noexcept;
 
   int64_t n_bytes() const { return n_bytes_; }
   const std::string& name() const { return name_; }
   /// Bytes [offset, offset + n_bytes). Throws Error if the file ends earlier.
-  void read(int64_t offset, void* dst, int64_t n_bytes) const;
+  void read(int64_t offset, void* dst, int64_t n_bytes) const { file_.read_at(dst, n_bytes, offset); }
 
  private:
-  int file_ = -1;
+  FileHandle file_;
   int64_t n_bytes_ = 0;
   std::string name_;
 };

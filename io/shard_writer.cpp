@@ -3,13 +3,10 @@
 #include "io/shard_writer.h"
 
 #include <fcntl.h>
-#include <unistd.h>
 
 #include <cassert>
-#include <cerrno>
-#include <cstring>
 
-#include "kernels/error.h"
+#include "io/files.h"
 
 namespace lockstep {
 
@@ -21,16 +18,6 @@ std::vector<hsize_t> extents(const Field& field, int64_t n_samples) {
   std::vector<hsize_t> result{static_cast<hsize_t>(n_samples)};
   for (const int64_t extent : field.shape) result.push_back(static_cast<hsize_t>(extent));
   return result;
-}
-
-void sync_file(const std::string& path) {
-  const int file = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  const bool ok = file >= 0 && fsync(file) == 0;
-  const int error = errno;
-  if (file >= 0) close(file);
-  if (!ok)
-    throw Error(path, std::string("cannot be synced to disk: ") + std::strerror(error),
-                "free some disk space");
 }
 
 }  // namespace
@@ -110,7 +97,7 @@ void ShardWriter::describe(const std::string& path, const std::vector<Field>& fi
     }
     file.close();
   }
-  sync_file(path);
+  FileHandle(path, O_RDONLY).sync();
 }
 
 }  // namespace lockstep

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <gtest/gtest.h>
+#include <zlib.h>
 
 #include <cstring>
 #include <filesystem>
@@ -69,6 +70,13 @@ struct ExpectedField {
   }
 };
 
+/// "0", "1" … : what numeric labels below n are called.
+inline std::vector<std::string> numbered(int n) {
+  std::vector<std::string> names;
+  for (int i = 0; i < n; ++i) names.push_back(std::to_string(i));
+  return names;
+}
+
 /// On root: `folder` holds exactly the shards that one process writes for these rows.
 inline void expect_shards(Communicator& comm, const std::string& folder, int64_t n_samples, int64_t n_shards,
                           const std::vector<ExpectedField>& expected,
@@ -120,6 +128,21 @@ std::string error_of(const Convert& convert) {
   }
   ADD_FAILURE() << "no error was thrown";
   return "";
+}
+
+/// One gzip member.
+inline std::string gzip(const std::string& plain) {
+  z_stream stream{};
+  deflateInit2(&stream, 6, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY);
+  std::string packed(plain.size() + 100, '\0');
+  stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(plain.data()));
+  stream.avail_in = static_cast<uInt>(plain.size());
+  stream.next_out = reinterpret_cast<Bytef*>(packed.data());
+  stream.avail_out = static_cast<uInt>(packed.size());
+  EXPECT_EQ(deflate(&stream, Z_FINISH), Z_STREAM_END);
+  packed.resize(stream.total_out);
+  deflateEnd(&stream);
+  return packed;
 }
 
 /// Calls `use` with `n` damaged versions of a file: cut short, or with one to four bytes changed. An Error

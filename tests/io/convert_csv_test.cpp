@@ -37,7 +37,7 @@ TEST_F(ConvertCsv, WholeNumbersBecomeBytes) {
   expect_shards(comm, folder.file("out"), 3, 1,
                 {ExpectedField::of<uint8_t>("input", DType::kUInt8, {3}, {0, 5, 255, 1, 2, 3, 4, 5, 6}),
                  ExpectedField::of<int64_t>("label", DType::kInt64, {}, {1, 0, 2})},
-                {}, "CSV");
+                numbered(3), "CSV");
 }
 
 TEST_F(ConvertCsv, TextLabelsAreSortedClassNames) {
@@ -82,6 +82,16 @@ TEST_F(ConvertCsv, NoTarget) {
                 {ExpectedField::of<uint8_t>("input", DType::kUInt8, {2}, {1, 2, 3, 4})}, {}, "CSV");
 }
 
+TEST_F(ConvertCsv, GzipOfSeveralMembers) {
+  CsvOptions csv;
+  csv.path = folder.write("members.csv.gz", gzip("1,0\n2,") + gzip("1\n300,1\n"));
+  convert(csv);
+  expect_shards(comm, folder.file("out"), 3, 1,
+                {ExpectedField::of<float>("input", DType::kFloat32, {1}, {1, 2, 300}),
+                 ExpectedField::of<int64_t>("label", DType::kInt64, {}, {0, 1, 1})},
+                numbered(2), "CSV");
+}
+
 /// 3,000 rows of random numbers written with all their digits: more rows than ranks and blocks.
 TEST_F(ConvertCsv, ManyRowsShuffledAndSplit) {
   constexpr int64_t kRows = 3000, kColumns = 5;
@@ -120,7 +130,7 @@ TEST_F(ConvertCsv, ManyRowsShuffledAndSplit) {
   expect_shards(comm, folder.file("out"), 2001, 7,
                 {ExpectedField::of<float>("input", DType::kFloat32, {kColumns}, expected),
                  ExpectedField::of<int64_t>("label", DType::kInt64, {}, labels)},
-                {}, "CSV");
+                numbered(10), "CSV");
   if (comm.is_root()) {  // statistics against the textbook formula
     double sum = 0, squares = 0;
     for (const float x : expected) sum += x;
@@ -226,11 +236,11 @@ TEST_F(ConvertCsv, NonEmptyOutputIsRefusedUnlessOverwritten) {
   convert(csv, options);
   const std::vector<ExpectedField> expected{ExpectedField::of<uint8_t>("input", DType::kUInt8, {1}, {1, 2}),
                                             ExpectedField::of<int64_t>("label", DType::kInt64, {}, {0, 1})};
-  expect_shards(comm, folder.file("out"), 2, 1, expected, {}, "CSV");
+  expect_shards(comm, folder.file("out"), 2, 1, expected, numbered(2), "CSV");
   // A failure leaves the earlier shards alone.
   csv.path = folder.write("bad.csv", "1,0\n,1\n");
   error_of([&] { convert(csv, options); });
-  expect_shards(comm, folder.file("out"), 2, 1, expected, {}, "CSV");
+  expect_shards(comm, folder.file("out"), 2, 1, expected, numbered(2), "CSV");
   folder.write("out/mine.h5", "x");
   EXPECT_NE(error_of([&] { convert(csv, options); }).find("would be taken for a part"), std::string::npos);
 }
