@@ -20,12 +20,28 @@ std::vector<hsize_t> extents(const Field& field, int64_t n_samples) {
   return result;
 }
 
+/// The object headers of HDF5 1.8 and later: only they hold attributes beyond 64 KiB, such as
+/// the names of 5,000 classes.
+h5::Id file_access(const std::string& path) {
+  h5::Id plist = h5::own(H5Pcreate(H5P_FILE_ACCESS), "H5Pcreate", path);
+  h5::check(H5Pset_libver_bounds(plist.get(), H5F_LIBVER_V18, H5F_LIBVER_LATEST), "H5Pset_libver_bounds",
+            path);
+  return plist;
+}
+
+h5::Id create_file(const std::string& path) {
+  h5::Id plist = h5::own(H5Pcreate(H5P_FILE_CREATE), "H5Pcreate", path);
+  h5::check(H5Pset_obj_track_times(plist.get(), false), "H5Pset_obj_track_times", path);  // of the root group
+  return h5::own(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, plist.get(), file_access(path).get()), "H5Fcreate",
+                 path);
+}
+
 }  // namespace
 
 ShardWriter::ShardWriter(const std::string& path, const std::vector<Field>& fields, int64_t n_samples)
     : path_(path), fields_(fields), n_samples_(n_samples) {
   const auto guard = h5::lock();
-  file_ = h5::create_file(path);
+  file_ = create_file(path);
   h5::Id plist = h5::own(H5Pcreate(H5P_DATASET_CREATE), "H5Pcreate", path);
   h5::check(H5Pset_layout(plist.get(), H5D_CONTIGUOUS), "H5Pset_layout", path);
   h5::check(H5Pset_alloc_time(plist.get(), H5D_ALLOC_TIME_EARLY), "H5Pset_alloc_time", path);
@@ -82,7 +98,7 @@ void ShardWriter::describe(const std::string& path, const std::vector<Field>& fi
                            const DatasetDescription& description) {
   {
     const auto guard = h5::lock();
-    h5::Id file = h5::own(H5Fopen(path.c_str(), H5F_ACC_RDWR, H5P_DEFAULT), "H5Fopen", path);
+    h5::Id file = h5::own(H5Fopen(path.c_str(), H5F_ACC_RDWR, file_access(path).get()), "H5Fopen", path);
     h5::write_attribute(file.get(), "lockstep_format_version", kFormatVersion);
     if (!description.class_names.empty())
       h5::write_attribute(file.get(), "class_names", description.class_names);

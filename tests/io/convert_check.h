@@ -57,6 +57,20 @@ inline std::set<std::string> names_in(const std::string& folder) {
   return names;
 }
 
+/// Times would make equal content differ from one second to the next.
+inline void expect_no_times(const std::string& path, const std::vector<std::string>& objects) {
+  const auto guard = h5::lock();
+  h5::Id file = h5::open_file(path);
+  for (const std::string& object : objects) {
+    H5O_info_t info{};
+    ASSERT_GE(H5Oget_info_by_name2(file.get(), object.c_str(), &info, H5O_INFO_TIME, H5P_DEFAULT), 0);
+    EXPECT_EQ(info.atime, 0) << object;
+    EXPECT_EQ(info.mtime, 0) << object;
+    EXPECT_EQ(info.ctime, 0) << object;
+    EXPECT_EQ(info.btime, 0) << object;
+  }
+}
+
 /// All rows of one field.
 struct ExpectedField {
   Field field;
@@ -109,6 +123,9 @@ inline void expect_shards(Communicator& comm, const std::string& folder, int64_t
                                          ? ChannelMoments::combine(fields[f], parts[f])
                                          : Dataset::Statistics{});
   EXPECT_EQ(names_in(folder), names);
+  std::vector<std::string> objects{"/"};
+  for (const Field& field : fields) objects.push_back(field.name);
+  expect_no_times(folder + "/shard-00000.h5", objects);
   for (const std::string& name : names) {
     ShardWriter::describe(reference.file(name), fields, description);
     const std::string mine = read_bytes(reference.file(name)), theirs = read_bytes(folder + "/" + name);

@@ -82,6 +82,36 @@ TEST_F(ConvertCsv, NoTarget) {
                 {ExpectedField::of<uint8_t>("input", DType::kUInt8, {2}, {1, 2, 3, 4})}, {}, "CSV");
 }
 
+/// More class names than fit into an HDF5 object header of old (64 KiB).
+TEST_F(ConvertCsv, ManyClasses) {
+  std::string text;
+  std::vector<std::string> names;
+  std::vector<uint8_t> values;
+  std::vector<int64_t> labels;
+  for (int64_t i = 0; i < 6000; ++i) {
+    names.push_back("class-" + std::to_string(100000 + i));
+    text += std::to_string(i % 256) + "," + names.back() + "\n";
+    values.push_back(static_cast<uint8_t>(i));
+    labels.push_back(i);
+  }
+  CsvOptions csv;
+  csv.path = folder.write("many.csv", text);
+  convert(csv);
+  expect_shards(comm, folder.file("out"), 6000, 1,
+                {ExpectedField::of<uint8_t>("input", DType::kUInt8, {1}, values),
+                 ExpectedField::of<int64_t>("label", DType::kInt64, {}, labels)},
+                names, "CSV");
+  if (!comm.is_root()) return;
+  EXPECT_EQ(Dataset::open(folder.file("out")).class_names(), names);
+  if (!has_h5py()) GTEST_SKIP() << "python3-h5py is not installed, so no second reader was asked";
+  EXPECT_EQ(run_h5py(folder.file("out"), R"(
+names = h5py.File(folder + '/shard-00000.h5', 'r').attrs['class_names']
+assert len(names) == 6000
+assert names[5999] in ('class-105999', b'class-105999')
+)"),
+            "");
+}
+
 TEST_F(ConvertCsv, GzipOfSeveralMembers) {
   CsvOptions csv;
   csv.path = folder.write("members.csv.gz", gzip("1,0\n2,") + gzip("1\n300,1\n"));
