@@ -6,14 +6,8 @@
 #include <cmath>
 #include <cstring>
 
+#include "kernels/cpu/vectorize.h"
 #include "kernels/error.h"
-
-// The thread sanitizer starts after the resolvers that choose a clone would run.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_THREAD__)
-#define LOCKSTEP_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
-#else
-#define LOCKSTEP_CLONES
-#endif
 
 namespace lockstep {
 
@@ -60,31 +54,30 @@ inline T load(const std::byte* src, int64_t i) {
 
 // One body, cloned per source type (target_clones does not apply to templates).
 template <typename T>
-inline __attribute__((always_inline)) void plain(const std::byte* src, float* dst, int64_t n) {
+LOCKSTEP_INLINE void plain(const std::byte* src, float* dst, int64_t n) {
   for (int64_t i = 0; i < n; ++i) dst[i] = to_float(load<T>(src, i));
 }
 template <typename T>
-inline __attribute__((always_inline)) void one_scale(const std::byte* src, float* dst, int64_t n, float mean,
-                                                     float scale) {
+LOCKSTEP_INLINE void one_scale(const std::byte* src, float* dst, int64_t n, float mean, float scale) {
   for (int64_t i = 0; i < n; ++i) dst[i] = (to_float(load<T>(src, i)) - mean) * scale;
 }
 template <typename T>
-inline __attribute__((always_inline)) void all_scales(const std::byte* src, float* dst, int64_t n,
-                                                      const float* mean, const float* scale) {
+LOCKSTEP_INLINE void all_scales(const std::byte* src, float* dst, int64_t n, const float* mean,
+                                const float* scale) {
   for (int64_t i = 0; i < n; ++i) dst[i] = (to_float(load<T>(src, i)) - mean[i]) * scale[i];
 }
 
-#define LOCKSTEP_CONVERT(T)                                                                           \
-  LOCKSTEP_CLONES void convert_plain(T, const std::byte* src, float* dst, int64_t n) {                \
-    plain<T>(src, dst, n);                                                                            \
-  }                                                                                                   \
-  LOCKSTEP_CLONES void convert_one(T, const std::byte* src, float* dst, int64_t n, float mean,        \
-                                   float scale) {                                                     \
-    one_scale<T>(src, dst, n, mean, scale);                                                           \
-  }                                                                                                   \
-  LOCKSTEP_CLONES void convert_all(T, const std::byte* src, float* dst, int64_t n, const float* mean, \
-                                   const float* scale) {                                              \
-    all_scales<T>(src, dst, n, mean, scale);                                                          \
+#define LOCKSTEP_CONVERT(T)                                                                              \
+  LOCKSTEP_VECTORIZE void convert_plain(T, const std::byte* src, float* dst, int64_t n) {                \
+    plain<T>(src, dst, n);                                                                               \
+  }                                                                                                      \
+  LOCKSTEP_VECTORIZE void convert_one(T, const std::byte* src, float* dst, int64_t n, float mean,        \
+                                      float scale) {                                                     \
+    one_scale<T>(src, dst, n, mean, scale);                                                              \
+  }                                                                                                      \
+  LOCKSTEP_VECTORIZE void convert_all(T, const std::byte* src, float* dst, int64_t n, const float* mean, \
+                                      const float* scale) {                                              \
+    all_scales<T>(src, dst, n, mean, scale);                                                             \
   }
 LOCKSTEP_CONVERT(uint8_t)
 LOCKSTEP_CONVERT(int32_t)

@@ -13,7 +13,6 @@ namespace lockstep {
 namespace {
 
 constexpr int64_t kFormatVersion = 1;
-constexpr const char* kRemedy = "run `lockstep verify` on the dataset, copy the file again or convert again";
 
 /// Why elements of `type` are not numbers; empty if they are.
 std::string why_not_numeric(hid_t type) {
@@ -82,7 +81,7 @@ StoredField inspect_field(hid_t file, const std::string& name, const std::string
     throw Error(where,
                 "is cut off: its content ends at byte " + std::to_string(out.offset_bytes + n_bytes) +
                     ", the file at byte " + std::to_string(file_bytes),
-                kRemedy);
+                kDamagedRemedy);
   }
   if (h5::has_attribute(dataset.get(), "mean") && h5::has_attribute(dataset.get(), "stddev")) {
     out.statistics.mean = h5::read_doubles_attribute(dataset.get(), "mean", where);
@@ -148,7 +147,7 @@ ShardContents inspect_shard(const std::string& path) {
     if (error.reason().find("lock file") != std::string::npos)
       throw Error(path, "cannot be opened: " + error.reason(),
                   "if no program is writing the file: export HDF5_USE_FILE_LOCKING=FALSE");
-    throw Error(path, "is not a readable HDF5 file, or is cut off (" + error.reason() + ")", kRemedy);
+    throw Error(path, "is not a readable HDF5 file, or is cut off (" + error.reason() + ")", kDamagedRemedy);
   }
   std::error_code status;
   const auto file_bytes = static_cast<int64_t>(std::filesystem::file_size(path, status));

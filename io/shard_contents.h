@@ -12,6 +12,10 @@
 
 namespace lockstep {
 
+/// What to do about a shard that is cut off or cannot be read.
+inline constexpr const char* kDamagedRemedy =
+    "run `lockstep verify` on the dataset, copy the file again or convert again";
+
 /// One HDF5 dataset of the root group.
 struct StoredField {
   Field field;  // dtype: as read() delivers it, see memory_type()

@@ -1,0 +1,188 @@
+// pread where the bytes lie in the file as memory wants them, HDF5 otherwise.
+#include "io/shard_reader.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <map>
+#include <mutex>
+
+#include "io/checksum.h"
+#include "io/hdf5.h"
+#include "io/shard_contents.h"
+#include "kernels/error.h"
+
+namespace lockstep {
+
+namespace {
+
+constexpr size_t kMaxOpenDescriptors = 128;
+constexpr size_t kMaxOpenHdf5 = 32;
+// Per open HDF5 dataset: shuffled reads of one micro-batch should find their chunk again.
+constexpr size_t kChunkCacheBytes = size_t{16} << 20;
+
+class Descriptor {
+ public:
+  explicit Descriptor(const std::string& path) : fd_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
+    if (fd_ < 0) throw Error(path, std::string("cannot be opened: ") + std::strerror(errno));
+  }
+  ~Descriptor() { ::close(fd_); }
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  int get() const { return fd_; }
+
+ private:
+  int fd_;
+};
+
+/// Up to `limit` open things by shard index; the one not used for longest goes first.
+/// A thing in use elsewhere stays alive through its shared pointer.
+template <typename T>
+class OpenTable {
+ public:
+  OpenTable(size_t n_shards, size_t limit) : slots_(n_shards), limit_(limit) {}
+
+  template <typename Open>
+  std::shared_ptr<T> get(size_t shard, Open&& open) {
+    Slot& slot = slots_[shard];
+    slot.last_use = ++clock_;
+    if (!slot.thing) {
+      if (n_open_ >= limit_) close_oldest();
+      slot.thing = open();
+      ++n_open_;
+    }
+    return slot.thing;
+  }
+
+ private:
+  struct Slot {
+    std::shared_ptr<T> thing;
+    uint64_t last_use = 0;
+  };
+  void close_oldest() {
+    Slot* oldest = nullptr;
+    for (Slot& slot : slots_) {
+      if (slot.thing && (!oldest || slot.last_use < oldest->last_use)) oldest = &slot;
+    }
+    oldest->thing.reset();
+    --n_open_;
+  }
+  std::vector<Slot> slots_;
+  size_t limit_, n_open_ = 0;
+  uint64_t clock_ = 0;
+};
+
+/// An HDF5 file opened for reading, with the datasets used so far (by field index).
+struct OpenHdf5 {
+  h5::Id file;
+  struct Opened {
+    h5::Id dataset, type;
+  };
+  std::map<size_t, Opened> datasets;
+};
+
+[[noreturn]] void refuse(const std::string& path, const std::string& name, int64_t first, int64_t count,
+                         const std::string& why) {
+  throw Error(path,
+              "dataset " + name + ", rows " + std::to_string(first) + " to " +
+                  std::to_string(first + count - 1) + " cannot be read: " + why,
+              kDamagedRemedy);
+}
+
+}  // namespace
+
+struct ShardReader::Impl {
+  std::vector<std::string> paths;
+  std::vector<Column> columns;
+  std::mutex descriptors_mutex;
+  OpenTable<Descriptor> descriptors;
+  OpenTable<OpenHdf5> files;  // under h5::lock()
+
+  Impl(std::vector<std::string> p, std::vector<Column> c)
+      : paths(std::move(p)),
+        columns(std::move(c)),
+        descriptors(paths.size(), kMaxOpenDescriptors),
+        files(paths.size(), kMaxOpenHdf5) {}
+
+  OpenHdf5::Opened& open_hdf5(size_t column, size_t shard);
+  void pread_rows(size_t column, size_t shard, int64_t first, int64_t count, std::byte* dst);
+};
+
+OpenHdf5::Opened& ShardReader::Impl::open_hdf5(size_t column, size_t shard) {
+  const std::string& path = paths[shard];
+  OpenHdf5& open = *files.get(shard, [&] {
+    auto opened = std::make_shared<OpenHdf5>();
+    opened->file = h5::open_file(path);
+    return opened;
+  });
+  OpenHdf5::Opened& opened = open.datasets[column];
+  if (!opened.dataset) {
+    const h5::Id access = h5::own(H5Pcreate(H5P_DATASET_ACCESS), "H5Pcreate", path);
+    h5::check(H5Pset_chunk_cache(access.get(), 1009, kChunkCacheBytes, 1.0), "H5Pset_chunk_cache", path);
+    opened.dataset =
+        h5::own(H5Dopen2(open.file.get(), columns[column].name.c_str(), access.get()), "H5Dopen", path);
+    opened.type = memory_type(opened.dataset.get(), path);
+  }
+  return opened;
+}
+
+void ShardReader::Impl::pread_rows(size_t column, size_t shard, int64_t first, int64_t count,
+                                   std::byte* dst) {
+  std::shared_ptr<Descriptor> descriptor;
+  {
+    const std::lock_guard guard(descriptors_mutex);
+    descriptor = descriptors.get(shard, [&] { return std::make_shared<Descriptor>(paths[shard]); });
+  }
+  const Column& from = columns[column];
+  int64_t offset = from.offset_bytes[shard] + first * from.row_bytes;
+  int64_t n_bytes = count * from.row_bytes;
+  while (n_bytes > 0) {
+    const ssize_t n = ::pread(descriptor->get(), dst, static_cast<size_t>(n_bytes), offset);
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0)
+      refuse(paths[shard], from.name, first, count,
+             n == 0 ? "the file ends before them" : std::strerror(errno));
+    dst += n;
+    offset += n;
+    n_bytes -= n;
+  }
+}
+
+ShardReader::ShardReader(std::vector<std::string> paths, std::vector<Column> columns)
+    : impl_(std::make_unique<Impl>(std::move(paths), std::move(columns))) {}
+ShardReader::~ShardReader() = default;
+
+void ShardReader::read(size_t column, size_t shard, int64_t first, int64_t count, std::byte* dst) {
+  Impl& s = *impl_;
+  if (s.columns[column].offset_bytes[shard] >= 0) return s.pread_rows(column, shard, first, count, dst);
+  const auto guard = h5::lock();
+  try {
+    const OpenHdf5::Opened& opened = s.open_hdf5(column, shard);
+    read_rows(opened.dataset.get(), opened.type.get(), first, count, dst, s.paths[shard]);
+  } catch (const Error& error) {
+    refuse(s.paths[shard], s.columns[column].name, first, count, error.reason());
+  }
+}
+
+uint64_t ShardReader::checksum(size_t column, size_t shard, int64_t n_rows) {
+  const auto guard = h5::lock();
+  const std::string& path = impl_->paths[shard];
+  const OpenHdf5::Opened& opened = impl_->open_hdf5(column, shard);
+  const h5::Id type = stored_type(opened.dataset.get(), path);
+  const int64_t row_bytes = h5::shape_of(opened.dataset.get()).without_front().n_elements() *
+                            static_cast<int64_t>(H5Tget_size(type.get()));
+  const int64_t n_at_once = std::max<int64_t>(1, (int64_t{8} << 20) / row_bytes);
+  std::vector<std::byte> rows(static_cast<size_t>(n_at_once * row_bytes));
+  ChunkedChecksum checksum;
+  for (int64_t first = 0; first < n_rows; first += n_at_once) {
+    const int64_t count = std::min(n_at_once, n_rows - first);
+    read_rows(opened.dataset.get(), type.get(), first, count, rows.data(), path);
+    checksum.update(rows.data(), count * row_bytes);
+  }
+  return checksum.digest();
+}
+
+}  // namespace lockstep

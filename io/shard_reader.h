@@ -1,0 +1,39 @@
+// Reads rows of a dataset's shards. Files are opened when first read and only a bounded
+// number stays open, so that thousands of shards do not use up file descriptors. Two tables of
+// open files: descriptors for pread under their own mutex, HDF5 handles under the HDF5 lock.
+// No thread ever waits for one lock while it holds the other.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace lockstep {
+
+class ShardReader {
+ public:
+  /// Where a field's rows lie.
+  struct Column {
+    std::string name;
+    int64_t row_bytes = 0;              // as delivered
+    std::vector<int64_t> offset_bytes;  // per shard; -1: through HDF5
+  };
+
+  ShardReader(std::vector<std::string> paths, std::vector<Column> columns);
+  ~ShardReader();
+
+  /// Rows [first, first + count) of one shard to `dst`. Safe from any thread. Throws Error
+  /// naming the shard and the rows.
+  void read(size_t column, size_t shard, int64_t first, int64_t count, std::byte* dst);
+
+  /// ChunkedChecksum over the first n_rows as stored, in native byte order. Throws Error.
+  uint64_t checksum(size_t column, size_t shard, int64_t n_rows);
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace lockstep
