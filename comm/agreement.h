@@ -21,14 +21,18 @@ class AgreedError : public Error {
 void check_on_root(Communicator& comm, const std::function<void()>& check);
 
 /// Collective. Runs `work` on every rank; if any rank throws, all ranks throw an
-/// AgreedError carrying the message of the lowest failing rank (with its rank and host).
+/// AgreedError carrying the message of the lowest failing rank (with its rank and host when
+/// there are several). `work` makes no collective calls, unless it cannot fail before the
+/// last of them on one rank alone: a rank that left early would be waited for.
 void all_or_none(Communicator& comm, const std::function<void()>& work);
 
-/// Ends all ranks at once with a non-zero status after printing `message` with rank and
-/// host, for errors that only this rank knows of. Does not return.
+/// Ends all ranks at once with a non-zero status after printing "lockstep: rank 3 on HOST:
+/// message", for errors that only this rank knows of. Works before, during and after MPI.
+/// Does not return.
 [[noreturn]] void abort_all(const std::string& message, int exit_status);
 
-/// SIGTERM, SIGINT and SIGUSR1 set a flag; handlers are installed once in main().
+/// SIGTERM, SIGINT and SIGUSR1 set a flag; handlers are installed once in main(). A second
+/// SIGINT ends the process at once with status 130.
 void install_stop_signals();
 /// The signal that arrived on this rank, or 0. The trainer shares it with all ranks.
 int stop_signal();

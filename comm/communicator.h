@@ -14,7 +14,10 @@
 namespace lockstep {
 
 /// Initialises MPI (MPI_THREAD_MULTIPLE) in its constructor and finalises it in its
-/// destructor, unless abort_all() ended the program. One per process, in main().
+/// destructor. One per process, in main(). The constructor throws Error when the launcher
+/// started several processes that MPI does not connect. While an exception unwinds past it,
+/// the destructor does not finalise, as the other ranks may never get there: main() catches
+/// what only one rank knows of and calls abort_all().
 class MpiSession {
  public:
   MpiSession(int* argc, char*** argv);
