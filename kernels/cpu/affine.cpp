@@ -1,19 +1,33 @@
 // Affine on the CPU: one float32 matrix product per direction, straight on the canonical
-// weights, between one pass for bias and activation and one pass for their gradients.
+// weights.
 //
-// dnnl_sgemm packs its operands in cache as it goes. Measured on AVX-512 against oneDNN's
-// inner product with blocked weights, it is as fast per product and saves the reorder of
-// weights and gradients in every step (bench/op_bench.cpp), which costs 10-20 % of the step.
+// oneDNN's sgemm is fastest on products of untransposed matrices (by 5-15 %, AVX-512), so the
+// small matrices, those of the batch, are turned around it instead:
+//   dst^T = weights · src^T,   diff_weights = diff_dst^T · src,   diff_src = diff_dst · weights.
+// oneDNN's inner product with blocked weights is no faster and costs a reorder of weights and
+// gradients in every step, 10-20 % of it.
 #include "kernels/affine.h"
+
+#include <algorithm>
 
 #include "kernels/backend.h"
 #include "kernels/cpu/epilogue.h"
 #include "kernels/cpu/onednn.h"
+#include "kernels/cpu/transpose.h"
 #include "kernels/error.h"
 
 namespace lockstep::cpu {
 
 namespace {
+
+constexpr int64_t kLeastRows = 16;  // smaller batches are fastest as they are
+
+/// c (m, n) = op(a) · op(b), all dense row-major; op transposes where the letter is 'T'.
+void multiply(char op_a, char op_b, int64_t m, int64_t n, int64_t k, const float* a, const float* b,
+              float* c) {
+  check(dnnl_sgemm(op_a, op_b, m, n, k, 1.0f, a, op_a == 'N' ? k : m, b, op_b == 'N' ? n : k, 0.0f, c, n),
+        "dnnl_sgemm");
+}
 
 class AffineOp : public Op {
  public:
@@ -22,8 +36,13 @@ class AffineOp : public Op {
     info_.src = {desc.src.dense()};
     info_.dst = {TensorDesc{Shape{rows_, out_}, DType::kFloat32, nullptr}};
     info_.backward_needs_dst = desc.activation != Activation::kNone;
-    if (config.training && desc.activation != Activation::kNone) {
-      info_.scratchpad_bytes = info_.dst[0].n_bytes();  // diff_dst * f'(dst)
+    turns_ = rows_ >= kLeastRows;
+    const int64_t src_floats = padded(rows_ * in_), dst_floats = padded(rows_ * out_);
+    // forward: src^T, dst^T; backward: diff_dst * f'(dst), and its transpose
+    if (turns_) info_.scratchpad_bytes = (src_floats + dst_floats) * 4;
+    if (config.training) {
+      const int64_t n_copies = (masks() ? 1 : 0) + (turns_ ? 1 : 0);
+      info_.scratchpad_bytes = std::max(info_.scratchpad_bytes, n_copies * dst_floats * 4);
     }
     if (desc.activation == Activation::kTanh || desc.activation == Activation::kSigmoid) {
       const MemoryDesc data = dense_desc(Shape{rows_ * out_});
@@ -35,34 +54,52 @@ class AffineOp : public Op {
   void forward(Stream& stream, const OpArgs& args) override {
     const float* src = args.src[0].as<float>();
     const float* weights = args.params[0].as<float>();
-    float* dst = args.dst[0].as<float>();
-    check(dnnl_sgemm('N', 'T', rows_, out_, in_, 1.0f, src, in_, weights, in_, 0.0f, dst, out_),
-          "dnnl_sgemm");
     const float* bias = desc_.has_bias ? args.params[1].as<float>() : nullptr;
-    add_bias(rows_, out_, bias, desc_.activation == Activation::kRelu, dst);
+    float* dst = args.dst[0].as<float>();
+    const bool relu = desc_.activation == Activation::kRelu;
+    if (turns_) {
+      float* src_turned = reinterpret_cast<float*>(args.scratchpad);
+      float* dst_turned = src_turned + padded(rows_ * in_);
+      transpose(rows_, in_, src, src_turned);
+      multiply('N', 'N', out_, rows_, in_, weights, src_turned, dst_turned);
+      transpose_add_bias(out_, rows_, dst_turned, bias, relu, dst);
+    } else {
+      multiply('N', 'T', rows_, out_, in_, src, weights, dst);
+      add_bias(rows_, out_, bias, relu, dst);
+    }
     if (activate_) activate_.run(stream, {dst, dst});
   }
 
   void backward(Stream&, const OpArgs& args) override {
+    const float* src = args.src[0].as<float>();
     const float* diff_dst = args.diff_dst[0].as<float>();
-    const bool masks = desc_.activation != Activation::kNone;
-    float* masked = masks ? reinterpret_cast<float*>(args.scratchpad) : nullptr;
-    backward_epilogue(rows_, out_, desc_.activation, masks ? args.dst[0].as<float>() : nullptr, diff_dst,
-                      masked, desc_.has_bias ? args.diff_params[1].as<float>() : nullptr);
-    if (masks) diff_dst = masked;
-
-    check(dnnl_sgemm('T', 'N', out_, in_, rows_, 1.0f, diff_dst, out_, args.src[0].as<float>(), in_, 0.0f,
-                     args.diff_params[0].as<float>(), in_),
-          "dnnl_sgemm");
+    float* scratch = reinterpret_cast<float*>(args.scratchpad);
+    float* diff_bias = desc_.has_bias ? args.diff_params[1].as<float>() : nullptr;
+    if (masks()) {
+      backward_epilogue(rows_, out_, desc_.activation, args.dst[0].as<float>(), diff_dst, scratch, diff_bias);
+      diff_dst = scratch;
+      scratch += padded(rows_ * out_);
+    } else {
+      backward_epilogue(rows_, out_, desc_.activation, nullptr, diff_dst, nullptr, diff_bias);
+    }
+    float* diff_weights = args.diff_params[0].as<float>();
+    if (turns_) {
+      transpose(rows_, out_, diff_dst, scratch);
+      multiply('N', 'N', out_, in_, rows_, scratch, src, diff_weights);
+    } else {
+      multiply('T', 'N', out_, in_, rows_, diff_dst, src, diff_weights);
+    }
     if (args.diff_src.empty() || args.diff_src[0].empty()) return;
-    check(dnnl_sgemm('N', 'N', rows_, in_, out_, 1.0f, diff_dst, out_, args.params[0].as<float>(), in_, 0.0f,
-                     args.diff_src[0].as<float>(), in_),
-          "dnnl_sgemm");
+    multiply('N', 'N', rows_, in_, out_, diff_dst, args.params[0].as<float>(), args.diff_src[0].as<float>());
   }
 
  private:
+  bool masks() const { return desc_.activation != Activation::kNone; }
+  static int64_t padded(int64_t n_floats) { return (n_floats + 15) / 16 * 16; }  // to 64 bytes
+
   AffineDesc desc_;
   int64_t rows_, in_, out_;  // N, I, O
+  bool turns_ = false;
   Primitive activate_;
 };
 

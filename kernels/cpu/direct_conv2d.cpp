@@ -120,7 +120,7 @@ struct LaneConv {
 
 /// The gradient of the weights of a LaneConv.
 struct LaneConvWeights {
-  static constexpr int64_t kStripFloats = 6 * 1024;  // of diff_dst: half of a first-level cache
+  static constexpr int64_t kStripFloats = 8 * 1024;  // of diff_dst: 32 KiB, most of a first-level cache
   std::vector<int> channel_tiles, tap_tiles;
   std::vector<int64_t> offsets;  // of each tap (c, i, j) in src
   int64_t strip_rows = 0;
@@ -133,7 +133,8 @@ struct LaneConvWeights {
         for (int64_t j = 0; j < conv.kernel_w; ++j)
           offsets.push_back(c * conv.src.channel() + i * conv.src.row() + j * kLanes);
     const int64_t row_floats = conv.columns * kLanes * channel_tiles.front();
-    strip_rows = std::clamp<int64_t>(kStripFloats / row_floats, 1, conv.rows);
+    const int64_t most_rows = std::clamp<int64_t>(kStripFloats / row_floats, 1, conv.rows);
+    strip_rows = ceil_div(conv.rows, ceil_div(conv.rows, most_rows));
   }
 
   /// sums (K, taps, 16) += of one block. `diff` points to pixel (0, 0) of an image of which

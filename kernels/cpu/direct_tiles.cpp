@@ -1,23 +1,17 @@
 // See direct_tiles.h.
 #include "kernels/cpu/direct_tiles.h"
 
+#include "kernels/cpu/avx512.h"
+
 #if defined(__x86_64__)
 
-#if defined(__GNUC__) && !defined(__clang__)
-// GCC 12 warns inside its own intrinsics (GCC bug 105593).
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#endif
-#include <immintrin.h>
-
 #include <array>
+#include <limits>
 #include <utility>
-
-#define LOCKSTEP_AVX512 __attribute__((target("avx512f")))
 
 namespace lockstep::cpu {
 
-bool have_direct_tiles() { return __builtin_cpu_supports("avx512f"); }
+bool have_direct_tiles() { return have_avx512(); }
 
 namespace {
 
@@ -27,8 +21,10 @@ constexpr std::array<int, kMaxTileChannels + 1> kTilePixels = {0, 8, 8, 7, 6, 5,
 template <int kChannels, int kPixels>
 LOCKSTEP_AVX512 void conv_tile_kernel(const ConvTile& t) {
   __m512 sums[kChannels][kPixels];
+#pragma GCC unroll 8
   for (int k = 0; k < kChannels; ++k) {
     const __m512 start = t.bias ? _mm512_set1_ps(t.bias[k]) : _mm512_setzero_ps();
+#pragma GCC unroll 8
     for (int q = 0; q < kPixels; ++q) sums[k][q] = start;
   }
   const int64_t pixel = t.src_pixel;
@@ -50,11 +46,14 @@ LOCKSTEP_AVX512 void conv_tile_kernel(const ConvTile& t) {
       }
     }
   }
+  // The smaller operand comes first: NaN stays NaN.
+  const __m512 lowest = _mm512_set1_ps(t.relu ? 0.0f : -std::numeric_limits<float>::infinity());
+#pragma GCC unroll 8
   for (int k = 0; k < kChannels; ++k) {
+    float* dst = t.dst + k * t.dst_channel;
+#pragma GCC unroll 8
     for (int q = 0; q < kPixels; ++q) {
-      __m512 sum = sums[k][q];
-      if (t.relu) sum = _mm512_max_ps(_mm512_setzero_ps(), sum);  // in this order NaN stays NaN
-      _mm512_store_ps(t.dst + k * t.dst_channel + q * kLanes, _mm512_maskz_mov_ps(t.lanes, sum));
+      _mm512_store_ps(dst + q * kLanes, _mm512_maskz_max_ps(t.lanes, lowest, sums[k][q]));
     }
   }
 }
@@ -62,7 +61,9 @@ LOCKSTEP_AVX512 void conv_tile_kernel(const ConvTile& t) {
 template <int kChannels, int kTaps>
 LOCKSTEP_AVX512 void weights_tile_kernel(const WeightsTile& t) {
   __m512 sums[kChannels][kTaps];
+#pragma GCC unroll 8
   for (int k = 0; k < kChannels; ++k) {
+#pragma GCC unroll 8
     for (int tap = 0; tap < kTaps; ++tap) {
       sums[k][tap] = _mm512_load_ps(t.sums + k * t.sums_channel + tap * kLanes);
     }
@@ -82,7 +83,9 @@ LOCKSTEP_AVX512 void weights_tile_kernel(const WeightsTile& t) {
       }
     }
   }
+#pragma GCC unroll 8
   for (int k = 0; k < kChannels; ++k) {
+#pragma GCC unroll 8
     for (int tap = 0; tap < kTaps; ++tap) {
       _mm512_store_ps(t.sums + k * t.sums_channel + tap * kLanes, sums[k][tap]);
     }
@@ -128,40 +131,6 @@ LOCKSTEP_AVX512 void mask_loop(int64_t n_pixels, const float* dst, const float* 
   }
   _mm512_store_ps(sum, total);
 }
-
-// Sixteen rows of sixteen become columns: pairs, fours, then whole 128-bit quarters.
-LOCKSTEP_AVX512 inline void transpose(__m512 (&r)[16]) {
-  __m512 t[16];
-#pragma GCC unroll 8
-  for (int i = 0; i < 16; i += 2) {
-    t[i] = _mm512_unpacklo_ps(r[i], r[i + 1]);
-    t[i + 1] = _mm512_unpackhi_ps(r[i], r[i + 1]);
-  }
-#pragma GCC unroll 4
-  for (int i = 0; i < 16; i += 4) {
-    r[i] = _mm512_shuffle_ps(t[i], t[i + 2], 0x44);
-    r[i + 1] = _mm512_shuffle_ps(t[i], t[i + 2], 0xee);
-    r[i + 2] = _mm512_shuffle_ps(t[i + 1], t[i + 3], 0x44);
-    r[i + 3] = _mm512_shuffle_ps(t[i + 1], t[i + 3], 0xee);
-  }
-  // r[4 g + j] now holds column j of each quarter, from rows 4 g … 4 g + 3.
-#pragma GCC unroll 4
-  for (int j = 0; j < 4; ++j) {
-    t[j] = _mm512_shuffle_f32x4(r[j], r[4 + j], 0x88);
-    t[4 + j] = _mm512_shuffle_f32x4(r[j], r[4 + j], 0xdd);
-    t[8 + j] = _mm512_shuffle_f32x4(r[8 + j], r[12 + j], 0x88);
-    t[12 + j] = _mm512_shuffle_f32x4(r[8 + j], r[12 + j], 0xdd);
-  }
-#pragma GCC unroll 4
-  for (int j = 0; j < 4; ++j) {
-    r[j] = _mm512_shuffle_f32x4(t[j], t[8 + j], 0x88);
-    r[8 + j] = _mm512_shuffle_f32x4(t[j], t[8 + j], 0xdd);
-    r[4 + j] = _mm512_shuffle_f32x4(t[4 + j], t[12 + j], 0x88);
-    r[12 + j] = _mm512_shuffle_f32x4(t[4 + j], t[12 + j], 0xdd);
-  }
-}
-
-uint16_t first_lanes(int64_t n) { return static_cast<uint16_t>(n >= kLanes ? 0xffff : (1 << n) - 1); }
 
 }  // namespace
 

@@ -7,9 +7,9 @@
 
 #include <cstdint>
 
-namespace lockstep::cpu {
+#include "kernels/cpu/avx512.h"
 
-constexpr int kLanes = 16;
+namespace lockstep::cpu {
 
 bool have_direct_tiles();
 
