@@ -304,6 +304,24 @@ TEST(Dataset, RefusesTruncatedShards) {
   EXPECT_EQ(n_refused, 8);
 }
 
+TEST(Dataset, RefusesContentBeyondTheEndOfTheFile) {
+  // HDF5 compares the file's size with the one in its superblock (version 0: at byte 40);
+  // a file whose superblock is content still must hold every row.
+  const TemporaryFolder folder;
+  write_hdf5(folder.file("a.h5"), {images(1000), labels(1000)});
+  uint64_t n_bytes = std::filesystem::file_size(folder.file("a.h5"));
+  {
+    std::fstream file(folder.file("a.h5"), std::ios::in | std::ios::out | std::ios::binary);
+    uint64_t stored = 0;
+    file.seekg(40).read(reinterpret_cast<char*>(&stored), 8);
+    ASSERT_EQ(stored, n_bytes);
+    n_bytes -= 100;
+    file.seekp(40).write(reinterpret_cast<const char*>(&n_bytes), 8);
+  }
+  std::filesystem::resize_file(folder.file("a.h5"), n_bytes);
+  EXPECT_NAMES(open_error(folder.path()), "is cut off: its content ends at byte");
+}
+
 TEST(Dataset, ReportsAFileThatShrankAfterOpening) {
   const TemporaryFolder folder;
   write_hdf5(folder.file("a.h5"), {images(1000), labels(1000)});
