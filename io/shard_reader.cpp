@@ -2,15 +2,13 @@
 #include "io/shard_reader.h"
 
 #include <fcntl.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
 #include <map>
 #include <mutex>
 
 #include "io/checksum.h"
+#include "io/files.h"
 #include "io/hdf5.h"
 #include "io/shard_contents.h"
 #include "kernels/error.h"
@@ -23,20 +21,6 @@ constexpr size_t kMaxOpenDescriptors = 128;
 constexpr size_t kMaxOpenHdf5 = 32;
 // Per open HDF5 dataset: shuffled reads of one micro-batch should find their chunk again.
 constexpr size_t kChunkCacheBytes = size_t{16} << 20;
-
-class Descriptor {
- public:
-  explicit Descriptor(const std::string& path) : fd_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
-    if (fd_ < 0) throw Error(path, std::string("cannot be opened: ") + std::strerror(errno));
-  }
-  ~Descriptor() { ::close(fd_); }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  int get() const { return fd_; }
-
- private:
-  int fd_;
-};
 
 /// Up to `limit` open things by shard index; the one not used for longest goes first.
 /// A thing in use elsewhere stays alive through its shared pointer.
@@ -98,7 +82,7 @@ struct ShardReader::Impl {
   std::vector<std::string> paths;
   std::vector<Column> columns;
   std::mutex descriptors_mutex;
-  OpenTable<Descriptor> descriptors;
+  OpenTable<FileHandle> descriptors;
   OpenTable<OpenHdf5> files;  // under h5::lock()
 
   Impl(std::vector<std::string> p, std::vector<Column> c)
@@ -131,23 +115,17 @@ OpenHdf5::Opened& ShardReader::Impl::open_hdf5(size_t column, size_t shard) {
 
 void ShardReader::Impl::pread_rows(size_t column, size_t shard, int64_t first, int64_t count,
                                    std::byte* dst) {
-  std::shared_ptr<Descriptor> descriptor;
-  {
-    const std::lock_guard guard(descriptors_mutex);
-    descriptor = descriptors.get(shard, [&] { return std::make_shared<Descriptor>(paths[shard]); });
-  }
   const Column& from = columns[column];
-  int64_t offset = from.offset_bytes[shard] + first * from.row_bytes;
-  int64_t n_bytes = count * from.row_bytes;
-  while (n_bytes > 0) {
-    const ssize_t n = ::pread(descriptor->get(), dst, static_cast<size_t>(n_bytes), offset);
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0)
-      refuse(paths[shard], from.name, first, count,
-             n == 0 ? "the file ends before them" : std::strerror(errno));
-    dst += n;
-    offset += n;
-    n_bytes -= n;
+  try {
+    std::shared_ptr<FileHandle> descriptor;
+    {
+      const std::lock_guard guard(descriptors_mutex);
+      descriptor =
+          descriptors.get(shard, [&] { return std::make_shared<FileHandle>(paths[shard], O_RDONLY); });
+    }
+    descriptor->read_at(dst, count * from.row_bytes, from.offset_bytes[shard] + first * from.row_bytes);
+  } catch (const Error& error) {
+    refuse(paths[shard], from.name, first, count, error.reason());
   }
 }
 

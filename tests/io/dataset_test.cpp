@@ -329,7 +329,7 @@ TEST(Dataset, ReportsAFileThatShrankAfterOpening) {
   std::filesystem::resize_file(folder.file("a.h5"), 4096);
   std::vector<std::byte> bytes(1000 * 6);
   const std::string message = error_of([&] { data.read("image", 0, 1000, bytes.data()); });
-  EXPECT_NAMES(message, "a.h5: dataset image, rows 0 to 999 cannot be read: the file ends before them");
+  EXPECT_NAMES(message, "a.h5: dataset image, rows 0 to 999 cannot be read: ends before byte");
 }
 
 TEST(Dataset, SaysWhenAnotherProgramLocksAShard) {

@@ -360,7 +360,7 @@ TEST(Loader, ReadErrorsReachNext) {
   const Files files(61, Storage::kContiguous);
   for (const auto& shard : files.data.shards()) std::filesystem::resize_file(shard.path, 100);
   DataLoader loader(files.data, options_of(16, 4), 0);
-  EXPECT_NAMES(error_of([&] { loader.next(); }), "cannot be read: the file ends before them");
+  EXPECT_NAMES(error_of([&] { loader.next(); }), "cannot be read: ends before byte");
 }
 
 TEST(Loader, EndsPromptlyInEveryState) {
