@@ -11,7 +11,7 @@ namespace lockstep {
 
 struct InitSpec {
   enum class Kind { kZeros, kConstant, kNormal, kUniform, kGlorotUniform, kGlorotNormal, kHeUniform, kHeNormal, kLecunUniform };
-  Kind kind = Kind::kHeNormal;
+  Kind kind = Kind::kLecunUniform;
   double scale = 0.01;   // constant: the value; normal: standard deviation; uniform: limit
 };
 
@@ -20,7 +20,7 @@ struct InitSpec {
 ///   glorot_normal   N(0, 2 / (fan_in + fan_out))
 ///   he_uniform      U(±sqrt(6 / fan_in))                 He et al. 2015
 ///   he_normal       N(0, 2 / fan_in)
-///   lecun_uniform   U(±sqrt(1 / fan_in)), biases too     PyTorch's default for these layers
+///   lecun_uniform   U(±sqrt(1 / fan_in)), biases too     the default, and PyTorch's
 InitSpec read_init(const Config& description);
 
 /// Fills the arena's weights (host memory).

@@ -21,9 +21,10 @@ std::string grouped(double value) {
   return digits;
 }
 
-Progress::Progress(bool prints, int64_t start_step, int64_t total_steps, int64_t steps_per_epoch)
+Progress::Progress(bool prints, bool has_launcher, int64_t start_step, int64_t total_steps, int64_t steps_per_epoch)
     : prints_(prints),
-      terminal_(isatty(STDOUT_FILENO) != 0),
+      // mpirun gives its ranks a terminal of its own even when its output goes to a file.
+      terminal_(isatty(STDOUT_FILENO) != 0 && !has_launcher),
       start_step_(start_step),
       total_steps_(total_steps),
       steps_per_epoch_(steps_per_epoch),
@@ -34,8 +35,10 @@ double Progress::elapsed_s() const {
 }
 
 void Progress::show(int64_t step, double loss, double accuracy, double lr, double samples_per_s) {
-  if (!prints_) return;
-  const double per_step = elapsed_s() / static_cast<double>(std::max<int64_t>(1, step - start_step_));
+  const double interval_s = terminal_ ? 0.1 : 1.0, now_s = elapsed_s();
+  if (!prints_ || (now_s < shown_s_ + interval_s && step < total_steps_)) return;
+  shown_s_ = now_s;
+  const double per_step = now_s / static_cast<double>(std::max<int64_t>(1, step - start_step_));
   const int64_t epochs = (total_steps_ + steps_per_epoch_ - 1) / steps_per_epoch_;
   const std::string line = fmt::format(
       "epoch {}/{}  step {}/{}  loss {:.4f}{}  lr {:.3g}  {} samples/s  {} left",

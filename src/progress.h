@@ -10,9 +10,10 @@ namespace lockstep {
 class Progress {
  public:
   /// Only rank 0 prints. step/total_steps count updates.
-  Progress(bool prints, int64_t start_step, int64_t total_steps, int64_t steps_per_epoch);
+  Progress(bool prints, bool has_launcher, int64_t start_step, int64_t total_steps, int64_t steps_per_epoch);
 
-  /// loss, accuracy: means since the last call; accuracy < 0: none. rate: samples/s.
+  /// loss, accuracy: means of the last interval; accuracy < 0: none. Shown at most ten times
+  /// a second on a terminal and once a second elsewhere; the last step always.
   void show(int64_t step, double loss, double accuracy, double lr, double samples_per_s);
   /// A line that stays.
   void note(const std::string& text);
@@ -22,6 +23,7 @@ class Progress {
   bool prints_, terminal_;
   int64_t start_step_, total_steps_, steps_per_epoch_;
   std::chrono::steady_clock::time_point start_;
+  double shown_s_ = -1;
 };
 
 /// "12 s", "3 min 20 s", "2 h 05 min"
