@@ -1,4 +1,7 @@
-// Flat vector kernels on the CPU: one pass, bound by memory.
+// Flat vector kernels on the CPU: one pass, bound by memory. add, add_chain and fill run on the
+// calling thread: the reducer calls them beside a computation that has all threads.
+#include <algorithm>
+
 #include "kernels/backend.h"
 #include "kernels/cpu/vectorize.h"
 
@@ -98,9 +101,20 @@ void add_chain(Stream&, int64_t n, std::span<const float* const> partials, const
 void fill(Stream&, int64_t n, float value, float* dst) { fill_loop(n, value, dst); }
 
 double sum_of_squares(Stream&, int64_t n, const float* src) {
+  // The threads share groups of chunks; the sums of a group's chunks are added in order.
+  constexpr int64_t kGroup = 256;
+  double sums[kGroup];
   double sum = 0.0;
-  for (int64_t start = 0; start < n; start += kChunk)
-    sum += chunk_sum_of_squares(n - start < kChunk ? n - start : kChunk, src + start);
+  const int64_t n_chunks = (n + kChunk - 1) / kChunk;
+  for (int64_t group = 0; group < n_chunks; group += kGroup) {
+    const int64_t count = std::min(kGroup, n_chunks - group);
+#pragma omp parallel for schedule(static) if (count > 8)
+    for (int64_t k = 0; k < count; ++k) {
+      const int64_t start = (group + k) * kChunk;
+      sums[k] = chunk_sum_of_squares(std::min(kChunk, n - start), src + start);
+    }
+    for (int64_t k = 0; k < count; ++k) sum += sums[k];
+  }
   return sum;
 }
 

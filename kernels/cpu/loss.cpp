@@ -1,5 +1,6 @@
 // Losses on the CPU. Rows are cut into blocks of 16 columns; sums run in float64, column j in
 // lane j % 16, lanes added as a tree, rows in order: bits depend on the shape alone.
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstring>
@@ -13,6 +14,7 @@ namespace lockstep::cpu {
 namespace {
 
 constexpr int kLanes = 16;
+constexpr int64_t kParallelElements = 1 << 15;  // below, a second thread costs more than it brings
 
 /// exp(x) for x <= 0 to about 1 ulp; 0 below -87.33, where float32 leaves its normal range.
 /// x = n ln 2 + r, |r| <= ln 2 / 2; exp(r) by its Taylor polynomial, 2^n by the exponent bits.
@@ -99,6 +101,14 @@ LOCKSTEP_VECTORIZE bool is_first_maximum(int64_t target, const float* x, float m
   return earlier == 0;
 }
 
+void write_result(const OpArgs& args, double loss, double n_correct) {
+  double* dst = args.dst[0].as<double>();
+  std::fill_n(dst, static_cast<int>(kLossValues), 0.0);
+  dst[kLossSum] = loss;
+  dst[kNCorrect] = n_correct;
+  dst[kNCounted] = static_cast<double>(args.batch->n_valid);
+}
+
 class SoftmaxCrossEntropy : public Op {
  public:
   SoftmaxCrossEntropy(const OpConfig& config, const TensorDesc& prediction)
@@ -107,41 +117,23 @@ class SoftmaxCrossEntropy : public Op {
     info_.dst = {{Shape{kLossValues}, DType::kFloat64, nullptr}};
     // The workspace keeps softmax - onehot, so that backward needs no source.
     info_.workspace_bytes = training_ ? n_ * k_ * static_cast<int64_t>(sizeof(float)) : 0;
+    info_.scratchpad_bytes = n_ * static_cast<int64_t>(sizeof(Row));
     info_.backward_needs_src = false;
     info_.backward_needs_dst = false;
   }
 
   void forward(Stream&, const OpArgs& args) override {
-    const float* prediction = args.src[0].as<const float>();
-    const int64_t* targets = args.src[1].as<const int64_t>();
-    float* workspace = reinterpret_cast<float*>(args.workspace);
-    double loss = 0.0;
-    int64_t n_correct = 0;
-    for (int64_t row = 0; row < args.batch->n_valid; ++row) {
-      const float* x = prediction + row * k_;
-      const float maximum = row_maximum(k_, x);
-      double sum;
-      if (training_) {
-        float* softmax = workspace + row * k_;
-        sum = exponentials(k_, x, maximum, softmax);
-        scale(k_, static_cast<float>(1.0 / sum), softmax);
-      } else {
-        sum = sum_of_exponentials(k_, x, maximum);
-      }
-      const int64_t target = targets[row];
-      if (target < 0 || target >= k_) {  // the loader refuses such labels; here it is a bug that must show
-        loss = std::numeric_limits<double>::quiet_NaN();
-        continue;
-      }
-      if (training_) workspace[row * k_ + target] -= 1.0f;
-      loss += std::log(sum) - (static_cast<double>(x[target]) - maximum);
-      n_correct += is_first_maximum(target, x, maximum);
+    const int64_t n_valid = args.batch->n_valid;
+    Row* rows = reinterpret_cast<Row*>(args.scratchpad);
+#pragma omp parallel for schedule(static) if (n_valid * k_ >= kParallelElements)
+    for (int64_t row = 0; row < n_valid; ++row) rows[row] = forward_row(args, row);
+
+    double loss = 0.0, n_correct = 0.0;
+    for (int64_t row = 0; row < n_valid; ++row) {
+      loss += rows[row].loss;
+      n_correct += rows[row].correct;
     }
-    double* dst = args.dst[0].as<double>();
-    std::memset(dst, 0, kLossValues * sizeof(double));
-    dst[kLossSum] = loss;
-    dst[kNCorrect] = static_cast<double>(n_correct);
-    dst[kNCounted] = static_cast<double>(args.batch->n_valid);
+    write_result(args, loss, n_correct);
   }
 
   void backward(Stream&, const OpArgs& args) override {
@@ -154,6 +146,29 @@ class SoftmaxCrossEntropy : public Op {
   }
 
  private:
+  struct Row {
+    double loss, correct;
+  };
+
+  Row forward_row(const OpArgs& args, int64_t row) const {
+    const float* x = args.src[0].as<const float>() + row * k_;
+    const int64_t target = args.src[1].as<const int64_t>()[row];
+    const float maximum = row_maximum(k_, x);
+    double sum;
+    if (training_) {
+      float* softmax = reinterpret_cast<float*>(args.workspace) + row * k_;
+      sum = exponentials(k_, x, maximum, softmax);
+      scale(k_, static_cast<float>(1.0 / sum), softmax);
+      if (target >= 0 && target < k_) softmax[target] -= 1.0f;
+    } else {
+      sum = sum_of_exponentials(k_, x, maximum);
+    }
+    // The loader refuses labels outside; one that comes here is a bug, which must show.
+    if (target < 0 || target >= k_) return {std::numeric_limits<double>::quiet_NaN(), 0.0};
+    return {std::log(sum) - (static_cast<double>(x[target]) - maximum),
+            is_first_maximum(target, x, maximum) ? 1.0 : 0.0};
+  }
+
   int64_t n_, k_;
   bool training_;
 };
@@ -193,10 +208,7 @@ class L2Loss : public Op {
     double sum = 0.0;
     for (int64_t row = 0; row < args.batch->n_valid; ++row)
       sum += squared_distance(k_, prediction + row * k_, target + row * k_);
-    double* dst = args.dst[0].as<double>();
-    std::memset(dst, 0, kLossValues * sizeof(double));
-    dst[kLossSum] = factor_ * sum;
-    dst[kNCounted] = static_cast<double>(args.batch->n_valid);
+    write_result(args, factor_ * sum, 0.0);
   }
 
   void backward(Stream&, const OpArgs& args) override {

@@ -1,5 +1,6 @@
 // Optimizer updates on the CPU: one pass, bound by memory. Options that are off cost nothing
 // but a multiplication by zero or one, where that gives the same bits; else their own loop.
+#include <algorithm>
 #include <cmath>
 
 #include "kernels/backend.h"
@@ -67,16 +68,30 @@ LOCKSTEP_VECTORIZE void adam_loop(const AdamScalars& s, int64_t n, const float* 
   }
 }
 
+/// Calls f(start, size) for chunks of the range, spread over the threads. Elements are
+/// independent: the cut changes no bits.
+template <typename F>
+void in_chunks(int64_t n, const F& f) {
+  constexpr int64_t kChunk = 1 << 14;
+#pragma omp parallel for schedule(static) if (n > 2 * kChunk)
+  for (int64_t start = 0; start < n; start += kChunk) f(start, std::min(kChunk, n - start));
+}
+
 }  // namespace
 
 void sgd_update(Stream&, const SgdUpdate& rule, int64_t n, const float* grad, float* weights,
                 float* velocity) {
-  if (!velocity || rule.momentum == 0.0f)
-    sgd_plain(rule.lr, rule.weight_decay, rule.grad_scale, n, grad, weights);
-  else if (rule.nesterov)
-    sgd_nesterov(rule.lr, rule.weight_decay, rule.grad_scale, rule.momentum, n, grad, weights, velocity);
-  else
-    sgd_momentum(rule.lr, rule.weight_decay, rule.grad_scale, rule.momentum, n, grad, weights, velocity);
+  const auto [lr, momentum, nesterov, decay, scale] = rule;
+  in_chunks(n, [=](int64_t start, int64_t size) {
+    const float* g = grad + start;
+    float* w = weights + start;
+    if (momentum == 0.0f)
+      sgd_plain(lr, decay, scale, size, g, w);
+    else if (nesterov)
+      sgd_nesterov(lr, decay, scale, momentum, size, g, w, velocity + start);
+    else
+      sgd_momentum(lr, decay, scale, momentum, size, g, w, velocity + start);
+  });
 }
 
 void adam_update(Stream&, const AdamUpdate& rule, int64_t n, const float* grad, float* weights, float* m,
@@ -93,7 +108,9 @@ void adam_update(Stream&, const AdamUpdate& rule, int64_t n, const float* grad, 
   s.scale = rule.grad_scale;
   s.l2 = rule.decoupled ? 0.0f : rule.weight_decay;
   s.keep = rule.decoupled ? static_cast<float>(1.0 - lr * rule.weight_decay) : 1.0f;
-  adam_loop(s, n, grad, weights, m, v);
+  in_chunks(n, [=](int64_t start, int64_t size) {
+    adam_loop(s, size, grad + start, weights + start, m + start, v + start);
+  });
 }
 
 }  // namespace lockstep::cpu

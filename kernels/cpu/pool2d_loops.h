@@ -1,5 +1,6 @@
 // The loops of pooling on the CPU, over images seen as planes (H, W, inner): dense NCHW has
-// inner = 1, a channel-blocked layout such as nChw16c has inner = 16. See pool2d_loops.cpp.
+// inner = 1, a channel-blocked layout such as nChw16c has inner = 16. See pool2d_forward.cpp and
+// pool2d_backward.cpp.
 #pragma once
 
 #include <cstdint>

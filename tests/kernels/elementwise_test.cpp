@@ -117,6 +117,20 @@ TEST_F(ElementwiseTest, SumOfSquaresHasFixedChunks) {
   count_comparisons(1);
 }
 
+TEST_F(ElementwiseTest, SumOfSquaresDoesNotDependOnThreads) {
+  const int64_t n = 4096 * 300 + 17;  // more than one group of chunks
+  Vector src(n, 6);
+  const int before = compute_threads();
+  std::vector<double> sums;
+  for (const int threads : {1, 2, 3, 5}) {
+    set_compute_threads(threads);
+    sums.push_back(sum_of_squares(*stream_, n, src.begin()));
+  }
+  set_compute_threads(before);
+  for (const double sum : sums) EXPECT_EQ(sum, sums[0]);
+  count_comparisons(3);
+}
+
 TEST_F(ElementwiseTest, SumOfSquaresOfLargeAndSmallNumbers) {
   Vector src(5000);
   for (int64_t i = 0; i < 5000; ++i)

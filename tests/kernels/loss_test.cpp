@@ -146,6 +146,22 @@ TEST_F(LossOnce, LabelOutsideShowsInTheLoss) {
   }
 }
 
+TEST_F(LossOnce, BitsDoNotDependOnThreads) {
+  const int before = compute_threads();
+  OpInputs in;
+  in.src = {random_tensor(Shape{67, 1001}, 1), {Shape{67}, integer_values(67, 2, 0, 1000), DType::kInt64}};
+  std::vector<OpOutputs> outputs;
+  for (const int threads : {1, 2, 5}) {
+    set_compute_threads(threads);
+    outputs.push_back(run_op(*make_softmax_cross_entropy(cpu_config(), {Shape{67, 1001}}), in));
+  }
+  set_compute_threads(before);
+  for (const OpOutputs& out : outputs) {
+    expect_close(out.dst[0], outputs[0].dst[0], 0, "dst");
+    expect_close(out.diff_src[0], outputs[0].diff_src[0], 0, "diff_src");
+  }
+}
+
 TEST_F(LossOnce, CrossEntropyFiniteDifferences) {
   const int64_t n = 5, k = 19, n_valid = 4;
   const Values targets = integer_values(n, 4, 0, k - 1);

@@ -167,6 +167,28 @@ TEST_F(OptimizerUpdateTest, AdamOfAnyLength) {
       }
 }
 
+TEST_F(OptimizerUpdateTest, BitsDoNotDependOnThreads) {
+  const int64_t n = 100003;
+  const int before = compute_threads();
+  std::vector<std::vector<float>> results;
+  for (const int threads : {1, 2, 5}) {
+    set_compute_threads(threads);
+    const Arrays start(n);
+    const std::vector<float> grad(start.grad.begin(), start.grad.end());
+    std::vector<float> weights(start.weights.begin(), start.weights.end()), m(grad.size()), v(grad.size()),
+        velocity(grad.size());
+    sgd_update(*stream_, {.momentum = 0.9f, .weight_decay = 0.1f}, n, grad.data(), weights.data(),
+               velocity.data());
+    adam_update(*stream_, {.weight_decay = 0.1f, .decoupled = true}, n, grad.data(), weights.data(), m.data(),
+                v.data());
+    for (const auto& state : {velocity, m, v}) weights.insert(weights.end(), state.begin(), state.end());
+    results.push_back(weights);
+  }
+  set_compute_threads(before);
+  for (const auto& result : results) EXPECT_EQ(result, results[0]);
+  count_comparisons(8 * n);
+}
+
 // A power of two as scale moves exponents only: scaling the gradient by 8 and grad_scale by
 // 1/8 gives equal bits.
 TEST_F(OptimizerUpdateTest, GradScaleIsAppliedFirst) {

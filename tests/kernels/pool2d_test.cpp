@@ -152,20 +152,42 @@ TEST_F(Pool2dOnce, FiniteDifferences) {
 
 TEST_F(Pool2dOnce, PassesNanAndInfinityOn) {
   const double inf = std::numeric_limits<double>::infinity();
-  for (const int64_t w : {4, 40}) {
-    const Pool2dDesc desc{.src = {Shape{1, 1, 2, w}}};
+  for (const int64_t stride : {1, 2})
+    for (const int64_t w : {4, 40}) {
+      const Pool2dDesc desc{.src = {Shape{1, 1, 2, w}}, .kernel = {2, 2}, .stride = {1, stride}};
+      OpInputs in;
+      in.run_backward = false;
+      Values values(static_cast<size_t>(2 * w), -inf);
+      values[1] = std::nan("");
+      values[2] = inf;
+      in.src = {{desc.src.shape, values}};
+      const Values dst = run_op(*make_pool2d(cpu_config(), desc), in).dst[0];
+      EXPECT_TRUE(std::isnan(dst[0]));           // columns 0 and 1
+      EXPECT_EQ(dst[stride == 1 ? 2 : 1], inf);  // columns 2 and 3
+      for (size_t q = 3; q < dst.size(); ++q) EXPECT_EQ(dst[q], -inf);
+      count_comparisons(static_cast<int64_t>(dst.size()));
+    }
+}
+
+TEST_F(Pool2dOnce, BitsDoNotDependOnThreads) {
+  const int before = compute_threads();
+  for (const Pooling pooling : {Pooling::kMax, Pooling::kAverage}) {
+    const Pool2dDesc desc{
+        .src = {Shape{9, 13, 40, 41}}, .pooling = pooling, .kernel = {3, 3}, .stride = {2, 2}};
     OpInputs in;
-    in.run_backward = false;
-    Values values(static_cast<size_t>(2 * w), -inf);
-    values[1] = std::nan("");
-    values[2] = inf;
-    in.src = {{desc.src.shape, values}};
-    const Values dst = run_op(*make_pool2d(cpu_config(), desc), in).dst[0];
-    EXPECT_TRUE(std::isnan(dst[0]));
-    EXPECT_EQ(dst[1], inf);
-    for (size_t q = 2; q < dst.size(); ++q) EXPECT_EQ(dst[q], -inf);
-    count_comparisons(static_cast<int64_t>(dst.size()));
+    in.src = {random_tensor(desc.src.shape, 1)};
+    in.diff_dst = {random_values(9 * 13 * 19 * 20, 2)};
+    std::vector<OpOutputs> outputs;
+    for (const int threads : {1, 2, 5}) {
+      set_compute_threads(threads);
+      outputs.push_back(run_op(*make_pool2d(cpu_config(), desc), in));
+    }
+    for (const OpOutputs& out : outputs) {
+      expect_close(out.dst[0], outputs[0].dst[0], 0, "dst");
+      expect_close(out.diff_src[0], outputs[0].diff_src[0], 0, "diff_src");
+    }
   }
+  set_compute_threads(before);
 }
 
 TEST_F(Pool2dOnce, EvaluationKeepsNoWorkspace) {

@@ -1,0 +1,60 @@
+// What the forward and the backward loops of pooling share: where windows lie, and lanes.
+// Lanes are neighbouring outputs that one vector instruction computes: channels of a block
+// where inner > 1, else outputs of one row.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <type_traits>
+
+#include "kernels/cpu/pool2d_loops.h"
+#include "kernels/cpu/vectorize.h"
+
+namespace lockstep::cpu {
+
+/// The part of a window inside the image: kernel rows [i0, i1) and columns [j0, j1).
+struct Window {
+  int64_t y, x;  // image position of the kernel's (0, 0); negative in the padding
+  int64_t i0, i1, j0, j1;
+};
+
+LOCKSTEP_INLINE Window window_at(const PoolShape& s, int64_t p, int64_t q) {
+  const int64_t y = p * s.stride_h - s.top, x = q * s.stride_w - s.left;
+  return {y,
+          x,
+          std::max<int64_t>(-y, 0),
+          std::min(s.kernel_h, s.height - y),
+          std::max<int64_t>(-x, 0),
+          std::min(s.kernel_w, s.width - x)};
+}
+
+LOCKSTEP_INLINE float n_averaged(const PoolShape& s, const Window& w) {
+  return static_cast<float>(s.count_padding ? s.kernel_h * s.kernel_w : (w.i1 - w.i0) * (w.j1 - w.j0));
+}
+
+/// Windows of 2 x 2 that tile the plane from its corner; an odd last row or column is outside.
+LOCKSTEP_INLINE bool tiles_by_two(const PoolShape& s) {
+  return s.inner == 1 && s.kernel_h == 2 && s.kernel_w == 2 && s.stride_h == 2 && s.stride_w == 2 &&
+         s.top == 0 && s.left == 0 && s.rows == s.height / 2 && s.columns == s.width / 2;
+}
+
+template <int kValue>
+using Constant = std::integral_constant<int, kValue>;
+using One = Constant<1>;
+
+/// Calls f(q, lanes) over [begin, end): as many lanes as fit, the last group moved back.
+template <typename F>
+LOCKSTEP_INLINE void in_lanes(int64_t begin, int64_t end, const F& f) {
+  const auto groups = [&](auto lanes) LOCKSTEP_INLINE_LAMBDA {
+    for (int64_t q = begin; q < end; q += lanes()) f(std::min<int64_t>(q, end - lanes()), lanes);
+  };
+  const int64_t n = end - begin;
+  if (n >= 8)
+    groups(Constant<8>());
+  else if (n >= 4)
+    groups(Constant<4>());
+  else
+    groups(One());
+}
+
+}  // namespace lockstep::cpu
