@@ -1,7 +1,6 @@
-// Converters: foreign files -> sharded HDF5 with class names and per-channel statistics.
-// Collective: shards are dealt over the ranks; statistics are combined exactly, so the
-// output does not depend on the number of ranks. Errors are AgreedErrors on every rank and
-// leave `out` as it was.
+// Converters: foreign files -> sharded HDF5 with class names, statistics (io/statistics.h) and
+// checksums. Collective: shards are dealt over the ranks, and the output is the same, byte for
+// byte, for any number of them. Errors are AgreedErrors on every rank and leave `out` as it was.
 #pragma once
 
 #include <cstdint>
@@ -30,7 +29,9 @@ struct ConvertResult {
 
 /// Numbers separated by commas (or `separator`), plain or .gz; one sample a row. Columns
 /// other than the target are the input, reshaped to `shape` (default: flat). Values that are
-/// all whole numbers in 0..255 are stored as uint8, else as float32.
+/// all whole numbers in 0..255 are stored as uint8, else as float32. The input is called "image"
+/// if `shape` has three dimensions, else "input". Class labels ("label", int64) are whole numbers
+/// from 0, or texts that `class_names` (default: all texts, sorted) turns into numbers.
 struct CsvOptions {
   std::string path;
   char separator = ',';
@@ -51,7 +52,8 @@ struct IdxOptions {
 ConvertResult convert_idx(Communicator& comm, const IdxOptions& idx, const ConvertOptions& options);
 
 /// A folder with one sub-folder of JPEG or PNG files per class. Images become "image"
-/// (C, H, W) uint8; all are of one size, or resized to `size` (bilinear).
+/// (C, H, W) uint8; all are of one size, or resized to height x width (bilinear, antialiased).
+/// Classes are numbered in the byte order of the folders' names.
 struct ImagesOptions {
   std::string folder;
   int64_t channels = 3;           // 1: grey, 3: RGB

@@ -119,7 +119,7 @@ class ImageReader {
         throw Error(path,
                     fmt::format("is {} x {} (height x width), the first image is {} x {}", image->height,
                                 image->width, height, width),
-                    "give --height and --width to resize all images");
+                    "give --size HEIGHT,WIDTH to resize all images");
       resizer_.resize(*image, height, width, resized_);
       image = &resized_;
     }

@@ -7,9 +7,14 @@
 
 namespace lockstep {
 
+int64_t ChannelMoments::n_channels(const Field& field) {
+  const bool one_scale = field.shape.rank() == 0 || (field.shape.rank() == 1 && field.dtype == DType::kUInt8);
+  return one_scale ? 1 : field.shape[0];
+}
+
 ChannelMoments::ChannelMoments(const Field& field)
     : dtype_(field.dtype),
-      n_channels_(field.shape.rank() >= 2 ? field.shape[0] : 1),
+      n_channels_(n_channels(field)),
       n_inner_(n_channels_ > 0 ? field.shape.n_elements() / n_channels_ : 0) {
   const auto n = static_cast<size_t>(n_channels_);
   if (dtype_ == DType::kUInt8) {
@@ -93,9 +98,8 @@ std::vector<int64_t> ChannelMoments::packed() const {
 
 Dataset::Statistics ChannelMoments::combine(const Field& field,
                                             const std::vector<std::vector<int64_t>>& parts) {
-  const int64_t n_channels = field.shape.rank() >= 2 ? field.shape[0] : 1;
   Dataset::Statistics result;
-  for (int64_t c = 0; c < n_channels; ++c) {
+  for (int64_t c = 0; c < n_channels(field); ++c) {
     if (field.dtype == DType::kUInt8) {
       int64_t n = 0, sum = 0, squares = 0;
       for (const auto& part : parts) {

@@ -1,5 +1,6 @@
-// Mean and standard deviation of a field, one per channel (first dimension of a sample of
-// rank >= 2; one for flat samples), gathered while rows stream by. uint8: exact integer sums,
+// Mean and standard deviation of a field, gathered while rows stream by: one per channel (first
+// dimension of a sample), but a single one for flat uint8 samples, whose elements are pixels or
+// the like with one scale; columns of a table each have their own. uint8: exact integer sums,
 // so no order matters. Other types: sums in double, shifted by the channel's first value, in
 // the order of the rows; parts are merged in the order of the shards (Chan, Golub, LeVeque,
 // "Updating formulae and a pairwise algorithm for computing sample variances", 1979). Neither
@@ -16,6 +17,9 @@ namespace lockstep {
 class ChannelMoments {
  public:
   explicit ChannelMoments(const Field& field);
+
+  /// How many means the field has.
+  static int64_t n_channels(const Field& field);
 
   /// int64 fields are ids, of which a mean says nothing.
   static bool applies_to(const Field& field) { return field.dtype != DType::kInt64; }

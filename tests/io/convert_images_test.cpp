@@ -273,16 +273,32 @@ TEST_F(ConvertImages, MalformedInputsAreNamed) {
   EXPECT_EQ(convert(from(3, 9, 9)).n_samples, 2);
 }
 
-TEST_F(ConvertImages, DamagedFilesNeverCrash) {
-  folder.write("in/cat/a.png", make_png(6, 6, random_pixels(6 * 6, 4), {.color_type = 0}));
+std::vector<std::string> files_to_damage() {
   const PngOptions palette{
       .color_type = 3, .bit_depth = 4, .interlaced = true, .palette = random_pixels(48, 9)};
-  for (const std::string& file :
-       {make_png(6, 6, random_pixels(6 * 6 * 8, 5), {.color_type = 6, .bit_depth = 16}),
-        make_png(6, 6, random_pixels(6 * 3, 5), palette), make_jpeg(20, 20, random_pixels(20 * 20 * 3, 6)),
-        make_jpeg(20, 20, random_pixels(20 * 20 * 3, 6), {.progressive = true}),
-        make_jpeg(20, 20, random_pixels(20 * 20 * 4, 6), {.channels = 4})})
-    damage_at_random(comm, file, 60, [&](const std::string& content) {
+  return {make_png(6, 6, random_pixels(6 * 6 * 8, 5), {.color_type = 6, .bit_depth = 16}),
+          make_png(6, 6, random_pixels(6 * 3, 5), palette), make_jpeg(20, 20, random_pixels(20 * 20 * 3, 6)),
+          make_jpeg(20, 20, random_pixels(20 * 20 * 3, 6), {.progressive = true}),
+          make_jpeg(20, 20, random_pixels(20 * 20 * 4, 6), {.channels = 4})};
+}
+
+TEST(ImageDecode, DamagedFilesNeverCrash) {
+  for (const std::string& file : files_to_damage())
+    for (const int64_t channels : {1, 3}) {
+      ImageDecoder decoder;  // used again after errors
+      damage_at_random(file, 500, [&](const std::string& content) {
+        const std::vector<uint8_t> exact(content.begin(), content.end());  // reads past the end are noticed
+        decoder.decode(exact, channels, "damaged");
+      });
+      const std::vector<uint8_t> exact(file.begin(), file.end());
+      EXPECT_EQ(decoder.decode(exact, channels, "good").pixels, decode(file, channels).pixels);
+    }
+}
+
+TEST_F(ConvertImages, DamagedFilesNeverHang) {
+  folder.write("in/cat/a.png", make_png(6, 6, random_pixels(6 * 6, 4), {.color_type = 0}));
+  for (const std::string& file : files_to_damage())
+    damage_at_random(file, 20, [&](const std::string& content) {
       folder.write("in/dog/b.png", content);
       convert(from(3, 6, 6));
     });
