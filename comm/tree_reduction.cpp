@@ -134,7 +134,7 @@ void Patience::wait(MPI_Request* request) const {
     return;
   }
   // A few looks at once, then naps, as the computing threads may own the only core: spinning
-  // here doubled the time of a backward pass. A nap is an eighth of the time waited so far.
+  // here doubled the time of a computing loop. A nap is an eighth of the time waited so far.
   using namespace std::chrono;
   const auto start = steady_clock::now();
   for (int looks = 0;; ++looks) {
