@@ -2,6 +2,17 @@
 // only where have_avx512() says so.
 #pragma once
 
+#include <cstdint>
+
+namespace lockstep::cpu {
+
+constexpr int kLanes = 16;  // floats of a vector
+
+/// The mask of the first n lanes; all of them from 16 on.
+inline uint16_t first_lanes(int64_t n) { return static_cast<uint16_t>(n >= kLanes ? 0xffff : (1 << n) - 1); }
+
+}  // namespace lockstep::cpu
+
 #if defined(__x86_64__)
 
 #if defined(__GNUC__) && !defined(__clang__)
@@ -11,18 +22,11 @@
 #endif
 #include <immintrin.h>
 
-#include <cstdint>
-
 #define LOCKSTEP_AVX512 __attribute__((target("avx512f")))
 
 namespace lockstep::cpu {
 
-constexpr int kLanes = 16;  // floats of a vector
-
 inline bool have_avx512() { return __builtin_cpu_supports("avx512f"); }
-
-/// The mask of the first n lanes; all of them from 16 on.
-inline uint16_t first_lanes(int64_t n) { return static_cast<uint16_t>(n >= kLanes ? 0xffff : (1 << n) - 1); }
 
 /// Sixteen rows of sixteen become columns: pairs, fours, then whole 128-bit quarters.
 LOCKSTEP_AVX512 inline __attribute__((always_inline)) void transpose(__m512 (&r)[16]) {
@@ -60,9 +64,7 @@ LOCKSTEP_AVX512 inline __attribute__((always_inline)) void transpose(__m512 (&r)
 
 #else
 
-#include <cstdint>
 namespace lockstep::cpu {
-constexpr int kLanes = 16;
 inline bool have_avx512() { return false; }
 }  // namespace lockstep::cpu
 

@@ -57,25 +57,65 @@ class PackedWeights {
   Primitive reorder_;
 };
 
+/// The three primitives of a convolution in one choice of layouts.
+struct Choice {
+  dnnl::convolution_forward::primitive_desc forward;
+  dnnl::convolution_backward_data::primitive_desc data;        // empty: not wanted
+  dnnl::convolution_backward_weights::primitive_desc weights;  // empty: not wanted
+};
+
+/// What oneDNN is asked for, in its terms.
+struct Problem {
+  Shape src, dst, weights;  // weights (G, K/G, C/G, kh, kw), without G where it is 1
+  MemoryDesc bias;          // empty: none
+  ConvGeometry geometry;
+  Activation activation;
+  bool training, wants_diff_src;
+
+  Choice choose(const MemoryDesc& src_desc, const MemoryDesc& dst_desc) const {
+    Choice choice;
+    dnnl::primitive_attr attr = default_attr();
+    fuse_activation(attr, activation);
+    choice.forward = conv_forward(training, src_desc, any_desc(weights), bias, dst_desc, geometry, attr);
+    const MemoryDesc in = choice.forward.src_desc(), out = choice.forward.dst_desc();
+    if (training) {
+      choice.weights = conv_backward_weights(in, any_desc(weights), bias, out, geometry, choice.forward);
+    }
+    if (training && wants_diff_src) {
+      choice.data = conv_backward_data(in, any_desc(weights), out, geometry, choice.forward);
+    }
+    return choice;
+  }
+
+  /// The library's own layouts; but where it has only its slow reference code for one of the
+  /// three, as for the gradients of layers with few channels, dense ones.
+  Choice choose() const {
+    const MemoryDesc in = src[1] <= kFewChannels ? dense_desc(src) : any_desc(src);
+    const Choice preferred = choose(in, any_desc(dst));
+    const auto slow = [](const auto& desc) { return desc && is_reference(desc); };
+    if (!slow(preferred.forward) && !slow(preferred.data) && !slow(preferred.weights)) return preferred;
+    return choose(dense_desc(src), dense_desc(dst));
+  }
+};
+
 class Conv2dOp : public Op {
  public:
   Conv2dOp(const OpConfig& config, const Conv2dDesc& desc) : desc_(desc) {
     const Shape& src = desc.src.shape;
-    const int64_t n = src[0], c = src[1], k = desc.out_channels, groups = desc.groups;
+    const int64_t c = src[1], k = desc.out_channels, groups = desc.groups;
     const auto extent = [&](int i) {
       return conv_output_extent(src[2 + i], desc.kernel[i], desc.stride[i], desc.dilation[i],
                                 desc.padding[2 * i], desc.padding[2 * i + 1]);
     };
-    const Shape dst{n, k, extent(0), extent(1)};
+    const Shape dst{src[0], k, extent(0), extent(1)};
     const Shape weights = groups == 1 ? Shape{k, c, desc.kernel[0], desc.kernel[1]}
                                       : Shape{groups, k / groups, c / groups, desc.kernel[0], desc.kernel[1]};
-    const ConvGeometry geometry = geometry_of(desc);
     const MemoryDesc bias = desc.has_bias ? dense_desc(Shape{k}) : MemoryDesc();
+    const Problem problem{
+        src, dst, weights, bias, geometry_of(desc), desc.activation, config.training, desc.wants_diff_src};
+    const Choice choice = problem.choose();
 
-    dnnl::primitive_attr attr = default_attr();
-    fuse_activation(attr, desc.activation);
-    const auto forward = conv_forward(config.training, c <= kFewChannels ? dense_desc(src) : any_desc(src),
-                                      any_desc(weights), bias, any_desc(dst), geometry, attr);
+    const auto& forward = choice.forward;
     const MemoryDesc src_desc = forward.src_desc(), dst_desc = forward.dst_desc();
     info_.src = {from_onednn(src_desc, src, DType::kFloat32)};
     info_.dst = {from_onednn(dst_desc, dst, DType::kFloat32)};
@@ -88,7 +128,7 @@ class Conv2dOp : public Op {
                                    {DNNL_ARG_BIAS, bias},
                                    {DNNL_ARG_DST, dst_desc},
                                    {DNNL_ARG_SCRATCHPAD, forward.scratchpad_desc()}});
-    if (config.training) build_backward(forward, geometry, canonical, bias, any_desc(weights));
+    if (config.training) build_backward(choice, canonical, bias);
   }
 
   void prepare(Stream& stream, std::span<const Tensor> params) override {
@@ -120,9 +160,8 @@ class Conv2dOp : public Op {
   }
 
  private:
-  void build_backward(const dnnl::convolution_forward::primitive_desc& forward, const ConvGeometry& geometry,
-                      const MemoryDesc& canonical, const MemoryDesc& bias, const MemoryDesc& any_weights) {
-    const MemoryDesc src = forward.src_desc(), dst = forward.dst_desc();
+  void build_backward(const Choice& choice, const MemoryDesc& canonical, const MemoryDesc& bias) {
+    const MemoryDesc src = choice.forward.src_desc(), dst = choice.forward.dst_desc();
     Pieces pieces;
     if (desc_.activation != Activation::kNone) {
       masked_offset_ = pieces.add(size_of(dst));
@@ -130,7 +169,7 @@ class Conv2dOp : public Op {
       mask_ = Primitive(eltwise_backward(algorithm, dst, eltwise_forward(true, algorithm, dst)),
                         {{DNNL_ARG_DST, dst}, {DNNL_ARG_DIFF_DST, dst}, {DNNL_ARG_DIFF_SRC, dst}});
     }
-    const auto weights = conv_backward_weights(src, any_weights, bias, dst, geometry, forward);
+    const auto& weights = choice.weights;
     int64_t scratch_bytes = size_of(weights.scratchpad_desc());
     backward_weights_ = Primitive(weights, {{DNNL_ARG_SRC, src},
                                             {DNNL_ARG_DIFF_DST, dst},
@@ -141,8 +180,7 @@ class Conv2dOp : public Op {
       diff_weights_offset_ = pieces.add(size_of(weights.diff_weights_desc()));
       unpack_ = make_reorder_primitive(weights.diff_weights_desc(), canonical);
     }
-    if (desc_.wants_diff_src) {
-      const auto data = conv_backward_data(src, any_weights, dst, geometry, forward);
+    if (const auto& data = choice.data) {
       scratch_bytes = std::max(scratch_bytes, size_of(data.scratchpad_desc()));
       weights_for_data_ = PackedWeights(canonical, data.weights_desc());
       backward_data_ = Primitive(data, {{DNNL_ARG_DIFF_SRC, src},

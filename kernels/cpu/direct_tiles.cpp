@@ -68,6 +68,14 @@ LOCKSTEP_AVX512 void weights_tile_kernel(const WeightsTile& t) {
       sums[k][tap] = _mm512_load_ps(t.sums + k * t.sums_channel + tap * kLanes);
     }
   }
+  // The sums that the next tile adds to come from the second cache level.
+#pragma GCC unroll 8
+  for (int k = 0; k < kChannels; ++k) {
+#pragma GCC unroll 8
+    for (int tap = kTaps; tap < 2 * kTaps; ++tap) {
+      _mm_prefetch(t.sums + k * t.sums_channel + tap * kLanes, _MM_HINT_T0);
+    }
+  }
   for (int64_t p = 0; p < t.rows; ++p) {
     const float* d = t.diff_dst + p * t.diff_row;
     const float* x = t.src + p * t.src_row;
@@ -94,19 +102,22 @@ LOCKSTEP_AVX512 void weights_tile_kernel(const WeightsTile& t) {
 
 template <int kChannels, int... kIndex>
 constexpr auto conv_row(std::integer_sequence<int, kIndex...>) {
-  return std::array<ConvTileKernel, 8>{conv_tile_kernel<kChannels, kIndex + 1>...};
+  return std::array<ConvTileKernel, kMaxTilePixels>{conv_tile_kernel<kChannels, kIndex + 1>...};
 }
 template <int kChannels>
 constexpr auto conv_row() {
   return conv_row<kChannels>(std::make_integer_sequence<int, kTilePixels[kChannels]>());
 }
+// As above, with one row of taps and one pixel of diff_dst.
+constexpr std::array<int, kMaxWeightsChannels + 1> kTileTaps = {0, 7, 7, 6, 6, 5};
+
 template <int kChannels, int... kIndex>
 constexpr auto weights_row(std::integer_sequence<int, kIndex...>) {
   return std::array<WeightsTileKernel, kMaxWeightsTaps>{weights_tile_kernel<kChannels, kIndex + 1>...};
 }
 template <int kChannels>
 constexpr auto weights_row() {
-  return weights_row<kChannels>(std::make_integer_sequence<int, kMaxWeightsTaps>());
+  return weights_row<kChannels>(std::make_integer_sequence<int, kTileTaps[kChannels]>());
 }
 
 template <Mask kMask>
@@ -136,8 +147,10 @@ LOCKSTEP_AVX512 void mask_loop(int64_t n_pixels, const float* dst, const float* 
 
 int max_tile_pixels(int channels) { return kTilePixels[channels]; }
 
+int max_tile_taps(int channels) { return kTileTaps[channels]; }
+
 ConvTileKernel conv_tile(int channels, int pixels) {
-  static constexpr std::array<std::array<ConvTileKernel, 8>, kMaxTileChannels> table = {
+  static constexpr std::array<std::array<ConvTileKernel, kMaxTilePixels>, kMaxTileChannels> table = {
       conv_row<1>(), conv_row<2>(), conv_row<3>(), conv_row<4>(), conv_row<5>(), conv_row<6>()};
   return table[channels - 1][pixels - 1];
 }
@@ -212,6 +225,7 @@ LOCKSTEP_AVX512 void add_lanes(int64_t n, const float* src, float* dst) {
 namespace lockstep::cpu {
 bool have_direct_tiles() { return false; }
 int max_tile_pixels(int) { return 1; }
+int max_tile_taps(int) { return 1; }
 ConvTileKernel conv_tile(int, int) { return nullptr; }
 WeightsTileKernel weights_tile(int, int) { return nullptr; }
 void mask_pixels(int64_t, Mask, const float*, const float*, float*, float*) {}

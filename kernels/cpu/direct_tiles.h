@@ -28,7 +28,7 @@ struct ConvTile {
   int64_t dst_channel;
 };
 using ConvTileKernel = void (*)(const ConvTile&);
-constexpr int kMaxTileChannels = 6;
+constexpr int kMaxTileChannels = 6, kMaxTilePixels = 8;
 /// Largest number of pixels that fits the registers with that many channels.
 int max_tile_pixels(int channels);
 ConvTileKernel conv_tile(int channels, int pixels);
@@ -45,7 +45,8 @@ struct WeightsTile {
   int64_t sums_channel;
 };
 using WeightsTileKernel = void (*)(const WeightsTile&);
-constexpr int kMaxWeightsChannels = 5, kMaxWeightsTaps = 5;
+constexpr int kMaxWeightsChannels = 5, kMaxWeightsTaps = 7;
+int max_tile_taps(int channels);
 WeightsTileKernel weights_tile(int channels, int taps);
 
 enum class Mask : uint8_t { kNone, kRelu, kTanh, kSigmoid };

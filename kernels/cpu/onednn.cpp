@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cassert>
 #include <numeric>
+#include <string_view>
 #include <vector>
 
 #include "kernels/error.h"
@@ -269,27 +270,6 @@ dnnl::eltwise_backward::primitive_desc eltwise_backward(dnnl::algorithm algorith
   });
 }
 
-dnnl::pooling_forward::primitive_desc pool_forward(bool training, dnnl::algorithm algorithm,
-                                                   const MemoryDesc& src, const MemoryDesc& dst,
-                                                   const PoolGeometry& g) {
-  const dnnl::memory::dims dense(g.kernel.size(), 0);
-  return build_onednn("pooling forward", [&] {
-    return dnnl::pooling_forward::primitive_desc(engine(), forward_kind(training), algorithm, src, dst,
-                                                 g.stride, g.kernel, dense, g.pad_begin, g.pad_end,
-                                                 default_attr());
-  });
-}
-
-dnnl::pooling_backward::primitive_desc pool_backward(dnnl::algorithm algorithm, const MemoryDesc& diff_src,
-                                                     const MemoryDesc& diff_dst, const PoolGeometry& g,
-                                                     const dnnl::pooling_forward::primitive_desc& forward) {
-  const dnnl::memory::dims dense(g.kernel.size(), 0);
-  return build_onednn("pooling backward", [&] {
-    return dnnl::pooling_backward::primitive_desc(engine(), algorithm, diff_src, diff_dst, g.stride, g.kernel,
-                                                  dense, g.pad_begin, g.pad_end, forward, default_attr());
-  });
-}
-
 #else  // oneDNN 2.6: an operation descriptor first, then the primitive descriptor
 
 dnnl::convolution_forward::primitive_desc conv_forward(bool training, const MemoryDesc& src,
@@ -341,27 +321,11 @@ dnnl::eltwise_backward::primitive_desc eltwise_backward(dnnl::algorithm algorith
   });
 }
 
-dnnl::pooling_forward::primitive_desc pool_forward(bool training, dnnl::algorithm algorithm,
-                                                   const MemoryDesc& src, const MemoryDesc& dst,
-                                                   const PoolGeometry& g) {
-  return build_onednn("pooling forward", [&] {
-    const dnnl::pooling_forward::desc desc(forward_kind(training), algorithm, src, dst, g.stride, g.kernel,
-                                           g.pad_begin, g.pad_end);
-    return dnnl::pooling_forward::primitive_desc(desc, default_attr(), engine());
-  });
-}
-
-dnnl::pooling_backward::primitive_desc pool_backward(dnnl::algorithm algorithm, const MemoryDesc& diff_src,
-                                                     const MemoryDesc& diff_dst, const PoolGeometry& g,
-                                                     const dnnl::pooling_forward::primitive_desc& forward) {
-  return build_onednn("pooling backward", [&] {
-    const dnnl::pooling_backward::desc desc(algorithm, diff_src, diff_dst, g.stride, g.kernel, g.pad_begin,
-                                            g.pad_end);
-    return dnnl::pooling_backward::primitive_desc(desc, default_attr(), engine(), forward);
-  });
-}
-
 #endif
+
+bool is_reference(const dnnl::primitive_desc_base& desc) {
+  return std::string_view(desc.impl_info_str()).starts_with("ref");
+}
 
 Primitive make_reorder_primitive(const MemoryDesc& from, const MemoryDesc& to) {
   return build_onednn("reorder", [&] {

@@ -130,15 +130,8 @@ dnnl::eltwise_backward::primitive_desc eltwise_backward(dnnl::algorithm algorith
                                                         const dnnl::eltwise_forward::primitive_desc& forward,
                                                         float alpha = 0.0f, float beta = 0.0f);
 
-struct PoolGeometry {
-  dnnl::memory::dims kernel, stride, pad_begin, pad_end;
-};
-dnnl::pooling_forward::primitive_desc pool_forward(bool training, dnnl::algorithm algorithm,
-                                                   const MemoryDesc& src, const MemoryDesc& dst,
-                                                   const PoolGeometry& geometry);
-dnnl::pooling_backward::primitive_desc pool_backward(dnnl::algorithm algorithm, const MemoryDesc& diff_src,
-                                                     const MemoryDesc& diff_dst, const PoolGeometry& geometry,
-                                                     const dnnl::pooling_forward::primitive_desc& forward);
+/// Whether oneDNN has no optimised code for this primitive.
+bool is_reference(const dnnl::primitive_desc_base& desc);
 
 /// A reorder from one layout to another of the same shape.
 Primitive make_reorder_primitive(const MemoryDesc& from, const MemoryDesc& to);
