@@ -37,6 +37,21 @@ std::string describe(const YAML::Node& node) {
   return "nothing";
 }
 
+/// Keys that hold one name with its options: optimizer: {sgd: {lr: 0.1}}.
+const std::set<std::string> kNamedChoices = {"init", "loss", "optimizer", "schedule"};
+
+/// "a.b" -> {"a", "b"}; empty if a part is.
+std::vector<std::string> split_keys(const std::string& text) {
+  std::vector<std::string> keys;
+  for (size_t begin = 0; begin <= text.size();) {
+    const size_t end = std::min(text.find('.', begin), text.size());
+    if (end == begin) return {};
+    keys.push_back(text.substr(begin, end - begin));
+    begin = end + 1;
+  }
+  return keys;
+}
+
 }  // namespace
 
 std::string nearest_word(const std::string& word, const std::vector<std::string>& candidates) {
@@ -75,53 +90,43 @@ Config Config::from_text(const std::string& text, const std::string& source) {
 }
 
 void Config::set(const std::string& assignment) {
+  const std::string where = "--set " + assignment;
   const size_t equals = assignment.find('=');
-  if (equals == std::string::npos || equals == 0) {
-    throw Error("--set " + assignment, "expected KEY=VALUE", "for instance --set optimizer.lr=0.1");
+  const std::vector<std::string> keys = split_keys(assignment.substr(0, equals));
+  if (equals == std::string::npos || keys.empty()) {
+    throw Error(where, "expected KEY=VALUE", "for instance --set optimizer.lr=0.1");
   }
   YAML::Node value;
   try {
     value = YAML::Load(assignment.substr(equals + 1));
   } catch (const YAML::ParserException& e) {
-    throw Error("--set " + assignment, "the value is not valid YAML: " + e.msg, "quote it");
+    throw Error(where, "the value is not valid YAML: " + e.msg, "quote it");
   }
   YAML::Node node = node_;
-  std::stringstream keys(assignment.substr(0, equals));
-  std::string key, next;
-  std::getline(keys, key, '.');
-  for (;;) {
-    const bool last = !std::getline(keys, next, '.');
-    if (node.IsScalar()) {  // optimizer: sgd  ->  optimizer: {sgd: {}}
-      YAML::Node options(YAML::NodeType::Map), named(YAML::NodeType::Map);
-      named[node.Scalar()] = options;
-      node = named;
-    }
-    if (node.IsSequence()) {
-      throw Error("--set " + assignment, "a list cannot be entered by key", "set the whole list: --set key='[...]'");
-    }
-    // Through the one named choice: optimizer.lr means optimizer.<name>.lr.
-    if (node.IsMap() && !node[key] && node.size() == 1) {
-      YAML::Node child = node.begin()->second;
-      if (child.IsMap() || child.IsNull()) {
-        if (child.IsNull()) child = YAML::Node(YAML::NodeType::Map), node[node.begin()->first.Scalar()] = child;
-        node.reset(child);
-      }
-    }
-    if (last) {
-      node[key] = value;
-      return;
-    }
-    if (!node[key]) node[key] = YAML::Node(YAML::NodeType::Map);
-    YAML::Node child = node[key];
-    if (child.IsScalar()) {
+  for (size_t i = 0; i + 1 < keys.size(); ++i) {
+    YAML::Node child = node[keys[i]];
+    const bool is_choice = i == 0 && kNamedChoices.count(keys[0]) > 0;
+    if (!child || child.IsNull()) {
+      child = node[keys[i]] = YAML::Node(YAML::NodeType::Map);
+    } else if (child.IsSequence()) {
+      throw Error(where, "a list cannot be entered by key", "set the whole list: --set key='[...]'");
+    } else if (child.IsScalar() && is_choice) {   // optimizer: sgd  ->  optimizer: {sgd: {}}
       YAML::Node named(YAML::NodeType::Map);
       named[child.Scalar()] = YAML::Node(YAML::NodeType::Map);
-      node[key] = named;
-      child.reset(node[key]);
+      child = node[keys[i]] = named;
+    } else if (child.IsScalar()) {
+      throw Error(where, fmt::format("{} is {}, which has no keys", keys[i], describe(child)),
+                  fmt::format("set it as a whole: --set {}='{{…}}'", keys[i]));
+    }
+    // Through the one name: optimizer.lr means optimizer.<name>.lr.
+    if (is_choice && child.size() == 1 && !child[keys[1]]) {
+      const std::string name = child.begin()->first.Scalar();
+      if (child[name].IsNull()) child[name] = YAML::Node(YAML::NodeType::Map);
+      if (child[name].IsMap()) child.reset(child[name]);
     }
     node.reset(child);
-    key = next;
   }
+  node[keys.back()] = value;
 }
 
 std::string Config::place(const YAML::Node& node, const std::string& path) const {
@@ -272,7 +277,15 @@ std::string Config::dump() const {
 }
 
 void Config::finish() const {
-  for (const std::string& key : keys()) {
+  if (!node_.IsMap() && !node_.IsNull()) {
+    throw error("expected options, found " + describe(node_), "write {option: value}");
+  }
+  std::set<std::string> seen;
+  for (const auto& item : node_) {
+    const std::string key = item.first.as<std::string>();
+    if (!seen.insert(key).second) {
+      throw Error(place(item.first, join_path(path_, key)), fmt::format("the key '{}' is given twice", key), "keep one of them");
+    }
     if (asked_->count(key)) continue;
     const std::string near = nearest_word(key, {asked_->begin(), asked_->end()});
     throw error_at(key, fmt::format("unknown key '{}'{}", key, near.empty() ? "" : "; did you mean '" + near + "'?"),

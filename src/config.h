@@ -22,8 +22,8 @@ class Config {
   static Config from_file(const std::string& path);
   static Config from_text(const std::string& text, const std::string& source);
 
-  /// Applies "key.sub=value" (value is YAML). A key that is absent from a node with one
-  /// map child is looked for in that child: optimizer.lr reaches optimizer.sgd.lr.
+  /// Applies "key.sub=value" (value is YAML). init, loss, optimizer and schedule hold one name
+  /// with its options, where the name may be left out: optimizer.lr reaches optimizer.sgd.lr.
   void set(const std::string& assignment);
 
   bool has(const std::string& key) const;
@@ -63,7 +63,7 @@ class Config {
 
   std::string text() const;                       // of a scalar node
   std::string dump() const;                       // the node as YAML
-  /// Throws for keys that nobody asked for.
+  /// Throws for keys that nobody asked for, for repeated keys, and for a value where options belong.
   void finish() const;
 
   /// An Error at this node's (or this key's) place.

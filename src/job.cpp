@@ -71,6 +71,8 @@ void read_train(const Config& root, Job& job) {
   const Config train = root.at("train");
   job.epochs = train.get_int("epochs", 0);
   job.steps = train.get_int("steps", 0);
+  if (job.epochs < 0) throw train.error_at("epochs", "must not be negative");
+  if (job.steps < 0) throw train.error_at("steps", "must not be negative");
   if ((job.epochs > 0) == (job.steps > 0)) {
     throw train.error("give the length of training as either epochs or steps", "for instance train: {epochs: 10}");
   }

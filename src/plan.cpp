@@ -15,11 +15,17 @@ namespace lockstep {
 
 namespace {
 
+/// Source `slot` of a step: where a value is read. A step may read one value twice.
+struct Edge {
+  int step = 0, slot = 0;
+  auto operator<=>(const Edge&) const = default;
+};
+
 /// One activation: an input of the graph or what a step wrote. Aliases name their root.
 struct Value {
   TensorDesc desc;
   int producer = -1;              // step; -1: an input or the target, bound from outside
-  std::vector<int> readers;       // steps, ascending
+  std::vector<Edge> readers;      // ascending
   int root = -1;                  // the value whose memory this one uses (itself if none)
   bool wants_diff = false;
 };
@@ -89,7 +95,9 @@ struct Plan::Impl {
     step.vertex = vertex;
     step.note = std::move(note);
     step.src = std::move(src);
-    for (int value : step.src) values[value].readers.push_back(index);
+    for (int slot = 0; slot < static_cast<int>(step.src.size()); ++slot) {
+      values[step.src[slot]].readers.push_back({index, slot});
+    }
     bool wants_diff = vertex >= 0 && !arena.of_vertex(vertex).empty();
     for (int value : step.src) wants_diff = wants_diff || values[value].wants_diff;
     for (const TensorDesc& desc : op->info().dst) {
@@ -106,7 +114,7 @@ struct Plan::Impl {
 
   void compile(const LossSpec& loss);
   void bind();
-  void place_memory(std::vector<int64_t>& value_offset, std::map<std::pair<int, int>, int64_t>& diff_offset,
+  void place_memory(std::vector<int64_t>& value_offset, std::map<Edge, int64_t>& diff_offset,
                     std::vector<int64_t>& workspace_offset);
 };
 
@@ -176,7 +184,7 @@ void Plan::Impl::compile(const LossSpec& loss) {
 }
 
 void Plan::Impl::place_memory(std::vector<int64_t>& value_offset,
-                              std::map<std::pair<int, int>, int64_t>& diff_offset,
+                              std::map<Edge, int64_t>& diff_offset,
                               std::vector<int64_t>& workspace_offset) {
   // Times: step i runs forward at i and backward at 2S - 1 - i.
   const int n_steps = static_cast<int>(steps.size());
@@ -196,11 +204,10 @@ void Plan::Impl::place_memory(std::vector<int64_t>& value_offset,
     int first = value.producer, last = value.producer;
     const Step& producer = steps[value.producer];
     if (producer.runs_backward && producer.op->info().backward_needs_dst) last = backward_time(value.producer);
-    for (int reader : value.readers) {
-      last = std::max(last, reader);
-      if (steps[reader].runs_backward && steps[reader].op->info().backward_needs_src) {
-        last = std::max(last, backward_time(reader));
-      }
+    for (const Edge& reader : value.readers) {
+      const Step& step = steps[reader.step];
+      last = std::max(last, reader.step);
+      if (step.runs_backward && step.op->info().backward_needs_src) last = std::max(last, backward_time(reader.step));
     }
     if (v == output_value || v == loss_value) last = 2 * n_steps;
     if (value.root == v) {
@@ -211,21 +218,21 @@ void Plan::Impl::place_memory(std::vector<int64_t>& value_offset,
     }
   }
 
-  // Gradients, one per edge (value, reader), alive from the reader's to the producer's
-  // backward. Where the producer is a view its input's gradient is the same memory.
-  std::map<std::pair<int, int>, int> diff_request;
+  // Gradients, one per edge, alive from the reader's to the producer's backward. Where the
+  // reader is a view, the gradient of its input is the memory of that of its output.
+  std::map<Edge, int> diff_request;
   for (int s = n_steps - 1; s >= 0; --s) {
     if (!steps[s].runs_backward) continue;
-    for (int v : steps[s].src) {
-      const Value& value = values[v];
+    for (int slot = 0; slot < static_cast<int>(steps[s].src.size()); ++slot) {
+      const Value& value = values[steps[s].src[slot]];
       if (!value.wants_diff || value.producer < 0) continue;
       const int last = backward_time(value.producer);
       if (steps[s].op->info().aliases_src) {
-        const int shared = diff_request.at({steps[s].dst[0], values[steps[s].dst[0]].readers[0]});
+        const int shared = diff_request.at(values[steps[s].dst[0]].readers[0]);
         requests[shared].last = std::max(requests[shared].last, last);
-        diff_request[{v, s}] = shared;
+        diff_request[{s, slot}] = shared;
       } else {
-        diff_request[{v, s}] = request(value.desc.n_bytes(), backward_time(s), last);
+        diff_request[{s, slot}] = request(value.desc.n_bytes(), backward_time(s), last);
       }
     }
   }
@@ -251,7 +258,7 @@ void Plan::Impl::place_memory(std::vector<int64_t>& value_offset,
 
 void Plan::Impl::bind() {
   std::vector<int64_t> value_offset, workspace_offset;
-  std::map<std::pair<int, int>, int64_t> diff_offset;
+  std::map<Edge, int64_t> diff_offset;
   place_memory(value_offset, diff_offset, workspace_offset);
 
   int64_t scratchpad_bytes = 64;
@@ -275,15 +282,15 @@ void Plan::Impl::bind() {
       }
     }
     if (step.runs_backward) {
-      for (int v : step.src) {
-        const auto place = diff_offset.find({v, s});
-        step.diff_src_t.push_back(
-            place == diff_offset.end() ? Tensor{nullptr, values[v].desc} : Tensor{block.data() + place->second, values[v].desc});
+      for (int slot = 0; slot < static_cast<int>(step.src.size()); ++slot) {
+        const auto place = diff_offset.find({s, slot});
+        std::byte* data = place == diff_offset.end() ? nullptr : block.data() + place->second;
+        step.diff_src_t.push_back({data, values[step.src[slot]].desc});
       }
       for (int v : step.dst) {
         Tensor diff{nullptr, values[v].desc};
-        for (int reader : values[v].readers) {
-          const auto place = diff_offset.find({v, reader});
+        for (const Edge& reader : values[v].readers) {
+          const auto place = diff_offset.find(reader);
           if (place == diff_offset.end()) continue;
           std::byte* data = block.data() + place->second;
           if (diff.data == nullptr) {

@@ -1,0 +1,231 @@
+// Config: typed reads, places in errors, nearest keys, and what --set reaches.
+#include "src/config.h"
+
+#include <fstream>
+
+#include "tests/src/expect_error.h"
+#include "tests/support/hdf5_files.h"
+
+namespace lockstep {
+namespace {
+
+Config config(const std::string& text) { return Config::from_text(text, "job.yaml"); }
+
+TEST(Config, ReadsScalarsOfEveryType) {
+  const Config c = config("n: 12\nx: 1.5e-3\nwhole: 3\nyes: true\nword: hello\nlist: [1, 2]\none: 7\n");
+  EXPECT_EQ(c.get_int("n"), 12);
+  EXPECT_EQ(c.get_double("x"), 1.5e-3);
+  EXPECT_EQ(c.get_double("whole"), 3.0);
+  EXPECT_TRUE(c.get_bool("yes", false));
+  EXPECT_EQ(c.get_string("word"), "hello");
+  EXPECT_EQ(c.get_ints("list", {}), (std::vector<int64_t>{1, 2}));
+  EXPECT_EQ(c.get_ints("one", {}), std::vector<int64_t>{7});
+  EXPECT_NO_THROW(c.finish());
+}
+
+TEST(Config, DefaultsStandInForAbsentAndNullKeys) {
+  const Config c = config("empty:\nother: ~\n");
+  for (const char* key : {"empty", "other", "absent"}) {
+    EXPECT_FALSE(c.has(key)) << key;
+    EXPECT_EQ(c.get_int(key, 5), 5) << key;
+    EXPECT_EQ(c.get_double(key, 0.5), 0.5) << key;
+    EXPECT_TRUE(c.get_bool(key, true)) << key;
+    EXPECT_EQ(c.get_string(key, "d"), "d") << key;
+    EXPECT_EQ(c.get_ints(key, {1, 2}), (std::vector<int64_t>{1, 2})) << key;
+    EXPECT_FALSE(c.find(key).has_value()) << key;
+  }
+  EXPECT_NO_THROW(c.finish());
+}
+
+TEST(Config, WrongTypesNameLineKeyAndWhatWasFound) {
+  const Config c =
+      config("batch:\n  global: many\n  micro: 1.5\nflag: 3\nx: [1]\nlist: [1, two]\nnan: .nan\n");
+  const Config batch = c.at("batch");
+  expect_error([&] { batch.get_int("global"); }, {"job.yaml:2: batch.global", "a whole number", "'many'"});
+  expect_error([&] { batch.get_int("micro"); }, {"job.yaml:3: batch.micro", "a whole number", "'1.5'"});
+  expect_error([&] { batch.get_double("global"); }, {"job.yaml:2: batch.global", "a number"});
+  expect_error([&] { c.get_bool("flag", false); }, {"job.yaml:4: flag", "true or false", "'3'"});
+  expect_error([&] { c.get_double("x"); }, {"job.yaml:5: x", "a number", "a list"});
+  expect_error([&] { c.get_string("batch"); }, {"job.yaml:2: batch", "a text", "a map"});
+  expect_error([&] { c.get_ints("list", {}); }, {"job.yaml:6: list", "a whole number", "'two'"});
+  expect_error([&] { c.get_double("nan"); }, {"job.yaml:7: nan", "not finite"});
+  expect_error([&] { c.get_double("nan", 1.0); }, {"job.yaml:7: nan", "not finite"});
+}
+
+TEST(Config, MissingKeyNamesTheMisspeltOne) {
+  const Config c = config("batch:\n  globl: 8\n");
+  expect_error([&] { c.at("batch").get_int("global"); },
+               {"job.yaml:2: batch", "'global' is missing", "is 'globl' meant to be 'global'?"});
+  expect_error([&] { c.at("optimizer"); }, {"'optimizer' is missing", "add the key"});
+}
+
+TEST(Config, UnknownKeysNameTheNearestKnownOne) {
+  const Config c = config("seed: 1\nsede: 2\n");
+  c.get_int("seed", 1);
+  c.get_int("threads", 1);
+  expect_error([&] { c.finish(); }, {"job.yaml:2: sede", "unknown key 'sede'", "did you mean 'seed'?",
+                                     "known keys here: seed, threads"});
+  const Config far = config("elephant: 1\n");
+  far.get_int("seed", 1);
+  const std::string text =
+      expect_error([&] { far.finish(); }, {"unknown key 'elephant'", "known keys here: seed"});
+  EXPECT_EQ(text.find("did you mean"), std::string::npos);
+}
+
+TEST(Config, RepeatedKeysAndValuesInPlaceOfOptionsAreErrors) {
+  const Config twice = config("seed: 1\nname: a\nseed: 2\n");
+  twice.get_int("seed");
+  twice.get_string("name");
+  expect_error([&] { twice.finish(); }, {"job.yaml:3: seed", "given twice"});
+  const Config value = config("adam: 0.1\n");
+  expect_error([&] { value.at("adam").finish(); }, {"job.yaml:1: adam", "options", "'0.1'"});
+  expect_error([&] { config("adam: [1]\n").at("adam").finish(); }, {"job.yaml:1: adam", "a list"});
+}
+
+TEST(Config, ChoicesAreListed) {
+  const Config c = config("device: gpu\nbest: acuracy\n");
+  expect_error(
+      [&] {
+        c.get_choice("device", "auto", {"auto", "cpu", "cuda"});
+      },
+      {"job.yaml:1: device", "'gpu' is not a known choice", "choose one of: auto, cpu, cuda"});
+  expect_error(
+      [&] {
+        c.get_choice("best", "loss", {"accuracy", "loss"});
+      },
+      {"job.yaml:2: best", "did you mean 'accuracy'?"});
+  EXPECT_EQ(c.get_choice("absent", "auto", {"auto"}), "auto");
+}
+
+TEST(Config, NamedChoicesInAllThreeForms) {
+  const Config c =
+      config("a: sgd\nb: {sgd: {lr: 2}}\nc: {affine: 64}\nd: {relu: }\ne: {x: 1, y: 2}\nf: [1]\n");
+  const Config::Named a = c.at("a").named();
+  EXPECT_EQ(a.name, "sgd");
+  EXPECT_NO_THROW(a.options->finish());
+  const Config::Named b = c.at("b").named();
+  EXPECT_EQ(b.name, "sgd");
+  EXPECT_EQ(b.options->get_int("lr"), 2);
+  const Config::Named affine = c.at("c").named();
+  affine.options->positional("features");
+  EXPECT_EQ(affine.options->get_int("features"), 64);
+  EXPECT_NO_THROW(affine.options->finish());
+  EXPECT_EQ(c.at("d").named().name, "relu");
+  EXPECT_NO_THROW(c.at("d").named().options->finish());
+  expect_error([&] { c.at("e").named(); }, {"job.yaml:5: e", "expected one name", "a map"});
+  expect_error([&] { c.at("f").named(); }, {"job.yaml:6: f", "expected one name", "a list"});
+}
+
+TEST(Config, ListsNameTheirItems) {
+  const Config c = config("layers:\n  - relu\n  - {affine: 3}\nword: x\n");
+  const std::vector<Config> items = c.at("layers").items();
+  ASSERT_EQ(items.size(), 2u);
+  EXPECT_EQ(items[0].text(), "relu");
+  EXPECT_EQ(items[1].path(), "layers[1]");
+  expect_error([&] { throw items[1].error("no"); }, {"job.yaml:3: layers[1]: no"});
+  expect_error([&] { c.at("word").items(); }, {"job.yaml:4: word", "expected a list", "'x'"});
+}
+
+TEST(Config, BrokenFilesNameTheLine) {
+  expect_error([] { config("a: 1\nb: [1, 2\n"); }, {"job.yaml:", "not valid YAML"});
+  expect_error([] { config("a: 1\n\tb: 2\n"); }, {"job.yaml:2", "not valid YAML"});
+  expect_error([] { config("- a\n- b\n"); }, {"job.yaml", "not a map"});
+  expect_error([] { config(""); }, {"job.yaml", "not a map"});
+  expect_error([] { Config::from_file("/no/such/job.yaml"); }, {"/no/such/job.yaml", "cannot open"});
+
+  const TemporaryFolder folder;
+  std::ofstream(folder.file("x.yaml")) << "seed: 3\n";
+  EXPECT_EQ(Config::from_file(folder.file("x.yaml")).get_int("seed"), 3);
+}
+
+TEST(Config, DumpReadsBackAsTheSame) {
+  const std::string text = "name: a\noptimizer: {sgd: {lr: 0.1}}\nlayers: [flatten, {affine: 10}]\n";
+  const Config again = config(config(text).dump());
+  EXPECT_EQ(again.dump(), config(text).dump());
+  EXPECT_EQ(again.at("optimizer").named().options->get_double("lr"), 0.1);
+  EXPECT_EQ(again.at("layers").items().size(), 2u);
+}
+
+// --set -------------------------------------------------------------------------------------
+
+/// The config after the assignments.
+Config with(const std::string& text, const std::vector<std::string>& assignments) {
+  Config c = config(text);
+  for (const std::string& assignment : assignments) c.set(assignment);
+  return c;
+}
+
+TEST(ConfigSet, ReplacesAndAddsKeys) {
+  const Config c =
+      with("seed: 1\nbatch: {global: 8, micro: 2}\n",
+           {"seed=7", "batch.global=16", "train.epochs=3", "schedule.cosine.warmup_epochs=1", "name=a b"});
+  EXPECT_EQ(c.get_int("seed"), 7);
+  EXPECT_EQ(c.at("batch").get_int("global"), 16);
+  EXPECT_EQ(c.at("batch").get_int("micro"), 2);
+  EXPECT_EQ(c.at("train").get_int("epochs"), 3);
+  EXPECT_EQ(c.at("schedule").named().options->get_int("warmup_epochs"), 1);
+  EXPECT_EQ(c.get_string("name"), "a b");
+}
+
+TEST(ConfigSet, ValuesAreYaml) {
+  const Config c = with("a: 1\n", {"model.hidden=[3, 4]", "optimizer={adam: {lr: 0.5}}", "a=", "text='1=2'"});
+  EXPECT_EQ(c.at("model").get_ints("hidden", {}), (std::vector<int64_t>{3, 4}));
+  EXPECT_EQ(c.at("optimizer").named().options->get_double("lr"), 0.5);
+  EXPECT_FALSE(c.has("a"));  // null: back to the default
+  EXPECT_EQ(c.get_string("text"), "1=2");
+}
+
+TEST(ConfigSet, ReachesThroughANamedChoice) {
+  for (const char* text : {"optimizer: {sgd: {lr: 0.1}}\n", "optimizer: {sgd: }\n", "optimizer: sgd\n"}) {
+    const Config c = with(text, {"optimizer.lr=0.5", "optimizer.momentum=0.9"});
+    const Config::Named named = c.at("optimizer").named();
+    EXPECT_EQ(named.name, "sgd") << text;
+    EXPECT_EQ(named.options->get_double("lr"), 0.5) << text;
+    EXPECT_EQ(named.options->get_double("momentum"), 0.9) << text;
+  }
+  EXPECT_EQ(with("optimizer: {sgd: {lr: 0.1}}\n", {"optimizer.sgd.lr=0.2"})
+                .at("optimizer")
+                .named()
+                .options->get_double("lr"),
+            0.2);
+  EXPECT_EQ(with("schedule: cosine\n", {"schedule.warmup_epochs=2"})
+                .at("schedule")
+                .named()
+                .options->get_int("warmup_epochs"),
+            2);
+  EXPECT_EQ(with("init: normal\n", {"init.std=0.5"}).at("init").named().options->get_double("std"), 0.5);
+  EXPECT_TRUE(with("loss: l2\n", {"loss.mean=true"}).at("loss").named().options->get_bool("mean", false));
+  EXPECT_EQ(with("optimizer: {sgd: {lr: 1}}\n", {"optimizer=adam"}).at("optimizer").named().name, "adam");
+}
+
+TEST(ConfigSet, DoesNotEnterTheOnlyKeyOfAnOrdinaryMap) {
+  const Config data =
+      with("data: {train: {path: a}}\n", {"data.shuffle=false", "data.validation.path=b"}).at("data");
+  EXPECT_FALSE(data.get_bool("shuffle", true));
+  EXPECT_EQ(data.at("validation").get_string("path"), "b");
+  EXPECT_EQ(data.at("train").keys(), std::vector<std::string>{"path"});
+  const Config train = with("train: {early_stopping: {patience: 3}}\n", {"train.epochs=2"}).at("train");
+  EXPECT_EQ(train.get_int("epochs"), 2);
+  EXPECT_EQ(with("model: {options: {a: 1}}\n", {"seed=3"}).get_int("seed"), 3);
+}
+
+TEST(ConfigSet, MistakesAreErrors) {
+  expect_error([] { with("a: 1\n", {"a"}); }, {"--set a", "expected KEY=VALUE"});
+  expect_error([] { with("a: 1\n", {"=3"}); }, {"--set =3", "expected KEY=VALUE"});
+  expect_error([] { with("a: 1\n", {"a=[1"}); }, {"--set a=[1", "not valid YAML"});
+  expect_error([] { with("layers: [a, b]\n", {"layers.0=c"}); }, {"a list cannot be entered by key"});
+  for (const char* bad : {"a..b=1", ".a=1", "a.=1"}) {
+    expect_error([&] { with("c: 1\n", {bad}); }, {bad, "expected KEY=VALUE"});
+  }
+}
+
+TEST(NearestWord, FindsTyposOnly) {
+  const std::vector<std::string> words = {"momentum", "lr", "weight_decay"};
+  EXPECT_EQ(nearest_word("momemtum", words), "momentum");
+  EXPECT_EQ(nearest_word("weigth_decay", words), "weight_decay");
+  EXPECT_EQ(nearest_word("learning", words), "");
+  EXPECT_EQ(nearest_word("lr", {}), "");
+}
+
+}  // namespace
+}  // namespace lockstep

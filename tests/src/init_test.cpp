@@ -1,0 +1,138 @@
+// Initial weights by their moments, and what they depend on: seed and name, not the place.
+#include "src/init.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <map>
+
+#include "src/layers/layers.h"
+
+namespace lockstep {
+namespace {
+
+Config config(const std::string& text) { return Config::from_text("x: " + text, "job.yaml").at("x"); }
+
+struct Moments {
+  double mean = 0, deviation = 0, least = 1e30, most = -1e30;
+};
+Moments moments(const float* x, int64_t n) {
+  Moments m;
+  for (int64_t i = 0; i < n; ++i) m.mean += x[i] / static_cast<double>(n);
+  for (int64_t i = 0; i < n; ++i) {
+    m.deviation += (x[i] - m.mean) * (x[i] - m.mean) / static_cast<double>(n);
+    m.least = std::min<double>(m.least, x[i]);
+    m.most = std::max<double>(m.most, x[i]);
+  }
+  m.deviation = std::sqrt(m.deviation);
+  return m;
+}
+
+Graph conv_and_affine(bool other_order = false) {
+  Graph graph;
+  graph.add_input("input", {16, 10, 10});
+  if (other_order) {  // the same parameters by name and shape, elsewhere in the arena
+    graph.append(conv2d_layer({.channels = 7, .kernel = {1, 1}}), "new");
+    graph.append(conv2d_layer({.channels = 16, .kernel = {1, 1}}), "newer");
+  }
+  graph.append(conv2d_layer({.channels = 32, .kernel = {3, 3}}), "conv");  // fan_in 144, fan_out 288
+  graph.append(flatten_layer(), "flat");
+  graph.append(affine_layer(40), "fc");  // fan_in 2048, fan_out 40
+  return graph;
+}
+
+TEST(Init, MomentsOfEveryKind) {
+  const double conv_in = 144, conv_out = 288, fc_in = 2048, fc_out = 40;
+  const double uniform = 1 / std::sqrt(3.0);  // deviation of U(-1, 1)
+  struct Case {
+    const char* text;
+    double conv, fc;              // deviations of the weights
+    double conv_limit, fc_limit;  // 0: normal
+    bool biases;
+  };
+  const Case cases[] = {
+      {"zeros", 0, 0, 0, 0, false},
+      {"{normal: {std: 0.3}}", 0.3, 0.3, 0, 0, false},
+      {"normal", 0.01, 0.01, 0, 0, false},
+      {"{uniform: 0.2}", 0.2 * uniform, 0.2 * uniform, 0.2, 0.2, false},
+      {"glorot_uniform", std::sqrt(2 / (conv_in + conv_out)), std::sqrt(2 / (fc_in + fc_out)),
+       std::sqrt(6 / (conv_in + conv_out)), std::sqrt(6 / (fc_in + fc_out)), false},
+      {"glorot_normal", std::sqrt(2 / (conv_in + conv_out)), std::sqrt(2 / (fc_in + fc_out)), 0, 0, false},
+      {"he_uniform", std::sqrt(2 / conv_in), std::sqrt(2 / fc_in), std::sqrt(6 / conv_in),
+       std::sqrt(6 / fc_in), false},
+      {"he_normal", std::sqrt(2 / conv_in), std::sqrt(2 / fc_in), 0, 0, false},
+      {"lecun_uniform", uniform / std::sqrt(conv_in), uniform / std::sqrt(fc_in), 1 / std::sqrt(conv_in),
+       1 / std::sqrt(fc_in), true},
+  };
+  for (const Case& c : cases) {
+    const ParameterArena arena(conv_and_affine(), Device{});
+    initialize(arena, read_init(config(c.text)), 11);
+    for (const Segment& segment : arena.segments()) {
+      const Moments m = moments(arena.weights() + segment.offset, segment.n_elements());
+      const bool is_conv = segment.name.starts_with("conv");
+      const double limit = is_conv ? c.conv_limit : c.fc_limit;
+      const double expected = is_conv ? c.conv : c.fc;
+      const std::string what = std::string(c.text) + " " + segment.name;
+      if (segment.name.ends_with("bias")) {
+        EXPECT_EQ(m.deviation > 0, c.biases) << what;
+        EXPECT_LE(std::max(-m.least, m.most), c.biases ? limit : 0) << what;
+        continue;
+      }
+      // 4,608 and 81,920 draws: four standard errors.
+      const double error = 4 / std::sqrt(static_cast<double>(segment.n_elements()));
+      EXPECT_NEAR(m.mean, 0, error * expected) << what;
+      EXPECT_NEAR(m.deviation, expected, error * expected) << what;
+      if (limit > 0) {
+        EXPECT_LE(std::max(-m.least, m.most), limit * (1 + 1e-6)) << what;
+        EXPECT_GE(std::min(-m.least, m.most), limit * 0.99) << what;
+      } else if (expected > 0) {
+        EXPECT_GE(std::min(-m.least, m.most), 3 * expected) << what;  // tails
+      }
+    }
+  }
+}
+
+TEST(Init, ConstantFillsWeightsAndLeavesPaddingZero) {
+  const ParameterArena arena(conv_and_affine(), Device{});
+  initialize(arena, read_init(config("{constant: 0.5}")), 1);
+  std::vector<float> expected(arena.n_elements(), 0.0f);
+  for (const Segment& segment : arena.segments()) {
+    if (segment.name.ends_with("weight"))
+      std::fill_n(expected.begin() + segment.offset, segment.n_elements(), 0.5f);
+  }
+  EXPECT_EQ(std::memcmp(arena.weights(), expected.data(), expected.size() * sizeof(float)), 0);
+}
+
+std::map<std::string, std::vector<float>> by_name(const Graph& graph, uint64_t seed) {
+  const ParameterArena arena(graph, Device{});
+  initialize(arena, InitSpec{}, seed);
+  std::map<std::string, std::vector<float>> values;
+  for (const Segment& s : arena.segments())
+    values[s.name] = {arena.weights() + s.offset, arena.weights() + s.offset + s.n_elements()};
+  return values;
+}
+
+TEST(Init, DependsOnSeedAndNameNotOnThePlaceInTheArena) {
+  const auto a = by_name(conv_and_affine(), 5), b = by_name(conv_and_affine(true), 5),
+             other = by_name(conv_and_affine(), 6);
+  for (const char* name : {"conv.weight", "fc.weight"}) {
+    EXPECT_EQ(a.at(name), b.at(name)) << name;
+    EXPECT_NE(a.at(name), other.at(name)) << name;
+  }
+  // Parameters of one shape but different names are drawn independently.
+  Graph twins;
+  twins.add_input("input", {64});
+  twins.append(affine_layer(64), "a");
+  twins.append(affine_layer(64), "b");
+  const auto twin = by_name(twins, 5);
+  double product = 0;
+  for (size_t i = 0; i < twin.at("a.weight").size(); ++i)
+    product += twin.at("a.weight")[i] * twin.at("b.weight")[i];
+  const double correlation = product / (4096 * 2.0 / 64);
+  EXPECT_LT(std::abs(correlation), 4.0 / 64);
+}
+
+}  // namespace
+}  // namespace lockstep

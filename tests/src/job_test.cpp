@@ -1,0 +1,337 @@
+// Job: every key's value and default, and for every mistake one message with file, line and
+// remedy. A case replaces one line of a good job file, so the line in the message is known.
+#include "src/job.h"
+
+#include <sstream>
+
+#include "src/model.h"
+#include "tests/src/expect_error.h"
+
+namespace lockstep {
+namespace {
+
+const char* const kGood =
+    "name: good\n"                                                    // 1
+    "seed: 3\n"                                                       // 2
+    "model: {zoo: mlp, input: [4], hidden: [8], classes: 3}\n"        // 3
+    "data: {train: {path: a, input: x, target: y}, validation: b}\n"  // 4
+    "batch: {global: 32, micro: 4}\n"                                 // 5
+    "loss: softmax_cross_entropy\n"                                   // 6
+    "optimizer: {sgd: {lr: 0.1, momentum: 0.9}}\n"                    // 7
+    "schedule: {cosine: {warmup_epochs: 1}}\n"                        // 8
+    "train: {epochs: 10, early_stopping: {patience: 3}}\n"            // 9
+    "checkpoint: {every_epochs: 2, keep: 5, best: accuracy}\n"        // 10
+    "init: he_normal\n"                                               // 11
+    "threads: 2\n";                                                   // 12
+
+/// kGood with line `number` replaced.
+std::string with_line(int number, const std::string& line) {
+  std::stringstream in(kGood), out;
+  std::string text;
+  for (int n = 1; std::getline(in, text); ++n) out << (n == number ? line : text) << "\n";
+  return out.str();
+}
+
+Job read(const std::string& text) { return read_job(Config::from_text(text, "job.yaml")); }
+Job read_with(int number, const std::string& line) { return read(with_line(number, line)); }
+
+TEST(Job, ReadsEveryKey) {
+  const Job job = read(kGood);
+  EXPECT_EQ(job.name, "good");
+  EXPECT_EQ(job.seed, 3u);
+  EXPECT_EQ(job.threads, 2);
+  EXPECT_EQ(job.device, Device{});
+  EXPECT_EQ(job.train->path, "a");
+  EXPECT_EQ(job.train->input, "x");
+  EXPECT_EQ(job.train->target, "y");
+  EXPECT_EQ(job.validation->path, "b");  // a path alone
+  EXPECT_EQ(job.global_batch, 32);
+  EXPECT_EQ(job.micro_batch, 4);
+  EXPECT_EQ(job.n_micro(), 8);
+  EXPECT_EQ(job.loss.kind, LossSpec::Kind::kSoftmaxCrossEntropy);
+  EXPECT_EQ(job.optimizer.lr, 0.1);
+  EXPECT_EQ(job.optimizer.momentum, 0.9);
+  EXPECT_EQ(job.schedule.kind, Schedule::Kind::kCosine);
+  EXPECT_EQ(job.schedule.warmup_epochs, 1);
+  EXPECT_EQ(job.epochs, 10);
+  EXPECT_EQ(job.early_stopping_patience, 3);
+  EXPECT_EQ(job.checkpoint_every_epochs, 2);
+  EXPECT_EQ(job.keep, 5);
+  EXPECT_EQ(job.best, Job::Best::kAccuracy);
+  EXPECT_EQ(job.init.kind, InitSpec::Kind::kHeNormal);
+  EXPECT_EQ(build_model(*job.model, {}).n_parameters(), 4 * 8 + 8 + 8 * 3 + 3);
+}
+
+TEST(Job, DefaultsOfTheShortestJob) {
+  const Job job = read("name: s\nmodel: {zoo: mlp}\nbatch: 16\noptimizer: adam\ntrain: {steps: 5}\n");
+  EXPECT_EQ(job.seed, 1u);
+  EXPECT_EQ(job.threads, 1);
+  EXPECT_FALSE(job.train.has_value());
+  EXPECT_EQ(job.global_batch, 16);
+  EXPECT_EQ(job.micro_batch, 16);
+  EXPECT_EQ(job.reduction, Reduction::kTree);
+  EXPECT_EQ(job.first_bucket_bytes, 1 << 20);
+  EXPECT_EQ(job.bucket_bytes, 25 << 20);
+  EXPECT_EQ(job.normalize, Job::Normalize::kAuto);
+  EXPECT_TRUE(job.shuffle);
+  EXPECT_EQ(job.prefetch, 4);
+  EXPECT_EQ(job.cache_bytes, int64_t{1} << 30);
+  EXPECT_EQ(job.optimizer.kind, OptimizerSpec::Kind::kAdam);
+  EXPECT_EQ(job.optimizer.lr, 1e-3);
+  EXPECT_EQ(job.schedule.kind, Schedule::Kind::kConstant);
+  EXPECT_EQ(job.steps, 5);
+  EXPECT_EQ(job.epochs, 0);
+  EXPECT_EQ(job.log_every_steps, 0);
+  EXPECT_EQ(job.validate_every_epochs, 1);
+  EXPECT_EQ(job.early_stopping_patience, 0);
+  EXPECT_EQ(job.checkpoint_every_epochs, 1);
+  EXPECT_EQ(job.checkpoint_every_steps, 0);
+  EXPECT_EQ(job.checkpoint_every_minutes, 0);
+  EXPECT_EQ(job.keep, 3);
+}
+
+TEST(Job, BestFollowsTheLoss) {
+  EXPECT_EQ(read("name: s\nmodel: {}\nbatch: 1\noptimizer: adam\ntrain: {steps: 5}\n").best,
+            Job::Best::kAccuracy);
+  EXPECT_EQ(read("name: s\nmodel: {}\nbatch: 1\nloss: l2\noptimizer: adam\ntrain: {steps: 5}\n").best,
+            Job::Best::kLoss);
+  EXPECT_EQ(read_with(10, "checkpoint: {best: loss}").best, Job::Best::kLoss);
+}
+
+TEST(Job, TheTextOfAResolvedJobReadsAsTheSameJob) {
+  Config config = Config::from_text(kGood, "job.yaml");
+  config.set("optimizer.lr=0.5");
+  config.set("data.shuffle=false");
+  const Job job = read_job(config);
+  const Job again = read(job.text);
+  EXPECT_EQ(again.text, job.text);
+  EXPECT_EQ(again.optimizer.lr, 0.5);
+  EXPECT_FALSE(again.shuffle);
+  EXPECT_EQ(again.train->target, "y");
+}
+
+struct BadLine {
+  int number;
+  std::string line;
+  std::vector<std::string> parts;  // besides "job.yaml:<number>"
+};
+
+class BadJob : public testing::TestWithParam<BadLine> {};
+
+TEST_P(BadJob, IsOneMessageWithLineAndRemedy) {
+  std::vector<std::string> parts = GetParam().parts;
+  parts.push_back("job.yaml:" + std::to_string(GetParam().number));
+  EXPECT_NO_THROW(read(kGood));
+  expect_error([] { read_with(GetParam().number, GetParam().line); }, parts);
+}
+
+const BadLine kBadLines[] = {
+    // unknown keys, everywhere
+    {2, "sede: 3", {"unknown key 'sede'", "did you mean 'seed'?"}},
+    {4, "data: {train: a, validaton: b}", {"data.validaton", "did you mean 'validation'?"}},
+    {4, "data: {train: {path: a, targt: y}, validation: b}", {"data.train.targt", "did you mean 'target'?"}},
+    {5, "batch: {global: 32, mikro: 4}", {"batch.mikro", "did you mean 'micro'?"}},
+    {6, "loss: {l2: {meen: true}}", {"loss.l2.meen", "did you mean 'mean'?"}},
+    {7, "optimizer: {sgd: {lr: 0.1, momentun: 0.9}}", {"optimizer.sgd.momentun", "did you mean 'momentum'?"}},
+    {7, "optimizer: {adam: {beta3: 0.9}}", {"optimizer.adam.beta3", "did you mean 'beta1'?"}},
+    {8,
+     "schedule: {cosine: {warmup: 1}}",
+     {"schedule.cosine.warmup", "known keys here: final, warmup_epochs"}},
+    {9,
+     "train: {epochs: 10, early_stoping: {patience: 3}}",
+     {"train.early_stoping", "did you mean 'early_stopping'?"}},
+    {9, "train: {epochs: 10, early_stopping: {patience: 3, delta: 1}}", {"train.early_stopping.delta"}},
+    {10, "checkpoint: {every_epoch: 2}", {"checkpoint.every_epoch", "did you mean 'every_epochs'?"}},
+    {11, "init: {normal: {sd: 1}}", {"init.normal.sd", "did you mean 'std'?"}},
+    // unknown names
+    {6, "loss: crossentropy", {"unknown loss 'crossentropy'", "known losses: softmax_cross_entropy, l2"}},
+    {7,
+     "optimizer: {adamm: {lr: 1}}",
+     {"unknown optimizer 'adamm'", "did you mean 'adam'?", "sgd, adam, adamw"}},
+    {8, "schedule: cosin", {"unknown schedule 'cosin'", "did you mean 'cosine'?", "constant, step, cosine"}},
+    {11,
+     "init: he_norm",
+     {"unknown initialisation 'he_norm'", "did you mean 'he_normal'?", "glorot_uniform"}},
+    // wrong types
+    {1, "name: [a]", {"name", "expected a text", "a list"}},
+    {2, "seed: one", {"seed", "a whole number", "'one'"}},
+    {4, "data: {train: a, validation: b, shuffle: 2}", {"data.shuffle", "true or false"}},
+    {5, "batch: {global: 32.5}", {"batch.global", "a whole number"}},
+    {5, "batch: [32]", {"batch"}},
+    {7, "optimizer: {sgd: {lr: fast}}", {"optimizer.sgd.lr", "a number", "'fast'"}},
+    {7, "optimizer: {adam: 0.1}", {"optimizer.adam", "expected options", "'0.1'"}},
+    {7, "optimizer: [sgd]", {"optimizer", "expected one name"}},
+    {7, "optimizer: {sgd: {lr: 1}, adam: {lr: 2}}", {"optimizer", "expected one name"}},
+    {8, "schedule: {cosine: 3}", {"schedule.cosine", "expected options"}},
+    {10, "checkpoint: 5", {"checkpoint", "expected options", "'5'"}},
+    {12, "seed: 4", {"'seed' is given twice"}},
+    // values
+    {1, "name: a/b", {"name", "must be a plain word", "run folder"}},
+    {1, "name: ''", {"name", "must be a plain word"}},
+    {2, "seed: -1", {"seed", "must not be negative"}},
+    {2, "device: cuda", {"device", "CPU", "device: cpu"}},
+    {2, "device: gpu", {"device", "choose one of: auto, cpu, cuda"}},
+    {2, "precision: float16", {"precision", "float32"}},
+    {2, "precision: double", {"precision", "choose one of: float32"}},
+    {12, "threads: 0", {"threads", "must be at least 1"}},
+    {4, "data: {train: a, validation: b, prefetch: 0}", {"data.prefetch", "must be at least 1"}},
+    {4,
+     "data: {train: a, validation: b, normalize: zscore}",
+     {"data.normalize", "auto, none, unit, mean, standardize"}},
+    {4, "data: {validation: b}", {"data", "'train' is missing"}},
+    {4, "data: {train: {input: x}, validation: b}", {"data.train", "'path' is missing"}},
+    {5, "batch: {global: 0}", {"batch.global", "must be at least 1"}},
+    {5, "batch: {global: 32, micro: 0}", {"batch.micro", "must be at least 1"}},
+    {5,
+     "batch: {global: 100, micro: 8}",
+     {"batch.micro", "100 is not divisible by micro-batch 8", "96, 104"}},
+    {5, "batch: {global: 4, micro: 8}", {"batch.micro", "not divisible", "nearest global batches: 8"}},
+    {5,
+     "batch: {global: 48, micro: 8}",
+     {"batch.global", "6 micro-batches per step are not a power of two", "32, 64", "reduction: native"}},
+    {5, "batch: {global: 32, micro: 4, reduction: ring}", {"batch.reduction", "tree, native"}},
+    {5, "batch: {global: 32, bucket_mb: 0}", {"batch.bucket_mb", "must be positive"}},
+    {5, "batch: {global: 32, first_bucket_mb: -1}", {"batch.first_bucket_mb", "must be positive"}},
+    {5, "batch: {micro: 4}", {"batch", "'global' is missing"}},
+    {7, "optimizer: {sgd: {momentum: 0.9}}", {"optimizer.sgd", "'lr' is missing"}},
+    {7, "optimizer: {sgd: {lr: -1}}", {"optimizer.sgd.lr", "must not be negative"}},
+    {7, "optimizer: {sgd: {lr: .inf}}", {"optimizer.sgd.lr", "not finite"}},
+    {7, "optimizer: {sgd: {lr: 1, momentum: 1}}", {"optimizer.sgd.momentum", "[0, 1)"}},
+    {7, "optimizer: {sgd: {lr: 1, nesterov: true}}", {"optimizer.sgd.nesterov", "needs momentum"}},
+    {7,
+     "optimizer: {sgd: {lr: 1, weight_decay: -1}}",
+     {"optimizer.sgd.weight_decay", "must not be negative"}},
+    {7, "optimizer: {adam: {beta1: 1}}", {"optimizer.adam.beta1", "[0, 1)"}},
+    {7, "optimizer: {adamw: {beta2: -0.1}}", {"optimizer.adamw.beta2", "[0, 1)"}},
+    {7, "optimizer: {adam: {epsilon: 0}}", {"optimizer.adam.epsilon", "must be positive"}},
+    {8, "schedule: {step: {gamma: 0.1}}", {"schedule.step", "every_epochs or epochs"}},
+    {8, "schedule: {step: {every_epochs: 3, epochs: [3]}}", {"schedule.step", "every_epochs or epochs"}},
+    {8, "schedule: {cosine: {warmup_epochs: -1}}", {"schedule.cosine.warmup_epochs", "must not be negative"}},
+    {9, "train: {}", {"train", "either epochs or steps"}},
+    {9, "train: {epochs: 1, steps: 1}", {"train", "either epochs or steps"}},
+    {9, "train: {epochs: -1}", {"train", "epochs"}},
+    {9, "train: {epochs: -1, steps: 5}", {"train.epochs", "must not be negative"}},
+    {9, "train: {epochs: 1, log_every_steps: -1}", {"train.log_every_steps", "must not be negative"}},
+    {9,
+     "train: {epochs: 1, validate_every_epochs: 0}",
+     {"train.validate_every_epochs", "must be at least 1"}},
+    {9,
+     "train: {epochs: 1, early_stopping: {patience: 0}}",
+     {"train.early_stopping.patience", "must be at least 1"}},
+    {9, "train: {epochs: 1, early_stopping: {}}", {"train.early_stopping", "'patience' is missing"}},
+    {10, "checkpoint: {every_epochs: -1}", {"checkpoint.every_epochs", "must not be negative"}},
+    {10, "checkpoint: {every_steps: -1}", {"checkpoint.every_steps", "must not be negative"}},
+    {10, "checkpoint: {every_minutes: -1}", {"checkpoint.every_minutes", "must not be negative"}},
+    {10, "checkpoint: {best: f1}", {"checkpoint.best", "accuracy, loss"}},
+    {11, "init: {constant: {}}", {"init.constant", "'value' is missing"}},
+};
+
+INSTANTIATE_TEST_SUITE_P(Lines, BadJob, testing::ValuesIn(kBadLines), [](const auto& bad) {
+  return "line" + std::to_string(bad.param.number) + "_case" + std::to_string(bad.index);
+});
+
+TEST(Job, MissingKeysAndCombinations) {
+  expect_error([] { read("name: a\nmodel: {}\nbatch: 8\noptimizer: adam\n"); },
+               {"job.yaml", "'train' is missing"});
+  expect_error([] { read("model: {}\nbatch: 8\noptimizer: adam\ntrain: {steps: 1}\n"); },
+               {"'name' is missing"});
+  expect_error([] { read("name: a\nmodel: {}\nbatch: 8\ntrain: {steps: 1}\n"); }, {"'optimizer' is missing"});
+  expect_error([] { read("name: a\nmodel: {}\noptimizer: adam\ntrain: {steps: 1}\nbatsh: 8\n"); },
+               {"'batch' is missing", "is 'batsh' meant to be 'batch'?"});
+  expect_error([] { read_with(4, "data: a"); }, {"job.yaml:4", "data"});
+  expect_error([] { read_with(4, "data: {train: a}"); },
+               {"job.yaml:9: train.early_stopping", "needs validation data"});
+  expect_error([] { read_with(6, "loss: l2"); }, {"job.yaml:10: checkpoint.best", "no accuracy"});
+}
+
+TEST(Job, NativeReductionTakesAnyNumberOfMicroBatches) {
+  const Job job = read_with(5, "batch: {global: 48, micro: 8, reduction: native}");
+  EXPECT_EQ(job.n_micro(), 6);
+  EXPECT_NO_THROW(check_rank_count(job, 3));
+  EXPECT_NO_THROW(check_rank_count(job, 6));
+  expect_error([&] { check_rank_count(job, 4); },
+               {"4 ranks", "6 micro-batches", "start 3 ranks", "batch.micro=12"});
+}
+
+TEST(Job, RankCounts) {
+  const Job job = read(kGood);  // V = 8
+  for (int size : {1, 2, 4, 8}) EXPECT_NO_THROW(check_rank_count(job, size)) << size;
+  expect_error([&] { check_rank_count(job, 3); },
+               {"3 ranks", "power-of-two", "start 2 or 4 ranks", "batch.reduction=native"});
+  expect_error([&] { check_rank_count(job, 16); },
+               {"16 ranks", "8 micro-batches per step (global batch 32 / micro-batch 4)", "start 8 ranks",
+                "batch.micro=2"});
+}
+
+// Models ------------------------------------------------------------------------------------
+
+Graph model(const std::string& line, const ModelContext& context = {}) {
+  return build_model(*read_with(3, line).model, context);
+}
+
+TEST(Model, MistakesNameLineAndRemedy) {
+  const std::string line3 = "job.yaml:3";
+  expect_error([] { model("model: {zoo: lenet, input: [1, 28, 28], classes: 3}"); },
+               {line3, "unknown model 'lenet'", "did you mean 'lenet5'?", "lenet5, linear, logistic, mlp"});
+  expect_error([] { model("model: {zoo: mlp, input: [4], classes: 3, hiden: [8]}"); },
+               {line3, "model.hiden", "did you mean 'hidden'?"});
+  expect_error([] { model("model: {zoo: mlp, classes: 3}"); },
+               {line3, "input shape is unknown", "input: [C, H, W]"});
+  expect_error([] { model("model: {zoo: mlp, input: [4]}"); },
+               {line3, "number of classes is unknown", "classes: K"});
+  expect_error([] { model("model: {zoo: mlp, input: [4], hidden: [0], classes: 3}"); },
+               {line3, "model.hidden", "at least 1"});
+  expect_error([] { model("model: {zoo: mlp, input: [0], classes: 3}"); },
+               {line3, "model.input", "at least 1"});
+  expect_error(
+      [] {
+        model("model: {zoo: mlp, input: [5], classes: 3}", {{1, 2, 2}, 0});
+      },
+      {line3, "model.input", "(5)", "(1, 2, 2)"});
+  expect_error([] { model("model: {input: [4]}"); }, {line3, "either zoo or layers"});
+  expect_error([] { model("model: {zoo: mlp, layers: [relu], input: [4]}"); },
+               {line3, "either zoo or layers"});
+  expect_error([] { model("model: {layers: [], input: [4]}"); }, {line3, "the list is empty"});
+  expect_error([] { model("model: {zoo: lenet5, input: [1, 28, 28], classes: 3, activation: gelu}"); },
+               {line3, "model.activation", "tanh, relu, sigmoid"});
+  expect_error([] { model("model: {zoo: lenet5, input: [1, 28, 28], classes: 3, width: 0}"); },
+               {line3, "model.width", "must be positive"});
+}
+
+TEST(Model, LayerMistakesNameLineAndRemedy) {
+  const std::string line3 = "job.yaml:3";
+  expect_error([] { model("model: {layers: [rellu], input: [4]}"); },
+               {line3, "model.layers[0]", "unknown layer 'rellu'", "did you mean 'relu'?", "known layers:"});
+  expect_error([] { model("model: {layers: [{affine: {featurs: 3}}], input: [4]}"); },
+               {line3, "model.layers[0]", "is 'featurs' meant to be 'features'?"});
+  expect_error([] { model("model: {layers: [{affine: {features: 3, bais: true}}], input: [4]}"); },
+               {line3, "did you mean 'bias'?"});
+  expect_error([] { model("model: {layers: [{affine: 0}], input: [4]}"); }, {line3, "at least 1"});
+  expect_error([] { model("model: {layers: [{relu: 3}], input: [4]}"); }, {line3, "expected options"});
+  expect_error([] { model("model: {layers: [{conv: {kernel: 3}}], input: [1, 8, 8]}"); },
+               {line3, "'channels' is missing"});
+  expect_error([] { model("model: {layers: [{conv: {channels: 2, kernel: [1, 2, 3]}}], input: [1, 8, 8]}"); },
+               {line3, "[vertical, horizontal]"});
+  expect_error(
+      [] { model("model: {layers: [{conv: {channels: 2, padding: [1, 2, 3]}}], input: [1, 8, 8]}"); },
+      {line3, "[top, bottom, left, right]"});
+  expect_error([] { model("model: {layers: [{conv: {channels: 2, stride: 0}}], input: [1, 8, 8]}"); },
+               {line3, "at least 1"});
+  expect_error([] { model("model: {layers: [{max_pool: {kernel: 0}}], input: [1, 8, 8]}"); },
+               {line3, "at least 1"});
+}
+
+TEST(Model, ListsOfLayersTakeNamesAndTheDatasShape) {
+  const Graph graph = model(
+      "model: {layers: [{conv: {channels: 4, kernel: 3, name: first}}, relu, {max_pool: 2}, flatten, "
+      "{affine: 3}, {affine: {features: 2, bias: false}}]}",
+      {{1, 8, 8}, 0});
+  ASSERT_EQ(graph.size(), 7);
+  const char* const names[] = {"input", "first", "relu1", "max_pool1", "flatten1", "affine1", "affine2"};
+  for (int v = 0; v < graph.size(); ++v) EXPECT_EQ(graph.vertex(v).name, names[v]);
+  EXPECT_EQ(graph.vertex(3).shape, (Shape{4, 3, 3}));
+  EXPECT_EQ(graph.n_parameters(), (4 * 9 + 4) + (36 * 3 + 3) + 3 * 2);
+}
+
+}  // namespace
+}  // namespace lockstep

@@ -1,0 +1,172 @@
+// Gradients of whole networks against central differences of the loss, for every parameter,
+// and graphs that are no chain: values with several readers, built with layers of this file.
+#include <cmath>
+
+#include "src/layers/layers.h"
+#include "tests/src/network.h"
+
+namespace lockstep {
+namespace {
+
+/// dst = 2 a - 3 b. Backward needs neither input nor output.
+class CombineOp : public Op {
+ public:
+  explicit CombineOp(const TensorDesc& src) {
+    info_.src = {src.dense(), src.dense()};
+    info_.dst = {src.dense()};
+    info_.backward_needs_src = info_.backward_needs_dst = false;
+  }
+  void forward(Stream&, const OpArgs& args) override {
+    for (int64_t i = 0; i < info_.dst[0].n_elements(); ++i) {
+      args.dst[0].as<float>()[i] = 2 * args.src[0].as<float>()[i] - 3 * args.src[1].as<float>()[i];
+    }
+  }
+  void backward(Stream&, const OpArgs& args) override {
+    for (int64_t i = 0; i < info_.dst[0].n_elements(); ++i) {
+      const float diff = args.diff_dst[0].as<float>()[i];
+      if (!args.diff_src[0].empty()) args.diff_src[0].as<float>()[i] = 2 * diff;
+      if (!args.diff_src[1].empty()) args.diff_src[1].as<float>()[i] = -3 * diff;
+    }
+  }
+};
+
+class CombineLayer : public Layer {
+ public:
+  std::string type() const override { return "combine"; }
+  Shape infer(std::span<const Shape> src) const override {
+    EXPECT_EQ(src.size(), 2u);
+    EXPECT_EQ(src[0], src[1]);
+    return src[0];
+  }
+  std::unique_ptr<Op> lower(const LowerContext& context) const override {
+    return std::make_unique<CombineOp>(context.src[0]);
+  }
+};
+
+std::shared_ptr<const Layer> combine() { return std::make_shared<CombineLayer>(); }
+
+/// x -> fc1 -> tanh -> {fc2 -> tanh, itself} -> combine -> fc3
+Graph residual() {
+  Graph graph;
+  graph.add_input("input", {6});
+  graph.append(affine_layer(7), "fc1");
+  const int trunk = graph.append(activation_layer(Activation::kTanh), "tanh1");
+  graph.append(affine_layer(7), "fc2");
+  const int branch = graph.append(activation_layer(Activation::kTanh), "tanh2");
+  graph.add("join", combine(), {branch, trunk});
+  graph.append(affine_layer(4), "fc3");
+  return graph;
+}
+
+/// Three readers of one convolution, two of a flattened value, and one layer that reads a value twice.
+Graph web() {
+  Graph graph;
+  graph.add_input("input", {2, 6, 6});
+  const int conv = graph.append(conv2d_layer({.channels = 5, .kernel = {3, 3}}), "conv");
+  graph.append(activation_layer(Activation::kTanh), "tanh");
+  const int left = graph.append(conv2d_layer({.channels = 5, .padding = {1, 1, 1, 1}}), "left");
+  const int right =
+      graph.add("right", conv2d_layer({.channels = 5, .padding = {1, 1, 1, 1}, .bias = false}), {conv});
+  const int both = graph.add("both", combine(), {left, right});
+  const int more = graph.add("more", combine(), {conv, both});
+  const int flat = graph.add("flat", flatten_layer(), {more});
+  const int a = graph.add("a", affine_layer(6), {flat});
+  const int b = graph.add("b", affine_layer(6, false), {flat});
+  const int sum = graph.add("sum", combine(), {a, b});
+  graph.add("twice", combine(), {sum, sum});
+  graph.append(affine_layer(3), "scores");
+  return graph;
+}
+
+/// The input itself has two readers, one of them a view; its gradient is wanted by nobody.
+Graph two_on_the_input() {
+  Graph graph;
+  const int input = graph.add_input("input", {1, 3, 3});
+  const int flat = graph.add("flat", flatten_layer(), {input});
+  const int a = graph.add("a", affine_layer(5), {flat});
+  const int other = graph.add("other", flatten_layer(), {input});
+  const int b = graph.add("b", affine_layer(5), {other});
+  graph.add("join", combine(), {a, b});
+  graph.append(activation_layer(Activation::kSigmoid), "sigmoid");
+  graph.append(affine_layer(3), "scores");
+  return graph;
+}
+
+struct Case {
+  const char* name;
+  Graph (*graph)();
+  const char* loss;
+};
+const Case kCases[] = {
+    {"lenet_cross_entropy",
+     [] { return graph_from("{zoo: lenet5, input: [1, 8, 8], classes: 4, width: 0.25}"); },
+     "softmax_cross_entropy"},
+    {"lenet_l2", [] { return graph_from("{zoo: lenet5, input: [1, 8, 8], classes: 4, width: 0.25}"); }, "l2"},
+    {"mlp_cross_entropy",
+     [] { return graph_from("{zoo: mlp, input: [7], hidden: [9, 8], classes: 5, activation: tanh}"); },
+     "softmax_cross_entropy"},
+    {"mlp_l2",
+     [] { return graph_from("{zoo: mlp, input: [7], hidden: [9, 8], classes: 5, activation: sigmoid}"); },
+     "{l2: {half: false, mean: true}}"},
+    {"residual_cross_entropy", residual, "softmax_cross_entropy"},
+    {"residual_l2", residual, "l2"},
+    {"web_cross_entropy", web, "softmax_cross_entropy"},
+    {"web_l2", web, "l2"},
+    {"two_on_the_input", two_on_the_input, "softmax_cross_entropy"},
+};
+
+class Gradients : public testing::TestWithParam<Case> {};
+INSTANTIATE_TEST_SUITE_P(Networks, Gradients, testing::ValuesIn(kCases),
+                         [](const auto& c) { return c.param.name; });
+
+TEST_P(Gradients, AreThoseOfTheLoss) {
+  const Graph graph = GetParam().graph();
+  const LossSpec loss = loss_from(GetParam().loss);
+  const std::unique_ptr<ParameterArena> arena = random_arena(graph, 21);
+  const Batch batch = random_batch(graph, loss, 4, 3, 5);
+  Plan plan(graph, *arena, loss, plan_options(4));
+  const Outcome outcome = run(plan, *arena, batch);
+
+  // The forward pass is float32: its rounding, some 1e-7 of the loss, is divided by 2h, and the
+  // truncation is h^2 / 6 times the third derivative. Both stay below 1e-3 of a typical gradient.
+  const float h = 0x1p-6f;
+  const auto loss_at = [&](float* w, float value) {
+    const float before = *w;
+    *w = value;
+    plan.refresh_weights();
+    plan.forward({batch.input.data()}, batch.target.data(), batch.context());
+    *w = before;
+    return plan.loss_values()[kLossSum];
+  };
+  int64_t n_checked = 0;
+  for (const Segment& segment : arena->segments()) {
+    std::vector<float> actual, expected;
+    for (int64_t i = 0; i < segment.n_elements(); ++i) {
+      float* w = arena->weights() + segment.offset + i;
+      const float up = *w + h, down = *w - h;
+      expected.push_back(
+          static_cast<float>((loss_at(w, up) - loss_at(w, down)) / (static_cast<double>(up) - down)));
+      actual.push_back(outcome.gradients[segment.offset + i]);
+    }
+    n_checked += segment.n_elements();
+    expect_near(actual, expected, 3e-3, segment.name);
+  }
+  EXPECT_EQ(n_checked, arena->n_parameters());
+}
+
+TEST_P(Gradients, DoNotDependOnReuseFusionOrOtherPasses) {
+  const Graph graph = GetParam().graph();
+  const LossSpec loss = loss_from(GetParam().loss);
+  const std::unique_ptr<ParameterArena> arena = random_arena(graph, 21);
+  const Batch batch = random_batch(graph, loss, 4, 3, 5);
+  const Outcome outcome = run(graph, *arena, loss, batch, plan_options(4));
+  PlanOptions options = plan_options(4);
+  options.reuse_memory = false;
+  expect_same_bits(run(graph, *arena, loss, batch, options).gradients, outcome.gradients, "without reuse");
+  options.fuse = false;
+  expect_near(run(graph, *arena, loss, batch, options).gradients, outcome.gradients, 2e-6, "without fusion");
+  EXPECT_EQ(outcome.marks.back(), arena->n_elements());
+}
+
+}  // namespace
+}  // namespace lockstep

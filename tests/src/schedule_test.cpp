@@ -1,0 +1,52 @@
+// Schedules by literal values.
+#include "src/schedule.h"
+
+#include <gtest/gtest.h>
+
+namespace lockstep {
+namespace {
+
+Config config(const std::string& text) { return Config::from_text("x: " + text, "job.yaml").at("x"); }
+
+/// Factors of steps 0 … n - 1 in a run of n steps, 4 an epoch.
+std::vector<double> factors(const std::string& text, int64_t n) {
+  const Schedule schedule = read_schedule(config(text));
+  std::vector<double> result;
+  for (int64_t s = 0; s < n; ++s) result.push_back(schedule.factor(s, n, 4));
+  return result;
+}
+
+void expect_factors(const std::string& text, const std::vector<double>& expected) {
+  const std::vector<double> actual = factors(text, static_cast<int64_t>(expected.size()));
+  for (size_t s = 0; s < expected.size(); ++s)
+    EXPECT_NEAR(actual[s], expected[s], 1e-6) << text << ", step " << s;
+}
+
+TEST(Schedule, LiteralValues) {
+  expect_factors("constant", {1, 1, 1, 1, 1});
+  expect_factors("{constant: {warmup_epochs: 0.5}}", {0.5, 1, 1, 1});
+  expect_factors("{constant: {warmup_epochs: 1}}", {0.25, 0.5, 0.75, 1, 1, 1});
+  expect_factors("{step: {every_epochs: 1, gamma: 0.5}}", {1, 1, 1, 1, 0.5, 0.5, 0.5, 0.5, 0.25});
+  expect_factors("{step: {every_epochs: 0.5}}", {1, 1, 0.1, 0.1, 0.01, 0.01});
+  expect_factors("{step: {epochs: [1, 2]}}", {1, 1, 1, 1, 0.1, 0.1, 0.1, 0.1, 0.01, 0.01});
+  expect_factors("{step: {epochs: 1, gamma: 0.2, warmup_epochs: 0.5}}", {0.5, 1, 1, 1, 0.2, 0.2});
+  // (1 + cos(pi * s / 8)) / 2
+  expect_factors("cosine", {1, 0.9619398, 0.8535534, 0.6913417, 0.5, 0.3086583, 0.1464466, 0.0380602});
+  expect_factors("{cosine: {final: 0.2}}",
+                 {1, 0.9695518, 0.8828427, 0.7530734, 0.6, 0.4469266, 0.3171573, 0.2304482});
+  // Four steps of warm-up, then one period over the other four.
+  expect_factors("{cosine: {warmup_epochs: 1}}", {0.25, 0.5, 0.75, 1, 1, 0.8535534, 0.5, 0.1464466});
+}
+
+TEST(Schedule, IsAFunctionOfTheStepAlone) {
+  const Schedule schedule = read_schedule(config("{cosine: {warmup_epochs: 2, final: 0.01}}"));
+  for (int64_t s : {99, 0, 50, 7, 50})
+    EXPECT_EQ(schedule.factor(s, 100, 10), Schedule(schedule).factor(s, 100, 10));
+  EXPECT_EQ(schedule.factor(100, 100, 10), 0.01);  // a run that is given more steps than planned
+  EXPECT_EQ(schedule.factor(500, 100, 10), 0.01);
+  // Warm-up longer than the run stays a ramp.
+  EXPECT_DOUBLE_EQ(read_schedule(config("{cosine: {warmup_epochs: 5}}")).factor(3, 4, 4), 0.2);
+}
+
+}  // namespace
+}  // namespace lockstep
