@@ -29,6 +29,7 @@ std::vector<int64_t> lay_out(const std::string& path, const std::vector<Field>& 
     const h5::Id space = h5::own(H5Screate_simple(shape.rank(), extents.data(), nullptr), "H5Screate_simple", path);
     const h5::Id plist = h5::own(H5Pcreate(H5P_DATASET_CREATE), "H5Pcreate", path);
     h5::check(H5Pset_alloc_time(plist.get(), H5D_ALLOC_TIME_EARLY), "H5Pset_alloc_time", path);
+    h5::check(H5Pset_obj_track_times(plist.get(), false), "H5Pset_obj_track_times", path);
     h5::check(H5Pset_fill_time(plist.get(), H5D_FILL_TIME_NEVER), "H5Pset_fill_time", path);
     const h5::Id dataset = h5::own(H5Dcreate2(file.get(), field.name.c_str(), h5::native_type(field.dtype), space.get(),
                                               H5P_DEFAULT, plist.get(), H5P_DEFAULT),

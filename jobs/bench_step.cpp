@@ -84,6 +84,7 @@ struct BenchData {
   std::filesystem::path temporary;
 
   explicit BenchData(Job& job, int rank) {
+    job.validation.reset();   // not a part of the step
     if (job.train && std::filesystem::exists(job.train->path)) {
       data = open_data(job);
       graph = build_model(*job.model, {data.contract.input, data.contract.n_classes});

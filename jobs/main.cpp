@@ -75,8 +75,8 @@ int run_on_ranks(const RankCommand& command, const Words& words, int* argc, char
     return command(words, comm);
   } catch (const AgreedError& e) {
     if (comm.is_root()) fmt::print(stderr, "lockstep: {}\n", e.what());
-  } catch (const UsageError&) {
-    if (comm.is_root()) throw;
+  } catch (const UsageError& e) {
+    if (comm.is_root()) fmt::print(stderr, "lockstep: {}\n", e.what());
     return kExitUsage;
   } catch (const std::exception& e) {
     // Only this rank knows: the others may wait in a collective for ever.

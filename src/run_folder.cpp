@@ -48,10 +48,24 @@ void RunFolder::open_metrics(const Job& job, int64_t resumed_step) {
   if (!is_root_) return;
   write_text(path_ + "/job.yaml", job.text);
   metrics_ = std::make_unique<MetricsWriter>(path_ + "/metrics.jsonl", resumed_step);
+  events_ = std::make_unique<EventFileWriter>(path_ + "/tb", resumed_step);
+}
+
+void RunFolder::attempt(const std::function<void()>& write) {
+  try {
+    write();
+  } catch (const Error& e) {
+    if (!failed_) spdlog::warn("METRICS NOT WRITTEN, training goes on: {}", e.what());
+    failed_ = true;
+  }
 }
 
 void RunFolder::write(const JsonObject& line) {
-  if (metrics_) metrics_->write(line);
+  if (metrics_) attempt([&] { metrics_->write(line); });
+}
+
+void RunFolder::write_scalars(int64_t step, std::span<const EventScalar> scalars) {
+  if (events_) attempt([&] { events_->write(step, scalars); });
 }
 
 void RunFolder::write_confusion(const ValidationResult& validation, const std::vector<std::string>& class_names,
@@ -68,7 +82,7 @@ void RunFolder::write_confusion(const ValidationResult& validation, const std::v
   object.set("kind", "confusion").set("step", step);
   object.set_raw("classes", fmt::format("[{}]", fmt::join(names, ",")));
   object.set_raw("matrix", fmt::format("[{}]", fmt::join(rows, ",\n")));
-  write_text(path_ + "/confusion.json", object.str() + "\n");
+  attempt([&] { write_text(path_ + "/confusion.json", object.str() + "\n"); });
 }
 
 void RunFolder::link_checkpoints(int64_t last_step, int64_t best_step) {
@@ -88,7 +102,7 @@ void RunFolder::link_checkpoints(int64_t last_step, int64_t best_step) {
 void RunFolder::warn(int64_t step, const std::string& text) {
   if (!is_root_) return;
   spdlog::warn("{}", text);
-  if (metrics_) metrics_->write(JsonObject().set("kind", "warning").set("step", step).set("text", text));
+  write(JsonObject().set("kind", "warning").set("step", step).set("text", text));
 }
 
 }  // namespace lockstep

@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include <chrono>
+#include <array>
 #include <cmath>
 #include <filesystem>
 #include <memory>
@@ -131,7 +131,7 @@ void Trainer::resume(const std::string& resume) {
 
 void Trainer::write_start() {
   JsonObject line;
-  line.set("kind", "start").set("name", job_.name).set("parameters", replica_.arena().n_parameters());
+  line.set("kind", "start").set("name", job_.name).set("version", LOCKSTEP_VERSION).set("parameters", replica_.arena().n_parameters());
   line.set("ranks", comm_.size()).set("threads", job_.threads).set("device", job_.device.str());
   line.set("device_name", device_name(job_.device));
   line.set("global_batch", job_.global_batch).set("micro_batch", job_.micro_batch);
@@ -155,6 +155,11 @@ void Trainer::log_interval(const StepResult& result, Interval& interval, Progres
   line.set("data_wait_s", times.data_wait - interval.times.data_wait);
   line.set("communication_s", times.communication - interval.times.communication);
   folder_.write(line);
+  const std::array<EventScalar, 4> scalars{{{"train/loss", static_cast<float>(interval.loss / n)},
+                                            {"lr", static_cast<float>(result.lr)},
+                                            {"samples_per_s", static_cast<float>(n / span_s)},
+                                            {"train/accuracy", static_cast<float>(interval.correct / n)}}};
+  folder_.write_scalars(state_.step, {scalars.data(), job_.loss.is_classification() ? size_t{4} : size_t{3}});
   progress.show(state_.step, interval.loss / n, job_.loss.is_classification() ? interval.correct / n : -1, result.lr, n / span_s);
   interval = Interval{};
   interval.start_s = progress.elapsed_s();
@@ -178,6 +183,9 @@ bool Trainer::validate(Progress& progress) {
   line.set("epoch", static_cast<double>(state_.step) / static_cast<double>(steps_per_epoch_)).set("loss", result.loss);
   if (result.n_classes > 0) line.set("accuracy", result.accuracy);
   folder_.write(line);
+  const std::array<EventScalar, 2> scalars{{{"validation/loss", static_cast<float>(result.loss)},
+                                            {"validation/accuracy", static_cast<float>(result.accuracy)}}};
+  folder_.write_scalars(state_.step, {scalars.data(), result.n_classes > 0 ? size_t{2} : size_t{1}});
   progress.note(fmt::format("validation after step {}: loss {:.4f}{}{}", state_.step, result.loss,
                             result.n_classes > 0 ? fmt::format("  accuracy {:.2f} %", 100 * result.accuracy) : "",
                             improved ? "  (best)" : ""));
