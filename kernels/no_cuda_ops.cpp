@@ -1,0 +1,29 @@
+// The CUDA ops that are not there yet, in every build: whoever asks for one is told so. Each
+// function leaves this file when its sibling appears under kernels/cuda/.
+#include "kernels/backend.h"
+#include "kernels/error.h"
+
+namespace lockstep::cuda {
+
+namespace {
+[[noreturn]] void refuse() {
+  throw Error("device cuda", "this version of Lockstep has no CUDA kernel for this operation", "use `device: cpu`");
+}
+}  // namespace
+
+std::unique_ptr<Op> make_activation(const OpConfig&, const ActivationDesc&) { refuse(); }
+std::unique_ptr<Op> make_affine(const OpConfig&, const AffineDesc&) { refuse(); }
+std::unique_ptr<Op> make_conv2d(const OpConfig&, const Conv2dDesc&) { refuse(); }
+std::unique_ptr<Op> make_l2_loss(const OpConfig&, const L2LossDesc&) { refuse(); }
+std::unique_ptr<Op> make_pool2d(const OpConfig&, const Pool2dDesc&) { refuse(); }
+std::unique_ptr<Op> make_reorder(const OpConfig&, const TensorDesc&, const TensorDesc&) { refuse(); }
+std::unique_ptr<Op> make_softmax_cross_entropy(const OpConfig&, const TensorDesc&) { refuse(); }
+
+void add(Stream&, int64_t, const float*, const float*, float*) { refuse(); }
+void add_chain(Stream&, int64_t, std::span<const float* const>, const float*, float*) { refuse(); }
+void fill(Stream&, int64_t, float, float*) { refuse(); }
+double sum_of_squares(Stream&, int64_t, const float*) { refuse(); }
+void sgd_update(Stream&, const SgdUpdate&, int64_t, const float*, float*, float*) { refuse(); }
+void adam_update(Stream&, const AdamUpdate&, int64_t, const float*, float*, float*, float*) { refuse(); }
+
+}  // namespace lockstep::cuda
