@@ -1,0 +1,258 @@
+// Replica on 1, 2, 4 and 8 ranks against a serial emulation of the same steps in this test: one
+// plan, all micro-batches one after the other, their gradients summed by a plain recursion over
+// the binary tree. Every rank count is compared with the same emulation, so they equal each other.
+#include "src/replica.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <csignal>
+#include <cstring>
+
+#include "comm/agreement.h"
+#include "src/data.h"
+#include "src/model.h"
+#include "tests/support/hdf5_files.h"
+
+namespace lockstep {
+namespace {
+
+constexpr int64_t kSamples = 45;  // with batches of 16: the third step has 13, one micro-batch with none
+
+class ReplicaTest : public testing::Test {
+ protected:
+  /// The dataset, made by rank 0 once for all tests of this program.
+  static void SetUpTestSuite() {
+    Communicator world = Communicator::world();
+    std::string path;
+    if (world.is_root()) {
+      folder_ = new TemporaryFolder;
+      path = folder_->file("data.h5");
+      FixtureField image{"image", {kSamples, 1, 8, 8}, "float32", {}},
+          label{"label", {kSamples}, "int64", {}};
+      for (int64_t i = 0; i < kSamples * 64; ++i)
+        image.values.push_back(
+            std::sin(0.7 * static_cast<double>(i) + 1e-3 * static_cast<double>(i * i % 977)));
+      for (int64_t i = 0; i < kSamples; ++i) label.values.push_back(static_cast<double>((3 * i + i / 5) % 4));
+      write_hdf5(path, {image, label}, {"a", "b", "c", "d"});
+    }
+    path_ = world.broadcast_string(path);
+  }
+  static void TearDownTestSuite() {
+    Communicator::world().barrier();
+    delete folder_;
+  }
+
+  static Job make_job(const std::string& model, const std::string& optimizer, const std::string& batch = "") {
+    return read_job(Config::from_text("name: test\nseed: 5\nmodel: {" + model + "}\ndata: {train: " + path_ +
+                                          "}\nbatch: {global: 16, micro: 2" + batch +
+                                          "}\noptimizer: " + optimizer +
+                                          "\nschedule: {cosine: {warmup_epochs: 1}}\ntrain: {epochs: 4}\n",
+                                      "test"));
+  }
+
+  inline static TemporaryFolder* folder_ = nullptr;
+  inline static std::string path_;
+};
+
+struct Steps {
+  std::vector<float> weights;
+  std::vector<double> losses, accuracies;
+  std::vector<int64_t> n_samples;
+  double gradient_norm = 0;
+};
+
+LoaderOptions loader_options(const Job& job, const JobData& data, const Graph& graph, int rank, int size) {
+  return make_loader_options(job, *data.train, data.train_fields, graph.vertex(0).shape, {}, 4,
+                             data.contract.normalization, rank, size);
+}
+
+/// `n_steps` updates by all ranks together.
+Steps train_on_ranks(const Job& job, int64_t n_steps) {
+  Communicator world = Communicator::world();
+  const JobData data = open_data(job);
+  Replica replica(job, build_model(*job.model, {data.contract.input, data.contract.n_classes}), world);
+  DataLoader loader(*data.train, loader_options(job, data, replica.graph(), world.rank(), world.size()), 0);
+  Steps result;
+  for (int64_t s = 0; s < n_steps; ++s) {
+    const StepResult step = replica.step(loader, s, kSamples, 4 * loader.steps_per_epoch());
+    EXPECT_FALSE(step.stop_requested);
+    EXPECT_FALSE(step.flagged);
+    result.losses.push_back(step.loss);
+    result.accuracies.push_back(step.accuracy);
+    result.n_samples.push_back(step.n_samples);
+  }
+  EXPECT_NO_THROW(replica.prove_equal_weights());
+  result.gradient_norm = replica.gradient_norm();
+  const float* weights = replica.arena().weights();
+  result.weights.assign(weights, weights + replica.arena().n_elements());
+  return result;
+}
+
+/// Sum of values[begin, begin + span): two halves of a power of two.
+template <typename T>
+T tree_sum(const std::vector<T>& values, size_t begin, size_t span) {
+  return span == 1 ? values[begin]
+                   : tree_sum(values, begin, span / 2) + tree_sum(values, begin + span / 2, span / 2);
+}
+
+/// The same updates in this process alone, without Replica, MicroBatchTree or reducer.
+Steps train_serially(const Job& job, int64_t n_steps) {
+  const JobData data = open_data(job);
+  const Graph graph = build_model(*job.model, {data.contract.input, data.contract.n_classes});
+  const ParameterArena arena(graph, job.device);
+  initialize(arena, job.init, job.seed);
+  PlanOptions options;
+  options.micro_batch = job.micro_batch;
+  Plan plan(graph, arena, job.loss, options);
+  Optimizer optimizer(job.optimizer, arena);
+  DataLoader loader(*data.train, loader_options(job, data, graph, 0, 1), 0);
+  const std::unique_ptr<Stream> stream = make_stream(job.device);
+  const auto n_micro = static_cast<size_t>(job.n_micro());
+  Steps result;
+  for (int64_t s = 0; s < n_steps; ++s) {
+    plan.refresh_weights();
+    std::vector<Memory> gradients;
+    std::vector<double> losses, correct, counted;
+    for (size_t m = 0; m < n_micro; ++m) {
+      const MicroBatch& batch = loader.next();
+      BatchContext context;
+      context.n_valid = batch.n_valid;
+      context.sample_ids = batch.sample_ids.data();
+      gradients.push_back(arena.make_parallel());
+      plan.forward({batch.data[0]}, batch.data[1], context);
+      plan.backward(gradients.back().as<float>(), nullptr);
+      losses.push_back(plan.loss_values()[kLossSum]);
+      correct.push_back(plan.loss_values()[kNCorrect]);
+      counted.push_back(plan.loss_values()[kNCounted]);
+    }
+    const Memory sum = arena.make_parallel();
+    double squares = 0;
+    for (int64_t i = 0; i < arena.n_elements(); ++i) {
+      std::vector<float> leaves;
+      for (const Memory& gradient : gradients) leaves.push_back(gradient.as<float>()[i]);
+      sum.as<float>()[i] = tree_sum(leaves, 0, n_micro);
+      squares += static_cast<double>(sum.as<float>()[i]) * sum.as<float>()[i];
+    }
+    const double n = tree_sum(counted, 0, n_micro);
+    result.losses.push_back(tree_sum(losses, 0, n_micro) / n);
+    result.accuracies.push_back(tree_sum(correct, 0, n_micro) / n);
+    result.n_samples.push_back(static_cast<int64_t>(n));
+    result.gradient_norm = std::sqrt(squares) / n;
+    const double lr =
+        job.optimizer.lr * job.schedule.factor(s, 4 * loader.steps_per_epoch(), loader.steps_per_epoch());
+    optimizer.update(*stream, sum.as<float>(), lr, 1.0 / n, s);
+  }
+  result.weights.assign(arena.weights(), arena.weights() + arena.n_elements());
+  return result;
+}
+
+void expect_same_bits(const Steps& actual, const Steps& expected) {
+  EXPECT_EQ(expected.n_samples, (std::vector<int64_t>{16, 16, 13, 16, 16}));
+  EXPECT_EQ(actual.n_samples, expected.n_samples);
+  EXPECT_EQ(actual.losses, expected.losses);
+  EXPECT_EQ(actual.accuracies, expected.accuracies);
+  EXPECT_NEAR(actual.gradient_norm, expected.gradient_norm, 1e-9 * expected.gradient_norm);
+  ASSERT_EQ(actual.weights.size(), expected.weights.size());
+  int64_t n_different = 0;
+  for (size_t i = 0; i < expected.weights.size(); ++i)
+    n_different += std::memcmp(&actual.weights[i], &expected.weights[i], 4) != 0;
+  EXPECT_EQ(n_different, 0) << "of " << expected.weights.size() << " weights";
+  EXPECT_NE(actual.losses.front(), actual.losses.back());  // it has learnt something
+}
+
+TEST_F(ReplicaTest, LeNetHasTheBitsOfTheSerialEmulation) {
+  const Job job = make_job("zoo: lenet5, activation: relu, pooling: max",
+                           "{sgd: {lr: 0.1, momentum: 0.9, weight_decay: 0.01}}");
+  expect_same_bits(train_on_ranks(job, 5), train_serially(job, 5));
+}
+
+TEST_F(ReplicaTest, PerceptronWithAdamHasTheBitsOfTheSerialEmulation) {
+  const Job job = make_job("zoo: mlp, hidden: [37, 20]", "{adam: {lr: 0.01, weight_decay: 0.01}}");
+  expect_same_bits(train_on_ranks(job, 5), train_serially(job, 5));
+}
+
+TEST_F(ReplicaTest, BucketSizesChangeNoBit) {
+  const std::string model = "zoo: mlp, hidden: [64, 64, 64]", optimizer = "{sgd: {lr: 0.1, momentum: 0.9}}";
+  const Job one_bucket = make_job(model, optimizer),
+            many = make_job(model, optimizer, ", first_bucket_mb: 0.001, bucket_mb: 0.001");
+  const Steps expected = train_serially(one_bucket, 5);
+  expect_same_bits(train_on_ranks(one_bucket, 5), expected);
+  expect_same_bits(train_on_ranks(many, 5), expected);
+}
+
+TEST_F(ReplicaTest, NativeReductionIsCloseToTheTree) {
+  const Job native = make_job("zoo: mlp, hidden: [37, 20]", "{sgd: {lr: 0.1}}", ", reduction: native");
+  const Steps actual = train_on_ranks(native, 5), expected = train_serially(native, 5);
+  ASSERT_EQ(actual.weights.size(), expected.weights.size());
+  for (size_t i = 0; i < expected.weights.size(); ++i)
+    ASSERT_NEAR(actual.weights[i], expected.weights[i], 1e-6) << i;
+  for (size_t s = 0; s < expected.losses.size(); ++s) EXPECT_NEAR(actual.losses[s], expected.losses[s], 1e-6);
+}
+
+TEST_F(ReplicaTest, AFlippedBitIsNamed) {
+  Communicator world = Communicator::world();
+  const Job job = make_job("zoo: mlp, hidden: [37, 20]", "{sgd: {lr: 0.1}}");
+  Replica replica(job, build_model(*job.model, {{1, 8, 8}, 4}), world);
+  EXPECT_NO_THROW(replica.prove_equal_weights());
+  const int flipped = world.size() - 1;
+  // The least bit of the last weight of one rank.
+  const Segment& last = replica.arena().segments().back();
+  float* weight = replica.arena().weights() + last.offset + last.n_elements() - 1;
+  const auto flip = [&] {
+    uint32_t bits;
+    std::memcpy(&bits, weight, 4);
+    bits ^= 1;
+    std::memcpy(weight, &bits, 4);
+  };
+  if (world.rank() == flipped) flip();
+  if (world.size() == 1) {
+    EXPECT_NO_THROW(replica.prove_equal_weights());  // there is nobody to differ from
+  } else {
+    try {
+      replica.prove_equal_weights();
+      ADD_FAILURE() << "the flipped bit went unnoticed";
+    } catch (const AgreedError& e) {
+      EXPECT_NE(std::string(e.what()).find("the weights of ranks " + std::to_string(flipped) +
+                                           " differ from those of rank 0"),
+                std::string::npos)
+          << e.what();
+    }
+  }
+  if (world.rank() == flipped) flip();
+  EXPECT_NO_THROW(replica.prove_equal_weights());
+  // Rank 0 itself differs: then all others do.
+  if (world.is_root() && world.size() > 1) flip();
+  if (world.size() > 1) {
+    EXPECT_THROW(replica.prove_equal_weights(), AgreedError);
+  }
+}
+
+TEST_F(ReplicaTest, ASeedIsAnotherNetwork) {
+  Job job = make_job("zoo: mlp, hidden: [37, 20]", "{sgd: {lr: 0.1}}");
+  const Steps a = train_on_ranks(job, 5);
+  job.seed = 6;
+  EXPECT_NE(a.weights, train_on_ranks(job, 5).weights);
+}
+
+// Last: the signal stays raised for the rest of the program.
+TEST_F(ReplicaTest, FlagsAndStopSignalsOfOneRankReachAll) {
+  Communicator world = Communicator::world();
+  const Job job = make_job("zoo: mlp, hidden: [37]", "{sgd: {lr: 0.1}}");
+  const JobData data = open_data(job);
+  Replica replica(job, build_model(*job.model, {{1, 8, 8}, 4}), world);
+  DataLoader loader(*data.train, loader_options(job, data, replica.graph(), world.rank(), world.size()), 0);
+  const bool is_last = world.rank() == world.size() - 1;
+  EXPECT_FALSE(replica.step(loader, 0, kSamples, 12).flagged);
+  EXPECT_TRUE(replica.step(loader, 1, kSamples, 12, is_last).flagged);
+  EXPECT_FALSE(replica.step(loader, 2, kSamples, 12).flagged);
+  install_stop_signals();
+  if (is_last) std::raise(SIGUSR1);
+  const StepResult stopped = replica.step(loader, 3, kSamples, 12);
+  EXPECT_TRUE(stopped.stop_requested);
+  EXPECT_FALSE(stopped.flagged);
+}
+
+}  // namespace
+}  // namespace lockstep
