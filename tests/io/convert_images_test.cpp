@@ -269,8 +269,17 @@ TEST_F(ConvertImages, MalformedInputsAreNamed) {
   expect_error("2 channels", from(2));
   expect_error("one of height and width", from(3, 9, 0));
   expect_error("images of -1 x 9", from(3, -1, 9));
+  // Only the rank of the last shard meets this one; all ranks throw.
+  for (int i = 0; i < 7; ++i) folder.write("in/cat/" + std::to_string(i) + ".png", png);
+  ConvertOptions options;
+  options.n_shards = 8;
+  const std::string message = error_of([&] { convert(from(3, 9, 9), options); });
+  EXPECT_NE(message.find("dog/b.jpg: is a damaged PNG file"), std::string::npos) << message;
+  if (comm.size() > 1) {
+    EXPECT_NE(message.find("rank " + std::to_string(7 % comm.size())), std::string::npos) << message;
+  }
   folder.write("in/dog/b.jpg", jpeg);  // and the good one passes
-  EXPECT_EQ(convert(from(3, 9, 9)).n_samples, 2);
+  EXPECT_EQ(convert(from(3, 9, 9)).n_samples, 9);
 }
 
 std::vector<std::string> files_to_damage() {
