@@ -26,16 +26,18 @@ std::vector<int64_t> lay_out(const std::string& path, const std::vector<Field>& 
   for (const Field& field : fields) {
     const Shape shape = field.shape.with_front(n_rows);
     std::vector<hsize_t> extents(shape.begin(), shape.end());
-    const h5::Id space = h5::own(H5Screate_simple(shape.rank(), extents.data(), nullptr), "H5Screate_simple", path);
+    const h5::Id space =
+        h5::own(H5Screate_simple(shape.rank(), extents.data(), nullptr), "H5Screate_simple", path);
     const h5::Id plist = h5::own(H5Pcreate(H5P_DATASET_CREATE), "H5Pcreate", path);
     h5::check(H5Pset_alloc_time(plist.get(), H5D_ALLOC_TIME_EARLY), "H5Pset_alloc_time", path);
     h5::check(H5Pset_obj_track_times(plist.get(), false), "H5Pset_obj_track_times", path);
     h5::check(H5Pset_fill_time(plist.get(), H5D_FILL_TIME_NEVER), "H5Pset_fill_time", path);
-    const h5::Id dataset = h5::own(H5Dcreate2(file.get(), field.name.c_str(), h5::native_type(field.dtype), space.get(),
-                                              H5P_DEFAULT, plist.get(), H5P_DEFAULT),
+    const h5::Id dataset = h5::own(H5Dcreate2(file.get(), field.name.c_str(), h5::native_type(field.dtype),
+                                              space.get(), H5P_DEFAULT, plist.get(), H5P_DEFAULT),
                                    "H5Dcreate2", path);
     const haddr_t offset = H5Dget_offset(dataset.get());
-    if (offset == HADDR_UNDEF && shape.n_elements() > 0) throw Error(path, "HDF5 gave '" + field.name + "' no place in the file");
+    if (offset == HADDR_UNDEF && shape.n_elements() > 0)
+      throw Error(path, "HDF5 gave '" + field.name + "' no place in the file");
     offsets.push_back(static_cast<int64_t>(offset));
   }
   file.close();
@@ -53,7 +55,8 @@ struct RowFile::Impl {
   bool closed = false;
 };
 
-RowFile::RowFile(Communicator& comm, const std::string& path, const std::vector<Field>& fields, int64_t n_rows)
+RowFile::RowFile(Communicator& comm, const std::string& path, const std::vector<Field>& fields,
+                 int64_t n_rows)
     : impl_(new Impl{comm, path, path + ".tmp", fields, std::vector<int64_t>(fields.size()), {}, false}) {
   Impl& p = *impl_;
   check_on_root(comm, [&] {
@@ -62,9 +65,10 @@ RowFile::RowFile(Communicator& comm, const std::string& path, const std::vector<
     p.offsets = lay_out(p.temporary, fields, n_rows);
     int64_t n_bytes = 0;
     for (size_t f = 0; f < fields.size(); ++f) {
-      n_bytes = std::max(n_bytes, p.offsets[f] + n_rows * fields[f].shape.n_elements() * size_of(fields[f].dtype));
+      n_bytes =
+          std::max(n_bytes, p.offsets[f] + n_rows * fields[f].shape.n_elements() * size_of(fields[f].dtype));
     }
-    FileHandle(p.temporary, O_RDWR).reserve(n_bytes);   // a full disk is met here
+    FileHandle(p.temporary, O_RDWR).reserve(n_bytes);  // a full disk is met here
   });
   comm.broadcast(p.offsets.data(), static_cast<int64_t>(p.offsets.size() * sizeof(int64_t)));
   all_or_none(comm, [&] { p.file = FileHandle(p.temporary, O_WRONLY); });

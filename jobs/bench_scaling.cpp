@@ -40,7 +40,8 @@ Config run_json(const std::string& command) {
     if (text.starts_with("{")) last = text;
   }
   if (status != 0 || last.empty()) {
-    throw Error(command, fmt::format("ended with status {}: {}", status, output), "run this command by hand to see what it says");
+    throw Error(command, fmt::format("ended with status {}: {}", status, output),
+                "run this command by hand to see what it says");
   }
   return Config::from_text(last, "bench step");
 }
@@ -50,32 +51,37 @@ std::vector<int> read_ranks(const std::string& text) {
   std::stringstream parts(text);
   for (std::string part; std::getline(parts, part, ',');) {
     const int n = std::atoi(part.c_str());
-    if (n < 1) throw UsageError(fmt::format("--ranks {}: expected whole numbers of at least 1 separated by commas", text));
+    if (n < 1)
+      throw UsageError(
+          fmt::format("--ranks {}: expected whole numbers of at least 1 separated by commas", text));
     ranks.push_back(n);
   }
   return ranks;
 }
 
-std::string default_launcher() {
-  return std::getenv("SLURM_JOB_ID") ? "srun --mpi=pmix -n" : "mpirun -n";
-}
+std::string default_launcher() { return std::getenv("SLURM_JOB_ID") ? "srun --mpi=pmix -n" : "mpirun -n"; }
 
 }  // namespace
 
 int bench_scaling_command(const Words& words) {
-  CommandLine line("bench scaling JOB.yaml --ranks 1,2,4 [--strong] [--json]",
-                   "Samples/s and efficiency per number of ranks. By default every rank keeps the same work (weak\n"
-                   "scaling: batch.global grows with the ranks); --strong keeps batch.global.", {"JOB.yaml"});
-  line.add()("ranks", po::value<std::string>()->default_value("1,2"), "numbers of ranks")("strong", "keep the global batch")(
-      "steps", po::value<int64_t>()->default_value(50), "timed steps")(
-      "launcher", po::value<std::string>()->default_value(default_launcher()), "what starts N ranks; N is appended")(
-      "set", po::value<Words>()->composing(), "KEY=VALUE: change a key of the job file")("json", "print one JSON object");
+  CommandLine line(
+      "bench scaling JOB.yaml --ranks 1,2,4 [--strong] [--json]",
+      "Samples/s and efficiency per number of ranks. By default every rank keeps the same work (weak\n"
+      "scaling: batch.global grows with the ranks); --strong keeps batch.global.",
+      {"JOB.yaml"});
+  line.add()("ranks", po::value<std::string>()->default_value("1,2"), "numbers of ranks")(
+      "strong", "keep the global batch")("steps", po::value<int64_t>()->default_value(50), "timed steps")(
+      "launcher", po::value<std::string>()->default_value(default_launcher()),
+      "what starts N ranks; N is appended")("set", po::value<Words>()->composing(),
+                                            "KEY=VALUE: change a key of the job file")(
+      "json", "print one JSON object");
   if (!line.parse(words)) return 0;
   const std::vector<int> ranks = read_ranks(line.text("ranks"));
   const bool strong = line.has("strong");
 
   Config config = Config::from_file(line.text("JOB.yaml"));
-  for (const std::string& assignment : line.has("set") ? line.get<Words>("set") : Words{}) config.set(assignment);
+  for (const std::string& assignment : line.has("set") ? line.get<Words>("set") : Words{})
+    config.set(assignment);
   const Config batch = config.at("batch");
   const int64_t micro = batch.get_int("micro", batch.get_int("global"));
   const std::string program = std::filesystem::canonical("/proc/self/exe");
@@ -84,13 +90,16 @@ int bench_scaling_command(const Words& words) {
   double base_rate = 0;
   int base_ranks = 1;
   if (!line.has("json")) {
-    fmt::print("{} scaling of {}\n\n{:>6} {:>14} {:>12} {:>12} {:>12} {:>12} {:>14}\n", strong ? "strong" : "weak",
-               line.text("JOB.yaml"), "ranks", "global batch", "step ms", "samples/s", "speed-up", "efficiency", "exposed comm");
+    fmt::print("{} scaling of {}\n\n{:>6} {:>14} {:>12} {:>12} {:>12} {:>12} {:>14}\n",
+               strong ? "strong" : "weak", line.text("JOB.yaml"), "ranks", "global batch", "step ms",
+               "samples/s", "speed-up", "efficiency", "exposed comm");
   }
   for (int n : ranks) {
-    std::string command = line.text("launcher") + " " + std::to_string(n) + " " + shell_quote(program) + " bench step " +
-                          shell_quote(line.text("JOB.yaml")) + " --json --steps " + std::to_string(line.get<int64_t>("steps"));
-    for (const std::string& assignment : line.has("set") ? line.get<Words>("set") : Words{}) command += " --set " + shell_quote(assignment);
+    std::string command = line.text("launcher") + " " + std::to_string(n) + " " + shell_quote(program) +
+                          " bench step " + shell_quote(line.text("JOB.yaml")) + " --json --steps " +
+                          std::to_string(line.get<int64_t>("steps"));
+    for (const std::string& assignment : line.has("set") ? line.get<Words>("set") : Words{})
+      command += " --set " + shell_quote(assignment);
     if (!strong) command += " --set batch.global=" + std::to_string(micro * n);
     const Config result = run_json(command);
     const double rate = result.get_double("samples_per_s"), step_ms = result.get_double("step_ms");
@@ -98,18 +107,24 @@ int bench_scaling_command(const Words& words) {
     const double speed_up = rate / base_rate, efficiency = speed_up * base_ranks / n;
     const double exposed = result.get_double("communication_ms") / step_ms;
     JsonObject row;
-    row.set("ranks", n).set("global_batch", result.get_int("global_batch")).set("step_ms", step_ms).set("samples_per_s", rate);
+    row.set("ranks", n)
+        .set("global_batch", result.get_int("global_batch"))
+        .set("step_ms", step_ms)
+        .set("samples_per_s", rate);
     row.set("speed_up", speed_up).set("efficiency", efficiency).set("exposed_communication", exposed);
     rows.push_back(row.str());
     if (!line.has("json")) {
-      fmt::print("{:>6} {:>14} {:>12.3f} {:>12} {:>12.2f} {:>10.1f} % {:>12.1f} %\n", n, result.get_int("global_batch"), step_ms,
-                 grouped(rate), speed_up, 100 * efficiency, 100 * exposed);
+      fmt::print("{:>6} {:>14} {:>12.3f} {:>12} {:>12.2f} {:>10.1f} % {:>12.1f} %\n", n,
+                 result.get_int("global_batch"), step_ms, grouped(rate), speed_up, 100 * efficiency,
+                 100 * exposed);
       std::fflush(stdout);
     }
   }
   if (line.has("json")) {
     JsonObject object;
-    object.set("job", line.text("JOB.yaml")).set("kind", strong ? "strong" : "weak").set_raw("results", fmt::format("[{}]", fmt::join(rows, ", ")));
+    object.set("job", line.text("JOB.yaml"))
+        .set("kind", strong ? "strong" : "weak")
+        .set_raw("results", fmt::format("[{}]", fmt::join(rows, ", ")));
     fmt::print("{}\n", object.str());
   }
   return 0;

@@ -41,7 +41,8 @@ double measure_peak(const Device& device) {
   desc.has_bias = false;
   const std::unique_ptr<Op> op = make_affine(config, desc);
   const std::unique_ptr<Stream> stream = make_stream(device);
-  Memory src(device, n * n * 4), weights(device, n * n * 4), dst(device, n * n * 4), scratchpad(device, op->info().scratchpad_bytes + 64);
+  Memory src(device, n * n * 4), weights(device, n * n * 4), dst(device, n * n * 4),
+      scratchpad(device, op->info().scratchpad_bytes + 64);
   std::fill_n(src.as<float>(), n * n, 0.5f);
   std::fill_n(weights.as<float>(), n * n, 0.25f);
   const Tensor src_t{src.data(), op->info().src[0]}, dst_t{dst.data(), op->info().dst[0]};
@@ -72,7 +73,8 @@ double flops_per_sample(const Graph& graph) {
     bool src_wants = false;
     for (int i : vertex.inputs) src_wants = src_wants || wants_gradient[i];
     wants_gradient[v] = src_wants || !vertex.layer->parameters(graph.input_shapes(v)).empty();
-    flops += (src_wants ? 6.0 : 4.0) * static_cast<double>(vertex.layer->multiply_adds(graph.input_shapes(v)));
+    flops +=
+        (src_wants ? 6.0 : 4.0) * static_cast<double>(vertex.layer->multiply_adds(graph.input_shapes(v)));
   }
   return flops;
 }
@@ -84,7 +86,7 @@ struct BenchData {
   std::filesystem::path temporary;
 
   explicit BenchData(Job& job, int rank) {
-    job.validation.reset();   // not a part of the step
+    job.validation.reset();  // not a part of the step
     if (job.train && std::filesystem::exists(job.train->path)) {
       data = open_data(job);
       graph = build_model(*job.model, {data.contract.input, data.contract.n_classes});
@@ -94,9 +96,12 @@ struct BenchData {
     const Shape output = graph.vertex(graph.output()).shape;
     temporary = std::filesystem::temp_directory_path() / fmt::format("lockstep-bench-{}-{}", getpid(), rank);
     std::filesystem::create_directories(temporary);
-    const int64_t n_samples = std::clamp<int64_t>(int64_t{256} << 20 / (4 * graph.vertex(0).shape.n_elements()), job.global_batch * 2, job.global_batch * 8);
-    write_synthetic_dataset(temporary / "shard-00000.h5", graph.vertex(0).shape, job.loss.target_shape(output),
-                            job.loss.is_classification() ? output[0] : 0, n_samples, job.seed);
+    const int64_t n_samples =
+        std::clamp<int64_t>(int64_t{256} << 20 / (4 * graph.vertex(0).shape.n_elements()),
+                            job.global_batch * 2, job.global_batch * 8);
+    write_synthetic_dataset(temporary / "shard-00000.h5", graph.vertex(0).shape,
+                            job.loss.target_shape(output), job.loss.is_classification() ? output[0] : 0,
+                            n_samples, job.seed);
     job.train = DataSource{temporary, "input", "target"};
     job.normalize = Job::Normalize::kNone;
     data = open_data(job);
@@ -109,7 +114,7 @@ struct BenchData {
 
 struct Result {
   double step_s = 0, step_min_s = 0, peak = 0;
-  StepTimes times;   // mean per step
+  StepTimes times;  // mean per step
   double resident_mb = 0;
 };
 
@@ -118,21 +123,38 @@ double share(double part, double whole) { return whole > 0 ? 100 * part / whole 
 void print_result(const Job& job, const Result& r, int ranks, double flops, bool json) {
   const double samples_per_s = static_cast<double>(job.global_batch) / r.step_s;
   const double reached = samples_per_s * flops / ranks;
-  const double rest = r.step_s - r.times.data_wait - r.times.forward - r.times.backward - r.times.communication - r.times.update;
+  const double rest = r.step_s - r.times.data_wait - r.times.forward - r.times.backward -
+                      r.times.communication - r.times.update;
   if (json) {
     JsonObject o;
-    o.set("job", job.name).set("ranks", ranks).set("threads", job.threads).set("global_batch", job.global_batch);
-    o.set("micro_batch", job.micro_batch).set("step_ms", 1e3 * r.step_s).set("step_min_ms", 1e3 * r.step_min_s);
-    o.set("data_wait_ms", 1e3 * r.times.data_wait).set("forward_ms", 1e3 * r.times.forward).set("backward_ms", 1e3 * r.times.backward);
-    o.set("communication_ms", 1e3 * r.times.communication).set("update_ms", 1e3 * r.times.update).set("other_ms", 1e3 * rest);
-    o.set("samples_per_s", samples_per_s).set("flops_per_sample", flops).set("gflops_per_rank", reached * 1e-9);
-    o.set("peak_gflops_per_rank", r.peak * 1e-9).set("share_of_peak", reached / r.peak).set("resident_mb", r.resident_mb);
+    o.set("job", job.name)
+        .set("ranks", ranks)
+        .set("threads", job.threads)
+        .set("global_batch", job.global_batch);
+    o.set("micro_batch", job.micro_batch)
+        .set("step_ms", 1e3 * r.step_s)
+        .set("step_min_ms", 1e3 * r.step_min_s);
+    o.set("data_wait_ms", 1e3 * r.times.data_wait)
+        .set("forward_ms", 1e3 * r.times.forward)
+        .set("backward_ms", 1e3 * r.times.backward);
+    o.set("communication_ms", 1e3 * r.times.communication)
+        .set("update_ms", 1e3 * r.times.update)
+        .set("other_ms", 1e3 * rest);
+    o.set("samples_per_s", samples_per_s)
+        .set("flops_per_sample", flops)
+        .set("gflops_per_rank", reached * 1e-9);
+    o.set("peak_gflops_per_rank", r.peak * 1e-9)
+        .set("share_of_peak", reached / r.peak)
+        .set("resident_mb", r.resident_mb);
     fmt::print("{}\n", o.str());
     return;
   }
-  fmt::print("{}: {} rank{} of {} thread{}, global batch {}, micro-batch {}\n\n", job.name, ranks, ranks > 1 ? "s" : "", job.threads,
-             job.threads > 1 ? "s" : "", job.global_batch, job.micro_batch);
-  const auto row = [&](const char* name, double s) { fmt::print("  {:28} {:10.3f} ms {:6.1f} %\n", name, 1e3 * s, share(s, r.step_s)); };
+  fmt::print("{}: {} rank{} of {} thread{}, global batch {}, micro-batch {}\n\n", job.name, ranks,
+             ranks > 1 ? "s" : "", job.threads, job.threads > 1 ? "s" : "", job.global_batch,
+             job.micro_batch);
+  const auto row = [&](const char* name, double s) {
+    fmt::print("  {:28} {:10.3f} ms {:6.1f} %\n", name, 1e3 * s, share(s, r.step_s));
+  };
   row("data wait", r.times.data_wait);
   row("forward", r.times.forward);
   row("backward", r.times.backward);
@@ -140,24 +162,30 @@ void print_result(const Job& job, const Result& r, int ranks, double flops, bool
   row("update", r.times.update);
   row("other", rest);
   row("step (median)", r.step_s);
-  fmt::print("\n  {} samples/s, {:.1f} GFLOP/s per rank = {:.1f} % of the {:.1f} GFLOP/s measured for a 1024 matrix product\n",
-             grouped(samples_per_s), reached * 1e-9, share(reached, r.peak), r.peak * 1e-9);
+  fmt::print(
+      "\n  {} samples/s, {:.1f} GFLOP/s per rank = {:.1f} % of the {:.1f} GFLOP/s measured for a 1024 matrix "
+      "product\n",
+      grouped(samples_per_s), reached * 1e-9, share(reached, r.peak), r.peak * 1e-9);
   fmt::print("  {:.0f} MB resident on rank 0\n", r.resident_mb);
 }
 
 }  // namespace
 
 int bench_step_command(const Words& words, Communicator& comm) {
-  CommandLine line("bench step JOB.yaml [--steps N] [--set KEY=VALUE …] [--json]",
-                   "Times training steps: data wait, forward, backward, communication that backward does not\n"
-                   "hide, update. Uses the job's data where it is there, else random data.", {"JOB.yaml"});
+  CommandLine line(
+      "bench step JOB.yaml [--steps N] [--set KEY=VALUE …] [--json]",
+      "Times training steps: data wait, forward, backward, communication that backward does not\n"
+      "hide, update. Uses the job's data where it is there, else random data.",
+      {"JOB.yaml"});
   line.add()("steps", po::value<int64_t>()->default_value(50), "timed steps")(
-      "set", po::value<Words>()->composing(), "KEY=VALUE: change a key of the job file")("json", "print one JSON object");
+      "set", po::value<Words>()->composing(), "KEY=VALUE: change a key of the job file")(
+      "json", "print one JSON object");
   if (!line.parse(words, comm.is_root())) return 0;
   const int64_t n_steps = line.get<int64_t>("steps");
   if (n_steps < 1) throw UsageError("--steps must be at least 1");
 
-  Job job = read_job_on_all_ranks(comm, line.get<std::string>("JOB.yaml"), line.has("set") ? line.get<Words>("set") : Words{});
+  Job job = read_job_on_all_ranks(comm, line.get<std::string>("JOB.yaml"),
+                                  line.has("set") ? line.get<Words>("set") : Words{});
   check_on_root(comm, [&] { check_rank_count(job, comm.size()); });
   set_compute_threads(job.threads);
   std::unique_ptr<BenchData> bench;
@@ -165,11 +193,12 @@ int bench_step_command(const Words& words, Communicator& comm) {
   Replica replica(job, bench->graph, comm);
   const Shape output = bench->graph.vertex(bench->graph.output()).shape;
   const int64_t n_samples = bench->data.train->n_samples();
-  DataLoader loader(*bench->data.train,
-                    make_loader_options(job, *bench->data.train, bench->data.train_fields, bench->graph.vertex(0).shape,
-                                        job.loss.target_shape(output), job.loss.is_classification() ? output[0] : 0,
-                                        bench->data.contract.normalization, comm.rank(), comm.size()),
-                    0);
+  DataLoader loader(
+      *bench->data.train,
+      make_loader_options(job, *bench->data.train, bench->data.train_fields, bench->graph.vertex(0).shape,
+                          job.loss.target_shape(output), job.loss.is_classification() ? output[0] : 0,
+                          bench->data.contract.normalization, comm.rank(), comm.size()),
+      0);
 
   Result result;
   result.peak = measure_peak(job.device);
@@ -200,12 +229,14 @@ int bench_step_command(const Words& words, Communicator& comm) {
   result.step_s = times[times.size() / 2];
   result.step_min_s = times[0];
   const double n = static_cast<double>(step - first_step);
-  result.times = {(after.data_wait - before.data_wait) / n, (after.forward - before.forward) / n, (after.backward - before.backward) / n,
-                  (after.communication - before.communication) / n, (after.update - before.update) / n};
+  result.times = {(after.data_wait - before.data_wait) / n, (after.forward - before.forward) / n,
+                  (after.backward - before.backward) / n, (after.communication - before.communication) / n,
+                  (after.update - before.update) / n};
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
   result.resident_mb = static_cast<double>(usage.ru_maxrss) / 1024;
-  if (comm.is_root()) print_result(job, result, comm.size(), flops_per_sample(bench->graph), line.has("json"));
+  if (comm.is_root())
+    print_result(job, result, comm.size(), flops_per_sample(bench->graph), line.has("json"));
   return 0;
 }
 

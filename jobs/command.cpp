@@ -11,7 +11,10 @@ namespace lockstep {
 namespace po = boost::program_options;
 
 CommandLine::CommandLine(std::string synopsis, std::string summary, std::vector<std::string> positional)
-    : synopsis_(std::move(synopsis)), summary_(std::move(summary)), positional_(std::move(positional)), options_("Options") {
+    : synopsis_(std::move(synopsis)),
+      summary_(std::move(summary)),
+      positional_(std::move(positional)),
+      options_("Options") {
   options_.add_options()("help,h", "this text");
 }
 

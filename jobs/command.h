@@ -46,7 +46,9 @@ class CommandLine {
   T get(const std::string& name) const {
     return values_[name].as<T>();
   }
-  std::string text(const std::string& name) const { return has(name) ? get<std::string>(name) : std::string(); }
+  std::string text(const std::string& name) const {
+    return has(name) ? get<std::string>(name) : std::string();
+  }
 
  private:
   std::string synopsis_, summary_;

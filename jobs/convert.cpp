@@ -23,7 +23,9 @@ std::vector<int64_t> read_extents(const std::string& text, const char* option) {
     } catch (const std::exception&) {
     }
     if (used == 0 || extents.back() < 1) {
-      throw UsageError(fmt::format("--{} {}: expected whole numbers of at least 1 separated by commas, such as 1,28,28", option, text));
+      throw UsageError(
+          fmt::format("--{} {}: expected whole numbers of at least 1 separated by commas, such as 1,28,28",
+                      option, text));
     }
     at += used;
     if (at < text.size() && (text[at] == ',' || text[at] == 'x')) ++at;
@@ -58,27 +60,33 @@ ConvertOptions read_common(const CommandLine& line) {
 
 int report_result(const ConvertResult& result, const std::string& out, Communicator& comm) {
   if (comm.is_root()) {
-    fmt::print("{}: {} samples in {} file{}, {:.1f} MB, {:.2f} s, {} samples/s\n", out, grouped(static_cast<double>(result.n_samples)),
-               result.n_shards, result.n_shards == 1 ? "" : "s", static_cast<double>(result.n_bytes) * 1e-6, result.time_s,
+    fmt::print("{}: {} samples in {} file{}, {:.1f} MB, {:.2f} s, {} samples/s\n", out,
+               grouped(static_cast<double>(result.n_samples)), result.n_shards,
+               result.n_shards == 1 ? "" : "s", static_cast<double>(result.n_bytes) * 1e-6, result.time_s,
                grouped(static_cast<double>(result.n_samples) / result.time_s));
   }
   return 0;
 }
 
 int convert_csv_words(const Words& words, Communicator& comm) {
-  CommandLine line("convert csv FILE --out DIR [options]",
-                   "Numbers, one sample a line, plain or .gz. The last column is the class unless said otherwise.", {"FILE"});
+  CommandLine line(
+      "convert csv FILE --out DIR [options]",
+      "Numbers, one sample a line, plain or .gz. The last column is the class unless said otherwise.",
+      {"FILE"});
   add_common(line);
   line.add()("shape", po::value<std::string>(), "shape of an input sample, such as 1,8,8 (default: flat)")(
       "separator", po::value<std::string>()->default_value(","), "one character, or tab")(
-      "target", po::value<int64_t>()->default_value(-1), "column of the target from 0; -1: the last, -2: none")(
-      "regression", "the target is a number, not a class")(
-      "header", po::value<int>()->default_value(-1), "lines to skip; -1: skip the first if it is not numeric");
+      "target", po::value<int64_t>()->default_value(-1),
+      "column of the target from 0; -1: the last, -2: none")("regression",
+                                                             "the target is a number, not a class")(
+      "header", po::value<int>()->default_value(-1),
+      "lines to skip; -1: skip the first if it is not numeric");
   if (!line.parse(words, comm.is_root())) return 0;
   CsvOptions csv;
   csv.path = line.text("FILE");
   const std::string separator = line.text("separator");
-  if (separator != "tab" && separator.size() != 1) throw UsageError("--separator must be one character, or tab");
+  if (separator != "tab" && separator.size() != 1)
+    throw UsageError("--separator must be one character, or tab");
   csv.separator = separator == "tab" ? '\t' : separator[0];
   csv.header_lines = line.get<int>("header");
   csv.target_column = line.get<int64_t>("target");
@@ -89,17 +97,21 @@ int convert_csv_words(const Words& words, Communicator& comm) {
 }
 
 int convert_idx_words(const Words& words, Communicator& comm) {
-  CommandLine line("convert idx --images FILE [--labels FILE] --out DIR [options]", "IDX files (MNIST), plain or .gz.", {});
+  CommandLine line("convert idx --images FILE [--labels FILE] --out DIR [options]",
+                   "IDX files (MNIST), plain or .gz.", {});
   add_common(line);
-  line.add()("images", po::value<std::string>(), "IDX file of images (needed)")("labels", po::value<std::string>(), "IDX file of labels");
+  line.add()("images", po::value<std::string>(), "IDX file of images (needed)")(
+      "labels", po::value<std::string>(), "IDX file of labels");
   if (!line.parse(words, comm.is_root())) return 0;
   if (!line.has("images")) throw UsageError("--images FILE is missing");
   const ConvertOptions options = read_common(line);
-  return report_result(convert_idx(comm, {line.text("images"), line.text("labels")}, options), options.out, comm);
+  return report_result(convert_idx(comm, {line.text("images"), line.text("labels")}, options), options.out,
+                       comm);
 }
 
 int convert_images_words(const Words& words, Communicator& comm) {
-  CommandLine line("convert images FOLDER --out DIR [options]", "A folder with one sub-folder of JPEG or PNG files per class.", {"FOLDER"});
+  CommandLine line("convert images FOLDER --out DIR [options]",
+                   "A folder with one sub-folder of JPEG or PNG files per class.", {"FOLDER"});
   add_common(line);
   line.add()("channels", po::value<int64_t>()->default_value(3), "1: grey, 3: RGB")(
       "size", po::value<std::string>(), "resize to HEIGHT,WIDTH (default: all images have one size)");
@@ -126,11 +138,14 @@ int convert_command(const Words& words, Communicator& comm) {
   if (kind == "idx") return convert_idx_words(rest, comm);
   if (kind == "images") return convert_images_words(rest, comm);
   if (kind == "--help" || kind == "-h") {
-    if (comm.is_root()) fmt::print("usage: lockstep convert csv|idx|images … --out DIR\nlockstep convert csv --help tells more.\n");
+    if (comm.is_root())
+      fmt::print(
+          "usage: lockstep convert csv|idx|images … --out DIR\nlockstep convert csv --help tells more.\n");
     return words.empty() ? 2 : 0;
   }
   const std::string near = nearest_word(kind, {"csv", "idx", "images"});
-  throw UsageError(fmt::format("cannot convert from '{}'{}; known: csv, idx, images", kind, near.empty() ? "" : "; did you mean '" + near + "'?"));
+  throw UsageError(fmt::format("cannot convert from '{}'{}; known: csv, idx, images", kind,
+                               near.empty() ? "" : "; did you mean '" + near + "'?"));
 }
 
 }  // namespace lockstep

@@ -55,12 +55,14 @@ double time_all_reduce(Communicator& comm, int64_t n) {
 double try_checkpoint(Communicator& comm, const std::string& folder) {
   std::vector<float> values(int64_t{4} << 20, 0.5f);
   const double start = seconds();
-  const std::string path = save_checkpoint(comm, folder, {}, {{"/parameters/probe", {int64_t{4} << 20}, DType::kFloat32, values.data()}});
+  const std::string path = save_checkpoint(
+      comm, folder, {}, {{"/parameters/probe", {int64_t{4} << 20}, DType::kFloat32, values.data()}});
   const double time_s = seconds() - start;
   check_on_root(comm, [&] {
     const std::vector<std::string> problems = verify_checkpoint(path);
     std::filesystem::remove(path);
-    if (!problems.empty()) throw Error(folder, "a checkpoint read back differs: " + problems[0], "do not trust this file system");
+    if (!problems.empty())
+      throw Error(folder, "a checkpoint read back differs: " + problems[0], "do not trust this file system");
   });
   return time_s;
 }
@@ -68,8 +70,10 @@ double try_checkpoint(Communicator& comm, const std::string& folder) {
 }  // namespace
 
 int doctor_command(const Words& words, Communicator& comm) {
-  CommandLine line("doctor [--folder DIR] [--json]", "Checks ranks, cores, MPI, HDF5 and the file system of this allocation.", {});
-  line.add()("folder", po::value<std::string>()->default_value("."), "where checkpoints would go")("json", "print one JSON object");
+  CommandLine line("doctor [--folder DIR] [--json]",
+                   "Checks ranks, cores, MPI, HDF5 and the file system of this allocation.", {});
+  line.add()("folder", po::value<std::string>()->default_value("."), "where checkpoints would go")(
+      "json", "print one JSON object");
   if (!line.parse(words, comm.is_root())) return 0;
 
   const std::vector<std::string> placements = comm.all_gather_strings(placement());
@@ -82,7 +86,8 @@ int doctor_command(const Words& words, Communicator& comm) {
   int most = 0;
   size_t cores_there = 1;
   for (const auto& [place, count] : same_place) {
-    if (count > most) most = count, cores_there = 1 + static_cast<size_t>(std::count(place.begin(), place.end(), ','));
+    if (count > most)
+      most = count, cores_there = 1 + static_cast<size_t>(std::count(place.begin(), place.end(), ','));
   }
   const double small_s = time_all_reduce(comm, 8), large_s = time_all_reduce(comm, int64_t{4} << 20);
   const double checkpoint_s = try_checkpoint(comm, line.text("folder"));
@@ -90,23 +95,33 @@ int doctor_command(const Words& words, Communicator& comm) {
 
   std::vector<std::string> findings;
   if (static_cast<size_t>(most) > cores_there) {
-    findings.push_back(fmt::format("{} ranks share {} cores: start fewer ranks, or bind with mpirun --bind-to core / srun --cpu-bind=cores", most, cores_there));
+    findings.push_back(
+        fmt::format("{} ranks share {} cores: start fewer ranks, or bind with mpirun --bind-to core / srun "
+                    "--cpu-bind=cores",
+                    most, cores_there));
   }
   const double rate = 16.8e6 / checkpoint_s;
   if (line.has("json")) {
     JsonObject o;
-    o.set("ranks", comm.size()).set("hosts", static_cast<int64_t>(hosts.size())).set("device", device_name(Device{}));
-    o.set("gpus", cuda_device_count()).set("all_reduce_small_us", 1e6 * small_s).set("all_reduce_16mib_ms", 1e3 * large_s);
+    o.set("ranks", comm.size())
+        .set("hosts", static_cast<int64_t>(hosts.size()))
+        .set("device", device_name(Device{}));
+    o.set("gpus", cuda_device_count())
+        .set("all_reduce_small_us", 1e6 * small_s)
+        .set("all_reduce_16mib_ms", 1e3 * large_s);
     o.set("checkpoint_mb_per_s", rate * 1e-6).set("fit", findings.empty());
     fmt::print("{}\n", o.str());
   } else {
-    fmt::print("ranks        {} on {} host{}\ndevice       {}\nGPUs         {}\n", comm.size(), hosts.size(), hosts.size() > 1 ? "s" : "",
-               device_name(Device{}), cuda_device_count());
+    fmt::print("ranks        {} on {} host{}\ndevice       {}\nGPUs         {}\n", comm.size(), hosts.size(),
+               hosts.size() > 1 ? "s" : "", device_name(Device{}), cuda_device_count());
     for (size_t r = 0; r < placements.size() && r < 16; ++r) {
-      fmt::print("  rank {:<4} {} (cores {})\n", r, placements[r].substr(0, placements[r].find(' ')), placements[r].substr(placements[r].find(' ') + 1));
+      fmt::print("  rank {:<4} {} (cores {})\n", r, placements[r].substr(0, placements[r].find(' ')),
+                 placements[r].substr(placements[r].find(' ') + 1));
     }
-    if (comm.size() > 1) fmt::print("all-reduce   {:.1f} us for 32 bytes, {:.1f} ms for 16 MiB\n", 1e6 * small_s, 1e3 * large_s);
-    fmt::print("checkpoint   16 MiB in {:.0f} ms ({:.0f} MB/s), read back whole\n", 1e3 * checkpoint_s, rate * 1e-6);
+    if (comm.size() > 1)
+      fmt::print("all-reduce   {:.1f} us for 32 bytes, {:.1f} ms for 16 MiB\n", 1e6 * small_s, 1e3 * large_s);
+    fmt::print("checkpoint   16 MiB in {:.0f} ms ({:.0f} MB/s), read back whole\n", 1e3 * checkpoint_s,
+               rate * 1e-6);
     for (const std::string& finding : findings) fmt::print("FINDING      {}\n", finding);
     if (findings.empty()) fmt::print("fit to train\n");
   }

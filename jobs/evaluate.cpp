@@ -21,18 +21,25 @@ void print_table(const ValidationResult& result, const std::vector<std::string>&
   fmt::print("\n{:20} {:>8} {:>8} {:>9}\n", "class", "samples", "recall", "precision");
   for (int64_t c = 0; c < k; ++c) {
     int64_t row = 0, column = 0;
-    for (int64_t other = 0; other < k; ++other) row += result.confusion[c * k + other], column += result.confusion[other * k + c];
+    for (int64_t other = 0; other < k; ++other)
+      row += result.confusion[c * k + other], column += result.confusion[other * k + c];
     const auto percent = [&](int64_t of) {
-      return of > 0 ? fmt::format("{:.1f} %", 100.0 * static_cast<double>(result.confusion[c * k + c]) / static_cast<double>(of)) : "-";
+      return of > 0 ? fmt::format("{:.1f} %", 100.0 * static_cast<double>(result.confusion[c * k + c]) /
+                                                  static_cast<double>(of))
+                    : "-";
     };
-    fmt::print("{:20} {:>8} {:>8} {:>9}\n", c < static_cast<int64_t>(class_names.size()) ? class_names[c] : std::to_string(c), row,
+    fmt::print("{:20} {:>8} {:>8} {:>9}\n",
+               c < static_cast<int64_t>(class_names.size()) ? class_names[c] : std::to_string(c), row,
                percent(row), percent(column));
   }
 }
 
 std::string json(const ValidationResult& result, const std::string& checkpoint, const std::string& data) {
   JsonObject object;
-  object.set("checkpoint", checkpoint).set("data", data).set("samples", result.n_samples).set("loss", result.loss);
+  object.set("checkpoint", checkpoint)
+      .set("data", data)
+      .set("samples", result.n_samples)
+      .set("loss", result.loss);
   if (result.n_classes > 0) {
     object.set("accuracy", result.accuracy);
     std::string rows;
@@ -48,10 +55,11 @@ std::string json(const ValidationResult& result, const std::string& checkpoint, 
 }  // namespace
 
 int evaluate_command(const Words& words, Communicator& comm) {
-  CommandLine line("evaluate CHECKPOINT --data PATH [--json]", "Loss, accuracy and confusion of a checkpoint on a dataset.", {"CHECKPOINT"});
+  CommandLine line("evaluate CHECKPOINT --data PATH [--json]",
+                   "Loss, accuracy and confusion of a checkpoint on a dataset.", {"CHECKPOINT"});
   line.add()("data", po::value<std::string>(), "dataset: a folder of HDF5 files, or one file (needed)")(
-      "input", po::value<std::string>(), "field of the inputs")("target", po::value<std::string>(), "field of the targets")(
-      "json", "print one JSON object");
+      "input", po::value<std::string>(), "field of the inputs")(
+      "target", po::value<std::string>(), "field of the targets")("json", "print one JSON object");
   if (!line.parse(words, comm.is_root())) return 0;
   if (!line.has("data")) throw UsageError("--data PATH is missing");
   const std::string checkpoint = line.text("CHECKPOINT"), path = line.text("data");
@@ -73,7 +81,8 @@ int evaluate_command(const Words& words, Communicator& comm) {
   });
   set_compute_threads(model.job.threads);
   share_micro_batches(model.job, comm.size());
-  Validator validator(model.job, model.graph, *model.arena, *dataset, fields, model.contract.normalization, comm);
+  Validator validator(model.job, model.graph, *model.arena, *dataset, fields, model.contract.normalization,
+                      comm);
   const ValidationResult result = validator.run();
   if (comm.is_root()) {
     if (line.has("json")) {

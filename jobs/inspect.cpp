@@ -21,9 +21,13 @@ namespace po = boost::program_options;
 
 namespace {
 
-std::string shape_json(const Shape& shape) { return fmt::format("[{}]", fmt::join(shape.begin(), shape.end(), ", ")); }
+std::string shape_json(const Shape& shape) {
+  return fmt::format("[{}]", fmt::join(shape.begin(), shape.end(), ", "));
+}
 
-std::string join_json(const std::vector<std::string>& items) { return fmt::format("[{}]", fmt::join(items, ", ")); }
+std::string join_json(const std::vector<std::string>& items) {
+  return fmt::format("[{}]", fmt::join(items, ", "));
+}
 
 /// The graph of a job; the data tells its input where it can be opened.
 Graph job_graph(const Job& job) {
@@ -39,7 +43,8 @@ int inspect_job(const std::string& path, const Words& assignments, bool json) {
   const Job job = read_job(read_job_file(path, assignments));
   const Graph graph = job_graph(job);
   std::vector<std::string> layers;
-  if (!json) fmt::print("{:22} {:14} {:18} {:>14} {:>16}\n", "layer", "type", "output", "parameters", "multiply-adds");
+  if (!json)
+    fmt::print("{:22} {:14} {:18} {:>14} {:>16}\n", "layer", "type", "output", "parameters", "multiply-adds");
   for (int v = 0; v < graph.size(); ++v) {
     const Vertex& vertex = graph.vertex(v);
     const std::vector<Shape> src = graph.input_shapes(v);
@@ -54,8 +59,8 @@ int inspect_job(const std::string& path, const Words& assignments, bool json) {
     layer.set("parameters", n_parameters).set("multiply_adds", multiply_adds);
     layers.push_back(layer.str());
     if (!json) {
-      fmt::print("{:22} {:14} {:18} {:>14} {:>16}\n", vertex.name, type, vertex.shape.str(), grouped(static_cast<double>(n_parameters)),
-                 grouped(static_cast<double>(multiply_adds)));
+      fmt::print("{:22} {:14} {:18} {:>14} {:>16}\n", vertex.name, type, vertex.shape.str(),
+                 grouped(static_cast<double>(n_parameters)), grouped(static_cast<double>(multiply_adds)));
     }
   }
   const ParameterArena arena(graph, job.device);
@@ -66,42 +71,55 @@ int inspect_job(const std::string& path, const Words& assignments, bool json) {
   if (json) {
     JsonObject object;
     object.set("kind", "job").set("name", job.name).set("parameters", graph.n_parameters());
-    object.set("multiply_adds", graph.multiply_adds()).set("global_batch", job.global_batch).set("micro_batch", job.micro_batch);
+    object.set("multiply_adds", graph.multiply_adds())
+        .set("global_batch", job.global_batch)
+        .set("micro_batch", job.micro_batch);
     object.set("activation_bytes", plan.activation_bytes()).set_raw("layers", join_json(layers));
     fmt::print("{}\n", object.str());
     return 0;
   }
-  fmt::print("\nparameters {}   multiply-adds per sample {}   \nmicro-batch {} of global batch {} ({} micro-batches a step)\n\nplan\n{}",
-             grouped(static_cast<double>(graph.n_parameters())), grouped(static_cast<double>(graph.multiply_adds())), job.micro_batch,
-             job.global_batch, job.n_micro(), plan.str());
+  fmt::print(
+      "\nparameters {}   multiply-adds per sample {}   \nmicro-batch {} of global batch {} ({} micro-batches "
+      "a step)\n\nplan\n{}",
+      grouped(static_cast<double>(graph.n_parameters())), grouped(static_cast<double>(graph.multiply_adds())),
+      job.micro_batch, job.global_batch, job.n_micro(), plan.str());
   return 0;
 }
 
 int inspect_dataset(const std::string& path, bool json) {
   const Dataset dataset = Dataset::open(path);
   std::vector<std::string> fields;
-  if (!json) fmt::print("{}: {} samples in {} files\n", path, grouped(static_cast<double>(dataset.n_samples())), dataset.shards().size());
+  if (!json)
+    fmt::print("{}: {} samples in {} files\n", path, grouped(static_cast<double>(dataset.n_samples())),
+               dataset.shards().size());
   for (const Field& field : dataset.fields()) {
     const Dataset::Statistics* statistics = dataset.statistics(field.name);
     JsonObject object;
-    object.set("name", field.name).set("dtype", name_of(field.dtype)).set_raw("shape", shape_json(field.shape));
+    object.set("name", field.name)
+        .set("dtype", name_of(field.dtype))
+        .set_raw("shape", shape_json(field.shape));
     std::string note;
     if (statistics) {
       std::vector<std::string> mean, deviation;
       for (double value : statistics->mean) mean.push_back(json_number(value));
       for (double value : statistics->stddev) deviation.push_back(json_number(value));
       object.set_raw("mean", join_json(mean)).set_raw("stddev", join_json(deviation));
-      note = fmt::format("mean {:.4g}, stddev {:.4g}", fmt::join(statistics->mean, " "), fmt::join(statistics->stddev, " "));
-      if (statistics->mean.size() > 8) note = fmt::format("mean and stddev of {} channels", statistics->mean.size());
+      note = fmt::format("mean {:.4g}, stddev {:.4g}", fmt::join(statistics->mean, " "),
+                         fmt::join(statistics->stddev, " "));
+      if (statistics->mean.size() > 8)
+        note = fmt::format("mean and stddev of {} channels", statistics->mean.size());
     }
     fields.push_back(object.str());
-    if (!json) fmt::print("  {:16} {:10} {:18} {}\n", field.name, name_of(field.dtype), field.shape.str(), note);
+    if (!json)
+      fmt::print("  {:16} {:10} {:18} {}\n", field.name, name_of(field.dtype), field.shape.str(), note);
   }
   if (json) {
     std::vector<std::string> names;
     for (const std::string& name : dataset.class_names()) names.push_back(json_quote(name));
     JsonObject object;
-    object.set("kind", "dataset").set("samples", dataset.n_samples()).set("shards", static_cast<int64_t>(dataset.shards().size()));
+    object.set("kind", "dataset")
+        .set("samples", dataset.n_samples())
+        .set("shards", static_cast<int64_t>(dataset.shards().size()));
     object.set_raw("fields", join_json(fields)).set_raw("class_names", join_json(names));
     fmt::print("{}\n", object.str());
   } else if (!dataset.class_names().empty()) {
@@ -118,24 +136,30 @@ int inspect_checkpoint(const std::string& path, bool json) {
   for (const CheckpointEntry& entry : entries) {
     if (entry.name.starts_with("/parameters/")) n_parameters += entry.shape.n_elements();
     JsonObject object;
-    object.set("name", entry.name).set("dtype", name_of(entry.dtype)).set_raw("shape", shape_json(entry.shape));
+    object.set("name", entry.name)
+        .set("dtype", name_of(entry.dtype))
+        .set_raw("shape", shape_json(entry.shape));
     object.set("checksum", fmt::format("{:016x}", entry.checksum));
     tensors.push_back(object.str());
   }
   if (json) {
     JsonObject object;
-    object.set("kind", "checkpoint").set("step", info.step).set("epoch", info.epoch).set("step_in_epoch", info.step_in_epoch);
+    object.set("kind", "checkpoint")
+        .set("step", info.step)
+        .set("epoch", info.epoch)
+        .set("step_in_epoch", info.step_in_epoch);
     object.set("seed", static_cast<int64_t>(info.seed)).set("parameters", n_parameters);
     for (const auto& [key, value] : info.numbers) object.set(key, value);
     object.set_raw("tensors", join_json(tensors)).set("job", info.job);
     fmt::print("{}\n", object.str());
     return 0;
   }
-  fmt::print("{}: step {}, epoch {} + {} steps, seed {}, {} parameters\n", path, info.step, info.epoch, info.step_in_epoch, info.seed,
-             grouped(static_cast<double>(n_parameters)));
+  fmt::print("{}: step {}, epoch {} + {} steps, seed {}, {} parameters\n", path, info.step, info.epoch,
+             info.step_in_epoch, info.seed, grouped(static_cast<double>(n_parameters)));
   for (const auto& [key, value] : info.numbers) fmt::print("  {:36} {}\n", key, value);
   for (const CheckpointEntry& entry : entries) {
-    fmt::print("  {:36} {:10} {:20} {:016x}\n", entry.name, name_of(entry.dtype), entry.shape.str(), entry.checksum);
+    fmt::print("  {:36} {:10} {:20} {:016x}\n", entry.name, name_of(entry.dtype), entry.shape.str(),
+               entry.checksum);
   }
   fmt::print("\n{}", info.job);
   return 0;
@@ -144,8 +168,11 @@ int inspect_checkpoint(const std::string& path, bool json) {
 }  // namespace
 
 int inspect_command(const Words& words) {
-  CommandLine line("inspect PATH [--json]", "Shows a job file (layers, shapes, parameters, plan), a dataset or a checkpoint.", {"PATH"});
-  line.add()("json", "print one JSON object")("set", po::value<Words>()->composing(), "KEY=VALUE: change a key of the job file");
+  CommandLine line("inspect PATH [--json]",
+                   "Shows a job file (layers, shapes, parameters, plan), a dataset or a checkpoint.",
+                   {"PATH"});
+  line.add()("json", "print one JSON object")("set", po::value<Words>()->composing(),
+                                              "KEY=VALUE: change a key of the job file");
   if (!line.parse(words)) return 0;
   const std::string path = line.get<std::string>("PATH");
   const bool json = line.has("json");

@@ -64,7 +64,9 @@ const Command& find_command(Words& words) {
 }
 
 /// One process of possibly many that a launcher started: only the first speaks and works.
-int run_local(const LocalCommand& command, const Words& words) { return launcher_rank() == 0 ? command(words) : 0; }
+int run_local(const LocalCommand& command, const Words& words) {
+  return launcher_rank() == 0 ? command(words) : 0;
+}
 
 int run_on_ranks(const RankCommand& command, const Words& words, int* argc, char*** argv) {
   MpiSession session(argc, argv);

@@ -10,8 +10,9 @@ namespace lockstep {
 PathKind path_kind(const std::string& path) {
   namespace fs = std::filesystem;
   if (!fs::exists(path)) throw Error(path, "there is no such file or folder", "check the path");
-  if (fs::is_directory(path)) return fs::is_directory(path + "/checkpoints") ? PathKind::kRunFolder : PathKind::kDataset;
-  const fs::path name = fs::canonical(path).filename();   // best.h5 is a link to a checkpoint
+  if (fs::is_directory(path))
+    return fs::is_directory(path + "/checkpoints") ? PathKind::kRunFolder : PathKind::kDataset;
+  const fs::path name = fs::canonical(path).filename();  // best.h5 is a link to a checkpoint
   if (name.extension() == ".yaml" || name.extension() == ".yml") return PathKind::kJob;
   if (name.string().starts_with("step-")) return PathKind::kCheckpoint;
   try {

@@ -17,9 +17,11 @@ namespace po = boost::program_options;
 
 int predict_command(const Words& words, Communicator& comm) {
   CommandLine line("predict CHECKPOINT --data PATH --out FILE.h5",
-                   "Writes 'output' (N, …) float32 and, for classifiers, 'class' (N) int64 to an HDF5 file.", {"CHECKPOINT"});
+                   "Writes 'output' (N, …) float32 and, for classifiers, 'class' (N) int64 to an HDF5 file.",
+                   {"CHECKPOINT"});
   line.add()("data", po::value<std::string>(), "dataset: a folder of HDF5 files, or one file (needed)")(
-      "out", po::value<std::string>(), "HDF5 file to write (needed)")("input", po::value<std::string>(), "field of the inputs");
+      "out", po::value<std::string>(), "HDF5 file to write (needed)")("input", po::value<std::string>(),
+                                                                      "field of the inputs");
   if (!line.parse(words, comm.is_root())) return 0;
   if (!line.has("data")) throw UsageError("--data PATH is missing");
   if (!line.has("out")) throw UsageError("--out FILE.h5 is missing");
@@ -36,8 +38,8 @@ int predict_command(const Words& words, Communicator& comm) {
     DataFields fields = find_fields(*dataset, source, false);
     fields.target.clear();
     share_micro_batches(model.job, comm.size());
-    loading = make_loader_options(model.job, *dataset, fields, model.graph.vertex(0).shape, {}, 0, model.contract.normalization,
-                                  comm.rank(), comm.size());
+    loading = make_loader_options(model.job, *dataset, fields, model.graph.vertex(0).shape, {}, 0,
+                                  model.contract.normalization, comm.rank(), comm.size());
     loading.shuffle = false;
   };
   check_on_root(comm, open);
@@ -68,7 +70,7 @@ int predict_command(const Words& words, Communicator& comm) {
     context.n_valid = batch.n_valid;
     context.sample_ids = batch.sample_ids.data();
     plan.forward({batch.data[0]}, nullptr, context);
-    const int64_t first = batch.sample_ids[0];   // without shuffling a micro-batch is one run of rows
+    const int64_t first = batch.sample_ids[0];  // without shuffling a micro-batch is one run of rows
     file.write("output", first, batch.n_valid, plan.output());
     if (!classifies) continue;
     const int64_t k = sample.n_elements();

@@ -19,13 +19,16 @@ int train_command(const Words& words, Communicator& comm) {
                    "and report.html. A stop signal (SIGTERM, SIGUSR1, SIGINT) to any rank ends all ranks at\n"
                    "the same step with a checkpoint and exit status 85: start again with --resume auto.",
                    {"JOB.yaml"});
-  line.add()("set", po::value<Words>()->composing(), "KEY=VALUE: change a key of the job file; may be repeated")(
-      "out", po::value<std::string>(), "run folder (default: runs/NAME)")(
-      "resume", po::value<std::string>(), "auto: the newest whole checkpoint of the run folder, if any; or a file")(
+  line.add()("set", po::value<Words>()->composing(),
+             "KEY=VALUE: change a key of the job file; may be repeated")("out", po::value<std::string>(),
+                                                                         "run folder (default: runs/NAME)")(
+      "resume", po::value<std::string>(),
+      "auto: the newest whole checkpoint of the run folder, if any; or a file")(
       "overwrite", "start over: removes the old run's checkpoints and metrics");
   if (!line.parse(words, comm.is_root())) return 0;
 
-  const Job job = read_job_on_all_ranks(comm, line.get<std::string>("JOB.yaml"), line.has("set") ? line.get<Words>("set") : Words{});
+  const Job job = read_job_on_all_ranks(comm, line.get<std::string>("JOB.yaml"),
+                                        line.has("set") ? line.get<Words>("set") : Words{});
   TrainOptions options;
   options.out = line.text("out");
   options.resume = line.text("resume");
@@ -39,16 +42,18 @@ int train_command(const Words& words, Communicator& comm) {
       spdlog::warn("no report: {}", e.what());
     }
     const bool stopped = result.status == TrainResult::Status::kStopped;
-    fmt::print("{} after step {}{}\nrun folder: {}\n",
-               stopped                                                     ? "stopped by a signal; continue with --resume auto:"
-               : result.status == TrainResult::Status::kEarlyStopped ? "stopped early"
-                                                                           : "finished",
-               result.step,
-               result.best_step < 0 ? ""
-               : job.best == Job::Best::kAccuracy
-                   ? fmt::format("; best validation accuracy {:.2f} % (step {})", 100 * result.best_value, result.best_step)
-                   : fmt::format("; best validation loss {:.6g} (step {})", result.best_value, result.best_step),
-               result.run_folder);
+    fmt::print(
+        "{} after step {}{}\nrun folder: {}\n",
+        stopped ? "stopped by a signal; continue with --resume auto:"
+        : result.status == TrainResult::Status::kEarlyStopped ? "stopped early"
+                                                              : "finished",
+        result.step,
+        result.best_step < 0 ? ""
+        : job.best == Job::Best::kAccuracy
+            ? fmt::format("; best validation accuracy {:.2f} % (step {})", 100 * result.best_value,
+                          result.best_step)
+            : fmt::format("; best validation loss {:.6g} (step {})", result.best_value, result.best_step),
+        result.run_folder);
   }
   return result.status == TrainResult::Status::kStopped ? kExitStopped : 0;
 }

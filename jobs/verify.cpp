@@ -13,7 +13,8 @@ namespace lockstep {
 
 namespace {
 
-int print_problems(const std::string& path, const std::vector<std::string>& problems, const std::string& good) {
+int print_problems(const std::string& path, const std::vector<std::string>& problems,
+                   const std::string& good) {
   if (problems.empty()) {
     fmt::print("{}: {}\n", path, good);
     return 0;
@@ -25,8 +26,10 @@ int print_problems(const std::string& path, const std::vector<std::string>& prob
 }  // namespace
 
 int verify_command(const Words& words) {
-  CommandLine line("verify PATH", "Compares a checkpoint, a run folder's checkpoints or a dataset with their checksums.\n"
-                                  "Exit status 1 if anything is damaged.", {"PATH"});
+  CommandLine line("verify PATH",
+                   "Compares a checkpoint, a run folder's checkpoints or a dataset with their checksums.\n"
+                   "Exit status 1 if anything is damaged.",
+                   {"PATH"});
   if (!line.parse(words)) return 0;
   const std::string path = line.get<std::string>("PATH");
   switch (path_kind(path)) {
@@ -44,9 +47,11 @@ int verify_command(const Words& words) {
       const Dataset dataset = Dataset::open(path);
       int64_t n_checked = 0, n_unchecked = 0;
       const std::vector<std::string> problems = dataset.verify(&n_checked, &n_unchecked);
-      return print_problems(path, problems,
-                            n_unchecked == 0 ? fmt::format("whole, {} checksums hold", n_checked)
-                                             : fmt::format("readable; {} checksums hold, {} datasets carry none", n_checked, n_unchecked));
+      return print_problems(
+          path, problems,
+          n_unchecked == 0
+              ? fmt::format("whole, {} checksums hold", n_checked)
+              : fmt::format("readable; {} checksums hold, {} datasets carry none", n_checked, n_unchecked));
     }
   }
 }

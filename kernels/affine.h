@@ -9,11 +9,11 @@
 namespace lockstep {
 
 struct AffineDesc {
-  TensorDesc src;                                   // (N, I)
-  int64_t out_features = 0;                         // O
+  TensorDesc src;            // (N, I)
+  int64_t out_features = 0;  // O
   bool has_bias = true;
-  Activation activation = Activation::kNone;        // fused
-  bool wants_diff_src = true;                       // false for the first layer
+  Activation activation = Activation::kNone;  // fused
+  bool wants_diff_src = true;                 // false for the first layer
 };
 
 /// dst (N, O) = f(src (N, I) · weights (O, I)^T + bias (O)).

@@ -10,16 +10,16 @@
 namespace lockstep {
 
 struct Conv2dDesc {
-  TensorDesc src;                                   // (N, C, H, W)
-  int64_t out_channels = 0;                         // K
-  std::array<int64_t, 2> kernel{1, 1};              // (kh, kw)
+  TensorDesc src;                       // (N, C, H, W)
+  int64_t out_channels = 0;             // K
+  std::array<int64_t, 2> kernel{1, 1};  // (kh, kw)
   std::array<int64_t, 2> stride{1, 1};
-  std::array<int64_t, 2> dilation{1, 1};            // 1: dense kernel
-  std::array<int64_t, 4> padding{0, 0, 0, 0};       // top, bottom, left, right; zeros
+  std::array<int64_t, 2> dilation{1, 1};       // 1: dense kernel
+  std::array<int64_t, 4> padding{0, 0, 0, 0};  // top, bottom, left, right; zeros
   int64_t groups = 1;
   bool has_bias = true;
-  Activation activation = Activation::kNone;        // fused
-  bool wants_diff_src = true;                       // false for the first layer
+  Activation activation = Activation::kNone;  // fused
+  bool wants_diff_src = true;                 // false for the first layer
 };
 
 /// Output extent: floor((extent + pad_before + pad_after - dilation * (kernel - 1) - 1) / stride) + 1.

@@ -7,7 +7,8 @@ namespace lockstep::cuda {
 
 namespace {
 [[noreturn]] void refuse() {
-  throw Error("device cuda", "this version of Lockstep has no CUDA kernel for this operation", "use `device: cpu`");
+  throw Error("device cuda", "this version of Lockstep has no CUDA kernel for this operation",
+              "use `device: cpu`");
 }
 }  // namespace
 

@@ -24,34 +24,34 @@ namespace lockstep {
 /// How ops are to be built; the same for all ops of a plan.
 struct OpConfig {
   Device device;
-  bool training = true;                  // false: backward() is never called
-  DType compute = DType::kFloat32;       // type of activations
+  bool training = true;             // false: backward() is never called
+  DType compute = DType::kFloat32;  // type of activations
 };
 
 /// What changes from micro-batch to micro-batch. The plan owns one; ops read it.
 struct BatchContext {
   uint64_t seed = 0;
-  int64_t step = 0;                      // global step, from 0
-  int64_t n_valid = 0;                   // rows [n_valid, N) are padding: no loss, zero gradient
-  const int64_t* sample_ids = nullptr;   // (N): dataset row of each sample
+  int64_t step = 0;                     // global step, from 0
+  int64_t n_valid = 0;                  // rows [n_valid, N) are padding: no loss, zero gradient
+  const int64_t* sample_ids = nullptr;  // (N): dataset row of each sample
 };
 
 struct OpInfo {
-  std::vector<TensorDesc> src;      // the layouts wanted; the plan reorders where they differ
+  std::vector<TensorDesc> src;  // the layouts wanted; the plan reorders where they differ
   std::vector<TensorDesc> dst;
-  int64_t workspace_bytes = 0;      // kept from forward() to backward()
-  int64_t scratchpad_bytes = 0;     // needed within one call only; shared by all ops
+  int64_t workspace_bytes = 0;   // kept from forward() to backward()
+  int64_t scratchpad_bytes = 0;  // needed within one call only; shared by all ops
   bool backward_needs_src = true;
   bool backward_needs_dst = true;
-  bool aliases_src = false;         // dst is src under another shape: nothing is computed
+  bool aliases_src = false;  // dst is src under another shape: nothing is computed
 };
 
 /// The tensors of one op, bound by the plan for the life of the plan.
 struct OpArgs {
   std::span<const Tensor> src, dst, params;
   std::span<const Tensor> diff_src, diff_dst, diff_params;
-  std::byte* workspace = nullptr;        // 64-byte aligned
-  std::byte* scratchpad = nullptr;       // 64-byte aligned
+  std::byte* workspace = nullptr;   // 64-byte aligned
+  std::byte* scratchpad = nullptr;  // 64-byte aligned
   const BatchContext* batch = nullptr;
 };
 

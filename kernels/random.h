@@ -30,9 +30,9 @@ class RandomStream {
  public:
   RandomStream(uint64_t seed, RandomPurpose purpose, uint32_t major, uint64_t minor);
 
-  uint32_t bits(uint64_t index) const;      // uniform over 32 bits
-  float uniform(uint64_t index) const;      // [0, 1), 24 bits
-  float normal(uint64_t index) const;       // mean 0, variance 1 (Box-Muller)
+  uint32_t bits(uint64_t index) const;  // uniform over 32 bits
+  float uniform(uint64_t index) const;  // [0, 1), 24 bits
+  float normal(uint64_t index) const;   // mean 0, variance 1 (Box-Muller)
 
  private:
   std::array<uint32_t, 4> block(uint64_t index) const;

@@ -28,7 +28,8 @@ std::vector<const Segment*> ParameterArena::of_vertex(int vertex) const {
   for (const Segment& segment : segments_) {
     if (segment.vertex == vertex) found.push_back(&segment);
   }
-  std::sort(found.begin(), found.end(), [](const Segment* a, const Segment* b) { return a->index < b->index; });
+  std::sort(found.begin(), found.end(),
+            [](const Segment* a, const Segment* b) { return a->index < b->index; });
   return found;
 }
 
@@ -38,7 +39,9 @@ int64_t ParameterArena::n_parameters() const {
   return n;
 }
 
-Memory ParameterArena::make_parallel() const { return Memory(device(), n_elements_ * int64_t{sizeof(float)}); }
+Memory ParameterArena::make_parallel() const {
+  return Memory(device(), n_elements_ * int64_t{sizeof(float)});
+}
 
 std::vector<int64_t> ParameterArena::borders() const {
   std::vector<int64_t> result;

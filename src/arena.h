@@ -16,10 +16,10 @@
 namespace lockstep {
 
 struct Segment {
-  std::string name;                // "conv1.weight"
+  std::string name;  // "conv1.weight"
   Shape shape;
-  int64_t offset = 0;              // elements
-  int vertex = 0, index = 0;       // the graph's vertex and which of its parameters
+  int64_t offset = 0;         // elements
+  int vertex = 0, index = 0;  // the graph's vertex and which of its parameters
   ParameterSpec spec;
 
   int64_t n_elements() const { return shape.n_elements(); }
@@ -27,15 +27,15 @@ struct Segment {
 
 class ParameterArena {
  public:
-  static constexpr int64_t kAlignment = 64;   // elements of 4 bytes
+  static constexpr int64_t kAlignment = 64;  // elements of 4 bytes
 
   ParameterArena(const Graph& graph, Device device);
 
   const std::vector<Segment>& segments() const { return segments_; }
   /// The parameters of one vertex, in the layer's order.
   std::vector<const Segment*> of_vertex(int vertex) const;
-  int64_t n_elements() const { return n_elements_; }   // padding included
-  int64_t n_parameters() const;                        // padding excluded
+  int64_t n_elements() const { return n_elements_; }  // padding included
+  int64_t n_parameters() const;                       // padding excluded
   float* weights() const { return weights_.as<float>(); }
   Device device() const { return weights_.device(); }
   /// A zeroed array of the same layout.

@@ -110,7 +110,7 @@ void Config::set(const std::string& assignment) {
       child = node[keys[i]] = YAML::Node(YAML::NodeType::Map);
     } else if (child.IsSequence()) {
       throw Error(where, "a list cannot be entered by key", "set the whole list: --set key='[...]'");
-    } else if (child.IsScalar() && is_choice) {   // optimizer: sgd  ->  optimizer: {sgd: {}}
+    } else if (child.IsScalar() && is_choice) {  // optimizer: sgd  ->  optimizer: {sgd: {}}
       YAML::Node named(YAML::NodeType::Map);
       named[child.Scalar()] = YAML::Node(YAML::NodeType::Map);
       child = node[keys[i]] = named;
@@ -174,7 +174,8 @@ Config Config::at(const std::string& key) const {
 }
 
 std::vector<Config> Config::items() const {
-  if (!node_.IsSequence()) throw error("expected a list, found " + describe(node_), "write [a, b, …] or - lines");
+  if (!node_.IsSequence())
+    throw error("expected a list, found " + describe(node_), "write [a, b, …] or - lines");
   std::vector<Config> result;
   for (size_t i = 0; i < node_.size(); ++i) {
     result.push_back(Config(node_[i], source_, fmt::format("{}[{}]", path_, i)));
@@ -198,7 +199,8 @@ T Config::convert(const std::string& key, const YAML::Node& node, const char* wa
     } catch (const YAML::BadConversion&) {
     }
   }
-  throw Error(place(node, join_path(path_, key)), fmt::format("expected {}, found {}", wanted, describe(node)),
+  throw Error(place(node, join_path(path_, key)),
+              fmt::format("expected {}, found {}", wanted, describe(node)),
               fmt::format("write {}: {}", key, wanted));
 }
 
@@ -231,7 +233,9 @@ std::string Config::get_choice(const std::string& key, const std::string& fallba
   const std::string value = get_string(key, fallback);
   if (std::find(choices.begin(), choices.end(), value) != choices.end()) return value;
   const std::string near = nearest_word(value, choices);
-  throw error_at(key, fmt::format("'{}' is not a known choice{}", value, near.empty() ? "" : "; did you mean '" + near + "'?"),
+  throw error_at(key,
+                 fmt::format("'{}' is not a known choice{}", value,
+                             near.empty() ? "" : "; did you mean '" + near + "'?"),
                  "choose one of: " + fmt::format("{}", fmt::join(choices, ", ")));
 }
 
@@ -240,13 +244,15 @@ std::vector<int64_t> Config::get_ints(const std::string& key, const std::vector<
   if (!child) return fallback;
   if (child->is_scalar()) return {get_int(key)};
   std::vector<int64_t> result;
-  for (const Config& item : child->items()) result.push_back(convert<int64_t>(key, item.node_, "a whole number"));
+  for (const Config& item : child->items())
+    result.push_back(convert<int64_t>(key, item.node_, "a whole number"));
   return result;
 }
 
 Config::Named Config::named() const {
   if (node_.IsScalar()) {
-    return {node_.Scalar(), std::make_shared<Config>(Config(YAML::Node(YAML::NodeType::Map), source_, path_))};
+    return {node_.Scalar(),
+            std::make_shared<Config>(Config(YAML::Node(YAML::NodeType::Map), source_, path_))};
   }
   if (node_.IsMap() && node_.size() == 1) {
     const std::string name = node_.begin()->first.as<std::string>();
@@ -284,12 +290,14 @@ void Config::finish() const {
   for (const auto& item : node_) {
     const std::string key = item.first.as<std::string>();
     if (!seen.insert(key).second) {
-      throw Error(place(item.first, join_path(path_, key)), fmt::format("the key '{}' is given twice", key), "keep one of them");
+      throw Error(place(item.first, join_path(path_, key)), fmt::format("the key '{}' is given twice", key),
+                  "keep one of them");
     }
     if (asked_->count(key)) continue;
     const std::string near = nearest_word(key, {asked_->begin(), asked_->end()});
-    throw error_at(key, fmt::format("unknown key '{}'{}", key, near.empty() ? "" : "; did you mean '" + near + "'?"),
-                   fmt::format("known keys here: {}", fmt::join(*asked_, ", ")));
+    throw error_at(
+        key, fmt::format("unknown key '{}'{}", key, near.empty() ? "" : "; did you mean '" + near + "'?"),
+        fmt::format("known keys here: {}", fmt::join(*asked_, ", ")));
   }
 }
 

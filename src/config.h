@@ -34,8 +34,8 @@ class Config {
   /// Child nodes. at() throws when absent; find() gives nothing then.
   Config at(const std::string& key) const;
   std::optional<Config> find(const std::string& key) const;
-  std::vector<Config> items() const;              // of a list
-  std::vector<std::string> keys() const;          // of a map, in file order
+  std::vector<Config> items() const;      // of a list
+  std::vector<std::string> keys() const;  // of a map, in file order
 
   /// Scalars. Without a default an absent key throws.
   int64_t get_int(const std::string& key) const;
@@ -61,15 +61,15 @@ class Config {
   /// Lets a scalar node stand for {key: scalar}.
   void positional(const std::string& key);
 
-  std::string text() const;                       // of a scalar node
-  std::string dump() const;                       // the node as YAML
+  std::string text() const;  // of a scalar node
+  std::string dump() const;  // the node as YAML
   /// Throws for keys that nobody asked for, for repeated keys, and for a value where options belong.
   void finish() const;
 
   /// An Error at this node's (or this key's) place.
   Error error(const std::string& what, const std::string& remedy = {}) const;
   Error error_at(const std::string& key, const std::string& what, const std::string& remedy = {}) const;
-  std::string path() const { return path_; }      // "batch.global"
+  std::string path() const { return path_; }  // "batch.global"
 
  private:
   Config(YAML::Node node, std::string source, std::string path);

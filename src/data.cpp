@@ -11,7 +11,8 @@ namespace {
 std::string field_list(const Dataset& dataset) {
   std::string text;
   for (const Field& field : dataset.fields()) {
-    text += fmt::format("{}{} {} {}", text.empty() ? "" : ", ", field.name, name_of(field.dtype), field.shape.str());
+    text += fmt::format("{}{} {} {}", text.empty() ? "" : ", ", field.name, name_of(field.dtype),
+                        field.shape.str());
   }
   return text;
 }
@@ -29,8 +30,10 @@ std::string find_by_name(const Dataset& dataset, const std::vector<std::string>&
 
 DataFields find_fields(const Dataset& dataset, const DataSource& source, bool needs_target) {
   DataFields fields{source.input, source.target};
-  if (fields.input.empty()) fields.input = find_by_name(dataset, {"image", "images", "input", "data", "x", "X"});
-  if (fields.target.empty()) fields.target = find_by_name(dataset, {"label", "labels", "target", "targets", "y"});
+  if (fields.input.empty())
+    fields.input = find_by_name(dataset, {"image", "images", "input", "data", "x", "X"});
+  if (fields.target.empty())
+    fields.target = find_by_name(dataset, {"label", "labels", "target", "targets", "y"});
   if (fields.input.empty()) {
     throw Error(dataset.path(), "cannot tell which field is the input (" + field_list(dataset) + ")",
                 "name it in the job file: data.train.input");
@@ -54,14 +57,15 @@ DataContract make_contract(const Dataset& data, const DataFields& fields, const 
   const Dataset::Statistics* statistics = data.statistics(fields.input);
   Job::Normalize mode = job.normalize;
   if (mode == Job::Normalize::kAuto) {
-    mode = statistics                        ? Job::Normalize::kStandardize
-           : input.dtype == DType::kUInt8    ? Job::Normalize::kUnit
-                                             : Job::Normalize::kNone;
+    mode = statistics                     ? Job::Normalize::kStandardize
+           : input.dtype == DType::kUInt8 ? Job::Normalize::kUnit
+                                          : Job::Normalize::kNone;
   }
   if (mode == Job::Normalize::kUnit) contract.normalization = {{0.0f}, {255.0f}};
   if (mode == Job::Normalize::kMean || mode == Job::Normalize::kStandardize) {
     if (statistics == nullptr) {
-      throw Error("data.normalize", fmt::format("{} carries no mean and stddev for '{}'", data.path(), fields.input),
+      throw Error("data.normalize",
+                  fmt::format("{} carries no mean and stddev for '{}'", data.path(), fields.input),
                   "convert the data with `lockstep convert`, or set data.normalize to none or unit");
     }
     for (size_t c = 0; c < statistics->mean.size(); ++c) {
@@ -76,7 +80,8 @@ DataContract make_contract(const Dataset& data, const DataFields& fields, const 
 }
 
 JobData open_data(const Job& job) {
-  if (!job.train) throw Error("job " + job.name, "there is no data to train on", "add data: {train: {path: FOLDER}}");
+  if (!job.train)
+    throw Error("job " + job.name, "there is no data to train on", "add data: {train: {path: FOLDER}}");
   JobData data;
   data.train = std::make_unique<Dataset>(Dataset::open(job.train->path));
   data.train_fields = find_fields(*data.train, *job.train, true);
@@ -96,17 +101,20 @@ LoaderOptions make_loader_options(const Job& job, const Dataset& dataset, const 
                                   const Normalization& normalization, int rank, int size) {
   const Field& stored = dataset.field(fields.input);
   if (stored.shape.n_elements() != input.n_elements()) {
-    throw Error(dataset.path(), fmt::format("samples of '{}' have shape {}, the network reads {}", fields.input,
-                                            stored.shape.str(), input.str()),
+    throw Error(dataset.path(),
+                fmt::format("samples of '{}' have shape {}, the network reads {}", fields.input,
+                            stored.shape.str(), input.str()),
                 "use data of the same kind, or change the model's input");
   }
   LoaderOptions options;
-  options.fields.push_back({fields.input, DType::kFloat32, input, normalization.mean, normalization.stddev, 0});
+  options.fields.push_back(
+      {fields.input, DType::kFloat32, input, normalization.mean, normalization.stddev, 0});
   if (!fields.target.empty()) {
     const Field& target_field = dataset.field(fields.target);
     if (target_field.shape.n_elements() != target.n_elements()) {
-      throw Error(dataset.path(), fmt::format("samples of '{}' have shape {}, the network's output needs {}",
-                                              fields.target, target_field.shape.str(), target.str()),
+      throw Error(dataset.path(),
+                  fmt::format("samples of '{}' have shape {}, the network's output needs {}", fields.target,
+                              target_field.shape.str(), target.str()),
                   "change the number of outputs of the model's last layer, or name another target field");
     }
     const DType dtype = n_classes > 0 ? DType::kInt64 : DType::kFloat32;

@@ -15,19 +15,19 @@ namespace lockstep {
 /// Subtracted and divided per channel after conversion to float32. Measured on the training
 /// data, stored in checkpoints, applied to validation and prediction data alike.
 struct Normalization {
-  std::vector<float> mean, stddev;   // equal sizes: channels, 1 for all elements, or empty
+  std::vector<float> mean, stddev;  // equal sizes: channels, 1 for all elements, or empty
 };
 
 /// What a network expects of its data; travels in checkpoints.
 struct DataContract {
-  Shape input;                              // of one sample, as stored
-  int64_t n_classes = 0;                    // 0: the data does not say
-  std::vector<std::string> class_names;     // may be empty
+  Shape input;                           // of one sample, as stored
+  int64_t n_classes = 0;                 // 0: the data does not say
+  std::vector<std::string> class_names;  // may be empty
   Normalization normalization;
 };
 
 struct DataFields {
-  std::string input, target;   // target empty: the dataset has none
+  std::string input, target;  // target empty: the dataset has none
 };
 
 /// Picks the fields: those named, else "image", "input", "data", "x" and "label", "target", "y".
@@ -38,7 +38,7 @@ DataContract make_contract(const Dataset& training_data, const DataFields& field
 
 /// The opened datasets of a job and what follows from them.
 struct JobData {
-  std::unique_ptr<Dataset> train, validation;   // validation may be null
+  std::unique_ptr<Dataset> train, validation;  // validation may be null
   DataFields train_fields, validation_fields;
   DataContract contract;
 };

@@ -11,7 +11,8 @@ int Graph::add_input(const std::string& name, const Shape& shape) {
 
 int Graph::add(const std::string& name, std::shared_ptr<const Layer> layer, std::vector<int> inputs) {
   for (const Vertex& other : vertices_) {
-    if (other.name == name) throw Error("layer '" + name + "'", "the name is used twice", "give each layer its own name");
+    if (other.name == name)
+      throw Error("layer '" + name + "'", "the name is used twice", "give each layer its own name");
   }
   Vertex vertex{name, std::move(layer), std::move(inputs), {}};
   std::vector<Shape> src;
@@ -23,7 +24,8 @@ int Graph::add(const std::string& name, std::shared_ptr<const Layer> layer, std:
   try {
     vertex.shape = vertex.layer->infer(src);
   } catch (const Error& e) {
-    throw Error(fmt::format("layer '{}' ({}) after {}", name, vertex.layer->type(), readers), e.reason(), e.remedy());
+    throw Error(fmt::format("layer '{}' ({}) after {}", name, vertex.layer->type(), readers), e.reason(),
+                e.remedy());
   }
   vertices_.push_back(std::move(vertex));
   return size() - 1;
@@ -47,7 +49,8 @@ int64_t Graph::n_parameters() const {
   int64_t n = 0;
   for (int v = 0; v < size(); ++v) {
     if (!vertices_[v].layer) continue;
-    for (const ParameterSpec& spec : vertices_[v].layer->parameters(input_shapes(v))) n += spec.shape.n_elements();
+    for (const ParameterSpec& spec : vertices_[v].layer->parameters(input_shapes(v)))
+      n += spec.shape.n_elements();
   }
   return n;
 }

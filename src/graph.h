@@ -12,9 +12,9 @@ namespace lockstep {
 
 struct Vertex {
   std::string name;
-  std::shared_ptr<const Layer> layer;   // null: an input of the graph
-  std::vector<int> inputs;              // vertex indices
-  Shape shape;                          // of one output sample
+  std::shared_ptr<const Layer> layer;  // null: an input of the graph
+  std::vector<int> inputs;             // vertex indices
+  Shape shape;                         // of one output sample
 };
 
 class Graph {

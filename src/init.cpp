@@ -39,9 +39,12 @@ InitSpec read_init(const Config& description) {
     if (name != named.name) continue;
     init.kind = kind;
     Config& options = *named.options;
-    if (kind == InitSpec::Kind::kConstant) options.positional("value"), init.scale = options.get_double("value");
-    if (kind == InitSpec::Kind::kNormal) options.positional("std"), init.scale = options.get_double("std", 0.01);
-    if (kind == InitSpec::Kind::kUniform) options.positional("limit"), init.scale = options.get_double("limit", 0.05);
+    if (kind == InitSpec::Kind::kConstant)
+      options.positional("value"), init.scale = options.get_double("value");
+    if (kind == InitSpec::Kind::kNormal)
+      options.positional("std"), init.scale = options.get_double("std", 0.01);
+    if (kind == InitSpec::Kind::kUniform)
+      options.positional("limit"), init.scale = options.get_double("limit", 0.05);
     options.finish();
     return init;
   }
@@ -53,7 +56,8 @@ InitSpec read_init(const Config& description) {
 
 void initialize(const ParameterArena& arena, const InitSpec& init, uint64_t seed) {
   for (const Segment& segment : arena.segments()) {
-    const double fan_in = static_cast<double>(segment.spec.fan_in), fan_out = static_cast<double>(segment.spec.fan_out);
+    const double fan_in = static_cast<double>(segment.spec.fan_in),
+                 fan_out = static_cast<double>(segment.spec.fan_out);
     const bool is_bias = segment.spec.role == ParameterSpec::Role::kBias;
     double limit = 0, deviation = 0, value = 0;
     switch (init.kind) {

@@ -10,9 +10,19 @@
 namespace lockstep {
 
 struct InitSpec {
-  enum class Kind { kZeros, kConstant, kNormal, kUniform, kGlorotUniform, kGlorotNormal, kHeUniform, kHeNormal, kLecunUniform };
+  enum class Kind {
+    kZeros,
+    kConstant,
+    kNormal,
+    kUniform,
+    kGlorotUniform,
+    kGlorotNormal,
+    kHeUniform,
+    kHeNormal,
+    kLecunUniform
+  };
   Kind kind = Kind::kLecunUniform;
-  double scale = 0.01;   // constant: the value; normal: standard deviation; uniform: limit
+  double scale = 0.01;  // constant: the value; normal: standard deviation; uniform: limit
 };
 
 /// From `init: he_normal` or `init: {normal: {std: 0.01}}`. Biases start at zero.

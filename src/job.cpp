@@ -21,7 +21,7 @@ DataSource read_source(const Config& data, const std::string& key) {
 
 void read_data(const Config& root, Job& job) {
   const std::optional<Config> data = root.find("data");
-  if (!data) return;   // `inspect` and `bench step` need none; training says so itself
+  if (!data) return;  // `inspect` and `bench step` need none; training says so itself
   job.train = read_source(*data, "train");
   if (data->has("validation")) job.validation = read_source(*data, "validation");
   const std::string normalize =
@@ -48,17 +48,21 @@ void read_batch(const Config& root, Job& job) {
   const int64_t g = job.global_batch, m = job.micro_batch;
   if (g % m != 0) {
     const int64_t below = g / m * m;
-    throw batch.error_at("micro", fmt::format("global batch {} is not divisible by micro-batch {}", g, m),
-                         fmt::format("nearest global batches: {}{}", below > 0 ? fmt::format("{}, ", below) : "", below + m));
+    throw batch.error_at(
+        "micro", fmt::format("global batch {} is not divisible by micro-batch {}", g, m),
+        fmt::format("nearest global batches: {}{}", below > 0 ? fmt::format("{}, ", below) : "", below + m));
   }
   const std::string reduction = batch.get_choice("reduction", "tree", {"tree", "native"});
   job.reduction = reduction == "tree" ? Reduction::kTree : Reduction::kNative;
   const int64_t v = job.n_micro();
   if (job.reduction == Reduction::kTree && !std::has_single_bit(static_cast<uint64_t>(v))) {
     const int64_t below = static_cast<int64_t>(std::bit_floor(static_cast<uint64_t>(v)));
-    throw batch.error_at("global", fmt::format("{} micro-batches per step are not a power of two, which the exact "
-                                               "reduction tree needs", v),
-                         fmt::format("nearest global batches: {}, {}; or batch: {{reduction: native}}", below * m, 2 * below * m));
+    throw batch.error_at("global",
+                         fmt::format("{} micro-batches per step are not a power of two, which the exact "
+                                     "reduction tree needs",
+                                     v),
+                         fmt::format("nearest global batches: {}, {}; or batch: {{reduction: native}}",
+                                     below * m, 2 * below * m));
   }
   job.first_bucket_bytes = static_cast<int64_t>(batch.get_double("first_bucket_mb", 1) * (1 << 20));
   job.bucket_bytes = static_cast<int64_t>(batch.get_double("bucket_mb", 25) * (1 << 20));
@@ -74,7 +78,8 @@ void read_train(const Config& root, Job& job) {
   if (job.epochs < 0) throw train.error_at("epochs", "must not be negative");
   if (job.steps < 0) throw train.error_at("steps", "must not be negative");
   if ((job.epochs > 0) == (job.steps > 0)) {
-    throw train.error("give the length of training as either epochs or steps", "for instance train: {epochs: 10}");
+    throw train.error("give the length of training as either epochs or steps",
+                      "for instance train: {epochs: 10}");
   }
   job.log_every_steps = train.get_int("log_every_steps", 0);
   if (job.log_every_steps < 0) throw train.error_at("log_every_steps", "must not be negative");
@@ -85,7 +90,8 @@ void read_train(const Config& root, Job& job) {
     if (job.early_stopping_patience < 1) throw early->error_at("patience", "must be at least 1");
     early->finish();
     if (!job.validation) {
-      throw train.error_at("early_stopping", "needs validation data", "add data.validation or remove early_stopping");
+      throw train.error_at("early_stopping", "needs validation data",
+                           "add data.validation or remove early_stopping");
     }
   }
   train.finish();
@@ -102,8 +108,8 @@ void read_checkpoint(const Config& root, Job& job) {
   if (job.checkpoint_every_steps < 0) throw checkpoint->error_at("every_steps", "must not be negative");
   if (job.checkpoint_every_minutes < 0) throw checkpoint->error_at("every_minutes", "must not be negative");
   job.keep = static_cast<int>(checkpoint->get_int("keep", 3));
-  const std::string best =
-      checkpoint->get_choice("best", job.loss.is_classification() ? "accuracy" : "loss", {"accuracy", "loss"});
+  const std::string best = checkpoint->get_choice("best", job.loss.is_classification() ? "accuracy" : "loss",
+                                                  {"accuracy", "loss"});
   job.best = best == "accuracy" ? Job::Best::kAccuracy : Job::Best::kLoss;
   if (job.best == Job::Best::kAccuracy && !job.loss.is_classification()) {
     throw checkpoint->error_at("best", "this loss has no accuracy", "set best: loss");
@@ -159,10 +165,12 @@ void check_rank_count(const Job& job, int size) {
   if (v % size != 0) {
     int64_t below = std::min<int64_t>(size, v);
     while (v % below != 0) --below;
-    throw Error(where, fmt::format("{} micro-batches per step (global batch {} / micro-batch {}) cannot be shared equally",
-                                   v, job.global_batch, job.micro_batch),
-                fmt::format("start {} ranks, or set batch.micro={} so that each rank has one", below,
-                            std::max<int64_t>(1, job.global_batch / size)));
+    throw Error(
+        where,
+        fmt::format("{} micro-batches per step (global batch {} / micro-batch {}) cannot be shared equally",
+                    v, job.global_batch, job.micro_batch),
+        fmt::format("start {} ranks, or set batch.micro={} so that each rank has one", below,
+                    std::max<int64_t>(1, job.global_batch / size)));
   }
 }
 

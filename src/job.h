@@ -19,22 +19,22 @@ namespace lockstep {
 
 struct DataSource {
   std::string path;
-  std::string input, target;   // field names; empty: found by their usual names
+  std::string input, target;  // field names; empty: found by their usual names
 };
 
 struct Job {
   std::string name;
-  std::string text;            // the resolved job file (YAML), --set applied
+  std::string text;  // the resolved job file (YAML), --set applied
   uint64_t seed = 1;
   Device device;
-  int threads = 1;             // per rank, on the CPU; part of what fixes the bits
+  int threads = 1;  // per rank, on the CPU; part of what fixes the bits
 
   std::shared_ptr<Config> model;
 
   std::optional<DataSource> train, validation;
   enum class Normalize { kAuto, kNone, kUnit, kMean, kStandardize } normalize = Normalize::kAuto;
   bool shuffle = true;
-  int64_t prefetch = 4;                              // micro-batches
+  int64_t prefetch = 4;  // micro-batches
   int64_t cache_bytes = int64_t{1} << 30;
 
   int64_t global_batch = 0, micro_batch = 0;
@@ -46,18 +46,18 @@ struct Job {
   Schedule schedule;
   InitSpec init;
 
-  int64_t epochs = 0;          // either epochs …
-  int64_t steps = 0;           // … or steps is positive
-  int64_t log_every_steps = 0; // 0: about ten lines per epoch
+  int64_t epochs = 0;           // either epochs …
+  int64_t steps = 0;            // … or steps is positive
+  int64_t log_every_steps = 0;  // 0: about ten lines per epoch
   int64_t validate_every_epochs = 1;
-  int64_t early_stopping_patience = 0;   // validations without improvement; 0: off
+  int64_t early_stopping_patience = 0;  // validations without improvement; 0: off
 
   int64_t checkpoint_every_epochs = 1, checkpoint_every_steps = 0;
   double checkpoint_every_minutes = 0;
   int keep = 3;
   enum class Best { kAccuracy, kLoss } best = Best::kAccuracy;
 
-  int64_t n_micro() const { return global_batch / micro_batch; }   // V
+  int64_t n_micro() const { return global_batch / micro_batch; }  // V
 };
 
 /// Reads and checks a job. Every error names file, line, key and remedy; unknown keys name

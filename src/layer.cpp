@@ -28,9 +28,9 @@ std::shared_ptr<const Layer> make_layer(const Config& description, std::string& 
   const auto entry = registry().find(named.name);
   if (entry == registry().end()) {
     const std::string near = nearest_word(named.name, layer_types());
-    throw description.error(fmt::format("unknown layer '{}'{}", named.name,
-                                        near.empty() ? "" : "; did you mean '" + near + "'?"),
-                            fmt::format("known layers: {}", fmt::join(layer_types(), ", ")));
+    throw description.error(
+        fmt::format("unknown layer '{}'{}", named.name, near.empty() ? "" : "; did you mean '" + near + "'?"),
+        fmt::format("known layers: {}", fmt::join(layer_types(), ", ")));
   }
   std::shared_ptr<const Layer> layer = entry->second(*named.options);
   name = named.options->get_string("name", "");

@@ -18,16 +18,16 @@ namespace lockstep {
 /// How a parameter starts. `fan_in`/`fan_out` count connections per output/input unit.
 struct ParameterSpec {
   enum class Role { kWeight, kBias };
-  std::string name;            // "weight", "bias": the vertex name is put in front
-  Shape shape;                 // canonical: affine (O, I), conv (K, C/groups, kh, kw)
+  std::string name;  // "weight", "bias": the vertex name is put in front
+  Shape shape;       // canonical: affine (O, I), conv (K, C/groups, kh, kw)
   Role role = Role::kWeight;
   int64_t fan_in = 1, fan_out = 1;
 };
 
 struct LowerContext {
   OpConfig config;
-  std::vector<TensorDesc> src;                 // (N, …) in the layouts that arrive
-  Activation fused = Activation::kNone;        // only if fuses() said yes
+  std::vector<TensorDesc> src;           // (N, …) in the layouts that arrive
+  Activation fused = Activation::kNone;  // only if fuses() said yes
   bool wants_diff_src = true;
 };
 

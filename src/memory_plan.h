@@ -13,8 +13,8 @@ struct BufferRequest {
 };
 
 struct MemoryPlan {
-  std::vector<int64_t> offsets;   // bytes, multiples of 256
-  int64_t n_bytes = 0;            // of the whole block
+  std::vector<int64_t> offsets;  // bytes, multiples of 256
+  int64_t n_bytes = 0;           // of the whole block
 };
 
 /// Places each buffer at the lowest offset where it overlaps no buffer alive at the same

@@ -29,7 +29,7 @@ class MicroBatchTree {
  private:
   int64_t n_micro_;
   Memory result_;
-  std::vector<Memory> levels_;   // levels_[k]: sum of 2^k micro-batches waiting for its sibling
+  std::vector<Memory> levels_;  // levels_[k]: sum of 2^k micro-batches waiting for its sibling
 };
 
 /// The same tree over rows of doubles: rows (n_micro, n_values) are summed into row 0.

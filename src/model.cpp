@@ -25,15 +25,18 @@ Shape read_input(const Config& model, const ModelContext& context) {
   }
   const Shape shape{std::span<const int64_t>(extents)};
   if (context.input.rank() > 0 && context.input.n_elements() != shape.n_elements()) {
-    throw model.error_at("input", fmt::format("shape {} has other elements than the data's samples {}", shape.str(),
-                                              context.input.str()),
+    throw model.error_at("input",
+                         fmt::format("shape {} has other elements than the data's samples {}", shape.str(),
+                                     context.input.str()),
                          "leave it out to use the data's shape");
   }
   return shape;
 }
 }  // namespace
 
-bool register_model(const std::string& name, ZooMaker maker) { return zoo().emplace(name, std::move(maker)).second; }
+bool register_model(const std::string& name, ZooMaker maker) {
+  return zoo().emplace(name, std::move(maker)).second;
+}
 
 std::vector<std::string> zoo_names() {
   std::vector<std::string> names;
@@ -62,8 +65,10 @@ Graph build_model(const Config& model, const ModelContext& context) {
     const auto entry = zoo().find(name);
     if (entry == zoo().end()) {
       const std::string near = nearest_word(name, zoo_names());
-      throw model.error_at("zoo", fmt::format("unknown model '{}'{}", name, near.empty() ? "" : "; did you mean '" + near + "'?"),
-                           fmt::format("known models: {}", fmt::join(zoo_names(), ", ")));
+      throw model.error_at(
+          "zoo",
+          fmt::format("unknown model '{}'{}", name, near.empty() ? "" : "; did you mean '" + near + "'?"),
+          fmt::format("known models: {}", fmt::join(zoo_names(), ", ")));
     }
     entry->second(graph, model, context);
   } else {

@@ -8,8 +8,8 @@ namespace lockstep {
 
 /// What the data tells the model where the job file does not.
 struct ModelContext {
-  Shape input;              // of one sample; rank 0: unknown
-  int64_t n_classes = 0;    // 0: unknown
+  Shape input;            // of one sample; rank 0: unknown
+  int64_t n_classes = 0;  // 0: unknown
 };
 
 /// `model: {zoo: NAME, …}` or `model: {layers: [...], input: [C, H, W]}`. Throws Error naming

@@ -16,7 +16,8 @@ OptimizerSpec read_optimizer(const Config& description) {
     spec.momentum = options.get_double("momentum", 0);
     spec.nesterov = options.get_bool("nesterov", false);
     if (spec.momentum < 0 || spec.momentum >= 1) throw options.error_at("momentum", "must lie in [0, 1)");
-    if (spec.nesterov && spec.momentum == 0) throw options.error_at("nesterov", "needs momentum", "set momentum: 0.9");
+    if (spec.nesterov && spec.momentum == 0)
+      throw options.error_at("nesterov", "needs momentum", "set momentum: 0.9");
   } else if (named.name == "adam" || named.name == "adamw") {
     spec.kind = OptimizerSpec::Kind::kAdam;
     spec.decoupled = named.name == "adamw";
@@ -86,8 +87,8 @@ void Optimizer::update(Stream& stream, const float* gradients, double lr, double
       rule.decoupled = spec_.decoupled;
       rule.grad_scale = static_cast<float>(grad_scale);
       rule.step = step + 1;
-      adam_update(stream, rule, n, gradients + range.begin, weights, slots_[0].memory.as<float>() + range.begin,
-                  slots_[1].memory.as<float>() + range.begin);
+      adam_update(stream, rule, n, gradients + range.begin, weights,
+                  slots_[0].memory.as<float>() + range.begin, slots_[1].memory.as<float>() + range.begin);
     }
   }
 }

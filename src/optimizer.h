@@ -17,8 +17,8 @@ struct OptimizerSpec {
   bool nesterov = false;
   double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8;
   double weight_decay = 0;
-  bool decoupled = false;       // adamw
-  bool decay_biases = false;    // also on parameters of one dimension
+  bool decoupled = false;     // adamw
+  bool decay_biases = false;  // also on parameters of one dimension
 };
 
 /// From {sgd: {lr, momentum, nesterov, weight_decay, decay_biases}},

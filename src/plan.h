@@ -17,10 +17,10 @@
 namespace lockstep {
 
 struct PlanOptions {
-  OpConfig config;                // device, training or evaluation
-  int64_t micro_batch = 1;        // N
-  bool reuse_memory = true;       // false: every buffer has its own place (must give equal bits)
-  bool fuse = true;               // false: activations stay steps of their own
+  OpConfig config;           // device, training or evaluation
+  int64_t micro_batch = 1;   // N
+  bool reuse_memory = true;  // false: every buffer has its own place (must give equal bits)
+  bool fuse = true;          // false: activations stay steps of their own
 };
 
 class Plan {
@@ -46,9 +46,9 @@ class Plan {
   const double* loss_values() const;
   /// After forward(): the network's output (N, …), dense float32.
   const float* output() const;
-  const Shape& output_shape() const;   // with N
+  const Shape& output_shape() const;  // with N
 
-  int64_t activation_bytes() const;    // activations, gradients of activations, workspaces
+  int64_t activation_bytes() const;  // activations, gradients of activations, workspaces
   int64_t scratchpad_bytes() const;
   /// Forward and backward seconds since construction, measured around the walks.
   double forward_s() const { return forward_s_; }

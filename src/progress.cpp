@@ -17,11 +17,13 @@ std::string duration_text(double seconds) {
 
 std::string grouped(double value) {
   std::string digits = fmt::format("{:.0f}", value);
-  for (int at = static_cast<int>(digits.size()) - 3; at > 0; at -= 3) digits.insert(static_cast<size_t>(at), ",");
+  for (int at = static_cast<int>(digits.size()) - 3; at > 0; at -= 3)
+    digits.insert(static_cast<size_t>(at), ",");
   return digits;
 }
 
-Progress::Progress(bool prints, bool has_launcher, int64_t start_step, int64_t total_steps, int64_t steps_per_epoch)
+Progress::Progress(bool prints, bool has_launcher, int64_t start_step, int64_t total_steps,
+                   int64_t steps_per_epoch)
     : prints_(prints),
       // mpirun gives its ranks a terminal of its own even when its output goes to a file.
       terminal_(isatty(STDOUT_FILENO) != 0 && !has_launcher),
@@ -40,11 +42,11 @@ void Progress::show(int64_t step, double loss, double accuracy, double lr, doubl
   shown_s_ = now_s;
   const double per_step = now_s / static_cast<double>(std::max<int64_t>(1, step - start_step_));
   const int64_t epochs = (total_steps_ + steps_per_epoch_ - 1) / steps_per_epoch_;
-  const std::string line = fmt::format(
-      "epoch {}/{}  step {}/{}  loss {:.4f}{}  lr {:.3g}  {} samples/s  {} left",
-      std::min(epochs, (step - 1) / steps_per_epoch_ + 1), epochs, step, total_steps_, loss,
-      accuracy < 0 ? "" : fmt::format("  accuracy {:.2f} %", 100 * accuracy), lr, grouped(samples_per_s),
-      duration_text(per_step * static_cast<double>(total_steps_ - step)));
+  const std::string line =
+      fmt::format("epoch {}/{}  step {}/{}  loss {:.4f}{}  lr {:.3g}  {} samples/s  {} left",
+                  std::min(epochs, (step - 1) / steps_per_epoch_ + 1), epochs, step, total_steps_, loss,
+                  accuracy < 0 ? "" : fmt::format("  accuracy {:.2f} %", 100 * accuracy), lr,
+                  grouped(samples_per_s), duration_text(per_step * static_cast<double>(total_steps_ - step)));
   fmt::print("{}{}{}", terminal_ ? "\r\x1b[K" : "", line, terminal_ ? "" : "\n");
   std::fflush(stdout);
 }

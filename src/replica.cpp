@@ -83,7 +83,8 @@ void Replica::run_micro_batches(DataLoader& loader, int64_t step) {
   }
 }
 
-StepResult Replica::step(DataLoader& loader, int64_t step, int64_t n_samples, int64_t total_steps, bool flag) {
+StepResult Replica::step(DataLoader& loader, int64_t step, int64_t n_samples, int64_t total_steps,
+                         bool flag) {
   const double wait_before = loader.wait_s();
   run_micro_batches(loader, step);
   times_.data_wait += loader.wait_s() - wait_before;

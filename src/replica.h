@@ -17,11 +17,11 @@ namespace lockstep {
 
 /// Sums over the global batch of one step, equal on all ranks, and this rank's times.
 struct StepResult {
-  double loss = 0;            // mean over the samples
-  double accuracy = 0;        // classification: share of correct rows
+  double loss = 0;      // mean over the samples
+  double accuracy = 0;  // classification: share of correct rows
   int64_t n_samples = 0;
-  bool stop_requested = false;   // some rank has received a stop signal
-  bool flagged = false;          // some rank passed flag = true
+  bool stop_requested = false;  // some rank has received a stop signal
+  bool flagged = false;         // some rank passed flag = true
   double lr = 0;
 };
 
@@ -38,7 +38,8 @@ class Replica {
   /// Runs update number `step` (from 0) with this rank's next micro-batches. Collective.
   /// n_samples: of the training data; total_steps: of the run, for the schedule. `flag` of any
   /// rank comes back on all ranks (a clock says that a checkpoint is due).
-  StepResult step(DataLoader& loader, int64_t step, int64_t n_samples, int64_t total_steps, bool flag = false);
+  StepResult step(DataLoader& loader, int64_t step, int64_t n_samples, int64_t total_steps,
+                  bool flag = false);
 
   /// Refreshes packed weights after the arena was changed from outside (a checkpoint).
   void weights_changed() { plan_->refresh_weights(); }

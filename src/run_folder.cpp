@@ -19,7 +19,9 @@ void write_text(const std::string& path, const std::string& text) {
   std::ofstream file(path);
   file << text;
   file.flush();
-  if (!file) throw Error(path, "cannot write: " + std::string(std::strerror(errno)), "free disk space or choose another --out");
+  if (!file)
+    throw Error(path, "cannot write: " + std::string(std::strerror(errno)),
+                "free disk space or choose another --out");
 }
 
 }  // namespace
@@ -68,13 +70,14 @@ void RunFolder::write_scalars(int64_t step, std::span<const EventScalar> scalars
   if (events_) attempt([&] { events_->write(step, scalars); });
 }
 
-void RunFolder::write_confusion(const ValidationResult& validation, const std::vector<std::string>& class_names,
-                                int64_t step) {
+void RunFolder::write_confusion(const ValidationResult& validation,
+                                const std::vector<std::string>& class_names, int64_t step) {
   if (!is_root_ || validation.n_classes == 0) return;
   const int64_t k = validation.n_classes;
   std::vector<std::string> names, rows;
   for (int64_t c = 0; c < k; ++c) {
-    names.push_back(json_quote(c < static_cast<int64_t>(class_names.size()) ? class_names[c] : std::to_string(c)));
+    names.push_back(
+        json_quote(c < static_cast<int64_t>(class_names.size()) ? class_names[c] : std::to_string(c)));
     rows.push_back(fmt::format("[{}]", fmt::join(validation.confusion.begin() + c * k,
                                                  validation.confusion.begin() + (c + 1) * k, ",")));
   }
@@ -90,7 +93,7 @@ void RunFolder::link_checkpoints(int64_t last_step, int64_t best_step) {
   const auto link = [&](const std::string& name, int64_t step) {
     if (step < 0 || !std::filesystem::exists(checkpoints() + "/" + checkpoint_file_name(step))) return;
     const std::string path = checkpoints() + "/" + name, temporary = path + ".tmp";
-    std::error_code error;   // a convenience: some file systems have no links
+    std::error_code error;  // a convenience: some file systems have no links
     std::filesystem::remove(temporary, error);
     std::filesystem::create_symlink(checkpoint_file_name(step), temporary, error);
     if (!error) std::filesystem::rename(temporary, path, error);

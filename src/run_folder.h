@@ -25,10 +25,11 @@ class RunFolder {
   /// Rank 0 starts (resumed_step < 0) or continues its metrics file; others do nothing.
   void open_metrics(const Job& job, int64_t resumed_step);
   /// One line of metrics. A full disk costs the line and one warning, not the run.
-  void write(const JsonObject& line);              // rank 0; others ignore it
+  void write(const JsonObject& line);  // rank 0; others ignore it
   /// Scalars of a step for TensorBoard (tb/).
   void write_scalars(int64_t step, std::span<const EventScalar> scalars);
-  void write_confusion(const ValidationResult& validation, const std::vector<std::string>& class_names, int64_t step);
+  void write_confusion(const ValidationResult& validation, const std::vector<std::string>& class_names,
+                       int64_t step);
   /// A warning to the log and the metrics file.
   void warn(int64_t step, const std::string& text);
 

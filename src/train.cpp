@@ -45,8 +45,9 @@ struct Setup {
   }
 
   LoaderOptions loader_options(const Job& job, const Shape& output, int rank, int size) const {
-    return make_loader_options(job, *data.train, data.train_fields, graph.vertex(0).shape, job.loss.target_shape(output),
-                               job.loss.is_classification() ? output[0] : 0, data.contract.normalization, rank, size);
+    return make_loader_options(job, *data.train, data.train_fields, graph.vertex(0).shape,
+                               job.loss.target_shape(output), job.loss.is_classification() ? output[0] : 0,
+                               data.contract.normalization, rank, size);
   }
 };
 
@@ -70,7 +71,8 @@ class Trainer {
   Trainer(const Job& job, Communicator& comm, const TrainOptions& options)
       : job_(job),
         comm_(comm),
-        folder_(comm, options.out.empty() ? "runs/" + job.name : options.out, !options.resume.empty(), options.overwrite),
+        folder_(comm, options.out.empty() ? "runs/" + job.name : options.out, !options.resume.empty(),
+                options.overwrite),
         setup_(job, comm),
         replica_(job, setup_.graph, comm) {
     steps_per_epoch_ = (setup_.data.train->n_samples() + job.global_batch - 1) / job.global_batch;
@@ -78,8 +80,9 @@ class Trainer {
     resume(options.resume);
     replica_.prove_equal_weights();
     if (setup_.data.validation) {
-      validator_ = std::make_unique<Validator>(job, replica_.graph(), replica_.arena(), *setup_.data.validation,
-                                               setup_.data.validation_fields, setup_.data.contract.normalization, comm);
+      validator_ = std::make_unique<Validator>(job, replica_.graph(), replica_.arena(),
+                                               *setup_.data.validation, setup_.data.validation_fields,
+                                               setup_.data.contract.normalization, comm);
     }
   }
 
@@ -89,7 +92,7 @@ class Trainer {
   void resume(const std::string& resume);
   void write_start();
   void log_interval(const StepResult& result, Interval& interval, Progress& progress);
-  bool validate(Progress& progress);   // true: the run is to stop early
+  bool validate(Progress& progress);  // true: the run is to stop early
   void save(Progress& progress);
 
   const Job& job_;
@@ -110,7 +113,8 @@ void Trainer::resume(const std::string& resume) {
   if (!path.empty()) {
     all_or_none(comm_, [&] {
       const CheckpointInfo info = read_checkpoint_info(path);
-      load_checkpoint(path, checkpoint_tensors(replica_.arena(), &replica_.optimizer(), setup_.data.contract.normalization));
+      load_checkpoint(path, checkpoint_tensors(replica_.arena(), &replica_.optimizer(),
+                                               setup_.data.contract.normalization));
       state_ = read_train_state(info);
       // A finished run may be given a longer life: train.epochs=20.
       state_.finished = state_.finished && state_.step >= total_steps_;
@@ -125,13 +129,20 @@ void Trainer::resume(const std::string& resume) {
   folder_.open_metrics(job_, path.empty() ? -1 : state_.step);
   for (const std::string& warning : warnings) folder_.warn(state_.step, warning);
   if (!path.empty()) {
-    folder_.write(JsonObject().set("kind", "resume").set("step", state_.step).set("file", path).set("ranks", comm_.size()));
+    folder_.write(JsonObject()
+                      .set("kind", "resume")
+                      .set("step", state_.step)
+                      .set("file", path)
+                      .set("ranks", comm_.size()));
   }
 }
 
 void Trainer::write_start() {
   JsonObject line;
-  line.set("kind", "start").set("name", job_.name).set("version", LOCKSTEP_VERSION).set("parameters", replica_.arena().n_parameters());
+  line.set("kind", "start")
+      .set("name", job_.name)
+      .set("version", LOCKSTEP_VERSION)
+      .set("parameters", replica_.arena().n_parameters());
   line.set("ranks", comm_.size()).set("threads", job_.threads).set("device", job_.device.str());
   line.set("device_name", device_name(job_.device));
   line.set("global_batch", job_.global_batch).set("micro_batch", job_.micro_batch);
@@ -151,7 +162,10 @@ void Trainer::log_interval(const StepResult& result, Interval& interval, Progres
   line.set("epoch", static_cast<double>(state_.step) / static_cast<double>(steps_per_epoch_));
   line.set("loss", interval.loss / n);
   if (job_.loss.is_classification()) line.set("accuracy", interval.correct / n);
-  line.set("lr", result.lr).set("samples_per_s", n / span_s).set("grad_norm", gradient_norm).set("time_s", now_s);
+  line.set("lr", result.lr)
+      .set("samples_per_s", n / span_s)
+      .set("grad_norm", gradient_norm)
+      .set("time_s", now_s);
   line.set("data_wait_s", times.data_wait - interval.times.data_wait);
   line.set("communication_s", times.communication - interval.times.communication);
   folder_.write(line);
@@ -160,7 +174,8 @@ void Trainer::log_interval(const StepResult& result, Interval& interval, Progres
                                             {"samples_per_s", static_cast<float>(n / span_s)},
                                             {"train/accuracy", static_cast<float>(interval.correct / n)}}};
   folder_.write_scalars(state_.step, {scalars.data(), job_.loss.is_classification() ? size_t{4} : size_t{3}});
-  progress.show(state_.step, interval.loss / n, job_.loss.is_classification() ? interval.correct / n : -1, result.lr, n / span_s);
+  progress.show(state_.step, interval.loss / n, job_.loss.is_classification() ? interval.correct / n : -1,
+                result.lr, n / span_s);
   interval = Interval{};
   interval.start_s = progress.elapsed_s();
   interval.times = times;
@@ -170,7 +185,8 @@ bool Trainer::validate(Progress& progress) {
   const ValidationResult result = validator_->run();
   const bool by_accuracy = job_.best == Job::Best::kAccuracy;
   const double value = by_accuracy ? result.accuracy : result.loss;
-  const bool improved = state_.best_step < 0 || (by_accuracy ? value > state_.best_value : value < state_.best_value);
+  const bool improved =
+      state_.best_step < 0 || (by_accuracy ? value > state_.best_value : value < state_.best_value);
   if (improved) {
     state_.best_step = state_.step;
     state_.best_value = value;
@@ -180,16 +196,19 @@ bool Trainer::validate(Progress& progress) {
 
   JsonObject line;
   line.set("kind", "validation").set("step", state_.step);
-  line.set("epoch", static_cast<double>(state_.step) / static_cast<double>(steps_per_epoch_)).set("loss", result.loss);
+  line.set("epoch", static_cast<double>(state_.step) / static_cast<double>(steps_per_epoch_))
+      .set("loss", result.loss);
   if (result.n_classes > 0) line.set("accuracy", result.accuracy);
   folder_.write(line);
   const std::array<EventScalar, 2> scalars{{{"validation/loss", static_cast<float>(result.loss)},
                                             {"validation/accuracy", static_cast<float>(result.accuracy)}}};
   folder_.write_scalars(state_.step, {scalars.data(), result.n_classes > 0 ? size_t{2} : size_t{1}});
-  progress.note(fmt::format("validation after step {}: loss {:.4f}{}{}", state_.step, result.loss,
-                            result.n_classes > 0 ? fmt::format("  accuracy {:.2f} %", 100 * result.accuracy) : "",
-                            improved ? "  (best)" : ""));
-  return job_.early_stopping_patience > 0 && state_.validations_without_improvement >= job_.early_stopping_patience;
+  progress.note(
+      fmt::format("validation after step {}: loss {:.4f}{}{}", state_.step, result.loss,
+                  result.n_classes > 0 ? fmt::format("  accuracy {:.2f} %", 100 * result.accuracy) : "",
+                  improved ? "  (best)" : ""));
+  return job_.early_stopping_patience > 0 &&
+         state_.validations_without_improvement >= job_.early_stopping_patience;
 }
 
 void Trainer::save(Progress& progress) {
@@ -197,21 +216,28 @@ void Trainer::save(Progress& progress) {
   const double start_s = progress.elapsed_s();
   std::string path;
   try {
-    path = save_checkpoint(comm_, folder_.checkpoints(),
-                           make_checkpoint_info(job_, state_, setup_.data.contract, steps_per_epoch_),
-                           checkpoint_tensors(replica_.arena(), &replica_.optimizer(), setup_.data.contract.normalization));
+    path = save_checkpoint(
+        comm_, folder_.checkpoints(),
+        make_checkpoint_info(job_, state_, setup_.data.contract, steps_per_epoch_),
+        checkpoint_tensors(replica_.arena(), &replica_.optimizer(), setup_.data.contract.normalization));
   } catch (const AgreedError& e) {
     // Nothing is lost yet: the last good checkpoint stays and training goes on.
-    folder_.warn(state_.step, fmt::format("CHECKPOINT NOT SAVED at step {}: {}\n  training goes on; free space or the run "
-                                          "cannot be resumed from here", state_.step, e.what()));
+    folder_.warn(state_.step,
+                 fmt::format("CHECKPOINT NOT SAVED at step {}: {}\n  training goes on; free space or the run "
+                             "cannot be resumed from here",
+                             state_.step, e.what()));
     return;
   }
   saved_step_ = state_.step;
   if (!comm_.is_root()) return;
   std::error_code error;
   const auto n_bytes = static_cast<int64_t>(std::filesystem::file_size(path, error));
-  folder_.write(JsonObject().set("kind", "checkpoint").set("step", state_.step).set("file", std::filesystem::path(path).filename().string())
-                    .set("time_s", progress.elapsed_s() - start_s).set("bytes", n_bytes));
+  folder_.write(JsonObject()
+                    .set("kind", "checkpoint")
+                    .set("step", state_.step)
+                    .set("file", std::filesystem::path(path).filename().string())
+                    .set("time_s", progress.elapsed_s() - start_s)
+                    .set("bytes", n_bytes));
   std::vector<std::string> protect;
   if (state_.best_step >= 0) protect.push_back(checkpoint_file_name(state_.best_step));
   prune_checkpoints(folder_.checkpoints(), job_.keep, protect);
@@ -221,25 +247,30 @@ void Trainer::save(Progress& progress) {
 TrainResult Trainer::run() {
   const Shape output = replica_.graph().vertex(replica_.graph().output()).shape;
   const int64_t n_samples = setup_.data.train->n_samples();
-  const int64_t log_every = job_.log_every_steps > 0 ? job_.log_every_steps : std::max<int64_t>(1, steps_per_epoch_ / 10);
-  DataLoader loader(*setup_.data.train, setup_.loader_options(job_, output, comm_.rank(), comm_.size()), state_.step);
+  const int64_t log_every =
+      job_.log_every_steps > 0 ? job_.log_every_steps : std::max<int64_t>(1, steps_per_epoch_ / 10);
+  DataLoader loader(*setup_.data.train, setup_.loader_options(job_, output, comm_.rank(), comm_.size()),
+                    state_.step);
   Progress progress(comm_.is_root(), launcher_size() > 1, state_.step, total_steps_, steps_per_epoch_);
   TrainResult result;
   write_start();
-  progress.note(fmt::format("{}: {} parameters, {} training samples, global batch {}, {} rank{}, {}{}", job_.name,
-                            grouped(static_cast<double>(replica_.arena().n_parameters())), grouped(static_cast<double>(n_samples)),
-                            job_.global_batch, comm_.size(), comm_.size() > 1 ? "s" : "", job_.device.str(),
+  progress.note(fmt::format("{}: {} parameters, {} training samples, global batch {}, {} rank{}, {}{}",
+                            job_.name, grouped(static_cast<double>(replica_.arena().n_parameters())),
+                            grouped(static_cast<double>(n_samples)), job_.global_batch, comm_.size(),
+                            comm_.size() > 1 ? "s" : "", job_.device.str(),
                             state_.step > 0 ? fmt::format(", resumed at step {}", state_.step) : ""));
 
   Interval interval;
   double last_save_s = 0;
   while (state_.step < total_steps_ && !state_.finished) {
-    const bool clock_says_save =
-        job_.checkpoint_every_minutes > 0 && progress.elapsed_s() - last_save_s > 60 * job_.checkpoint_every_minutes;
+    const bool clock_says_save = job_.checkpoint_every_minutes > 0 &&
+                                 progress.elapsed_s() - last_save_s > 60 * job_.checkpoint_every_minutes;
     const StepResult step = replica_.step(loader, state_.step, n_samples, total_steps_, clock_says_save);
     if (!std::isfinite(step.loss)) {
-      throw AgreedError(fmt::format("step {}", state_.step + 1), "the loss is not finite",
-                        fmt::format("lower the learning rate or check the data; the last good checkpoint is in {}", folder_.checkpoints()));
+      throw AgreedError(
+          fmt::format("step {}", state_.step + 1), "the loss is not finite",
+          fmt::format("lower the learning rate or check the data; the last good checkpoint is in {}",
+                      folder_.checkpoints()));
     }
     ++state_.step;
     interval.add(step);
@@ -253,7 +284,8 @@ TrainResult Trainer::run() {
       interval.start_s = progress.elapsed_s();
     }
     state_.finished = run_ends || stops_early;
-    const bool epoch_save = epoch_ends && job_.checkpoint_every_epochs > 0 && epoch % job_.checkpoint_every_epochs == 0;
+    const bool epoch_save =
+        epoch_ends && job_.checkpoint_every_epochs > 0 && epoch % job_.checkpoint_every_epochs == 0;
     const bool step_save = job_.checkpoint_every_steps > 0 && state_.step % job_.checkpoint_every_steps == 0;
     const bool is_best = state_.best_step == state_.step;
     if (epoch_save || step_save || step.flagged || state_.finished || step.stop_requested || is_best) {
@@ -276,7 +308,8 @@ TrainResult Trainer::run() {
   line.set("kind", "end").set("step", state_.step).set("status", kStatus[static_cast<int>(result.status)]);
   line.set("time_s", progress.elapsed_s());
   if (state_.best_step >= 0) {
-    line.set(job_.best == Job::Best::kAccuracy ? "best_accuracy" : "best_loss", state_.best_value).set("best_step", state_.best_step);
+    line.set(job_.best == Job::Best::kAccuracy ? "best_accuracy" : "best_loss", state_.best_value)
+        .set("best_step", state_.best_step);
   }
   folder_.write(line);
   return result;

@@ -9,9 +9,9 @@
 namespace lockstep {
 
 struct TrainOptions {
-  std::string out;          // the run folder itself; empty: runs/NAME
-  std::string resume;       // "", "auto" or a checkpoint file
-  bool overwrite = false;   // forget what the run folder holds
+  std::string out;         // the run folder itself; empty: runs/NAME
+  std::string resume;      // "", "auto" or a checkpoint file
+  bool overwrite = false;  // forget what the run folder holds
 };
 
 struct TrainResult {

@@ -12,9 +12,11 @@ namespace lockstep {
 
 namespace {
 
-constexpr char kSeparator = '\x1f';   // between class names
+constexpr char kSeparator = '\x1f';  // between class names
 
-std::string join_shape(const Shape& shape) { return fmt::format("{}", fmt::join(shape.begin(), shape.end(), ",")); }
+std::string join_shape(const Shape& shape) {
+  return fmt::format("{}", fmt::join(shape.begin(), shape.end(), ","));
+}
 
 std::vector<std::string> split(const std::string& text, char separator) {
   std::vector<std::string> parts;
@@ -40,7 +42,8 @@ std::vector<CheckpointTensor> checkpoint_tensors(const ParameterArena& arena, Op
   };
   add_arena("/parameters/", arena.weights());
   if (optimizer) {
-    for (const Optimizer::Slot& slot : optimizer->slots()) add_arena("/optimizer/" + slot.name + "/", slot.memory.as<float>());
+    for (const Optimizer::Slot& slot : optimizer->slots())
+      add_arena("/optimizer/" + slot.name + "/", slot.memory.as<float>());
   }
   const auto channels = static_cast<int64_t>(normalization.mean.size());
   if (channels > 0) {
@@ -60,12 +63,14 @@ CheckpointInfo make_checkpoint_info(const Job& job, const TrainState& state, con
   info.job = job.text;
   info.numbers["best_step"] = static_cast<double>(state.best_step);
   info.numbers["best_value"] = state.best_value;
-  info.numbers["validations_without_improvement"] = static_cast<double>(state.validations_without_improvement);
+  info.numbers["validations_without_improvement"] =
+      static_cast<double>(state.validations_without_improvement);
   info.numbers["finished"] = state.finished ? 1 : 0;
   info.numbers["classes"] = static_cast<double>(contract.n_classes);
   info.texts["input_shape"] = join_shape(contract.input);
   if (!contract.class_names.empty()) {
-    info.texts["class_names"] = fmt::format("{}", fmt::join(contract.class_names, std::string(1, kSeparator)));
+    info.texts["class_names"] =
+        fmt::format("{}", fmt::join(contract.class_names, std::string(1, kSeparator)));
   }
   return info;
 }
@@ -75,7 +80,8 @@ TrainState read_train_state(const CheckpointInfo& info) {
   state.step = info.step;
   state.best_step = static_cast<int64_t>(number(info, "best_step", -1));
   state.best_value = number(info, "best_value", 0);
-  state.validations_without_improvement = static_cast<int64_t>(number(info, "validations_without_improvement", 0));
+  state.validations_without_improvement =
+      static_cast<int64_t>(number(info, "validations_without_improvement", 0));
   state.finished = number(info, "finished", 0) != 0;
   return state;
 }
@@ -84,7 +90,8 @@ DataContract read_contract(const std::string& path, const CheckpointInfo& info) 
   DataContract contract;
   const auto shape = info.texts.find("input_shape");
   if (shape == info.texts.end()) {
-    throw Error(path, "the checkpoint does not say what input its network reads", "use a checkpoint written by training");
+    throw Error(path, "the checkpoint does not say what input its network reads",
+                "use a checkpoint written by training");
   }
   std::vector<int64_t> extents;
   for (const std::string& part : split(shape->second, ',')) extents.push_back(std::stoll(part));
@@ -97,8 +104,10 @@ DataContract read_contract(const std::string& path, const CheckpointInfo& info) 
     if (entry.name != "/buffers/input.mean") continue;
     contract.normalization.mean.resize(entry.shape[0]);
     contract.normalization.stddev.resize(entry.shape[0]);
-    load_checkpoint(path, {{"/buffers/input.mean", entry.shape, DType::kFloat32, contract.normalization.mean.data()},
-                           {"/buffers/input.stddev", entry.shape, DType::kFloat32, contract.normalization.stddev.data()}});
+    load_checkpoint(
+        path,
+        {{"/buffers/input.mean", entry.shape, DType::kFloat32, contract.normalization.mean.data()},
+         {"/buffers/input.stddev", entry.shape, DType::kFloat32, contract.normalization.stddev.data()}});
   }
   return contract;
 }
@@ -109,11 +118,13 @@ std::string choose_checkpoint(Communicator& comm, const std::string& folder, con
   check_on_root(comm, [&] {
     if (resume != "auto") {
       if (!std::filesystem::exists(resume)) {
-        throw Error(resume, "the checkpoint to resume from does not exist", "list the run's checkpoints folder, or use --resume auto");
+        throw Error(resume, "the checkpoint to resume from does not exist",
+                    "list the run's checkpoints folder, or use --resume auto");
       }
       const std::vector<std::string> problems = verify_checkpoint(resume);
       if (!problems.empty()) {
-        throw Error(resume, "the checkpoint is damaged: " + problems[0], "resume from an earlier one, or use --resume auto");
+        throw Error(resume, "the checkpoint is damaged: " + problems[0],
+                    "resume from an earlier one, or use --resume auto");
       }
       chosen = resume;
       return;
@@ -126,7 +137,8 @@ std::string choose_checkpoint(Communicator& comm, const std::string& folder, con
         chosen = path;
         return;
       }
-      warnings.push_back(fmt::format("{} is damaged ({}); falling back to the one before", path, problems[0]));
+      warnings.push_back(
+          fmt::format("{} is damaged ({}); falling back to the one before", path, problems[0]));
     }
     if (!paths.empty()) {
       throw Error(folder, "none of its checkpoints is whole", "move the damaged files away to start over");

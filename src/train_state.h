@@ -12,11 +12,11 @@
 namespace lockstep {
 
 struct TrainState {
-  int64_t step = 0;                     // updates done
-  int64_t best_step = -1;               // -1: no validation yet
-  double best_value = 0;                // accuracy or loss, as the job says
+  int64_t step = 0;        // updates done
+  int64_t best_step = -1;  // -1: no validation yet
+  double best_value = 0;   // accuracy or loss, as the job says
   int64_t validations_without_improvement = 0;
-  bool finished = false;                // the run has reached its end
+  bool finished = false;  // the run has reached its end
 };
 
 /// The tensors of a checkpoint, viewing the replica's memory: /parameters/…, /optimizer/SLOT/…,

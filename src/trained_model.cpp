@@ -19,7 +19,7 @@ TrainedModel load_model(const std::string& checkpoint) {
 
 void share_micro_batches(Job& job, int size) {
   job.global_batch = job.micro_batch * size;
-  job.reduction = Reduction::kNative;   // only disjoint sums are reduced: exact for any size
+  job.reduction = Reduction::kNative;  // only disjoint sums are reduced: exact for any size
 }
 
 }  // namespace lockstep

@@ -14,12 +14,14 @@ PlanOptions evaluation_options(const Job& job) {
   return options;
 }
 
-LoaderOptions evaluation_loader(const Job& job, const Graph& graph, const Dataset& dataset, const DataFields& fields,
-                                const Normalization& normalization, const Communicator& comm) {
+LoaderOptions evaluation_loader(const Job& job, const Graph& graph, const Dataset& dataset,
+                                const DataFields& fields, const Normalization& normalization,
+                                const Communicator& comm) {
   const Shape output = graph.vertex(graph.output()).shape;
   const int64_t n_classes = job.loss.is_classification() ? output[0] : 0;
-  LoaderOptions options = make_loader_options(job, dataset, fields, graph.vertex(0).shape, job.loss.target_shape(output),
-                                              n_classes, normalization, comm.rank(), comm.size());
+  LoaderOptions options =
+      make_loader_options(job, dataset, fields, graph.vertex(0).shape, job.loss.target_shape(output),
+                          n_classes, normalization, comm.rank(), comm.size());
   options.shuffle = false;
   return options;
 }

@@ -15,10 +15,10 @@ namespace lockstep {
 
 struct ValidationResult {
   int64_t n_samples = 0;
-  double loss = 0;                  // mean over the samples
-  double accuracy = 0;              // classification only
+  double loss = 0;      // mean over the samples
+  double accuracy = 0;  // classification only
   int64_t n_classes = 0;
-  std::vector<int64_t> confusion;   // (n_classes, n_classes): rows true class, columns predicted
+  std::vector<int64_t> confusion;  // (n_classes, n_classes): rows true class, columns predicted
 };
 
 class Validator {
@@ -35,7 +35,7 @@ class Validator {
   Communicator& comm_;
   int64_t n_samples_;
   Plan plan_;
-  DataLoader loader_;   // goes round the dataset, one epoch per run()
+  DataLoader loader_;  // goes round the dataset, one epoch per run()
 };
 
 /// Index of the first maximum.

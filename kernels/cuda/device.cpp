@@ -53,7 +53,7 @@ std::byte* allocate(int index, int64_t n_bytes) {
   check(cudaSetDevice(index), "cudaSetDevice", index);
   void* data = nullptr;
   if (cudaMalloc(&data, static_cast<size_t>(n_bytes)) != cudaSuccess) {
-    cudaGetLastError();   // out of memory is reported by the caller, with the sizes
+    cudaGetLastError();  // out of memory is reported by the caller, with the sizes
     return nullptr;
   }
   check(cudaMemset(data, 0, static_cast<size_t>(n_bytes)), "cudaMemset", index);

@@ -23,7 +23,8 @@ class ActivationLayer : public Layer {
 
 const bool registered = [] {
   for (Activation activation : {Activation::kRelu, Activation::kTanh, Activation::kSigmoid}) {
-    register_layer(std::string(name_of(activation)), [activation](Config&) { return activation_layer(activation); });
+    register_layer(std::string(name_of(activation)),
+                   [activation](Config&) { return activation_layer(activation); });
   }
   return true;
 }();

@@ -16,7 +16,8 @@ class AffineLayer : public Layer {
 
   Shape infer(std::span<const Shape> src) const override {
     if (src[0].rank() != 1) {
-      throw Error("", fmt::format("needs a vector per sample, got shape {}", src[0].str()), "put 'flatten' before it");
+      throw Error("", fmt::format("needs a vector per sample, got shape {}", src[0].str()),
+                  "put 'flatten' before it");
     }
     return {out_features_};
   }

@@ -21,7 +21,9 @@ class Conv2dLayer : public Layer {
                   "give the data or the model an image shape");
     }
     if (s[0] % o_.groups != 0 || o_.channels % o_.groups != 0) {
-      throw Error("", fmt::format("groups {} divide neither {} input nor {} output channels", o_.groups, s[0], o_.channels),
+      throw Error("",
+                  fmt::format("groups {} divide neither {} input nor {} output channels", o_.groups, s[0],
+                              o_.channels),
                   "choose groups that divide both");
     }
     Shape dst{o_.channels, 0, 0};
@@ -30,8 +32,9 @@ class Conv2dLayer : public Layer {
       const int64_t reach = o_.dilation[axis] * (o_.kernel[axis] - 1) + 1;
       const int64_t padded = extent + o_.padding[2 * axis] + o_.padding[2 * axis + 1];
       if (reach > padded) {
-        throw Error("", fmt::format("kernel of extent {} does not fit into the padded {} of {} (input {})", reach,
-                                    axis == 0 ? "height" : "width", padded, s.str()),
+        throw Error("",
+                    fmt::format("kernel of extent {} does not fit into the padded {} of {} (input {})", reach,
+                                axis == 0 ? "height" : "width", padded, s.str()),
                     "use a smaller kernel, more padding or fewer pooling layers before it");
       }
       dst[1 + axis] = conv_output_extent(extent, o_.kernel[axis], o_.stride[axis], o_.dilation[axis],
@@ -43,8 +46,11 @@ class Conv2dLayer : public Layer {
   std::vector<ParameterSpec> parameters(std::span<const Shape> src) const override {
     const int64_t in = src[0][0] / o_.groups, window = o_.kernel[0] * o_.kernel[1];
     const int64_t fan_in = in * window, fan_out = o_.channels / o_.groups * window;
-    std::vector<ParameterSpec> specs = {
-        {"weight", {o_.channels, in, o_.kernel[0], o_.kernel[1]}, ParameterSpec::Role::kWeight, fan_in, fan_out}};
+    std::vector<ParameterSpec> specs = {{"weight",
+                                         {o_.channels, in, o_.kernel[0], o_.kernel[1]},
+                                         ParameterSpec::Role::kWeight,
+                                         fan_in,
+                                         fan_out}};
     if (o_.bias) specs.push_back({"bias", {o_.channels}, ParameterSpec::Role::kBias, fan_in, fan_out});
     return specs;
   }

@@ -15,9 +15,9 @@ std::shared_ptr<const Layer> activation_layer(Activation activation);
 std::shared_ptr<const Layer> affine_layer(int64_t out_features, bool bias = true);
 
 struct Conv2dOptions {
-  int64_t channels = 0;                              // K
+  int64_t channels = 0;  // K
   std::array<int64_t, 2> kernel{3, 3}, stride{1, 1}, dilation{1, 1};
-  std::array<int64_t, 4> padding{0, 0, 0, 0};        // top, bottom, left, right
+  std::array<int64_t, 4> padding{0, 0, 0, 0};  // top, bottom, left, right
   int64_t groups = 1;
   bool bias = true;
 };
@@ -36,7 +36,8 @@ std::shared_ptr<const Layer> pool2d_layer(const Pool2dOptions& options);
 std::shared_ptr<const Layer> flatten_layer();
 
 /// Reads options that are one number or one per axis: {kernel: 5} or {kernel: [5, 3]}.
-std::array<int64_t, 2> read_pair(const Config& options, const std::string& key, std::array<int64_t, 2> fallback);
+std::array<int64_t, 2> read_pair(const Config& options, const std::string& key,
+                                 std::array<int64_t, 2> fallback);
 /// Reads padding: one number, [vertical, horizontal] or [top, bottom, left, right].
 std::array<int64_t, 4> read_padding(const Config& options);
 

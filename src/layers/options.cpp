@@ -3,7 +3,8 @@
 
 namespace lockstep {
 
-std::array<int64_t, 2> read_pair(const Config& options, const std::string& key, std::array<int64_t, 2> fallback) {
+std::array<int64_t, 2> read_pair(const Config& options, const std::string& key,
+                                 std::array<int64_t, 2> fallback) {
   const std::vector<int64_t> values = options.get_ints(key, {fallback[0], fallback[1]});
   if (values.empty() || values.size() > 2) {
     throw options.error_at(key, "expected one number or [vertical, horizontal]");
@@ -22,7 +23,9 @@ std::array<int64_t, 4> read_padding(const Config& options) {
     case 1: return {values[0], values[0], values[0], values[0]};
     case 2: return {values[0], values[0], values[1], values[1]};
     case 4: return {values[0], values[1], values[2], values[3]};
-    default: throw options.error_at("padding", "expected one number, [vertical, horizontal] or [top, bottom, left, right]");
+    default:
+      throw options.error_at("padding",
+                             "expected one number, [vertical, horizontal] or [top, bottom, left, right]");
   }
 }
 

@@ -25,12 +25,15 @@ class Pool2dLayer : public Layer {
     for (int axis = 0; axis < 2; ++axis) {
       const int64_t before = o_.padding[2 * axis], after = o_.padding[2 * axis + 1];
       if (o_.kernel[axis] > s[1 + axis] + before + after) {
-        throw Error("", fmt::format("window of {} does not fit into {} (input {})", o_.kernel[axis],
-                                    s[1 + axis] + before + after, s.str()),
+        throw Error("",
+                    fmt::format("window of {} does not fit into {} (input {})", o_.kernel[axis],
+                                s[1 + axis] + before + after, s.str()),
                     "use a smaller window or fewer pooling layers before it");
       }
       if (before >= o_.kernel[axis] || after >= o_.kernel[axis]) {
-        throw Error("", fmt::format("padding {} is not smaller than the window {}", std::max(before, after), o_.kernel[axis]),
+        throw Error("",
+                    fmt::format("padding {} is not smaller than the window {}", std::max(before, after),
+                                o_.kernel[axis]),
                     "a window must cover at least one pixel");
       }
       dst[1 + axis] = conv_output_extent(s[1 + axis], o_.kernel[axis], o_.stride[axis], 1, before, after);

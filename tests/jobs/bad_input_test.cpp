@@ -29,11 +29,13 @@ class BadInput : public testing::Test {
     EXPECT_NE(ended.status, 124) << "hung: " << words;
     EXPECT_LT(ended.time_s, 60) << words;
     for (const std::string& part : parts) {
-      EXPECT_NE(ended.output.find(part), std::string::npos) << words << "\nlacks: " << part << "\n" << ended.output;
+      EXPECT_NE(ended.output.find(part), std::string::npos) << words << "\nlacks: " << part << "\n"
+                                                            << ended.output;
     }
     EXPECT_EQ(count(ended.output, "lockstep: "), 1) << ended.output;
     EXPECT_NE(ended.output.find("remedy: "), std::string::npos) << ended.output;
-    EXPECT_TRUE(!fs::exists(place_->file("refused/checkpoints")) || fs::is_empty(place_->file("refused/checkpoints")));
+    EXPECT_TRUE(!fs::exists(place_->file("refused/checkpoints")) ||
+                fs::is_empty(place_->file("refused/checkpoints")));
   }
   /// A copy of the training data under a new name, to be damaged.
   std::string copy_data(const std::string& name) {
@@ -48,7 +50,8 @@ class BadInput : public testing::Test {
 Workplace* BadInput::place_ = nullptr;
 
 TEST_F(BadInput, UnknownKeyNamesTheNearestWithFileAndLine) {
-  write_file(place_->file("typo.yaml"), "name: typo\n" + read_file(place_->job()).substr(12) + "\noptimiser: {sgd: {lr: 1}}\n");
+  write_file(place_->file("typo.yaml"),
+             "name: typo\n" + read_file(place_->job()).substr(12) + "\noptimiser: {sgd: {lr: 1}}\n");
   const Ended ended = lockstep_on(2, "train " + place_->file("typo.yaml"));
   EXPECT_EQ(ended.status, 1);
   EXPECT_NE(ended.output.find("typo.yaml:"), std::string::npos) << ended.output;
@@ -65,7 +68,8 @@ TEST_F(BadInput, JobMistakes) {
 }
 
 TEST_F(BadInput, ShapesThatDoNotFitNameTheTwoLayers) {
-  expect_refused("--set 'model={layers: [{conv: {channels: 4, kernel: 9}}, flatten, {affine: 10}]}'", {"'conv1'", "'input'", "does not fit"});
+  expect_refused("--set 'model={layers: [{conv: {channels: 4, kernel: 9}}, flatten, {affine: 10}]}'",
+                 {"'conv1'", "'input'", "does not fit"});
   expect_refused("--set 'model={layers: [{affine: 10}]}'", {"'affine1'", "'input'", "flatten"});
 }
 
@@ -99,8 +103,10 @@ TEST_F(BadInput, LabelOutsideTheClasses) {
   fs::create_directories(folder);
   std::vector<double> labels(64, 1.0);
   labels[63] = 10;
-  write_hdf5(folder + "/a.h5", {{"image", {64, 1, 8, 8}, "uint8", std::vector<double>(64 * 64, 3.0)}, {"label", {64}, "int64", labels}});
-  const Ended ended = lockstep_on(2, place_->train("labels") + "--set model.classes=10 --set data.train.path=" + folder);
+  write_hdf5(folder + "/a.h5", {{"image", {64, 1, 8, 8}, "uint8", std::vector<double>(64 * 64, 3.0)},
+                                {"label", {64}, "int64", labels}});
+  const Ended ended =
+      lockstep_on(2, place_->train("labels") + "--set model.classes=10 --set data.train.path=" + folder);
   EXPECT_EQ(ended.status, 1) << ended.output;
   EXPECT_NE(ended.output.find("63"), std::string::npos) << ended.output;
   EXPECT_NE(ended.output.find("10"), std::string::npos) << ended.output;
@@ -142,7 +148,8 @@ TEST_F(BadInput, AnotherRunIsNotOverwritten) {
 TEST_F(BadInput, FullDiskWhileCheckpointing) {
   const std::string disk = place_->file("disk");
   fs::create_directories(disk);
-  if (mount("tmpfs", disk.c_str(), "tmpfs", 0, "size=1m") != 0) GTEST_SKIP() << "no permission to mount a small tmpfs";
+  if (mount("tmpfs", disk.c_str(), "tmpfs", 0, "size=1m") != 0)
+    GTEST_SKIP() << "no permission to mount a small tmpfs";
   const Ended ended = lockstep_on(2, place_->train("disk/run"));
   EXPECT_EQ(ended.status, 0) << ended.output;
   EXPECT_NE(ended.output.find("CHECKPOINT NOT SAVED"), std::string::npos) << ended.output;

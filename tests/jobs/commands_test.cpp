@@ -31,7 +31,8 @@ class Commands : public testing::Test {
 Workplace* Commands::place_ = nullptr;
 
 TEST_F(Commands, EvaluateIsEqualOnAnyRankCount) {
-  const std::string words = "evaluate " + place_->file("run/checkpoints/best.h5") + " --json --data " + place_->file("data/test");
+  const std::string words =
+      "evaluate " + place_->file("run/checkpoints/best.h5") + " --json --data " + place_->file("data/test");
   const Ended one = lockstep(words);
   ASSERT_EQ(one.status, 0) << one.output;
   EXPECT_GT(number(one.output, "accuracy"), 0.9) << one.output;
@@ -41,26 +42,29 @@ TEST_F(Commands, EvaluateIsEqualOnAnyRankCount) {
 }
 
 TEST_F(Commands, PredictWritesTheSameBytesOnAnyRankCount) {
-  const std::string words = "predict " + place_->file("run/checkpoints/best.h5") + " --data " + place_->file("data/test") + " --out ";
+  const std::string words = "predict " + place_->file("run/checkpoints/best.h5") + " --data " +
+                            place_->file("data/test") + " --out ";
   ASSERT_EQ(lockstep(words + place_->file("one.h5")).status, 0);
   const Ended three = lockstep_on(3, words + place_->file("three.h5"));
   ASSERT_EQ(three.status, 0) << three.output;
   EXPECT_FALSE(read_file(place_->file("one.h5")).empty());
   EXPECT_TRUE(read_file(place_->file("one.h5")) == read_file(place_->file("three.h5")));
   if (!has_h5py()) GTEST_SKIP() << "python3-h5py is not installed";
-  EXPECT_EQ(run_h5py(place_->path(), "p = h5py.File(folder + '/one.h5')\n"
-                                     "assert p['output'].shape == (60, 10) and p['class'].shape == (60,)\n"
-                                     "assert (np.argmax(p['output'][:], 1) == p['class'][:]).all()\n"
-                                     "import glob\n"
-                                     "labels = np.concatenate([h5py.File(f)['label'][:] for f in sorted(glob.glob(folder + '/data/test/*.h5'))])\n"
-                                     "assert (labels == p['class'][:]).mean() > 0.9\n"),
+  EXPECT_EQ(run_h5py(place_->path(),
+                     "p = h5py.File(folder + '/one.h5')\n"
+                     "assert p['output'].shape == (60, 10) and p['class'].shape == (60,)\n"
+                     "assert (np.argmax(p['output'][:], 1) == p['class'][:]).all()\n"
+                     "import glob\n"
+                     "labels = np.concatenate([h5py.File(f)['label'][:] for f in sorted(glob.glob(folder + "
+                     "'/data/test/*.h5'))])\n"
+                     "assert (labels == p['class'][:]).mean() > 0.9\n"),
             "");
 }
 
 TEST_F(Commands, InspectAndVerify) {
   const Ended job = lockstep("inspect " + place_->job() + " --json");
   ASSERT_EQ(job.status, 0) << job.output;
-  EXPECT_EQ(number(job.output, "parameters"), 156 + 2416 + 64 * 120 + 120 + 120 * 84 + 84 + 840 + 10 );
+  EXPECT_EQ(number(job.output, "parameters"), 156 + 2416 + 64 * 120 + 120 + 120 * 84 + 84 + 840 + 10);
   EXPECT_NE(job.output.find("\"layers\": ["), std::string::npos);
   const Ended data = lockstep("inspect " + place_->file("data/train") + " --json");
   EXPECT_EQ(number(data.output, "samples"), 300) << data.output;
@@ -72,7 +76,8 @@ TEST_F(Commands, InspectAndVerify) {
 }
 
 TEST_F(Commands, RunFolderHoldsTheContract) {
-  for (const char* name : {"job.yaml", "metrics.jsonl", "confusion.json", "report.html", "checkpoints/best.h5", "tb"}) {
+  for (const char* name :
+       {"job.yaml", "metrics.jsonl", "confusion.json", "report.html", "checkpoints/best.h5", "tb"}) {
     EXPECT_TRUE(fs::exists(place_->file(std::string("run/") + name))) << name;
   }
   EXPECT_EQ(count(read_file(place_->file("run/metrics.jsonl")), "\"kind\": \"train\""), 380);
@@ -80,21 +85,23 @@ TEST_F(Commands, RunFolderHoldsTheContract) {
   EXPECT_EQ(report.status, 0) << report.output;
   const std::string page = read_file(place_->file("run/report.html"));
   EXPECT_GT(page.size(), 10000U);
-  EXPECT_EQ(page.find("http://") == std::string::npos || page.find("http://www.w3.org") != std::string::npos, true);
+  EXPECT_EQ(page.find("http://") == std::string::npos || page.find("http://www.w3.org") != std::string::npos,
+            true);
 }
 
 TEST_F(Commands, CheckpointOpensInH5py) {
   if (!has_h5py()) GTEST_SKIP() << "python3-h5py is not installed";
-  EXPECT_EQ(run_h5py(place_->path(),
-                     "f = h5py.File(folder + '/run/checkpoints/last.h5')\n"
-                     "assert f['parameters/conv1.weight'].shape == (6, 1, 5, 5)\n"
-                     "assert f['parameters/fc1.weight'].shape == (120, 64), f['parameters/fc1.weight'].shape\n"
-                     "assert f['parameters/fc3.bias'].dtype == np.float32\n"
-                     "assert f['optimizer/velocity/conv2.weight'].shape == (16, 6, 5, 5)\n"
-                     "assert f['buffers/input.mean'].shape == (1,)\n"
-                     "assert f.attrs['step'] == 380 and f.attrs['epoch'] == 20 and f.attrs['step_in_epoch'] == 0\n"
-                     "assert 'lenet5' in str(f.attrs['job'])\n"),
-            "");
+  EXPECT_EQ(
+      run_h5py(place_->path(),
+               "f = h5py.File(folder + '/run/checkpoints/last.h5')\n"
+               "assert f['parameters/conv1.weight'].shape == (6, 1, 5, 5)\n"
+               "assert f['parameters/fc1.weight'].shape == (120, 64), f['parameters/fc1.weight'].shape\n"
+               "assert f['parameters/fc3.bias'].dtype == np.float32\n"
+               "assert f['optimizer/velocity/conv2.weight'].shape == (16, 6, 5, 5)\n"
+               "assert f['buffers/input.mean'].shape == (1,)\n"
+               "assert f.attrs['step'] == 380 and f.attrs['epoch'] == 20 and f.attrs['step_in_epoch'] == 0\n"
+               "assert 'lenet5' in str(f.attrs['job'])\n"),
+      "");
 }
 
 TEST_F(Commands, DatasetOfAFewLinesOfH5pyTrains) {
@@ -110,11 +117,15 @@ TEST_F(Commands, DatasetOfAFewLinesOfH5pyTrains) {
                      "        f['image'] = image.astype('float32')\n"
                      "        f['label'] = label\n"),
             "");
-  write_file(place_->file("mine.yaml"), "name: mine\nmodel: {zoo: mlp, hidden: [32], classes: 4}\ndata: {train: {path: " + place_->file("mine") +
-                                            "}}\nbatch: {global: 32, micro: 8}\noptimizer: {adam: {lr: 0.01}}\ntrain: {epochs: 8}\n");
-  const Ended train = lockstep_on(2, "train " + place_->file("mine.yaml") + " --out " + place_->file("mine-run"));
+  write_file(place_->file("mine.yaml"),
+             "name: mine\nmodel: {zoo: mlp, hidden: [32], classes: 4}\ndata: {train: {path: " +
+                 place_->file("mine") +
+                 "}}\nbatch: {global: 32, micro: 8}\noptimizer: {adam: {lr: 0.01}}\ntrain: {epochs: 8}\n");
+  const Ended train =
+      lockstep_on(2, "train " + place_->file("mine.yaml") + " --out " + place_->file("mine-run"));
   ASSERT_EQ(train.status, 0) << train.output;
-  const Ended evaluate = lockstep("evaluate " + place_->file("mine-run/checkpoints/last.h5") + " --json --data " + place_->file("mine"));
+  const Ended evaluate = lockstep("evaluate " + place_->file("mine-run/checkpoints/last.h5") +
+                                  " --json --data " + place_->file("mine"));
   EXPECT_GT(number(evaluate.output, "accuracy"), 0.8) << evaluate.output;
 }
 
@@ -133,11 +144,15 @@ TEST_F(Commands, EveryJobFileRunsTwentySteps) {
     if (entry.path().extension() != ".yaml") continue;
     ++n_jobs;
     // Jobs whose data is not there run on random data of the right shape.
-    const std::string input = entry.path().stem() == "lenet5-mnist" ? "--set 'model.input=[1,28,28]' --set model.classes=10 "
-                              : entry.path().stem().string().ends_with("-digits") ? "--set 'model.input=[1,8,8]' " : "";
+    const std::string input =
+        entry.path().stem() == "lenet5-mnist" ? "--set 'model.input=[1,28,28]' --set model.classes=10 "
+        : entry.path().stem().string().ends_with("-digits") ? "--set 'model.input=[1,8,8]' "
+                                                            : "";
     const std::string classes = entry.path().stem() == "lenet5-digits" ? "--set model.classes=10 " : "";
-    const Ended ended = run_shell("cd " + place_->path() + " && " + lockstep_command(2, "bench step " + entry.path().string() + " --steps 20 " +
-                                  "--set batch.global=32 --set batch.micro=16 " + input + classes));
+    const Ended ended =
+        run_shell("cd " + place_->path() + " && " +
+                  lockstep_command(2, "bench step " + entry.path().string() + " --steps 20 " +
+                                          "--set batch.global=32 --set batch.micro=16 " + input + classes));
     EXPECT_EQ(ended.status, 0) << entry.path() << "\n" << ended.output;
   }
   EXPECT_GE(n_jobs, 5);

@@ -11,7 +11,7 @@
 namespace lockstep {
 namespace {
 
-constexpr int64_t kSteps = 380;   // 20 epochs of ceil(300 / 16) = 19
+constexpr int64_t kSteps = 380;  // 20 epochs of ceil(300 / 16) = 19
 
 class Exactness : public testing::Test {
  protected:
@@ -37,7 +37,8 @@ class Exactness : public testing::Test {
   static bool wait_for_step(const std::string& run, int64_t step) {
     for (int i = 0; i < 12000; ++i) {
       std::error_code error;
-      for (const auto& entry : std::filesystem::directory_iterator(place_->file(run + "/checkpoints"), error)) {
+      for (const auto& entry :
+           std::filesystem::directory_iterator(place_->file(run + "/checkpoints"), error)) {
         const std::string name = entry.path().filename();
         if (name.starts_with("step-") && std::stoll(name.substr(5)) >= step) return true;
       }
@@ -85,7 +86,8 @@ TEST_F(Exactness, ResumeOnOtherRankCountsInTheMiddleOfAnEpoch) {
     std::filesystem::copy(place_->checkpoint("reference", step), place_->checkpoint(run, step));
     const Ended ended = lockstep_on(n, place_->train(run) + "--resume auto");
     ASSERT_EQ(ended.status, 0) << ended.output;
-    EXPECT_NE(ended.output.find("resumed at step " + std::to_string(step)), std::string::npos) << ended.output;
+    EXPECT_NE(ended.output.find("resumed at step " + std::to_string(step)), std::string::npos)
+        << ended.output;
     EXPECT_TRUE(equals_reference(run));
   }
 }
@@ -113,12 +115,13 @@ TEST_F(Exactness, StopSignalToOneRankStopsAllWithACheckpoint) {
 }
 
 TEST_F(Exactness, BucketsPrefetchAndCacheDoNotMatter) {
-  const Ended ended = lockstep_on(
-      2, place_->train("knobs") + "--set batch.bucket_mb=0.001 --set batch.first_bucket_mb=0.0001 --set data.prefetch=1 --set data.cache_mb=0");
+  const Ended ended = lockstep_on(2, place_->train("knobs") +
+                                         "--set batch.bucket_mb=0.001 --set batch.first_bucket_mb=0.0001 "
+                                         "--set data.prefetch=1 --set data.cache_mb=0");
   ASSERT_EQ(ended.status, 0) << ended.output;
   // The job text differs, so the files do; the tensors must not.
-  const Ended diff = run_shell("h5diff -r " + place_->checkpoint("knobs", kSteps) + " " + place_->checkpoint("reference", kSteps) +
-                               " /parameters");
+  const Ended diff = run_shell("h5diff -r " + place_->checkpoint("knobs", kSteps) + " " +
+                               place_->checkpoint("reference", kSteps) + " /parameters");
   if (diff.status == 127) GTEST_SKIP() << "h5diff (hdf5-tools) is not installed";
   EXPECT_EQ(diff.status, 0) << diff.output;
 }
@@ -127,8 +130,14 @@ TEST_F(Exactness, H5diffSeesNoDifference) {
   if (run_shell("command -v h5diff").status != 0) GTEST_SKIP() << "h5diff (hdf5-tools) is not installed";
   const Ended ended = lockstep_on(2, place_->train("h5diff"));
   ASSERT_EQ(ended.status, 0) << ended.output;
-  EXPECT_EQ(run_shell("h5diff " + place_->checkpoint("h5diff", kSteps) + " " + place_->checkpoint("reference", kSteps)).status, 0);
-  EXPECT_NE(run_shell("h5diff " + place_->checkpoint("h5diff", 7) + " " + place_->checkpoint("reference", kSteps)).status, 0);
+  EXPECT_EQ(run_shell("h5diff " + place_->checkpoint("h5diff", kSteps) + " " +
+                      place_->checkpoint("reference", kSteps))
+                .status,
+            0);
+  EXPECT_NE(
+      run_shell("h5diff " + place_->checkpoint("h5diff", 7) + " " + place_->checkpoint("reference", kSteps))
+          .status,
+      0);
 }
 
 }  // namespace

@@ -27,11 +27,14 @@ Ended run_shell(const std::string& command) {
 }
 
 std::string lockstep_command(int n_ranks, const std::string& words) {
-  return std::string(LOCKSTEP_MPIEXEC) + " -n " + std::to_string(n_ranks) + " " + LOCKSTEP_PROGRAM + " " + words;
+  return std::string(LOCKSTEP_MPIEXEC) + " -n " + std::to_string(n_ranks) + " " + LOCKSTEP_PROGRAM + " " +
+         words;
 }
 
 Ended lockstep(const std::string& words) { return run_shell(std::string(LOCKSTEP_PROGRAM) + " " + words); }
-Ended lockstep_on(int n_ranks, const std::string& words) { return run_shell(lockstep_command(n_ranks, words)); }
+Ended lockstep_on(int n_ranks, const std::string& words) {
+  return run_shell(lockstep_command(n_ranks, words));
+}
 
 std::string read_file(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
@@ -40,7 +43,9 @@ std::string read_file(const std::string& path) {
   return text.str();
 }
 
-void write_file(const std::string& path, const std::string& text) { std::ofstream(path, std::ios::binary) << text; }
+void write_file(const std::string& path, const std::string& text) {
+  std::ofstream(path, std::ios::binary) << text;
+}
 
 int count(const std::string& text, const std::string& part) {
   int n = 0;
@@ -60,19 +65,25 @@ Workplace::Workplace() {
     csv += std::to_string(label) + "\n";
   }
   write_file(file("samples.csv"), csv);
-  const std::string convert = "convert csv " + file("samples.csv") + " --shape 1,8,8 --shuffle --seed 5 --shards 2";
+  const std::string convert =
+      "convert csv " + file("samples.csv") + " --shape 1,8,8 --shuffle --seed 5 --shards 2";
   const Ended train = lockstep(convert + " --limit 300 --out " + file("data/train"));
   const Ended test = lockstep(convert + " --skip 300 --out " + file("data/test"));
   EXPECT_EQ(train.status, 0) << train.output;
   EXPECT_EQ(test.status, 0) << test.output;
-  write_file(job(), "name: small\nseed: 3\nmodel: {zoo: lenet5, activation: relu, pooling: max}\ndata:\n  train: {path: " +
-                        file("data/train") + "}\n  validation: {path: " + file("data/test") +
-                        "}\nbatch: {global: 16, micro: 2}\noptimizer: {sgd: {lr: 0.05, momentum: 0.9, weight_decay: 1.0e-4}}\n"
-                        "schedule: {cosine: {warmup_epochs: 1}}\ntrain: {epochs: 20, log_every_steps: 1}\n"
-                        "checkpoint: {every_epochs: 1, every_steps: 7, keep: 0}\n");
+  write_file(
+      job(),
+      "name: small\nseed: 3\nmodel: {zoo: lenet5, activation: relu, pooling: max}\ndata:\n  train: {path: " +
+          file("data/train") + "}\n  validation: {path: " + file("data/test") +
+          "}\nbatch: {global: 16, micro: 2}\noptimizer: {sgd: {lr: 0.05, momentum: 0.9, weight_decay: "
+          "1.0e-4}}\n"
+          "schedule: {cosine: {warmup_epochs: 1}}\ntrain: {epochs: 20, log_every_steps: 1}\n"
+          "checkpoint: {every_epochs: 1, every_steps: 7, keep: 0}\n");
 }
 
-std::string Workplace::train(const std::string& out_name) const { return "train " + job() + " --out " + file(out_name) + " "; }
+std::string Workplace::train(const std::string& out_name) const {
+  return "train " + job() + " --out " + file(out_name) + " ";
+}
 
 std::string Workplace::checkpoint(const std::string& out_name, int64_t step) const {
   char name[40];

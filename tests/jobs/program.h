@@ -8,9 +8,9 @@
 namespace lockstep {
 
 struct Ended {
-  int status = -1;      // exit status; 128 + signal if killed
+  int status = -1;  // exit status; 128 + signal if killed
   double time_s = 0;
-  std::string output;   // stdout and stderr together
+  std::string output;  // stdout and stderr together
 };
 
 /// Runs a shell command with a time limit of 100 s (status 124 then).
