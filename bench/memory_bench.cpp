@@ -5,9 +5,9 @@
 //
 // Cases of some MiB live in a cache, those of "16M" elements in memory.
 #include <benchmark/benchmark.h>
+#include <time.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <cstring>
 #include <functional>
@@ -26,10 +26,18 @@ namespace {
 
 using namespace lockstep;
 
+/// Seconds now: with one thread those that it computed, which other programs on the machine
+/// lengthen less than the clock on the wall.
+double now_s() {
+  timespec time;
+  clock_gettime(compute_threads() == 1 ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC, &time);
+  return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
+}
+
 double seconds_of(const std::function<void()>& call) {
-  const auto begin = std::chrono::steady_clock::now();
+  const double begin = now_s();
   call();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  return now_s() - begin;
 }
 
 /// Bytes per second (read + written) of copying n_bytes / 2: the best of several rounds.
