@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <fstream>
+#include <map>
 #include <sstream>
 
 namespace lockstep {
@@ -39,6 +40,9 @@ std::string describe(const YAML::Node& node) {
 
 /// Keys that hold one name with its options: optimizer: {sgd: {lr: 0.1}}.
 const std::set<std::string> kNamedChoices = {"init", "loss", "optimizer", "schedule"};
+/// Keys whose value alone stands for one option: batch: 64.
+const std::map<std::string, std::string> kShorthands = {
+    {"batch", "global"}, {"train", "path"}, {"validation", "path"}};
 
 /// "a.b" -> {"a", "b"}; empty if a part is.
 std::vector<std::string> split_keys(const std::string& text) {
@@ -110,10 +114,14 @@ void Config::set(const std::string& assignment) {
       child = node[keys[i]] = YAML::Node(YAML::NodeType::Map);
     } else if (child.IsSequence()) {
       throw Error(where, "a list cannot be entered by key", "set the whole list: --set key='[...]'");
-    } else if (child.IsScalar() && is_choice) {  // optimizer: sgd  ->  optimizer: {sgd: {}}
-      YAML::Node named(YAML::NodeType::Map);
-      named[child.Scalar()] = YAML::Node(YAML::NodeType::Map);
-      child = node[keys[i]] = named;
+    } else if (child.IsScalar() && (is_choice || kShorthands.count(keys[i]) > 0)) {
+      YAML::Node map(YAML::NodeType::Map);
+      if (is_choice) {
+        map[child.Scalar()] = YAML::Node(YAML::NodeType::Map);  // optimizer: sgd  ->  optimizer: {sgd: {}}
+      } else {
+        map[kShorthands.at(keys[i])] = child.Scalar();  // batch: 64  ->  batch: {global: 64}
+      }
+      child = node[keys[i]] = map;
     } else if (child.IsScalar()) {
       throw Error(where, fmt::format("{} is {}, which has no keys", keys[i], describe(child)),
                   fmt::format("set it as a whole: --set {}='{{…}}'", keys[i]));

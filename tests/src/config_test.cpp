@@ -209,6 +209,17 @@ TEST(ConfigSet, DoesNotEnterTheOnlyKeyOfAnOrdinaryMap) {
   EXPECT_EQ(with("model: {options: {a: 1}}\n", {"seed=3"}).get_int("seed"), 3);
 }
 
+TEST(ConfigSet, EntersAValueThatStandsForItsOption) {
+  const Config batch = with("batch: 64\n", {"batch.micro=8"}).at("batch");
+  EXPECT_EQ(batch.get_int("global"), 64);
+  EXPECT_EQ(batch.get_int("micro"), 8);
+  const Config train = with("data: {train: folder/a}\n", {"data.train.target=y"}).at("data").at("train");
+  EXPECT_EQ(train.get_string("path"), "folder/a");
+  EXPECT_EQ(train.get_string("target"), "y");
+  expect_error([] { with("model: {zoo: mlp}\n", {"model.zoo.hidden=8"}); },
+               {"--set model.zoo.hidden=8", "zoo is 'mlp', which has no keys"});
+}
+
 TEST(ConfigSet, MistakesAreErrors) {
   expect_error([] { with("a: 1\n", {"a"}); }, {"--set a", "expected KEY=VALUE"});
   expect_error([] { with("a: 1\n", {"=3"}); }, {"--set =3", "expected KEY=VALUE"});

@@ -1,0 +1,137 @@
+// docs/job-file.md against the program: its examples are jobs, its tables name every key, loss,
+// optimizer, layer and model that there is, and no other.
+#include <fstream>
+#include <set>
+#include <sstream>
+
+#include "src/job.h"
+#include "src/model.h"
+#include "tests/src/expect_error.h"
+
+namespace lockstep {
+namespace {
+
+std::string read_page() {
+  std::ifstream file(LOCKSTEP_SOURCE_DIR "/docs/job-file.md");
+  std::stringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+const std::vector<std::string> kBase = {"name: base",       "model: {zoo: mlp, classes: 10}",
+                                        "data: {train: a}", "batch: 8",
+                                        "optimizer: adam",  "train: {epochs: 1}"};
+
+/// A job of the base's keys, but for those that `keys` gives.
+std::string completed(const std::string& keys) {
+  const Config given = Config::from_text(keys, "example");
+  std::string text = keys;
+  for (const std::string& line : kBase) {
+    if (!given.has(line.substr(0, line.find(':')))) text += line + "\n";
+  }
+  return text;
+}
+
+/// The lines of a section, "## batch" for instance.
+std::vector<std::string> section(const std::string& title) {
+  std::stringstream page(read_page());
+  std::vector<std::string> lines;
+  bool inside = false;
+  for (std::string line; std::getline(page, line);) {
+    if (line.starts_with("## ")) inside = line == "## " + title;
+    if (inside) lines.push_back(line);
+  }
+  EXPECT_GT(lines.size(), 4u) << title;
+  return lines;
+}
+
+/// What stands in `backticks` in the given column of a section's tables; a.b counts as a.
+std::set<std::string> names_in(const std::string& title, int column) {
+  std::set<std::string> names;
+  for (const std::string& line : section(title)) {
+    if (!line.starts_with("| ")) continue;
+    std::stringstream cells(line.substr(1));
+    std::string cell;
+    for (int i = 0; i <= column; ++i) std::getline(cells, cell, '|');
+    for (size_t at = 0; (at = cell.find('`', at)) != std::string::npos;) {
+      const size_t end = cell.find('`', at + 1);
+      const std::string name = cell.substr(at + 1, end - at - 1);
+      names.insert(name.substr(0, name.find('.')));
+      at = end + 1;
+    }
+  }
+  return names;
+}
+
+/// What the program says are the known names, after `label` in the message of the job `text`.
+std::set<std::string> known(const std::string& text, const std::string& label) {
+  std::string message = expect_error([&] { read_job(Config::from_text(text, "test")); }, {label});
+  std::set<std::string> names;
+  if (message.empty()) return names;
+  std::stringstream list(message.substr(message.find(label) + label.size()));
+  for (std::string name; std::getline(list, name, ',');)
+    names.insert(name.substr(name.find_first_not_of(' ')));
+  return names;
+}
+
+TEST(JobFilePage, ExamplesAreJobs) {
+  const std::string page = read_page();
+  int n_examples = 0;
+  for (size_t at = 0; (at = page.find("```yaml\n", at)) != std::string::npos; ++n_examples) {
+    at += 8;
+    const std::string example = page.substr(at, page.find("```", at) - at);
+    EXPECT_NO_THROW({
+      const Job job = read_job(Config::from_text(completed(example), "example"));
+      build_model(*job.model, {{1, 28, 28}, 10});
+    }) << example;
+  }
+  EXPECT_GE(n_examples, 3);
+}
+
+TEST(JobFilePage, AssignmentsOfTheExampleAreUnderstood) {
+  const std::string page = read_page(), option = "--set ";
+  const size_t begin = page.find("    " + option);
+  ASSERT_NE(begin, std::string::npos);
+  std::string line = page.substr(begin, page.find('\n', begin) - begin);
+  std::erase(line, '\'');  // the shell's
+  Config config = Config::from_text(completed("batch: 8\n"), "example");
+  int n_assignments = 0;
+  for (size_t at = line.find(option); at != std::string::npos; ++n_assignments) {
+    at += option.size();
+    const size_t next = line.find(" " + option, at);
+    config.set(line.substr(at, next - at));
+    at = next == std::string::npos ? next : next + 1;
+  }
+  EXPECT_EQ(n_assignments, 4);
+  const Job job = read_job(config);
+  EXPECT_EQ(job.global_batch, 128);
+  EXPECT_EQ(job.optimizer.lr, 0.002);
+}
+
+TEST(JobFilePage, NamesEveryKeyAndNoOther) {
+  const std::string keys = "known keys here: ";
+  EXPECT_EQ(names_in("Top level", 0), known(completed("zzzz: 1\n"), keys));
+  EXPECT_EQ(names_in("batch", 0), known(completed("batch: {global: 8, zzzz: 1}\n"), keys));
+  EXPECT_EQ(names_in("train", 0), known(completed("train: {epochs: 8, zzzz: 1}\n"), keys));
+  EXPECT_EQ(names_in("checkpoint", 0), known(completed("checkpoint: {zzzz: 1}\n"), keys));
+  std::set<std::string> data = known(completed("data: {train: a, zzzz: 1}\n"), keys);
+  data.insert({"none", "unit", "mean", "standardize", "auto"});  // the second table
+  EXPECT_EQ(names_in("data", 0), data);
+  std::set<std::string> options = known(completed("optimizer: {sgd: {lr: 1, zzzz: 1}}\n"), keys);
+  options.merge(known(completed("optimizer: {adam: {zzzz: 1}}\n"), keys));
+  EXPECT_EQ(names_in("optimizer", 1), options);
+}
+
+TEST(JobFilePage, NamesEveryChoiceAndNoOther) {
+  EXPECT_EQ(names_in("loss", 0), known(completed("loss: zzzz\n"), "known losses: "));
+  EXPECT_EQ(names_in("optimizer", 0), known(completed("optimizer: zzzz\n"), "known optimizers: "));
+  EXPECT_EQ(names_in("schedule", 0), known(completed("schedule: zzzz\n"), "known schedules: "));
+  EXPECT_EQ(names_in("init", 0), known(completed("init: zzzz\n"), "known: "));
+  std::set<std::string> model = {"zoo", "layers", "input", "classes"};
+  for (const std::string& name : zoo_names()) model.insert(name);
+  for (const std::string& name : layer_types()) model.insert(name);
+  EXPECT_EQ(names_in("model", 0), model);
+}
+
+}  // namespace
+}  // namespace lockstep
