@@ -1,9 +1,10 @@
 // Affine on the CPU: one float32 matrix product per direction, straight on the canonical
 // weights.
 //
-// oneDNN's sgemm is fastest on products of untransposed matrices (by 5-15 %, AVX-512), so the
-// small matrices, those of the batch, are turned around it instead:
-//   dst^T = weights · src^T,   diff_weights = diff_dst^T · src,   diff_src = diff_dst · weights.
+// oneDNN's sgemm is fastest on products of untransposed matrices (by 5-15 %, AVX-512). So the
+// batch is turned instead of the weights: between affine layers activations are in the
+// feature-major layout (features, N), and
+//   dst^T = weights · src^T,   diff_weights = diff_dst^T · src,   diff_src^T = weights^T · diff_dst^T.
 // oneDNN's inner product with blocked weights is no faster and costs a reorder of weights and
 // gradients in every step, 10-20 % of it.
 #include "kernels/affine.h"
@@ -20,7 +21,13 @@ namespace lockstep::cpu {
 
 namespace {
 
-constexpr int64_t kLeastRows = 16;  // smaller batches are fastest as they are
+constexpr int64_t kLeastRows = 16;      // smaller batches are fastest as they are
+constexpr int64_t kLeastFeatures = 32;  // the few outputs of a last layer stay dense for their reader
+
+/// (N, features) stored as (features, N).
+MemoryDesc feature_major_desc(const Shape& shape) {
+  return MemoryDesc({shape[0], shape[1]}, dnnl::memory::data_type::f32, dnnl::memory::dims{1, shape[0]});
+}
 
 /// c (m, n) = op(a) · op(b), all dense row-major; op transposes where the letter is 'T'.
 void multiply(char op_a, char op_b, int64_t m, int64_t n, int64_t k, const float* a, const float* b,
@@ -33,16 +40,21 @@ class AffineOp : public Op {
  public:
   AffineOp(const OpConfig& config, const AffineDesc& desc)
       : desc_(desc), rows_(desc.src.shape[0]), in_(desc.src.shape[1]), out_(desc.out_features) {
-    info_.src = {desc.src.dense()};
-    info_.dst = {TensorDesc{Shape{rows_, out_}, DType::kFloat32, nullptr}};
-    info_.backward_needs_dst = desc.activation != Activation::kNone;
+    const Shape src{rows_, in_}, dst{rows_, out_};
+    const TensorDesc src_turned = from_onednn(feature_major_desc(src), src, DType::kFloat32);
     turns_ = rows_ >= kLeastRows;
-    const int64_t src_floats = padded(rows_ * in_), dst_floats = padded(rows_ * out_);
-    // forward: src^T, dst^T; backward: diff_dst * f'(dst), and its transpose
-    if (turns_) info_.scratchpad_bytes = (src_floats + dst_floats) * 4;
+    src_turned_ = turns_ && desc.src.layout && desc.src.same_layout(src_turned);
+    dst_turned_ = turns_ && out_ >= kLeastFeatures;
+    info_.src = {src_turned_ ? src_turned : desc.src.dense()};
+    info_.dst = {dst_turned_ ? from_onednn(feature_major_desc(dst), dst, DType::kFloat32) : TensorDesc{dst}};
+    info_.backward_needs_dst = masks();
+
+    const int64_t src_copy = turns_ && !src_turned_ ? padded(rows_ * in_) : 0;
+    const int64_t dst_copy = turns_ && !dst_turned_ ? padded(rows_ * out_) : 0;
+    info_.scratchpad_bytes = (src_copy + dst_copy) * 4;
     if (config.training) {
-      const int64_t n_copies = (masks() ? 1 : 0) + (turns_ ? 1 : 0);
-      info_.scratchpad_bytes = std::max(info_.scratchpad_bytes, n_copies * dst_floats * 4);
+      const int64_t masked = masks() ? padded(rows_ * out_) : 0;
+      info_.scratchpad_bytes = std::max(info_.scratchpad_bytes, (masked + dst_copy) * 4);
     }
     if (desc.activation == Activation::kTanh || desc.activation == Activation::kSigmoid) {
       const MemoryDesc data = dense_desc(Shape{rows_ * out_});
@@ -56,13 +68,21 @@ class AffineOp : public Op {
     const float* weights = args.params[0].as<float>();
     const float* bias = desc_.has_bias ? args.params[1].as<float>() : nullptr;
     float* dst = args.dst[0].as<float>();
+    float* scratch = reinterpret_cast<float*>(args.scratchpad);
     const bool relu = desc_.activation == Activation::kRelu;
     if (turns_) {
-      float* src_turned = reinterpret_cast<float*>(args.scratchpad);
-      float* dst_turned = src_turned + padded(rows_ * in_);
-      transpose(rows_, in_, src, src_turned);
-      multiply('N', 'N', out_, rows_, in_, weights, src_turned, dst_turned);
-      transpose_add_bias(out_, rows_, dst_turned, bias, relu, dst);
+      if (!src_turned_) {
+        transpose(rows_, in_, src, scratch);
+        src = scratch;
+        scratch += padded(rows_ * in_);
+      }
+      float* product = dst_turned_ ? dst : scratch;
+      multiply('N', 'N', out_, rows_, in_, weights, src, product);
+      if (dst_turned_) {
+        add_bias_to_rows(out_, rows_, bias, relu, dst);
+      } else {
+        transpose_add_bias(out_, rows_, product, bias, relu, dst);
+      }
     } else {
       multiply('N', 'T', rows_, out_, in_, src, weights, dst);
       add_bias(rows_, out_, bias, relu, dst);
@@ -72,25 +92,35 @@ class AffineOp : public Op {
 
   void backward(Stream&, const OpArgs& args) override {
     const float* src = args.src[0].as<float>();
+    const float* dst = masks() ? args.dst[0].as<float>() : nullptr;
     const float* diff_dst = args.diff_dst[0].as<float>();
     float* scratch = reinterpret_cast<float*>(args.scratchpad);
+    float* masked = masks() ? scratch : nullptr;
     float* diff_bias = desc_.has_bias ? args.diff_params[1].as<float>() : nullptr;
+    if (dst_turned_) {
+      backward_epilogue_of_rows(out_, rows_, desc_.activation, dst, diff_dst, masked, diff_bias);
+    } else {
+      backward_epilogue(rows_, out_, desc_.activation, dst, diff_dst, masked, diff_bias);
+    }
     if (masks()) {
-      backward_epilogue(rows_, out_, desc_.activation, args.dst[0].as<float>(), diff_dst, scratch, diff_bias);
-      diff_dst = scratch;
+      diff_dst = masked;
       scratch += padded(rows_ * out_);
-    } else {
-      backward_epilogue(rows_, out_, desc_.activation, nullptr, diff_dst, nullptr, diff_bias);
     }
-    float* diff_weights = args.diff_params[0].as<float>();
-    if (turns_) {
+    const float* turned = diff_dst;  // diff_dst^T
+    if (turns_ && !dst_turned_) {
       transpose(rows_, out_, diff_dst, scratch);
-      multiply('N', 'N', out_, in_, rows_, scratch, src, diff_weights);
-    } else {
-      multiply('T', 'N', out_, in_, rows_, diff_dst, src, diff_weights);
+      turned = scratch;
     }
+    multiply(turns_ ? 'N' : 'T', src_turned_ ? 'T' : 'N', out_, in_, rows_, turned, src,
+             args.diff_params[0].as<float>());
     if (args.diff_src.empty() || args.diff_src[0].empty()) return;
-    multiply('N', 'N', rows_, in_, out_, diff_dst, args.params[0].as<float>(), args.diff_src[0].as<float>());
+    const float* weights = args.params[0].as<float>();
+    float* diff_src = args.diff_src[0].as<float>();
+    if (src_turned_) {
+      multiply('T', 'N', in_, rows_, out_, weights, turned, diff_src);
+    } else {
+      multiply(dst_turned_ ? 'T' : 'N', 'N', rows_, in_, out_, diff_dst, weights, diff_src);
+    }
   }
 
  private:
@@ -99,7 +129,7 @@ class AffineOp : public Op {
 
   AffineDesc desc_;
   int64_t rows_, in_, out_;  // N, I, O
-  bool turns_ = false;
+  bool turns_ = false, src_turned_ = false, dst_turned_ = false;
   Primitive activate_;
 };
 

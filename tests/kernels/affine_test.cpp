@@ -15,12 +15,13 @@ struct Case {
   int64_t n, in, out;
   bool bias;
   Activation activation;
+  bool chained = false;  // src in the layout of another affine's dst
 };
 
 std::string name(const testing::TestParamInfo<Case>& info) {
   const Case& c = info.param;
   return std::to_string(c.n) + "x" + std::to_string(c.in) + "x" + std::to_string(c.out) +
-         (c.bias ? "_bias_" : "_") + std::string(name_of(c.activation));
+         (c.bias ? "_bias_" : "_") + std::string(name_of(c.activation)) + (c.chained ? "_chained" : "");
 }
 
 std::vector<Case> all_cases() {
@@ -30,10 +31,11 @@ std::vector<Case> all_cases() {
       for (int64_t out : {1, 7, 32, 65})
         for (bool bias : {false, true})
           for (Activation a : {Activation::kNone, Activation::kRelu, Activation::kTanh, Activation::kSigmoid})
-            cases.push_back({n, in, out, bias, a});
+            for (bool chained : {false, true}) cases.push_back({n, in, out, bias, a, chained});
   // The layers of the networks that the project measures itself by.
   cases.push_back({128, 784, 512, true, Activation::kRelu});
-  cases.push_back({128, 512, 10, true, Activation::kNone});
+  cases.push_back({128, 512, 512, true, Activation::kRelu, true});
+  cases.push_back({128, 512, 10, true, Activation::kNone, true});
   cases.push_back({128, 400, 120, true, Activation::kTanh});
   // More columns than one task of the epilogue takes.
   cases.push_back({129, 33, 600, true, Activation::kRelu});
@@ -44,7 +46,10 @@ class AffineTest : public OpTestWith<Case> {
  protected:
   std::unique_ptr<Op> make(bool wants_diff_src = true) const {
     const Case& c = GetParam();
-    return make_affine(cpu_config(), {.src = {Shape{c.n, c.in}},
+    TensorDesc src{Shape{c.n, c.in}};
+    if (c.chained)
+      src = make_affine(cpu_config(), {.src = {Shape{c.n, 2}}, .out_features = c.in})->info().dst[0];
+    return make_affine(cpu_config(), {.src = src,
                                       .out_features = c.out,
                                       .has_bias = c.bias,
                                       .activation = c.activation,
