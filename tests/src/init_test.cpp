@@ -30,16 +30,15 @@ Moments moments(const float* x, int64_t n) {
   return m;
 }
 
-Graph conv_and_affine(bool other_order = false) {
+/// The same two layers with or without others around them, which move them in the arena.
+Graph conv_and_affine(bool with_others = false) {
   Graph graph;
   graph.add_input("input", {16, 10, 10});
-  if (other_order) {  // the same parameters by name and shape, elsewhere in the arena
-    graph.append(conv2d_layer({.channels = 7, .kernel = {1, 1}}), "new");
-    graph.append(conv2d_layer({.channels = 16, .kernel = {1, 1}}), "newer");
-  }
+  if (with_others) graph.append(conv2d_layer({.channels = 16, .kernel = {1, 1}}), "before");
   graph.append(conv2d_layer({.channels = 32, .kernel = {3, 3}}), "conv");  // fan_in 144, fan_out 288
   graph.append(flatten_layer(), "flat");
   graph.append(affine_layer(40), "fc");  // fan_in 2048, fan_out 40
+  if (with_others) graph.append(affine_layer(7), "after");
   return graph;
 }
 
