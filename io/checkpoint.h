@@ -33,13 +33,13 @@ struct CheckpointTensor {
 };
 
 struct CheckpointInfo {
-  int64_t step = 0;            // updates done
-  int64_t epoch = 0;           // of the next step
-  int64_t step_in_epoch = 0;   // of the next step
+  int64_t step = 0;           // updates done
+  int64_t epoch = 0;          // of the next step
+  int64_t step_in_epoch = 0;  // of the next step
   uint64_t seed = 0;
-  std::string job;             // resolved job file (YAML text)
-  std::map<std::string, double> numbers;       // further scalars: best accuracy, early-stopping state …
-  std::map<std::string, std::string> texts;    // versions of libraries
+  std::string job;                           // resolved job file (YAML text)
+  std::map<std::string, double> numbers;     // further scalars: best accuracy, early-stopping state …
+  std::map<std::string, std::string> texts;  // versions of libraries
 };
 
 /// "step-000001000.h5"
@@ -49,8 +49,8 @@ std::string checkpoint_file_name(int64_t step);
 /// commit above; each rank writes one contiguous P-th of the state. The file's bytes are
 /// independent of the rank count, and of time and host. Returns the path. If any rank fails
 /// (disk full, no permission) the temporary file is removed and all ranks throw AgreedError.
-std::string save_checkpoint(Communicator& comm, const std::string& folder,
-                            const CheckpointInfo& info, const std::vector<CheckpointTensor>& tensors);
+std::string save_checkpoint(Communicator& comm, const std::string& folder, const CheckpointInfo& info,
+                            const std::vector<CheckpointTensor>& tensors);
 
 struct CheckpointEntry {
   std::string name;

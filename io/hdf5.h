@@ -31,9 +31,9 @@ class Id {
   Id& operator=(const Id&) = delete;
   hid_t get() const { return id_; }
   explicit operator bool() const { return id_ >= 0; }
-  hid_t release() { return std::exchange(id_, -1); }   // gives up ownership without closing
-  void reset();   // quiet
-  void close();   // throws Error when HDF5 reports a failure (a full disk shows up here)
+  hid_t release() { return std::exchange(id_, -1); }  // gives up ownership without closing
+  void reset();                                       // quiet
+  void close();  // throws Error when HDF5 reports a failure (a full disk shows up here)
 
  private:
   hid_t id_ = -1;
@@ -43,20 +43,21 @@ class Id {
 Id own(hid_t id, const char* call, const std::string& where);
 void check(herr_t status, const char* call, const std::string& where);
 
-Id open_file(const std::string& path);                      // read only
+Id open_file(const std::string& path);  // read only
 Id create_file(const std::string& path, hid_t access_plist = H5P_DEFAULT);
 
-hid_t native_type(DType dtype);                             // not owned
+hid_t native_type(DType dtype);  // not owned
 DType dtype_of(hid_t dataset_type, const std::string& where);
 
 bool has_link(hid_t parent, const std::string& name);
-std::vector<std::string> dataset_names(hid_t group);        // of this group, in name order
+std::vector<std::string> dataset_names(hid_t group);  // of this group, in name order
 std::vector<std::string> group_names(hid_t group);
 Shape shape_of(hid_t dataset);
 
-/// Attributes; strings are UTF-8. Writing replaces. Reads throw Error when the attribute is absent or of another kind.
+/// Attributes; strings are UTF-8. Writing replaces. Reads throw Error when the attribute is absent or of
+/// another kind.
 bool has_attribute(hid_t object, const std::string& name);
-std::vector<std::string> attribute_names(hid_t object);     // in name order
+std::vector<std::string> attribute_names(hid_t object);  // in name order
 void write_attribute(hid_t object, const std::string& name, int64_t value);
 void write_attribute(hid_t object, const std::string& name, uint64_t value);
 void write_attribute(hid_t object, const std::string& name, double value);
@@ -68,6 +69,7 @@ uint64_t read_uint_attribute(hid_t object, const std::string& name, const std::s
 double read_double_attribute(hid_t object, const std::string& name, const std::string& where);
 std::string read_string_attribute(hid_t object, const std::string& name, const std::string& where);
 std::vector<double> read_doubles_attribute(hid_t object, const std::string& name, const std::string& where);
-std::vector<std::string> read_strings_attribute(hid_t object, const std::string& name, const std::string& where);
+std::vector<std::string> read_strings_attribute(hid_t object, const std::string& name,
+                                                const std::string& where);
 
 }  // namespace lockstep::h5

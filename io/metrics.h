@@ -15,14 +15,14 @@ namespace lockstep {
 /// An ordered JSON object of scalars. Setting a key again replaces its value.
 class JsonObject {
  public:
-  JsonObject& set(std::string_view key, double value);    // shortest text that round-trips; null if not finite
+  JsonObject& set(std::string_view key, double value);  // shortest text that round-trips; null if not finite
   JsonObject& set(std::string_view key, int64_t value);
   JsonObject& set(std::string_view key, std::string_view value);
   JsonObject& set(std::string_view key, bool value);
-  JsonObject& set_raw(std::string_view key, std::string json);   // arrays, nested objects
+  JsonObject& set_raw(std::string_view key, std::string json);  // arrays, nested objects
   JsonObject& set(std::string_view key, int value) { return set(key, int64_t{value}); }
   JsonObject& set(std::string_view key, const char* value) { return set(key, std::string_view(value)); }
-  std::string str() const;   // {"step": 10, "loss": 0.25}
+  std::string str() const;  // {"step": 10, "loss": 0.25}
 
  private:
   std::vector<std::pair<std::string, std::string>> items_;
@@ -42,7 +42,7 @@ class MetricsWriter {
   ~MetricsWriter();
   MetricsWriter(const MetricsWriter&) = delete;
   MetricsWriter& operator=(const MetricsWriter&) = delete;
-  void write(const JsonObject& line);   // throws Error when the disk is full
+  void write(const JsonObject& line);  // throws Error when the disk is full
 
  private:
   std::FILE* file_ = nullptr;
@@ -50,13 +50,13 @@ class MetricsWriter {
 };
 
 /// One parsed line: scalar members only (numbers, strings, booleans), order kept. Nested
-/// values are kept as their JSON text; null is read as NaN. Throws Error with the line number on broken JSON; a
-/// broken last line (a run that was killed) is dropped.
+/// values are kept as their JSON text; null is read as NaN. Throws Error with the line number on broken JSON;
+/// a broken last line (a run that was killed) is dropped.
 using MetricsValue = std::variant<double, std::string, bool>;
 struct MetricsLine {
   std::vector<std::pair<std::string, MetricsValue>> items;
-  const double* number(std::string_view key) const;          // null if absent
-  const std::string* text(std::string_view key) const;       // null if absent
+  const double* number(std::string_view key) const;     // null if absent
+  const std::string* text(std::string_view key) const;  // null if absent
 };
 std::vector<MetricsLine> read_metrics(const std::string& path);
 

@@ -19,8 +19,7 @@ std::atomic<const char*> current_suite{"(start-up)"};
 std::atomic<const char*> current_test{""};
 
 int64_t now_s() {
-  return std::chrono::duration_cast<std::chrono::seconds>(
-             std::chrono::steady_clock::now().time_since_epoch())
+  return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::steady_clock::now().time_since_epoch())
       .count();
 }
 
