@@ -116,8 +116,19 @@ void Trainer::resume(const std::string& resume) {
       load_checkpoint(path, checkpoint_tensors(replica_.arena(), &replica_.optimizer(),
                                                setup_.data.contract.normalization));
       state_ = read_train_state(info);
-      // A finished run may be given a longer life: train.epochs=20.
-      state_.finished = state_.finished && state_.step >= total_steps_;
+      // A finished run may be given a longer life; one that stopped early stays stopped.
+      const bool out_of_patience = job_.early_stopping_patience > 0 &&
+                                   state_.validations_without_improvement >= job_.early_stopping_patience;
+      state_.finished = state_.finished && (state_.step >= total_steps_ || out_of_patience);
+      const int64_t global_batch = read_job(Config::from_text(info.job, path + " (its job)")).global_batch;
+      if (global_batch != job_.global_batch) {
+        throw Error(
+            path,
+            fmt::format(
+                "it was trained with global batch {}, the job says {}: steps would mean other samples",
+                global_batch, job_.global_batch),
+            fmt::format("set batch.global={}, or start over in another --out", global_batch));
+      }
       if (info.seed != job_.seed) {
         throw Error(path, fmt::format("it was trained with seed {}, the job says {}", info.seed, job_.seed),
                     fmt::format("set seed: {}, or start over in another --out", info.seed));
