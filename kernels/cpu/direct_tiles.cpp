@@ -187,22 +187,6 @@ LOCKSTEP_AVX512 void to_lanes(int64_t n, int rows, const float* from, int64_t st
   }
 }
 
-LOCKSTEP_AVX512 void from_lanes(int64_t n, int rows, const float* from, float* to, int64_t stride) {
-  for (int64_t begin = 0; begin < n; begin += kLanes) {
-    const uint16_t columns = first_lanes(n - begin);
-    __m512 r[16];
-#pragma GCC unroll 16
-    for (int column = 0; column < kLanes; ++column) {
-      r[column] = begin + column < n ? _mm512_load_ps(from + (begin + column) * kLanes) : _mm512_setzero_ps();
-    }
-    transpose(r);
-#pragma GCC unroll 16
-    for (int row = 0; row < kLanes; ++row) {
-      if (row < rows) _mm512_mask_storeu_ps(to + row * stride + begin, columns, r[row]);
-    }
-  }
-}
-
 LOCKSTEP_AVX512 void add_lanes(int64_t n, const float* src, float* dst) {
   for (int64_t begin = 0; begin < n; begin += kLanes) {
     __m512 r[16];
@@ -230,7 +214,6 @@ ConvTileKernel conv_tile(int, int) { return nullptr; }
 WeightsTileKernel weights_tile(int, int) { return nullptr; }
 void mask_pixels(int64_t, Mask, const float*, const float*, float*, float*) {}
 void to_lanes(int64_t, int, const float*, int64_t, float*) {}
-void from_lanes(int64_t, int, const float*, float*, int64_t) {}
 void add_lanes(int64_t, const float*, float*) {}
 }  // namespace lockstep::cpu
 

@@ -56,8 +56,6 @@ void mask_pixels(int64_t n_pixels, Mask mask, const float* dst, const float* dif
 
 /// (rows, n) with `stride` between rows -> (n, 16); rows beyond `rows` (<= 16) become zero.
 void to_lanes(int64_t n, int rows, const float* from, int64_t stride, float* to);
-/// The other way; writes `rows` rows.
-void from_lanes(int64_t n, int rows, const float* from, float* to, int64_t stride);
 
 /// dst (n) = sums of the lanes of src (n, 16), each as a binary tree.
 void add_lanes(int64_t n, const float* src, float* dst);

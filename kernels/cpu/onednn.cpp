@@ -34,14 +34,13 @@ dnnl::memory::dims dims_of(const Shape& shape) {
 }
 
 struct Blocking {
-  std::vector<int64_t> padded, strides;
+  std::vector<int64_t> strides;
   std::vector<std::pair<int, int64_t>> blocks;  // (dimension, extent), outermost first
 };
 
 Blocking blocking_of(const MemoryDesc& desc) {
   Blocking result;
 #if DNNL_VERSION_MAJOR >= 3
-  result.padded = desc.get_padded_dims();
   result.strides = desc.get_strides();
   const auto extents = desc.get_inner_blks();
   const auto dimensions = desc.get_inner_idxs();
@@ -50,7 +49,6 @@ Blocking blocking_of(const MemoryDesc& desc) {
   }
 #else
   const auto& data = desc.data;
-  result.padded.assign(data.padded_dims, data.padded_dims + data.ndims);
   const auto& blocking = data.format_desc.blocking;
   result.strides.assign(blocking.strides, blocking.strides + data.ndims);
   for (int i = 0; i < blocking.inner_nblks; ++i) {
@@ -58,14 +56,6 @@ Blocking blocking_of(const MemoryDesc& desc) {
   }
 #endif
   return result;
-}
-
-dnnl::memory::dims dims_of(const MemoryDesc& desc) {
-#if DNNL_VERSION_MAJOR >= 3
-  return desc.get_dims();
-#else
-  return desc.dims();
-#endif
 }
 
 }  // namespace
@@ -135,8 +125,6 @@ TensorDesc from_onednn(const MemoryDesc& desc, const Shape& shape, DType dtype) 
   if (desc == dense_desc(shape, dtype)) return {shape, dtype, nullptr};
   return {shape, dtype, std::make_shared<OneDnnLayout>(desc)};
 }
-
-bool is_padded(const MemoryDesc& desc) { return blocking_of(desc).padded != dims_of(desc); }
 
 // Primitives ----------------------------------------------------------------------------------
 

@@ -52,8 +52,6 @@ MemoryDesc batch_blocked_desc(const Shape& shape);
 MemoryDesc to_onednn(const TensorDesc& desc);
 /// layout is null where `desc` is dense row-major.
 TensorDesc from_onednn(const MemoryDesc& desc, const Shape& shape, DType dtype);
-/// True if the layout stores more elements than the shape has.
-bool is_padded(const MemoryDesc& desc);
 inline int64_t size_of(const MemoryDesc& desc) { return static_cast<int64_t>(desc.get_size()); }
 
 /// Throws Error naming the call and oneDNN's status.
