@@ -5,7 +5,12 @@
 // Conventions that every op keeps
 //  * src, dst: activations in the layouts of info(). A gradient has the layout of its value.
 //  * params: canonical float32 weights in the parameter arena, dense row-major; diff_params
-//    likewise. backward() writes (never adds to) diff_src and diff_params.
+//    likewise. backward() writes (never adds to) diff_src and diff_params. A statistic (a running
+//    average of batch norm) is a param too: backward() writes n_valid times the micro-batch's
+//    value into its diff_params, so that the sum over micro-batches, divided by the samples,
+//    is their average.
+//  * With config.compute bfloat16, src and dst are bfloat16 unless the op says otherwise; sums
+//    inside an op are float32 or wider.
 //  * An empty diff_src tensor means that this gradient is not wanted.
 //  * Every sum has a fixed order that depends on shapes and thread count only, never on
 //    timing, so that a repeated call gives equal bits.

@@ -31,10 +31,11 @@ std::unique_ptr<Op> make_reshape(const OpConfig&, const TensorDesc& src, const S
 }
 
 std::unique_ptr<Op> make_reorder(const OpConfig& config, const TensorDesc& src, const TensorDesc& dst) {
-  if (src.shape != dst.shape || src.dtype != dst.dtype) {
-    throw Error("reorder", "shape and type must agree: " + src.shape.str() + " " +
-                               std::string(name_of(src.dtype)) + " and " + dst.shape.str() + " " +
-                               std::string(name_of(dst.dtype)));
+  const auto is_float = [](DType dtype) { return dtype == DType::kFloat32 || dtype == DType::kBFloat16; };
+  if (src.shape != dst.shape || (src.dtype != dst.dtype && !(is_float(src.dtype) && is_float(dst.dtype)))) {
+    throw Error("reorder", "shapes must agree, and types unless both are float32 or bfloat16: " +
+                               src.shape.str() + " " + std::string(name_of(src.dtype)) + " and " +
+                               dst.shape.str() + " " + std::string(name_of(dst.dtype)));
   }
   return config.device.kind == Device::Kind::kCpu ? cpu::make_reorder(config, src, dst)
                                                   : cuda::make_reorder(config, src, dst);

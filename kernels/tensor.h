@@ -32,6 +32,8 @@ struct TensorDesc {
     if (!layout || !other.layout) return layout == other.layout;
     return layout->equals(*other.layout);
   }
+  /// Equal in memory: element type and layout (the shapes are compared by who asks).
+  bool same_form(const TensorDesc& other) const { return dtype == other.dtype && same_layout(other); }
   /// The same tensor in dense row-major order.
   TensorDesc dense() const { return {shape, dtype, nullptr}; }
 };

@@ -17,17 +17,22 @@ namespace lockstep {
 
 /// How a parameter starts. `fan_in`/`fan_out` count connections per output/input unit.
 struct ParameterSpec {
-  enum class Role { kWeight, kBias };
+  /// kStatistic: not trained but averaged, such as the running mean of batch norm (op.h).
+  enum class Role { kWeight, kBias, kStatistic };
   std::string name;  // "weight", "bias": the vertex name is put in front
   Shape shape;       // canonical: affine (O, I), conv (K, C/groups, kh, kw)
   Role role = Role::kWeight;
   int64_t fan_in = 1, fan_out = 1;
+  std::optional<double> initial = std::nullopt;  // starts there, whatever the job's `init` says
+  double momentum = 0.1;  // kStatistic: new = (1 - momentum) * old + momentum * average of the step
 };
 
 struct LowerContext {
   OpConfig config;
-  std::vector<TensorDesc> src;           // (N, …) in the layouts that arrive
+  std::string name;                      // of the vertex: keys the random numbers of dropout
+  std::vector<TensorDesc> src;           // (N, …) in the layouts and types that arrive
   Activation fused = Activation::kNone;  // only if fuses() said yes
+  bool adds_residual = false;            // only if fuses_residual(): src.back() is added before `fused`
   bool wants_diff_src = true;
 };
 
@@ -36,6 +41,9 @@ class Layer {
   virtual ~Layer() = default;
   /// The name in job files: "conv", "affine", "relu", …
   virtual std::string type() const = 0;
+  /// How many values it reads.
+  virtual int min_inputs() const { return 1; }
+  virtual int max_inputs() const { return 1; }
   /// Shape of one output sample. Throws Error (reason and remedy) if src does not fit.
   virtual Shape infer(std::span<const Shape> src) const = 0;
   virtual std::vector<ParameterSpec> parameters(std::span<const Shape>) const { return {}; }
@@ -45,6 +53,10 @@ class Layer {
 
   /// Whether lower() can close with this activation.
   virtual bool fuses(Activation) const { return false; }
+  /// Whether lower() can add a value of its output's shape before that activation.
+  virtual bool fuses_residual() const { return false; }
+  /// True for the sum of two values of equal shapes: the plan may let a predecessor add it.
+  virtual bool is_residual_sum() const { return false; }
   /// Set by activation layers, so that the plan can fuse them into their predecessor.
   virtual std::optional<Activation> activation() const { return std::nullopt; }
 };

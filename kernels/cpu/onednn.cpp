@@ -13,9 +13,7 @@
 
 namespace lockstep::cpu {
 
-namespace {
-
-dnnl::memory::data_type data_type_of(DType dtype) {
+dnnl::memory::data_type onednn_type(DType dtype) {
   using T = dnnl::memory::data_type;
   switch (dtype) {
     case DType::kFloat32: return T::f32;
@@ -27,6 +25,8 @@ dnnl::memory::data_type data_type_of(DType dtype) {
   }
   throw Error("cpu", "oneDNN has no type " + std::string(name_of(dtype)));
 }
+
+namespace {
 
 dnnl::memory::dims dims_of(const Shape& shape) {
   if (shape.rank() == 0) return {1};
@@ -74,6 +74,24 @@ void check(dnnl_status_t status, const char* call) {
               status == dnnl_out_of_memory ? "use a smaller micro-batch (batch.micro)" : "");
 }
 
+bool has_bfloat16() {
+  // An instruction set's value holds the bits of all that it includes.
+  constexpr auto kWanted = static_cast<unsigned>(dnnl::cpu_isa::avx512_core_bf16);
+  static const bool has = (static_cast<unsigned>(dnnl::get_effective_cpu_isa()) & kWanted) == kWanted;
+  return has;
+}
+
+std::optional<MemoryDesc> with_type(const MemoryDesc& desc, DType dtype) {
+#if DNNL_VERSION_MAJOR >= 3
+  if (!desc.get_inner_blks().empty()) return std::nullopt;
+  return MemoryDesc(desc.get_dims(), onednn_type(dtype), desc.get_strides());
+#else
+  MemoryDesc copy = desc;
+  copy.data.data_type = dnnl::memory::convert_to_c(onednn_type(dtype));
+  return copy;
+#endif
+}
+
 // Layouts -------------------------------------------------------------------------------------
 
 bool OneDnnLayout::equals(const Layout& other) const {
@@ -103,11 +121,11 @@ MemoryDesc dense_desc(const Shape& shape, DType dtype) {
   const dnnl::memory::dims dims = dims_of(shape);
   dnnl::memory::dims strides(dims.size(), 1);
   for (size_t i = dims.size() - 1; i > 0; --i) strides[i - 1] = strides[i] * std::max<int64_t>(dims[i], 1);
-  return MemoryDesc(dims, data_type_of(dtype), strides);
+  return MemoryDesc(dims, onednn_type(dtype), strides);
 }
 
 MemoryDesc any_desc(const Shape& shape, DType dtype) {
-  return MemoryDesc(dims_of(shape), data_type_of(dtype), dnnl::memory::format_tag::any);
+  return MemoryDesc(dims_of(shape), onednn_type(dtype), dnnl::memory::format_tag::any);
 }
 
 MemoryDesc batch_blocked_desc(const Shape& shape) {

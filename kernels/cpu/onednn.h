@@ -6,6 +6,7 @@
 #include <array>
 #include <dnnl.hpp>
 #include <initializer_list>
+#include <optional>
 #include <string>
 
 #include "kernels/activation.h"
@@ -42,6 +43,13 @@ class OneDnnLayout : public Layout {
  private:
   MemoryDesc desc_;
 };
+
+/// oneDNN's name of an element type. Throws Error for types it does not know.
+dnnl::memory::data_type onednn_type(DType dtype);
+/// Whether this CPU multiplies bfloat16 (AVX512-BF16 or AMX), so that its primitives are worth asking for.
+bool has_bfloat16();
+/// The same layout with elements of another type; nothing where this version cannot say it.
+std::optional<MemoryDesc> with_type(const MemoryDesc& desc, DType dtype);
 
 /// Dense row-major descriptor; a scalar becomes one element of rank 1.
 MemoryDesc dense_desc(const Shape& shape, DType dtype = DType::kFloat32);

@@ -20,6 +20,8 @@ struct Conv2dOptions {
   std::array<int64_t, 4> padding{0, 0, 0, 0};  // top, bottom, left, right
   int64_t groups = 1;
   bool bias = true;
+  enum class PaddingMode : uint8_t { kZeros, kReflect, kReplicate, kCircular };
+  PaddingMode padding_mode = PaddingMode::kZeros;
 };
 /// (C, H, W) -> (K, P, Q)
 std::shared_ptr<const Layer> conv2d_layer(const Conv2dOptions& options);
@@ -28,9 +30,57 @@ struct Pool2dOptions {
   Pooling pooling = Pooling::kMax;
   std::array<int64_t, 2> kernel{2, 2}, stride{2, 2};
   std::array<int64_t, 4> padding{0, 0, 0, 0};
+  bool count_padding = false;  // average: divide by the whole window at the border too
+  bool ceil = false;           // a last window may hang over the edge (PyTorch's ceil_mode)
 };
 /// (C, H, W) -> (C, P, Q)
 std::shared_ptr<const Layer> pool2d_layer(const Pool2dOptions& options);
+
+/// (C, H, W) -> (C, 1, 1): global average pooling, or the average over `extents` windows per axis
+/// that cover the image (PyTorch's adaptive average pooling).
+std::shared_ptr<const Layer> adaptive_average_pool_layer(std::array<int64_t, 2> extents = {1, 1});
+
+/// Transposed convolution, (C, H, W) -> (K, P, Q), P = (H - 1) stride - pads + dilation (kernel - 1)
+/// + output_padding + 1. Weights (C, K/groups, kh, kw).
+struct ConvTranspose2dOptions : Conv2dOptions {
+  std::array<int64_t, 2> output_padding{0, 0};
+};
+std::shared_ptr<const Layer> conv_transpose2d_layer(const ConvTranspose2dOptions& options);
+
+/// One-dimensional convolution and pooling over (C, T); only the second entries of kernel, stride and
+/// dilation and the last two of padding (left, right) count.
+std::shared_ptr<const Layer> conv1d_layer(const Conv2dOptions& options);
+std::shared_ptr<const Layer> pool1d_layer(const Pool2dOptions& options);
+
+struct BatchNormOptions {
+  double momentum = 0.1, epsilon = 1e-5;
+  bool affine = true;        // learned weight and bias per channel
+  bool synchronized = false; // statistics over the whole batch of a step, not per micro-batch
+};
+/// (C, …) -> (C, …). Parameters weight, bias, running_mean, running_var (C).
+std::shared_ptr<const Layer> batch_norm_layer(const BatchNormOptions& options = {});
+
+/// Normalises the last `axes` dimensions of a sample. Parameters weight, bias of their shape.
+std::shared_ptr<const Layer> layer_norm_layer(int axes = 1, double epsilon = 1e-5, bool affine = true);
+
+struct LocalResponseNormOptions {
+  int64_t size = 5;
+  double alpha = 1e-4, beta = 0.75, k = 1;  // denominators (k + alpha / size * sum of squares)^beta
+};
+std::shared_ptr<const Layer> local_response_norm_layer(const LocalResponseNormOptions& options = {});
+
+/// Drops elements with probability p. `test_time_scaling`: training leaves the kept ones as they
+/// are and evaluation multiplies by 1 - p (the course); else training divides by 1 - p.
+std::shared_ptr<const Layer> dropout_layer(double p, bool test_time_scaling = false);
+
+/// Sum of two or more values of equal shapes.
+std::shared_ptr<const Layer> add_layer();
+/// Joins values along `axis` of the sample (0: channels).
+std::shared_ptr<const Layer> concat_layer(int axis = 0);
+/// Elements [begin, end) along `axis` of the sample.
+std::shared_ptr<const Layer> slice_layer(int axis, int64_t begin, int64_t end);
+/// The same elements in row-major order under another sample shape; one extent may be -1.
+std::shared_ptr<const Layer> reshape_layer(const std::vector<int64_t>& extents);
 
 /// Any shape -> (number of elements)
 std::shared_ptr<const Layer> flatten_layer();
