@@ -1,4 +1,4 @@
-// Flat float32 vector kernels over arena ranges. One pass each, fixed order, any n >= 0.
+// Flat vector kernels over arena ranges (float32) and gradients. One pass each, fixed order, any n >= 0.
 #pragma once
 
 #include <cstddef>
@@ -6,6 +6,7 @@
 #include <span>
 
 #include "kernels/device.h"
+#include "kernels/dtype.h"
 
 namespace lockstep {
 
@@ -19,6 +20,11 @@ constexpr size_t kMaxChain = 16;
 /// tree in one pass. dst may be any of the inputs. At most 16 partials.
 void add_chain(Stream& stream, int64_t n, std::span<const float* const> partials, const float* last,
                float* dst);
+
+/// partials[0] = partials[0] + partials[1] + …, from the left, in float32: the gradient of a value with
+/// several readers. dtype float32 or bfloat16 (rounded once, at the end); all of one layout, n_elements
+/// with its padding. No two overlap. At least one; one stays as it is.
+void sum_gradients(Stream& stream, DType dtype, int64_t n_elements, std::span<void* const> partials);
 
 /// dst[i] = value
 void fill(Stream& stream, int64_t n, float value, float* dst);

@@ -23,6 +23,7 @@ std::unique_ptr<Op> make_softmax_cross_entropy(const OpConfig&, const TensorDesc
 void add(Stream&, int64_t, const float*, const float*, float*) { refuse(); }
 void add_chain(Stream&, int64_t, std::span<const float* const>, const float*, float*) { refuse(); }
 void fill(Stream&, int64_t, float, float*) { refuse(); }
+void sum_gradients(Stream&, DType, int64_t, std::span<void* const>) { refuse(); }
 double sum_of_squares(Stream&, int64_t, const float*) { refuse(); }
 void sgd_update(Stream&, const SgdUpdate&, int64_t, const float*, float*, float*) { refuse(); }
 void adam_update(Stream&, const AdamUpdate&, int64_t, const float*, float*, float*, float*) { refuse(); }

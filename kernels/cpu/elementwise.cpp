@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "kernels/backend.h"
+#include "kernels/cpu/bfloat16.h"
 #include "kernels/cpu/vectorize.h"
 
 namespace lockstep::cpu {
@@ -41,6 +42,36 @@ LOCKSTEP_VECTORIZE void add_chain_4(int64_t n, const float* const* p, const floa
 
 LOCKSTEP_VECTORIZE void fill_loop(int64_t n, float value, float* dst) {
   for (int64_t i = 0; i < n; ++i) dst[i] = value;
+}
+
+LOCKSTEP_VECTORIZE void add_into_bfloat16(int64_t n, BFloat16* __restrict dst, const BFloat16* __restrict a) {
+  for (int64_t i = 0; i < n; ++i) dst[i] = from_float<BFloat16>(to_float(dst[i]) + to_float(a[i]));
+}
+LOCKSTEP_VECTORIZE void widen_and_add(int64_t n, const BFloat16* __restrict a, float* __restrict sum) {
+  for (int64_t i = 0; i < n; ++i) sum[i] += to_float(a[i]);
+}
+
+constexpr int64_t kGradientBlock = 2048;  // elements whose running sums stay in the first cache
+
+/// Elements [begin, begin + n) of sum_gradients, n <= kGradientBlock.
+void sum_gradients_block(int64_t begin, int64_t n, std::span<void* const> partials, float) {
+  const auto at = [&](size_t k) { return static_cast<float*>(partials[k]) + begin; };
+  for (size_t k = 1; k < partials.size(); ++k) add_loop(n, at(0), at(k), at(0));
+}
+void sum_gradients_block(int64_t begin, int64_t n, std::span<void* const> partials, BFloat16) {
+  const auto at = [&](size_t k) { return static_cast<BFloat16*>(partials[k]) + begin; };
+  if (partials.size() == 2) return add_into_bfloat16(n, at(0), at(1));
+  float sum[kGradientBlock];
+  convert_to_float32(n, at(0), sum);
+  for (size_t k = 1; k < partials.size(); ++k) widen_and_add(n, at(k), sum);
+  convert_to_bfloat16(n, sum, at(0));
+}
+
+template <typename T>
+void sum_gradients_of(int64_t n_elements, std::span<void* const> partials) {
+#pragma omp parallel for schedule(static) if (n_elements > 16 * kGradientBlock)
+  for (int64_t begin = 0; begin < n_elements; begin += kGradientBlock)
+    sum_gradients_block(begin, std::min(kGradientBlock, n_elements - begin), partials, T{});
 }
 
 constexpr int64_t kChunk = 4096;
@@ -99,6 +130,13 @@ void add_chain(Stream&, int64_t n, std::span<const float* const> partials, const
 }
 
 void fill(Stream&, int64_t n, float value, float* dst) { fill_loop(n, value, dst); }
+
+void sum_gradients(Stream&, DType dtype, int64_t n_elements, std::span<void* const> partials) {
+  if (dtype == DType::kFloat32)
+    sum_gradients_of<float>(n_elements, partials);
+  else
+    sum_gradients_of<BFloat16>(n_elements, partials);
+}
 
 double sum_of_squares(Stream&, int64_t n, const float* src) {
   // The threads share groups of chunks; the sums of a group's chunks are added in order.

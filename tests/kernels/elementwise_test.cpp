@@ -2,6 +2,7 @@
 #include "kernels/elementwise.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 
 #include "tests/support/op_test.h"
@@ -83,6 +84,46 @@ TEST_F(ElementwiseTest, AddChain) {
         last.expect_guards();
         dst.expect_guards();
       }
+}
+
+// p0 + p1 + … from the left in float32; bfloat16 is rounded once, by the upper bits of the sum.
+TEST_F(ElementwiseTest, SumGradients) {
+  for (const int64_t n : kLengths)
+    for (const size_t count : {1, 2, 3, 5, 9}) {
+      std::vector<Vector> wide;
+      std::vector<std::vector<uint16_t>> narrow;
+      std::vector<void*> wide_pointers, narrow_pointers;
+      for (size_t k = 0; k < count; ++k) wide.emplace_back(n, 20 + k);
+      for (size_t k = 0; k < count; ++k) {
+        wide_pointers.push_back(wide[k].begin());
+        narrow.emplace_back(static_cast<size_t>(n + 2), uint16_t{0x7FC1});  // guards of NaN
+        for (int64_t i = 0; i < n; ++i)
+          narrow[k][static_cast<size_t>(1 + i)] =
+              static_cast<uint16_t>(std::bit_cast<uint32_t>(wide[k].begin()[i]) >> 16);
+      }
+      for (std::vector<uint16_t>& v : narrow) narrow_pointers.push_back(v.data() + 1);
+      const std::vector<float> first_of_the_rest = count > 1 ? wide[1].copy() : wide[0].copy();
+      std::vector<float> expected;
+      std::vector<uint16_t> expected_narrow(1, uint16_t{0x7FC1});
+      for (int64_t i = 0; i < n; ++i) {
+        float sum = wide[0].begin()[i], narrow_sum = 0;
+        for (size_t k = 1; k < count; ++k) sum += wide[k].begin()[i];
+        for (size_t k = 0; k < count; ++k)
+          narrow_sum += std::bit_cast<float>(uint32_t{narrow[k][static_cast<size_t>(1 + i)]} << 16);
+        expected.push_back(sum);
+        const auto bits = std::bit_cast<uint32_t>(narrow_sum);
+        const uint32_t low = bits & 0xFFFFu, even = (bits >> 16) & 1u;
+        expected_narrow.push_back(
+            static_cast<uint16_t>((bits >> 16) + (low > 0x8000u || (low == 0x8000u && even == 1) ? 1 : 0)));
+      }
+      expected_narrow.push_back(uint16_t{0x7FC1});
+      sum_gradients(*stream_, DType::kFloat32, n, wide_pointers);
+      sum_gradients(*stream_, DType::kBFloat16, n, narrow_pointers);
+      expect_equal(wide[0].copy(), expected);
+      EXPECT_EQ(narrow[0], expected_narrow);
+      if (count > 1) expect_equal(wide[1].copy(), first_of_the_rest);  // the others stay
+      for (Vector& v : wide) v.expect_guards();
+    }
 }
 
 TEST_F(ElementwiseTest, Fill) {
