@@ -21,6 +21,7 @@ namespace lockstep {
 namespace cpu {
 std::unique_ptr<Stream> make_stream();
 std::string device_name();
+bool has_bfloat16();
 
 std::unique_ptr<Op> make_activation(const OpConfig&, const ActivationDesc&);
 std::unique_ptr<Op> make_affine(const OpConfig&, const AffineDesc&);

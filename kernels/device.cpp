@@ -72,6 +72,8 @@ Memory& Memory::operator=(Memory&& other) noexcept {
   return *this;
 }
 
+bool cpu_has_bfloat16() { return cpu::has_bfloat16(); }
+
 int cuda_device_count() { return cuda::device_count(); }
 
 std::string device_name(Device device) {

@@ -62,6 +62,10 @@ class Memory {
 void set_compute_threads(int n);
 int compute_threads();
 
+/// Whether this CPU multiplies bfloat16 numbers. Without such units bfloat16 training computes in
+/// float32 between the bfloat16 activations and is no faster.
+bool cpu_has_bfloat16();
+
 /// Number of usable CUDA devices; 0 in a build without CUDA or on a machine without driver.
 int cuda_device_count();
 

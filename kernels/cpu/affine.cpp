@@ -13,9 +13,9 @@
 
 #include "kernels/backend.h"
 #include "kernels/cpu/epilogue.h"
-#include "kernels/cpu/onednn.h"
+#include "kernels/cpu/onednn_products.h"
+#include "kernels/cpu/through_float32.h"
 #include "kernels/cpu/transpose.h"
-#include "kernels/error.h"
 
 namespace lockstep::cpu {
 
@@ -136,10 +136,22 @@ class AffineOp : public Op {
 }  // namespace
 
 std::unique_ptr<Op> make_affine(const OpConfig& config, const AffineDesc& desc) {
-  if (config.compute != DType::kFloat32 || desc.src.dtype != DType::kFloat32) {
-    throw Error("affine", "the CPU computes in float32 only", "set `precision: float32`");
-  }
-  return std::make_unique<AffineOp>(config, desc);
+  if (config.compute == DType::kFloat32) return std::make_unique<AffineOp>(config, desc);
+  const Shape weights{desc.out_features, desc.src.shape[1]};
+  auto op = make_bfloat16_product({.kind = ProductProblem::Kind::kInnerProduct,
+                                   .src = desc.src.shape,
+                                   .weights = weights,
+                                   .dst = Shape{desc.src.shape[0], desc.out_features},
+                                   .canonical = dense_desc(weights),
+                                   .has_bias = desc.has_bias,
+                                   .activation = desc.activation,
+                                   .dtype = config.compute,
+                                   .training = config.training,
+                                   .wants_diff_src = desc.wants_diff_src});
+  if (op) return op;
+  AffineDesc wide = desc;
+  wide.src = as_float32(desc.src);
+  return through_float32(cpu::make_affine(as_float32(config), wide), Weights::kBFloat16);
 }
 
 }  // namespace lockstep::cpu

@@ -1,4 +1,4 @@
-// See onednn.h. This is the only file with branches on DNNL_VERSION_MAJOR.
+// See onednn.h. This file and onednn_products.cpp are the only ones with branches on DNNL_VERSION_MAJOR.
 #include "kernels/cpu/onednn.h"
 
 #include <dnnl_debug.h>
@@ -201,8 +201,9 @@ dnnl::algorithm algorithm_of(Activation activation) {
   throw Error("activation", "oneDNN needs an activation other than none");
 }
 
-void fuse_activation(dnnl::primitive_attr& attr, Activation activation) {
-  if (activation == Activation::kNone) return;
+dnnl::primitive_attr attr_with(Activation activation) {
+  dnnl::primitive_attr attr = default_attr();
+  if (activation == Activation::kNone) return attr;
   // As a post-op the plain forms are faster in some implementations; forward they are equal.
   const auto algorithm = activation == Activation::kRelu   ? dnnl::algorithm::eltwise_relu
                          : activation == Activation::kTanh ? dnnl::algorithm::eltwise_tanh
@@ -214,6 +215,7 @@ void fuse_activation(dnnl::primitive_attr& attr, Activation activation) {
   ops.append_eltwise(1.0f, algorithm, 0.0f, 0.0f);
 #endif
   attr.set_post_ops(ops);
+  return attr;
 }
 
 // Builders ------------------------------------------------------------------------------------
@@ -222,42 +224,9 @@ namespace {
 dnnl::prop_kind forward_kind(bool training) {
   return training ? dnnl::prop_kind::forward_training : dnnl::prop_kind::forward_inference;
 }
-constexpr auto kDirect = dnnl::algorithm::convolution_direct;
 }  // namespace
 
 #if DNNL_VERSION_MAJOR >= 3
-
-dnnl::convolution_forward::primitive_desc conv_forward(bool training, const MemoryDesc& src,
-                                                       const MemoryDesc& weights, const MemoryDesc& bias,
-                                                       const MemoryDesc& dst, const ConvGeometry& g,
-                                                       const dnnl::primitive_attr& attr) {
-  return build_onednn("convolution forward", [&] {
-    return dnnl::convolution_forward::primitive_desc(engine(), forward_kind(training), kDirect, src, weights,
-                                                     bias, dst, g.stride, g.dilation, g.pad_begin, g.pad_end,
-                                                     attr);
-  });
-}
-
-dnnl::convolution_backward_data::primitive_desc conv_backward_data(
-    const MemoryDesc& diff_src, const MemoryDesc& weights, const MemoryDesc& diff_dst, const ConvGeometry& g,
-    const dnnl::convolution_forward::primitive_desc& forward) {
-  return build_onednn("convolution backward data", [&] {
-    return dnnl::convolution_backward_data::primitive_desc(engine(), kDirect, diff_src, weights, diff_dst,
-                                                           g.stride, g.dilation, g.pad_begin, g.pad_end,
-                                                           forward, default_attr());
-  });
-}
-
-dnnl::convolution_backward_weights::primitive_desc conv_backward_weights(
-    const MemoryDesc& src, const MemoryDesc& diff_weights, const MemoryDesc& diff_bias,
-    const MemoryDesc& diff_dst, const ConvGeometry& g,
-    const dnnl::convolution_forward::primitive_desc& forward) {
-  return build_onednn("convolution backward weights", [&] {
-    return dnnl::convolution_backward_weights::primitive_desc(engine(), kDirect, src, diff_weights, diff_bias,
-                                                              diff_dst, g.stride, g.dilation, g.pad_begin,
-                                                              g.pad_end, forward, default_attr());
-  });
-}
 
 dnnl::eltwise_forward::primitive_desc eltwise_forward(bool training, dnnl::algorithm algorithm,
                                                       const MemoryDesc& data, float alpha, float beta) {
@@ -277,38 +246,6 @@ dnnl::eltwise_backward::primitive_desc eltwise_backward(dnnl::algorithm algorith
 }
 
 #else  // oneDNN 2.6: an operation descriptor first, then the primitive descriptor
-
-dnnl::convolution_forward::primitive_desc conv_forward(bool training, const MemoryDesc& src,
-                                                       const MemoryDesc& weights, const MemoryDesc& bias,
-                                                       const MemoryDesc& dst, const ConvGeometry& g,
-                                                       const dnnl::primitive_attr& attr) {
-  return build_onednn("convolution forward", [&] {
-    const dnnl::convolution_forward::desc desc(forward_kind(training), kDirect, src, weights, bias, dst,
-                                               g.stride, g.dilation, g.pad_begin, g.pad_end);
-    return dnnl::convolution_forward::primitive_desc(desc, attr, engine());
-  });
-}
-
-dnnl::convolution_backward_data::primitive_desc conv_backward_data(
-    const MemoryDesc& diff_src, const MemoryDesc& weights, const MemoryDesc& diff_dst, const ConvGeometry& g,
-    const dnnl::convolution_forward::primitive_desc& forward) {
-  return build_onednn("convolution backward data", [&] {
-    const dnnl::convolution_backward_data::desc desc(kDirect, diff_src, weights, diff_dst, g.stride,
-                                                     g.dilation, g.pad_begin, g.pad_end);
-    return dnnl::convolution_backward_data::primitive_desc(desc, default_attr(), engine(), forward);
-  });
-}
-
-dnnl::convolution_backward_weights::primitive_desc conv_backward_weights(
-    const MemoryDesc& src, const MemoryDesc& diff_weights, const MemoryDesc& diff_bias,
-    const MemoryDesc& diff_dst, const ConvGeometry& g,
-    const dnnl::convolution_forward::primitive_desc& forward) {
-  return build_onednn("convolution backward weights", [&] {
-    const dnnl::convolution_backward_weights::desc desc(kDirect, src, diff_weights, diff_bias, diff_dst,
-                                                        g.stride, g.dilation, g.pad_begin, g.pad_end);
-    return dnnl::convolution_backward_weights::primitive_desc(desc, default_attr(), engine(), forward);
-  });
-}
 
 dnnl::eltwise_forward::primitive_desc eltwise_forward(bool training, dnnl::algorithm algorithm,
                                                       const MemoryDesc& data, float alpha, float beta) {

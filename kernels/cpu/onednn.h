@@ -106,27 +106,11 @@ class Primitive {
 
 /// Attributes of all our primitives: scratchpad from the caller; the same bits in every run.
 dnnl::primitive_attr default_attr();
-/// Adds dst = f(dst) after the primitive. kNone adds nothing.
-void fuse_activation(dnnl::primitive_attr& attr, Activation activation);
+/// The same, with dst = f(dst) after the primitive. kNone adds nothing.
+dnnl::primitive_attr attr_with(Activation activation);
 
 // Builders of primitive descriptors ---------------------------------------------------------
-// The only functions that differ between the major versions. `bias` may be an empty descriptor.
-
-struct ConvGeometry {
-  dnnl::memory::dims stride, dilation, pad_begin, pad_end;  // dilation: oneDNN's, 0 is dense
-};
-
-dnnl::convolution_forward::primitive_desc conv_forward(bool training, const MemoryDesc& src,
-                                                       const MemoryDesc& weights, const MemoryDesc& bias,
-                                                       const MemoryDesc& dst, const ConvGeometry& geometry,
-                                                       const dnnl::primitive_attr& attr);
-dnnl::convolution_backward_data::primitive_desc conv_backward_data(
-    const MemoryDesc& diff_src, const MemoryDesc& weights, const MemoryDesc& diff_dst,
-    const ConvGeometry& geometry, const dnnl::convolution_forward::primitive_desc& forward);
-dnnl::convolution_backward_weights::primitive_desc conv_backward_weights(
-    const MemoryDesc& src, const MemoryDesc& diff_weights, const MemoryDesc& diff_bias,
-    const MemoryDesc& diff_dst, const ConvGeometry& geometry,
-    const dnnl::convolution_forward::primitive_desc& forward);
+// What differs between the major versions. Those of layers with weights: onednn_products.h.
 
 /// Element-wise functions of `data`; backward takes dst where the algorithm's name says so.
 dnnl::eltwise_forward::primitive_desc eltwise_forward(bool training, dnnl::algorithm algorithm,

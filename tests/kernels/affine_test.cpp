@@ -10,6 +10,9 @@ namespace {
 
 // float32 sums of up to 1000 products of numbers below 1, relative to the rms of the result.
 constexpr double kTolerance = 1e-5;
+// dst and diff_src are rounded to 8 bits (a half unit is 2^-9); the derivative of tanh and sigmoid is
+// taken from a rounded dst, and masked diff_dst may be rounded once more before it is summed.
+constexpr double kBFloat16Tolerance = 0.02;
 
 struct Case {
   int64_t n, in, out;
@@ -44,16 +47,29 @@ std::vector<Case> all_cases() {
 
 class AffineTest : public OpTestWith<Case> {
  protected:
-  std::unique_ptr<Op> make(bool wants_diff_src = true) const {
+  std::unique_ptr<Op> make(const OpConfig& config) const {
     const Case& c = GetParam();
-    TensorDesc src{Shape{c.n, c.in}};
-    if (c.chained)
-      src = make_affine(cpu_config(), {.src = {Shape{c.n, 2}}, .out_features = c.in})->info().dst[0];
-    return make_affine(cpu_config(), {.src = src,
-                                      .out_features = c.out,
-                                      .has_bias = c.bias,
-                                      .activation = c.activation,
-                                      .wants_diff_src = wants_diff_src});
+    TensorDesc src{Shape{c.n, c.in}, config.compute};
+    if (c.chained) {
+      src = {Shape{c.n, 2}, config.compute};
+      src = make_affine(config, {.src = src, .out_features = c.in})->info().dst[0];
+    }
+    return make_affine(config,
+                       {.src = src, .out_features = c.out, .has_bias = c.bias, .activation = c.activation});
+  }
+  void check(const OpConfig& config, const OpInputs& in, double tolerance) const {
+    const Case& c = GetParam();
+    reference::Affine ref{c.n, c.in, c.out, in.src[0].values, in.params[0].values, {}};
+    if (c.bias) ref.bias = in.params[1].values;
+    const auto sums = ref.sums();
+
+    const auto op = make(config);
+    const OpOutputs out = run_op(*op, in);
+    expect_close(out.dst[0], reference::activation_forward(c.activation, sums), tolerance, "dst");
+    const auto expected = ref.backward(reference::activation_backward(c.activation, sums, in.diff_dst[0]));
+    expect_close(out.diff_src[0], expected.src, tolerance, "diff_src");
+    expect_close(out.diff_params[0], expected.weights, tolerance, "diff_weights");
+    if (c.bias) expect_close(out.diff_params[1], expected.bias, tolerance, "diff_bias");
   }
   OpInputs inputs() const {
     const Case& c = GetParam();
@@ -67,20 +83,17 @@ class AffineTest : public OpTestWith<Case> {
   }
 };
 
-TEST_P(AffineTest, AgreesWithReference) {
-  const Case& c = GetParam();
-  OpInputs in = inputs();
-  reference::Affine ref{c.n, c.in, c.out, in.src[0].values, in.params[0].values, {}};
-  if (c.bias) ref.bias = in.params[1].values;
-  const auto sums = ref.sums();
+TEST_P(AffineTest, AgreesWithReference) { check(cpu_config(), inputs(), kTolerance); }
 
-  const auto op = make();
-  const OpOutputs out = run_op(*op, in);
-  expect_close(out.dst[0], reference::activation_forward(c.activation, sums), kTolerance, "dst");
-  const auto expected = ref.backward(reference::activation_backward(c.activation, sums, in.diff_dst[0]));
-  expect_close(out.diff_src[0], expected.src, kTolerance, "diff_src");
-  expect_close(out.diff_params[0], expected.weights, kTolerance, "diff_weights");
-  if (c.bias) expect_close(out.diff_params[1], expected.bias, kTolerance, "diff_bias");
+TEST_P(AffineTest, AgreesInBFloat16) {
+  OpInputs in = inputs();
+  in.src[0].dtype = DType::kBFloat16;
+  in.src[0].values = rounded_to_bfloat16(in.src[0].values);
+  in.params[0].values = rounded_to_bfloat16(in.params[0].values);
+  in.diff_dst[0] = rounded_to_bfloat16(in.diff_dst[0]);
+  OpConfig config = cpu_config();
+  config.compute = DType::kBFloat16;
+  check(config, in, kBFloat16Tolerance);
 }
 
 INSTANTIATE_TEST_SUITE_P(Sweep, AffineTest, testing::ValuesIn(all_cases()), name);

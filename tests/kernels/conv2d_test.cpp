@@ -14,6 +14,9 @@ namespace {
 
 // float32 sums of up to some thousand products, relative to the rms of the result.
 constexpr double kTolerance = 1e-5;
+// dst and diff_src are rounded to 8 bits (a half unit is 2^-9); the derivative of tanh and sigmoid is
+// taken from a rounded dst, and masked diff_dst may be rounded once more before it is summed.
+constexpr double kBFloat16Tolerance = 0.02;
 
 struct Case {
   std::string name;
@@ -121,24 +124,56 @@ Values make_diff_dst(const Conv2dDesc& d, const Values& sums) {
 
 class Conv2dTest : public OpTestWith<Case> {};
 
-TEST_P(Conv2dTest, AgreesWithReference) {
-  const Conv2dDesc& d = GetParam().desc;
-  OpInputs in = make_inputs(d);
+/// Runs the op of `d` and compares everything that it computes.
+void check_against_reference(const OpConfig& config, const Conv2dDesc& d, OpInputs in, double tolerance) {
   const reference::Conv2d ref = make_reference(d, in);
   const auto sums = ref.sums();
   in.diff_dst = {make_diff_dst(d, sums)};
+  if (config.compute == DType::kBFloat16) in.diff_dst[0] = rounded_to_bfloat16(in.diff_dst[0]);
 
-  const auto op = make_conv2d(cpu_config(), d);
+  const auto op = make_conv2d(config, d);
   ASSERT_EQ(op->info().dst[0].shape, (Shape{ref.n(), d.out_channels, ref.p(), ref.q()}));
+  ASSERT_EQ(op->info().dst[0].dtype, config.compute);
   const OpOutputs out = run_op(*op, in);
-  expect_close(out.dst[0], reference::activation_forward(d.activation, sums), kTolerance, "dst");
+  expect_close(out.dst[0], reference::activation_forward(d.activation, sums), tolerance, "dst");
   const auto expected = ref.backward(reference::activation_backward(d.activation, sums, in.diff_dst[0]));
-  expect_close(out.diff_src[0], expected.src, kTolerance, "diff_src");
-  expect_close(out.diff_params[0], expected.weights, kTolerance, "diff_weights");
-  if (d.has_bias) expect_close(out.diff_params[1], expected.bias, kTolerance, "diff_bias");
+  expect_close(out.diff_src[0], expected.src, tolerance, "diff_src");
+  expect_close(out.diff_params[0], expected.weights, tolerance, "diff_weights");
+  if (d.has_bias) expect_close(out.diff_params[1], expected.bias, tolerance, "diff_bias");
+}
+
+TEST_P(Conv2dTest, AgreesWithReference) {
+  const Conv2dDesc& d = GetParam().desc;
+  check_against_reference(cpu_config(), d, make_inputs(d), kTolerance);
+}
+
+class Conv2dBFloat16Test : public OpTestWith<Case> {};
+
+TEST_P(Conv2dBFloat16Test, AgreesWithReference) {
+  Conv2dDesc d = GetParam().desc;
+  d.src.dtype = DType::kBFloat16;
+  OpInputs in = make_inputs(d);
+  in.src[0].dtype = DType::kBFloat16;
+  in.src[0].values = rounded_to_bfloat16(in.src[0].values);
+  // Weights that are bfloat16 numbers already: the op's rounding changes nothing.
+  in.params[0].values = rounded_to_bfloat16(in.params[0].values);
+  OpConfig config = cpu_config();
+  config.compute = DType::kBFloat16;
+  check_against_reference(config, d, in, kBFloat16Tolerance);
 }
 
 INSTANTIATE_TEST_SUITE_P(Sweep, Conv2dTest, testing::ValuesIn(all_cases()),
+                         [](const auto& param_info) { return param_info.param.name; });
+
+/// Every fifth case: the float32 path below is the same one.
+std::vector<Case> bfloat16_cases() {
+  const std::vector<Case> all = all_cases();
+  std::vector<Case> some;
+  for (size_t i = 0; i < all.size(); i += 5) some.push_back(all[i]);
+  return some;
+}
+
+INSTANTIATE_TEST_SUITE_P(Sweep, Conv2dBFloat16Test, testing::ValuesIn(bfloat16_cases()),
                          [](const auto& param_info) { return param_info.param.name; });
 
 class Conv2dOnce : public OpTest {};

@@ -59,6 +59,8 @@ Values to_dense(const void* data, const TensorDesc& desc);
 Values random_values(int64_t n, uint64_t seed, double low = -1.0, double high = 1.0);
 /// Uniform integers in [low, high]: for sums that must be exact in float32.
 Values integer_values(int64_t n, uint64_t seed, int64_t low, int64_t high);
+/// The nearest bfloat16 numbers, so that an op which rounds its inputs changes nothing.
+Values rounded_to_bfloat16(const Values& values);
 /// A tensor of random_values of that shape.
 DenseTensor random_tensor(const Shape& shape, uint64_t seed, double low = -1.0, double high = 1.0);
 

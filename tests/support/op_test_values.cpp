@@ -146,6 +146,12 @@ Values integer_values(int64_t n, uint64_t seed, int64_t low, int64_t high) {
   return values;
 }
 
+Values rounded_to_bfloat16(const Values& values) {
+  std::vector<std::byte> bytes(values.size() * 2);
+  store_bfloat16(values, bytes.data());
+  return load_bfloat16(bytes.data(), static_cast<int64_t>(values.size()));
+}
+
 DenseTensor random_tensor(const Shape& shape, uint64_t seed, double low, double high) {
   return {shape, random_values(shape.n_elements(), seed, low, high)};
 }
