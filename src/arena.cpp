@@ -1,7 +1,5 @@
 #include "src/arena.h"
 
-#include <algorithm>
-
 namespace lockstep {
 
 namespace {
@@ -10,32 +8,29 @@ int64_t align_up(int64_t n) {
 }
 }  // namespace
 
-ParameterArena::ParameterArena(const Graph& graph, Device device) {
+ParameterArena::ParameterArena(const Graph& graph, Device device) : of_vertex_(graph.size()) {
   for (int v = graph.size() - 1; v >= 0; --v) {
-    const Vertex& vertex = graph.vertex(v);
-    if (!vertex.layer) continue;
     int index = 0;
-    for (const ParameterSpec& spec : vertex.layer->parameters(graph.input_shapes(v))) {
-      segments_.push_back({vertex.name + "." + spec.name, spec.shape, n_elements_, v, index++, spec});
+    for (const ParameterSpec& spec : graph.parameters(v)) {
+      of_vertex_[v].push_back(static_cast<int>(segments_.size()));
+      segments_.push_back(
+          {graph.vertex(v).name + "." + spec.name, spec.shape, n_elements_, v, index++, spec});
       n_elements_ += align_up(spec.shape.n_elements());
     }
   }
+  for (int v = 0; v < graph.size(); ++v) of_vertex_[v] = of_vertex_[graph.vertex(v).parameters_of];
   weights_ = Memory(device, n_elements_ * int64_t{sizeof(float)});
 }
 
 std::vector<const Segment*> ParameterArena::of_vertex(int vertex) const {
   std::vector<const Segment*> found;
-  for (const Segment& segment : segments_) {
-    if (segment.vertex == vertex) found.push_back(&segment);
-  }
-  std::sort(found.begin(), found.end(),
-            [](const Segment* a, const Segment* b) { return a->index < b->index; });
+  for (int index : of_vertex_[vertex]) found.push_back(&segments_[index]);
   return found;
 }
 
 int64_t ParameterArena::n_parameters() const {
   int64_t n = 0;
-  for (const Segment& segment : segments_) n += segment.n_elements();
+  for (const Segment& segment : segments_) n += segment.is_statistic() ? 0 : segment.n_elements();
   return n;
 }
 

@@ -23,6 +23,7 @@ struct Segment {
   ParameterSpec spec;
 
   int64_t n_elements() const { return shape.n_elements(); }
+  bool is_statistic() const { return spec.role == ParameterSpec::Role::kStatistic; }
 };
 
 class ParameterArena {
@@ -32,10 +33,10 @@ class ParameterArena {
   ParameterArena(const Graph& graph, Device device);
 
   const std::vector<Segment>& segments() const { return segments_; }
-  /// The parameters of one vertex, in the layer's order.
+  /// The parameters that one vertex uses, in the layer's order; its own unless it shares another's.
   std::vector<const Segment*> of_vertex(int vertex) const;
   int64_t n_elements() const { return n_elements_; }  // padding included
-  int64_t n_parameters() const;                       // padding excluded
+  int64_t n_parameters() const;                       // padding and statistics excluded
   float* weights() const { return weights_.as<float>(); }
   Device device() const { return weights_.device(); }
   /// A zeroed array of the same layout.
@@ -45,6 +46,7 @@ class ParameterArena {
 
  private:
   std::vector<Segment> segments_;
+  std::vector<std::vector<int>> of_vertex_;  // segment indices
   int64_t n_elements_ = 0;
   Memory weights_;
 };

@@ -72,6 +72,10 @@ void initialize(const ParameterArena& arena, const InitSpec& init, uint64_t seed
       case InitSpec::Kind::kLecunUniform: limit = std::sqrt(1 / fan_in); break;
     }
     if (is_bias && init.kind != InitSpec::Kind::kLecunUniform) limit = deviation = value = 0;
+    if (segment.spec.initial) {
+      limit = deviation = 0;
+      value = *segment.spec.initial;
+    }
 
     const RandomStream random(seed, RandomPurpose::kInit, 0, hash_name(segment.name));
     float* weights = arena.weights() + segment.offset;

@@ -53,9 +53,11 @@ Optimizer::Optimizer(const OptimizerSpec& spec, const ParameterArena& arena) : s
   }
   const std::vector<Segment>& segments = arena.segments();
   for (size_t i = 0; i < segments.size(); ++i) {
+    if (segments[i].is_statistic()) continue;  // averaged by the replica
     const bool decays = spec.decay_biases || segments[i].shape.rank() > 1;
     const int64_t end = i + 1 < segments.size() ? segments[i + 1].offset : arena.n_elements();
-    if (!ranges_.empty() && (ranges_.back().decays == decays || spec.weight_decay == 0)) {
+    const bool follows = !ranges_.empty() && ranges_.back().end == segments[i].offset;
+    if (follows && (ranges_.back().decays == decays || spec.weight_decay == 0)) {
       ranges_.back().end = end;
     } else {
       ranges_.push_back({segments[i].offset, end, decays});

@@ -4,6 +4,7 @@
 
 #include <cassert>
 #include <chrono>
+#include <cmath>
 
 #include "kernels/elementwise.h"
 #include "src/plan_impl.h"
@@ -18,9 +19,11 @@ double seconds() {
 
 }  // namespace
 
-Plan::Plan(const Graph& graph, const ParameterArena& arena, const LossSpec& loss, const PlanOptions& options)
+Plan::Plan(const Graph& graph, const ParameterArena& arena, const std::vector<LossSpec>& losses,
+           const PlanOptions& options)
     : impl_(std::make_unique<Impl>(graph, arena, options)) {
-  impl_->compile(loss);
+  impl_->compile(losses);
+  impl_->schedule();
   impl_->bind();
 }
 
@@ -28,26 +31,37 @@ Plan::~Plan() = default;
 
 void Plan::refresh_weights() {
   for (PlanStep& step : impl_->steps) {
-    if (!step.params_t.empty()) step.op->prepare(*impl_->stream, step.params_t);
+    if (!step.params_t.empty() && step.repeats < 0) step.op->prepare(*impl_->stream, step.params_t);
   }
 }
 
-void Plan::forward(const std::vector<const void*>& inputs, const void* target, const BatchContext& batch) {
+void Plan::forward(const std::vector<const void*>& inputs, const std::vector<const void*>& targets,
+                   const BatchContext& batch) {
   const double start = seconds();
   Impl& p = *impl_;
   assert(inputs.size() == p.input_values.size());
+  const bool with_loss = targets.size() == p.target_values.size();
   p.batch = batch;
   for (auto& [value, tensor] : p.external) {
-    const void* data = target;
+    const void* data = nullptr;
     for (size_t i = 0; i < inputs.size(); ++i) {
       if (p.input_values[i] == value) data = inputs[i];
     }
+    for (size_t i = 0; i < targets.size(); ++i) {
+      if (p.target_values[i] == value) data = targets[i];
+    }
     tensor->data = const_cast<void*>(data);
   }
-  for (int s = 0; s < static_cast<int>(p.steps.size()); ++s) {
-    if (s == p.loss_step && target == nullptr) break;
-    PlanStep& step = p.steps[s];
+  const size_t n_calls = with_loss ? p.forward_calls.size() : p.calls_before_loss;
+  for (size_t i = 0; i < n_calls; ++i) {
+    PlanStep& step = p.steps[p.forward_calls[i].step];
     if (!step.op->info().aliases_src) step.op->forward(*p.stream, step.args);
+  }
+  p.loss_sums = {};
+  for (size_t l = 0; with_loss && l < p.losses.size(); ++l) {
+    const double* sums = p.steps[p.losses[l].step].dst_t[0].as<double>();
+    if (l == 0) std::copy_n(sums, kLossValues, p.loss_sums.begin());
+    if (l > 0) p.loss_sums[kLossSum] += sums[kLossSum];
   }
   forward_s_ += seconds() - start;
 }
@@ -56,49 +70,72 @@ void Plan::backward(float* gradients, const std::function<void(int64_t)>& final_
   const double start = seconds();
   double outside = 0;
   Impl& p = *impl_;
+  for (const auto& [offset, n] : p.zero_gradients) fill(*p.stream, n, 0.0f, gradients + offset);
   int64_t announced = 0;
-  for (int s = static_cast<int>(p.steps.size()) - 1; s >= 0; --s) {
-    PlanStep& step = p.steps[s];
-    if (step.runs_backward) {
-      for (const float* partial : step.diff_partials) {
-        float* diff = step.diff_dst_t[0].as<float>();
-        add(*p.stream, step.diff_dst_t[0].desc.n_bytes() / 4, diff, partial, diff);
-      }
-      for (size_t i = 0; i < step.param_offsets.size(); ++i)
-        step.diff_params_t[i].data = gradients + step.param_offsets[i];
-      if (!step.op->info().aliases_src) step.op->backward(*p.stream, step.args);
+  for (const PlanCall& call : p.backward_calls) {
+    PlanStep& step = p.steps[call.step];
+    const bool computes = !step.op->info().aliases_src;
+    if (!call.backward) {
+      if (computes) step.op->forward(*p.stream, step.args);
+      continue;
+    }
+    for (const GradientSum& sum : step.sums) sum_gradients(*p.stream, sum.dtype, sum.n_elements, sum.partials);
+    for (size_t i = 0; i < step.param_offsets.size() && !step.adds_params; ++i)
+      step.diff_params_t[i].data = gradients + step.param_offsets[i];
+    if (computes) step.op->backward(*p.stream, step.args);
+    for (size_t i = 0; i < step.param_offsets.size() && step.adds_params; ++i) {
+      float* sum = gradients + step.param_offsets[i];
+      add(*p.stream, step.diff_params_t[i].desc.n_elements(), sum, step.diff_params_t[i].as<float>(), sum);
     }
     if (final_below && step.final_below > announced) {
       announced = step.final_below;
-      const double call = seconds();
+      const double before = seconds();
       final_below(announced);
-      outside += seconds() - call;
+      outside += seconds() - before;
     }
   }
   backward_s_ += seconds() - start - outside;
 }
 
-const double* Plan::loss_values() const { return impl_->steps[impl_->loss_step].dst_t[0].as<double>(); }
+const double* Plan::loss_values() const { return impl_->loss_sums.data(); }
 
-const float* Plan::output() const { return impl_->steps[impl_->loss_step].src_t[0].as<float>(); }
+const float* Plan::output() const {
+  const PlanValue& value = impl_->values[impl_->output_value];
+  if (value.producer < 0) return nullptr;  // the network is empty: its output is its input
+  return impl_->steps[value.producer].dst_t[0].as<float>();
+}
 
 const Shape& Plan::output_shape() const { return impl_->values[impl_->output_value].desc.shape; }
 
 int64_t Plan::activation_bytes() const { return impl_->block.n_bytes(); }
 int64_t Plan::scratchpad_bytes() const { return impl_->scratchpad.n_bytes(); }
+int Plan::n_steps() const { return static_cast<int>(impl_->forward_calls.size()); }
+int Plan::n_fused() const { return impl_->n_fused; }
+
+int64_t Plan::value_bytes(int vertex) const {
+  const int id = impl_->value_of[vertex];
+  for (int other = vertex + 1; other < impl_->graph.size(); ++other) {
+    if (impl_->value_of[other] == id) return 0;
+  }
+  const PlanValue& value = impl_->values[id];
+  return value.root == id ? value.desc.n_bytes() : 0;
+}
 
 std::string Plan::str() const {
-  std::string text =
-      fmt::format("{:3} {:28} {:24} {:12} {:>10}  {}\n", "", "step", "output", "layout", "workspace", "");
-  for (size_t s = 0; s < impl_->steps.size(); ++s) {
-    const PlanStep& step = impl_->steps[s];
-    const TensorDesc& dst = impl_->values[step.dst[0]].desc;
-    text += fmt::format("{:3} {:28} {:24} {:12} {:>10}  {}{}\n", s, step.name, dst.shape.str(),
-                        dst.layout ? dst.layout->name() : "dense", step.op->info().workspace_bytes, step.note,
-                        step.op->info().aliases_src ? "view" : "");
+  const Impl& p = *impl_;
+  std::string text = fmt::format("{:>4} {:36} {:22} {:9} {:10} {:>11}  {}\n", "", "step", "output", "type", "layout",
+                                 "workspace", "");
+  for (size_t s = 0; s < p.steps.size(); ++s) {
+    const PlanStep& step = p.steps[s];
+    const TensorDesc& dst = p.values[step.dst[0]].desc;
+    text += fmt::format("{:4} {:36} {:22} {:9} {:10} {:>11}  {}{}\n", s, step.name, dst.shape.str(),
+                        name_of(dst.dtype), dst.layout ? dst.layout->name() : "dense",
+                        step.op->info().workspace_bytes, step.note, step.op->info().aliases_src ? "view" : "");
   }
-  text += fmt::format("activations {} bytes, scratchpad {} bytes{}\n", activation_bytes(), scratchpad_bytes(),
-                      impl_->options.reuse_memory ? "" : " (no reuse)");
+  text += fmt::format("{} steps, {} layers fused into another; activations {:.1f} MiB, scratchpad {:.1f} MiB{}\n", n_steps(),
+                      n_fused(), static_cast<double>(activation_bytes()) / (1 << 20),
+                      static_cast<double>(scratchpad_bytes()) / (1 << 20),
+                      p.options.reuse_memory ? "" : " (no reuse)");
   return text;
 }
 

@@ -1,7 +1,8 @@
 // Plan: a graph compiled for a device and one micro-batch size. Compiling fixes the order of
-// ops, fuses activations into their predecessor, inserts reorders where layouts differ,
-// and places every activation, gradient and workspace in one block of memory. Running a
-// plan walks its steps; nothing is allocated and nothing is chosen.
+// ops, fuses activations and residual sums into their predecessor, inserts reorders where
+// layouts or types differ, repeats blocks whose activations are not kept, and places every
+// activation, gradient and workspace in one block of memory. Running a plan walks its calls;
+// nothing is allocated and nothing is chosen.
 #pragma once
 
 #include <functional>
@@ -17,39 +18,55 @@
 namespace lockstep {
 
 struct PlanOptions {
-  OpConfig config;           // device, training or evaluation
+  OpConfig config;           // device, training or evaluation, type of activations
   int64_t micro_batch = 1;   // N
   bool reuse_memory = true;  // false: every buffer has its own place (must give equal bits)
-  bool fuse = true;          // false: activations stay steps of their own
+  bool fuse = true;          // false: activations and sums stay steps of their own
 };
 
 class Plan {
  public:
   /// `graph` and `arena` must outlive the plan. Throws Error if an op refuses its shapes.
-  Plan(const Graph& graph, const ParameterArena& arena, const LossSpec& loss, const PlanOptions& options);
+  /// losses: the first one's sums are reported, their gradients are added. A loss reads the vertex
+  /// that its `of` names (else the graph's output); see LossSpec.
+  Plan(const Graph& graph, const ParameterArena& arena, const std::vector<LossSpec>& losses,
+       const PlanOptions& options);
+  Plan(const Graph& graph, const ParameterArena& arena, const LossSpec& loss, const PlanOptions& options)
+      : Plan(graph, arena, std::vector<LossSpec>{loss}, options) {}
   ~Plan();
 
   /// Refreshes packed weights; call after every change of the arena's weights.
   void refresh_weights();
 
-  /// Runs forward and the loss for one micro-batch.
-  ///   inputs  one dense (N, sample shape) float32 array per graph input, read in place and
-  ///           needed until backward() returns
-  ///   target  (N) int64 class ids or (N, …) float32; null: no loss is computed
-  void forward(const std::vector<const void*>& inputs, const void* target, const BatchContext& batch);
+  /// Runs forward and the losses for one micro-batch.
+  ///   inputs   one dense (N, sample shape) float32 array per graph input, read in place and
+  ///            needed until backward() returns
+  ///   targets  per loss that does not compare with a graph input, (N, …) int64 class ids or
+  ///            float32; empty: no loss is computed
+  void forward(const std::vector<const void*>& inputs, const std::vector<const void*>& targets,
+               const BatchContext& batch);
 
   /// Runs backward and writes every parameter gradient into `gradients`, an array with the
   /// arena's layout. `final_below(n)` is called whenever elements [0, n) have become final.
   void backward(float* gradients, const std::function<void(int64_t)>& final_below);
 
-  /// After forward(): the sums of this micro-batch, indexed by LossValue.
+  /// After forward(): the sums of this micro-batch, indexed by LossValue. With several losses
+  /// kLossSum is their weighted sum, the rest is of the first.
   const double* loss_values() const;
   /// After forward(): the network's output (N, …), dense float32.
   const float* output() const;
   const Shape& output_shape() const;  // with N
 
+  /// After forward() gave a loss that is not finite: runs it again and names what was not finite
+  /// first: an input, the parameter of a layer, or a layer's output. Host memory only.
+  std::string first_not_finite();
+
   int64_t activation_bytes() const;  // activations, gradients of activations, workspaces
   int64_t scratchpad_bytes() const;
+  /// Bytes of the value that a vertex leaves (0: fused into its reader, or a view).
+  int64_t value_bytes(int vertex) const;
+  int n_steps() const;
+  int n_fused() const;  // vertices that became part of another's step
   /// Forward and backward seconds since construction, measured around the walks.
   double forward_s() const { return forward_s_; }
   double backward_s() const { return backward_s_; }

@@ -1,7 +1,9 @@
 // What a compiled plan consists of, shared by the files that build it (plan_compile.cpp: steps;
-// plan_memory.cpp: places and bindings) and the one that runs it (plan.cpp).
+// plan_schedule.cpp: the order of calls; plan_memory.cpp: places; plan_bind.cpp: bindings) and
+// the one that runs it (plan.cpp).
 #pragma once
 
+#include <array>
 #include <map>
 #include <memory>
 #include <string>
@@ -21,25 +23,51 @@ struct PlanEdge {
 /// One activation: an input of the graph or what a step wrote. Aliases name their root.
 struct PlanValue {
   TensorDesc desc;
-  int producer = -1;              // step; -1: an input or the target, bound from outside
+  int producer = -1;              // step; -1: an input or a target, bound from outside
   std::vector<PlanEdge> readers;  // ascending
   int root = -1;                  // the value whose memory this one uses (itself if none)
   bool wants_diff = false;
+  int repeats = -1;  // computed again for backward: the value of the forward pass it equals
+};
+
+/// Gradients of one value from several readers: partials[0] receives the sum.
+struct GradientSum {
+  DType dtype = DType::kFloat32;
+  int64_t n_elements = 0;
+  std::vector<void*> partials;
 };
 
 struct PlanStep {
   std::string name;
-  std::unique_ptr<Op> op;
+  std::shared_ptr<Op> op;     // shared by a step and its repetition
   std::vector<int> src, dst;  // values
   int vertex = -1;            // whose parameters it reads; -1: none
   std::string note;           // fusion, for the print
+  int repeats = -1;           // runs in the backward phase: the step of the forward phase it repeats
+  bool runs_backward = false;
+  int forward_time = -1, backward_time = -1;  // indices into the calls
   // Bound by bind():
   std::vector<Tensor> src_t, dst_t, params_t, diff_src_t, diff_dst_t, diff_params_t;
   std::vector<int64_t> param_offsets;
-  std::vector<const float*> diff_partials;  // further readers' gradients of dst[0], summed before backward
+  std::vector<GradientSum> sums;  // of diff_dst, before backward
+  bool adds_params = false;       // shared parameters: diff_params_t lie beside, and are added
   OpArgs args;
   int64_t final_below = 0;  // arena elements [0, n) are final after its backward
-  bool runs_backward = false;
+};
+
+/// One call of the walk.
+struct PlanCall {
+  int step = 0;
+  bool backward = false;
+};
+
+/// Steps [first, last) of the forward phase, and their repetition from `again` on (-1: none).
+struct PlanUnit {
+  int first = 0, last = 0, again = -1;
+};
+
+struct PlanLoss {
+  int step = -1, value = -1;  // value: the sums that it writes
 };
 
 struct Plan::Impl {
@@ -49,29 +77,52 @@ struct Plan::Impl {
   std::unique_ptr<Stream> stream;
   std::vector<PlanValue> values;
   std::vector<PlanStep> steps;
-  std::vector<int> input_values;  // per graph input
-  int target_value = -1, loss_value = -1, output_value = -1;
-  int loss_step = -1;
+  std::vector<PlanUnit> units;  // in the order of the forward pass
+  std::vector<PlanCall> forward_calls, backward_calls;
+  size_t calls_before_loss = 0;     // of forward_calls
+  std::vector<int> value_of;        // per vertex; -1: it has none of its own
+  std::vector<int> input_values;    // per graph input
+  std::vector<int> target_values;   // per target
+  std::vector<PlanLoss> losses;
+  int output_value = -1, n_fused = 0;
+  std::vector<std::pair<int64_t, int64_t>> zero_gradients;  // (offset, n) of parameters no loss reaches
+  std::array<double, kLossValues> loss_sums{};
   Memory block, scratchpad;
   BatchContext batch;
-  /// Every bound tensor that views an input, to be pointed at the next micro-batch.
+  /// Every bound tensor that views an input or target, to be pointed at the next micro-batch.
   std::vector<std::pair<int, Tensor*>> external;
 
   Impl(const Graph& g, const ParameterArena& a, const PlanOptions& o)
       : graph(g), arena(a), options(o), stream(make_stream(o.config.device)) {}
 
+  // plan_compile.cpp
+  void compile(const std::vector<LossSpec>& losses);
   int add_value(TensorDesc desc, int producer);
-
-  /// The value in the layout that the reader wants: itself, or behind a reorder step.
-  int in_layout(int value, const TensorDesc& wanted, std::map<int, std::vector<int>>& reordered);
-
   /// Appends a step and returns its first output value.
-  int add_step(std::string name, std::unique_ptr<Op> op, std::vector<int> src, int vertex, std::string note);
+  int add_step(std::string name, std::shared_ptr<Op> op, std::vector<int> src, int vertex, std::string note);
+  /// The value in the type and layout that the reader wants: itself, or behind a reorder step.
+  int in_form(int value, const TensorDesc& wanted);
+  void repeat_steps(int first, int last);
 
-  void compile(const LossSpec& loss);
+  // plan_schedule.cpp
+  void schedule();
+  /// The edges whose gradients sum to that of `value`, in the order of the forward pass.
+  std::vector<PlanEdge> gradient_edges(int value) const;
+
+  // plan_memory.cpp
+  struct Places {
+    std::vector<int64_t> value, workspace;  // bytes into the block; -1: none
+    std::map<PlanEdge, int64_t> diff;
+    std::map<int, std::vector<int64_t>> params;  // step -> beside the arena, per parameter
+  };
+  Places place_memory();
+
+  // plan_bind.cpp
   void bind();
-  void place_memory(std::vector<int64_t>& value_offset, std::map<PlanEdge, int64_t>& diff_offset,
-                    std::vector<int64_t>& workspace_offset);
+
+ private:
+  friend class PlanCompiler;
+  std::map<int, std::vector<int>> reordered_;  // value -> its other forms so far
 };
 
 }  // namespace lockstep
