@@ -15,6 +15,7 @@
 #include "jobs/job_file.h"
 #include "kernels/affine.h"
 #include "src/data.h"
+#include "src/loss_place.h"
 #include "src/model.h"
 #include "src/progress.h"
 #include "src/replica.h"
@@ -89,11 +90,14 @@ struct BenchData {
     job.validation.reset();  // not a part of the step
     if (job.train && std::filesystem::exists(job.train->path)) {
       data = open_data(job);
-      graph = build_model(*job.model, {data.contract.input, data.contract.n_classes});
+      graph = build_graph(job, data.contract);
       return;
     }
     graph = build_model(*job.model, {});
-    const Shape output = graph.vertex(graph.output()).shape;
+    if (graph.inputs().size() > 1 || !job.further_losses.empty())
+      throw Error("bench step", "random data is made for one input and one loss only",
+                  "name data in the job file");
+    const Shape output = graph.vertex(loss_vertex(graph, job.loss)).shape;
     temporary = std::filesystem::temp_directory_path() / fmt::format("lockstep-bench-{}-{}", getpid(), rank);
     std::filesystem::create_directories(temporary);
     const int64_t n_samples =
@@ -102,7 +106,7 @@ struct BenchData {
     write_synthetic_dataset(temporary / "shard-00000.h5", graph.vertex(0).shape,
                             job.loss.target_shape(output), job.loss.is_classification() ? output[0] : 0,
                             n_samples, job.seed);
-    job.train = DataSource{temporary, "input", "target"};
+    job.train = DataSource{temporary, "input", "target", {}};
     job.normalize = Job::Normalize::kNone;
     data = open_data(job);
   }
@@ -191,14 +195,11 @@ int bench_step_command(const Words& words, Communicator& comm) {
   std::unique_ptr<BenchData> bench;
   all_or_none(comm, [&] { bench = std::make_unique<BenchData>(job, comm.rank()); });
   Replica replica(job, bench->graph, comm);
-  const Shape output = bench->graph.vertex(bench->graph.output()).shape;
   const int64_t n_samples = bench->data.train->n_samples();
-  DataLoader loader(
-      *bench->data.train,
-      make_loader_options(job, *bench->data.train, bench->data.train_fields, bench->graph.vertex(0).shape,
-                          job.loss.target_shape(output), job.loss.is_classification() ? output[0] : 0,
-                          bench->data.contract.normalization, comm.rank(), comm.size()),
-      0);
+  DataLoader loader(*bench->data.train,
+                    make_loader_options(job, *bench->data.train, bench->data.train_fields, bench->graph, true,
+                                        bench->data.contract.normalization, comm.rank(), comm.size()),
+                    0);
 
   Result result;
   result.peak = measure_peak(job.device);

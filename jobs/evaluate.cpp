@@ -73,7 +73,7 @@ int evaluate_command(const Words& words, Communicator& comm) {
     DataSource source = model.job.train.value_or(DataSource{});
     if (line.has("input")) source.input = line.text("input");
     if (line.has("target")) source.target = line.text("target");
-    fields = find_fields(*dataset, source, true);
+    fields = find_fields(*dataset, source);
   };
   check_on_root(comm, open);
   all_or_none(comm, [&] {

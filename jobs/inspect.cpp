@@ -11,6 +11,7 @@
 #include "jobs/job_file.h"
 #include "jobs/path_kind.h"
 #include "src/data.h"
+#include "src/loss_place.h"
 #include "src/model.h"
 #include "src/plan.h"
 #include "src/progress.h"
@@ -36,7 +37,9 @@ Graph job_graph(const Job& job) {
     const JobData data = open_data(job);
     context = {data.contract.input, data.contract.n_classes};
   }
-  return build_model(*job.model, context);
+  Graph graph = build_model(*job.model, context);
+  check_all_read(graph, job.losses());
+  return graph;
 }
 
 int inspect_job(const std::string& path, const Words& assignments, bool json) {

@@ -35,10 +35,9 @@ int predict_command(const Words& words, Communicator& comm) {
     dataset = std::make_unique<Dataset>(Dataset::open(line.text("data")));
     DataSource source = model.job.train.value_or(DataSource{});
     if (line.has("input")) source.input = line.text("input");
-    DataFields fields = find_fields(*dataset, source, false);
-    fields.target.clear();
+    DataFields fields = find_fields(*dataset, source);
     share_micro_batches(model.job, comm.size());
-    loading = make_loader_options(model.job, *dataset, fields, model.graph.vertex(0).shape, {}, 0,
+    loading = make_loader_options(model.job, *dataset, fields, model.graph, false,
                                   model.contract.normalization, comm.rank(), comm.size());
     loading.shuffle = false;
   };
@@ -51,8 +50,9 @@ int predict_command(const Words& words, Communicator& comm) {
   PlanOptions options;
   options.config.device = model.job.device;
   options.config.training = false;
+  options.config.compute = model.job.precision;
   options.micro_batch = model.job.micro_batch;
-  Plan plan(model.graph, *model.arena, model.job.loss, options);
+  Plan plan(model.graph, *model.arena, model.job.losses(), options);
   plan.refresh_weights();
 
   const Shape sample = plan.output_shape().without_front();
@@ -69,7 +69,7 @@ int predict_command(const Words& words, Communicator& comm) {
     BatchContext context;
     context.n_valid = batch.n_valid;
     context.sample_ids = batch.sample_ids.data();
-    plan.forward({batch.data[0]}, nullptr, context);
+    plan.forward({batch.data.begin(), batch.data.end()}, {}, context);
     const int64_t first = batch.sample_ids[0];  // without shuffling a micro-batch is one run of rows
     file.write("output", first, batch.n_valid, plan.output());
     if (!classifies) continue;

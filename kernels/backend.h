@@ -33,6 +33,7 @@ std::unique_ptr<Op> make_softmax_cross_entropy(const OpConfig&, const TensorDesc
 
 void add(Stream&, int64_t n, const float* a, const float* b, float* dst);
 void add_chain(Stream&, int64_t n, std::span<const float* const> partials, const float* last, float* dst);
+void average_update(Stream&, int64_t n, float momentum, float scale, const float* sum, float* average);
 void fill(Stream&, int64_t n, float value, float* dst);
 void sum_gradients(Stream&, DType, int64_t n_elements, std::span<void* const> partials);
 double sum_of_squares(Stream&, int64_t n, const float* src);
@@ -58,6 +59,7 @@ std::unique_ptr<Op> make_softmax_cross_entropy(const OpConfig&, const TensorDesc
 
 void add(Stream&, int64_t n, const float* a, const float* b, float* dst);
 void add_chain(Stream&, int64_t n, std::span<const float* const> partials, const float* last, float* dst);
+void average_update(Stream&, int64_t n, float momentum, float scale, const float* sum, float* average);
 void fill(Stream&, int64_t n, float value, float* dst);
 void sum_gradients(Stream&, DType, int64_t n_elements, std::span<void* const> partials);
 double sum_of_squares(Stream&, int64_t n, const float* src);

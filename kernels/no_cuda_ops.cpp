@@ -22,6 +22,7 @@ std::unique_ptr<Op> make_softmax_cross_entropy(const OpConfig&, const TensorDesc
 
 void add(Stream&, int64_t, const float*, const float*, float*) { refuse(); }
 void add_chain(Stream&, int64_t, std::span<const float* const>, const float*, float*) { refuse(); }
+void average_update(Stream&, int64_t, float, float, const float*, float*) { refuse(); }
 void fill(Stream&, int64_t, float, float*) { refuse(); }
 void sum_gradients(Stream&, DType, int64_t, std::span<void* const>) { refuse(); }
 double sum_of_squares(Stream&, int64_t, const float*) { refuse(); }

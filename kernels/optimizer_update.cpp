@@ -24,4 +24,12 @@ void adam_update(Stream& stream, const AdamUpdate& rule, int64_t n, const float*
   cpu::adam_update(stream, rule, n, grad, weights, m, v);
 }
 
+void average_update(Stream& stream, int64_t n, float momentum, float scale, const float* sum,
+                    float* average) {
+  assert(n >= 0);
+  if (stream.device().kind == Device::Kind::kCuda)
+    return cuda::average_update(stream, n, momentum, scale, sum, average);
+  cpu::average_update(stream, n, momentum, scale, sum, average);
+}
+
 }  // namespace lockstep

@@ -35,4 +35,8 @@ struct AdamUpdate {
 void adam_update(Stream& stream, const AdamUpdate& rule, int64_t n, const float* grad, float* weights,
                  float* m, float* v);
 
+/// A running average takes in the average of a step:
+/// average = (1 - momentum) * average + momentum * (sum * scale).
+void average_update(Stream& stream, int64_t n, float momentum, float scale, const float* sum, float* average);
+
 }  // namespace lockstep

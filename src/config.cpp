@@ -257,6 +257,15 @@ std::vector<int64_t> Config::get_ints(const std::string& key, const std::vector<
   return result;
 }
 
+std::vector<std::string> Config::get_strings(const std::string& key) const {
+  const std::optional<Config> child = find(key);
+  if (!child) return {};
+  if (child->is_scalar()) return {child->text()};
+  std::vector<std::string> result;
+  for (const Config& item : child->items()) result.push_back(item.text());
+  return result;
+}
+
 Config::Named Config::named() const {
   if (node_.IsScalar()) {
     return {node_.Scalar(),
@@ -277,6 +286,11 @@ void Config::positional(const std::string& key) {
   YAML::Node map(YAML::NodeType::Map);
   map[key] = node_;
   node_ = map;
+}
+
+bool Config::is_name() const {
+  double number = 0;
+  return node_.IsScalar() && !YAML::convert<double>::decode(node_, number);
 }
 
 std::string Config::text() const {

@@ -30,6 +30,7 @@ class Config {
   bool is_map() const { return node_.IsMap(); }
   bool is_list() const { return node_.IsSequence(); }
   bool is_scalar() const { return node_.IsScalar(); }
+  bool is_name() const;  // a scalar that is not a number
 
   /// Child nodes. at() throws when absent; find() gives nothing then.
   Config at(const std::string& key) const;
@@ -50,6 +51,9 @@ class Config {
                          const std::vector<std::string>& choices) const;
   /// A list of integers, or one integer standing for a list of one.
   std::vector<int64_t> get_ints(const std::string& key, const std::vector<int64_t>& fallback) const;
+
+  /// A list of words, or one word standing for a list of one; empty if the key is absent.
+  std::vector<std::string> get_strings(const std::string& key) const;
 
   /// "name", {name: {options}} or {name: value}: the name and its options. A plain value
   /// becomes the option that positional() declares.

@@ -4,6 +4,9 @@
 
 #include <algorithm>
 
+#include "src/loss_place.h"
+#include "src/model.h"
+
 namespace lockstep {
 
 namespace {
@@ -28,8 +31,10 @@ std::string find_by_name(const Dataset& dataset, const std::vector<std::string>&
 
 }  // namespace
 
-DataFields find_fields(const Dataset& dataset, const DataSource& source, bool needs_target) {
-  DataFields fields{source.input, source.target};
+DataFields find_fields(const Dataset& dataset, const DataSource& source) {
+  DataFields fields{source.input, source.target, source.inputs};
+  for (const auto& [input, field] : fields.inputs) dataset.field(field);
+  if (!fields.inputs.empty()) fields.input = fields.inputs.begin()->second;
   if (fields.input.empty())
     fields.input = find_by_name(dataset, {"image", "images", "input", "data", "x", "X"});
   if (fields.target.empty())
@@ -37,10 +42,6 @@ DataFields find_fields(const Dataset& dataset, const DataSource& source, bool ne
   if (fields.input.empty()) {
     throw Error(dataset.path(), "cannot tell which field is the input (" + field_list(dataset) + ")",
                 "name it in the job file: data.train.input");
-  }
-  if (fields.target.empty() && needs_target) {
-    throw Error(dataset.path(), "cannot tell which field is the target (" + field_list(dataset) + ")",
-                "name it in the job file: data.train.target");
   }
   dataset.field(fields.input);
   if (!fields.target.empty()) dataset.field(fields.target);
@@ -84,41 +85,69 @@ JobData open_data(const Job& job) {
     throw Error("job " + job.name, "there is no data to train on", "add data: {train: {path: FOLDER}}");
   JobData data;
   data.train = std::make_unique<Dataset>(Dataset::open(job.train->path));
-  data.train_fields = find_fields(*data.train, *job.train, true);
+  data.train_fields = find_fields(*data.train, *job.train);
   data.contract = make_contract(*data.train, data.train_fields, job);
   if (job.validation) {
     DataSource source = *job.validation;
     if (source.input.empty()) source.input = data.train_fields.input;
     if (source.target.empty()) source.target = data.train_fields.target;
     data.validation = std::make_unique<Dataset>(Dataset::open(source.path));
-    data.validation_fields = find_fields(*data.validation, source, true);
+    if (source.inputs.empty()) source.inputs = data.train_fields.inputs;
+    data.validation_fields = find_fields(*data.validation, source);
   }
   return data;
 }
 
+Graph build_graph(const Job& job, const DataContract& contract) {
+  Graph graph = build_model(*job.model, {contract.input, contract.n_classes});
+  check_all_read(graph, job.losses());
+  return graph;
+}
+
 LoaderOptions make_loader_options(const Job& job, const Dataset& dataset, const DataFields& fields,
-                                  const Shape& input, const Shape& target, int64_t n_classes,
-                                  const Normalization& normalization, int rank, int size) {
-  const Field& stored = dataset.field(fields.input);
-  if (stored.shape.n_elements() != input.n_elements()) {
-    throw Error(dataset.path(),
-                fmt::format("samples of '{}' have shape {}, the network reads {}", fields.input,
-                            stored.shape.str(), input.str()),
-                "use data of the same kind, or change the model's input");
-  }
+                                  const Graph& graph, bool with_targets, const Normalization& normalization,
+                                  int rank, int size) {
   LoaderOptions options;
-  options.fields.push_back(
-      {fields.input, DType::kFloat32, input, normalization.mean, normalization.stddev, 0});
-  if (!fields.target.empty()) {
-    const Field& target_field = dataset.field(fields.target);
-    if (target_field.shape.n_elements() != target.n_elements()) {
+  const std::vector<int> inputs = graph.inputs();
+  for (int v : inputs) {
+    const Vertex& input = graph.vertex(v);
+    const auto named = fields.inputs.find(input.name);
+    if (named == fields.inputs.end() && inputs.size() > 1) {
+      throw Error(dataset.path(), fmt::format("no field is named for the model's input '{}'", input.name),
+                  fmt::format("add data: {{train: {{inputs: {{{}: FIELD}}}}}}; fields: {}", input.name,
+                              field_list(dataset)));
+    }
+    const std::string name = named == fields.inputs.end() ? fields.input : named->second;
+    const Field& stored = dataset.field(name);
+    if (stored.shape.n_elements() != input.shape.n_elements()) {
       throw Error(dataset.path(),
-                  fmt::format("samples of '{}' have shape {}, the network's output needs {}", fields.target,
-                              target_field.shape.str(), target.str()),
+                  fmt::format("samples of '{}' have shape {}, the network reads {}", name, stored.shape.str(),
+                              input.shape.str()),
+                  "use data of the same kind, or change the model's input");
+    }
+    const bool normalizes = v == inputs[0];
+    options.fields.push_back({name, DType::kFloat32, input.shape,
+                              normalizes ? normalization.mean : std::vector<float>{},
+                              normalizes ? normalization.stddev : std::vector<float>{}, 0});
+  }
+  for (const LossSpec& loss : job.losses()) {
+    if (!with_targets || loss_target_input(graph, loss) >= 0) continue;
+    const std::string name = loss.target.empty() ? fields.target : loss.target;
+    if (name.empty()) {
+      throw Error(dataset.path(), "cannot tell which field is the target (" + field_list(dataset) + ")",
+                  "name it in the job file: data.train.target");
+    }
+    const Shape prediction = graph.vertex(loss_vertex(graph, loss)).shape;
+    const Shape target = loss.target_shape(prediction);
+    const Field& stored = dataset.field(name);
+    if (stored.shape.n_elements() != target.n_elements()) {
+      throw Error(dataset.path(),
+                  fmt::format("samples of '{}' have shape {}, the network's output needs {}", name,
+                              stored.shape.str(), target.str()),
                   "change the number of outputs of the model's last layer, or name another target field");
     }
-    const DType dtype = n_classes > 0 ? DType::kInt64 : DType::kFloat32;
-    options.fields.push_back({fields.target, dtype, target, {}, {}, n_classes});
+    options.fields.push_back(
+        {name, loss.target_dtype(), target, {}, {}, loss.is_classification() ? prediction[0] : 0});
   }
   options.global_batch = job.global_batch;
   options.micro_batch = job.micro_batch;

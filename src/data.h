@@ -2,12 +2,14 @@
 // the classes, and the normalisation that belongs to the trained network.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "io/dataset.h"
 #include "io/loader.h"
+#include "src/graph.h"
 #include "src/job.h"
 
 namespace lockstep {
@@ -27,12 +29,13 @@ struct DataContract {
 };
 
 struct DataFields {
-  std::string input, target;  // target empty: the dataset has none
+  std::string input, target;                  // target empty: none was found
+  std::map<std::string, std::string> inputs;  // several: the graph's input -> field; then input is the first
 };
 
 /// Picks the fields: those named, else "image", "input", "data", "x" and "label", "target", "y".
-/// Throws Error listing the dataset's fields. `needs_target` false: a missing target is fine.
-DataFields find_fields(const Dataset& dataset, const DataSource& source, bool needs_target);
+/// Throws Error listing the dataset's fields.
+DataFields find_fields(const Dataset& dataset, const DataSource& source);
 
 DataContract make_contract(const Dataset& training_data, const DataFields& fields, const Job& job);
 
@@ -46,11 +49,14 @@ struct JobData {
 /// Opens and checks the data of a job. Throws Error; does not communicate.
 JobData open_data(const Job& job);
 
-/// Loader options for this rank's share of the micro-batches of a job.
-///   input     sample shape the network reads
-///   target    sample shape of the target; n_classes > 0: int64 class ids
+/// Loader options for this rank's share of the micro-batches of a job: one field per input of the
+/// graph, then (with_targets) one per loss that compares with the dataset. Throws Error naming the
+/// field or shape that does not fit. `normalization` is of the first input.
 LoaderOptions make_loader_options(const Job& job, const Dataset& dataset, const DataFields& fields,
-                                  const Shape& input, const Shape& target, int64_t n_classes,
-                                  const Normalization& normalization, int rank, int size);
+                                  const Graph& graph, bool with_targets, const Normalization& normalization,
+                                  int rank, int size);
+
+/// The graph of a job behind its data; checks that every layer is read.
+Graph build_graph(const Job& job, const DataContract& contract);
 
 }  // namespace lockstep

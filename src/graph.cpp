@@ -15,7 +15,8 @@ std::string count_text(int min, int max) {
 }  // namespace
 
 int Graph::add_input(const std::string& name, const Shape& shape) {
-  if (find(name) >= 0) throw Error("input '" + name + "'", "the name is used twice", "give each its own name");
+  if (find(name) >= 0)
+    throw Error("input '" + name + "'", "the name is used twice", "give each its own name");
   vertices_.push_back({name, nullptr, {}, shape, size(), -1});
   return size() - 1;
 }
@@ -32,10 +33,12 @@ int Graph::add(const std::string& name, std::shared_ptr<const Layer> layer, std:
     readers += (readers.empty() ? "" : ", ") + fmt::format("'{}'", vertices_[i].name);
   }
   const std::string where = fmt::format("layer '{}' ({}) after {}", name, vertex.layer->type(), readers);
-  const int n = static_cast<int>(src.size()), min = vertex.layer->min_inputs(), max = vertex.layer->max_inputs();
+  const int n = static_cast<int>(src.size()), min = vertex.layer->min_inputs(),
+            max = vertex.layer->max_inputs();
   if (n < min || n > max) {
-    throw Error(where, fmt::format("it reads {}, not {}", count_text(min, max), n),
-                n < min ? "name what it reads: from: [a, b]" : "join them first, for instance with concat or add");
+    throw Error(
+        where, fmt::format("it reads {}, not {}", count_text(min, max), n),
+        n < min ? "name what it reads: from: [a, b]" : "join them first, for instance with concat or add");
   }
   try {
     vertex.shape = vertex.layer->infer(src);
@@ -53,8 +56,10 @@ int Graph::add(const std::string& name, std::shared_ptr<const Layer> layer, std:
       throw Error(where, "running averages cannot be shared", "give this layer its own parameters");
   }
   if (!equal) {
-    throw Error(where, fmt::format("it cannot use the parameters of '{}': names or shapes differ", vertices_[shares].name),
-                "share between layers of one type, options and input shape");
+    throw Error(
+        where,
+        fmt::format("it cannot use the parameters of '{}': names or shapes differ", vertices_[shares].name),
+        "share between layers of one type, options and input shape");
   }
   return size() - 1;
 }
@@ -67,8 +72,8 @@ int Graph::append(std::shared_ptr<const Layer> layer, const std::string& name) {
   return add(numbered, std::move(layer), {size() - 1});
 }
 
-void Graph::recompute_from(int first) {
-  for (int v = first; v < size(); ++v) vertices_[v].recompute = n_recompute_;
+void Graph::recompute(const std::vector<int>& vertices) {
+  for (int v : vertices) vertices_[v].recompute = n_recompute_;
   ++n_recompute_;
 }
 

@@ -30,8 +30,8 @@ class Graph {
           int shares = -1);
   /// Adds a layer behind the last vertex, named TYPE + running number if `name` is empty.
   int append(std::shared_ptr<const Layer> layer, const std::string& name = {});
-  /// Marks vertices [first, size()) as one block whose activations backward computes again.
-  void recompute_from(int first);
+  /// Marks vertices as one block whose activations backward computes again instead of keeping.
+  void recompute(const std::vector<int>& vertices);
   /// Makes this vertex the prediction; the last one is unless told otherwise.
   void set_output(int vertex) { output_ = vertex; }
 

@@ -15,6 +15,11 @@ DataSource read_source(const Config& data, const std::string& key) {
   result.path = source.get_string("path");
   result.input = source.get_string("input", "");
   result.target = source.get_string("target", "");
+  if (const std::optional<Config> inputs = source.find("inputs")) {
+    for (const std::string& name : inputs->keys()) result.inputs[name] = inputs->get_string(name);
+    if (!result.input.empty()) throw source.error_at("input", "give either input or inputs");
+    inputs->finish();
+  }
   source.finish();
   return result;
 }
@@ -135,16 +140,30 @@ Job read_job(Config root) {
     throw root.error_at("device", "this version trains on the CPU; its CUDA layer kernels are not there yet",
                         "set device: auto or device: cpu");
   }
-  if (root.get_choice("precision", "float32", {"float32", "tf32", "bfloat16", "float16"}) != "float32") {
-    throw root.error_at("precision", "this version trains in float32 only", "set precision: float32");
+  const std::string precision =
+      root.get_choice("precision", "float32", {"float32", "tf32", "bfloat16", "float16"});
+  if (precision == "tf32" || precision == "float16") {
+    throw root.error_at("precision",
+                        fmt::format("{} is a format of GPUs, and this job runs on the CPU", precision),
+                        "set precision: float32 or bfloat16");
   }
+  if (precision == "bfloat16") job.precision = DType::kBFloat16;
   job.threads = static_cast<int>(root.get_int("threads", 1));
   if (job.threads < 1) throw root.error_at("threads", "must be at least 1");
 
   job.model = std::make_shared<Config>(root.at("model"));
   read_data(root, job);
   read_batch(root, job);
-  job.loss = root.has("loss") ? read_loss(root.at("loss")) : LossSpec{};
+  if (const std::optional<Config> loss = root.find("loss")) {
+    if (loss->is_list()) {
+      const std::vector<Config> items = loss->items();
+      if (items.empty()) throw loss->error("the list is empty", "name a loss");
+      job.loss = read_loss(items[0]);
+      for (size_t i = 1; i < items.size(); ++i) job.further_losses.push_back(read_loss(items[i]));
+    } else {
+      job.loss = read_loss(*loss);
+    }
+  }
   job.optimizer = read_optimizer(root.at("optimizer"));
   if (root.has("schedule")) job.schedule = read_schedule(root.at("schedule"));
   if (root.has("init")) job.init = read_init(root.at("init"));
@@ -152,6 +171,12 @@ Job read_job(Config root) {
   read_checkpoint(root, job);
   root.finish();
   return job;
+}
+
+std::vector<LossSpec> Job::losses() const {
+  std::vector<LossSpec> all{loss};
+  all.insert(all.end(), further_losses.begin(), further_losses.end());
+  return all;
 }
 
 void check_rank_count(const Job& job, int size) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -19,7 +20,8 @@ namespace lockstep {
 
 struct DataSource {
   std::string path;
-  std::string input, target;  // field names; empty: found by their usual names
+  std::string input, target;                  // field names; empty: found by their usual names
+  std::map<std::string, std::string> inputs;  // several: the model's input -> field
 };
 
 struct Job {
@@ -27,7 +29,8 @@ struct Job {
   std::string text;  // the resolved job file (YAML), --set applied
   uint64_t seed = 1;
   Device device;
-  int threads = 1;  // per rank, on the CPU; part of what fixes the bits
+  int threads = 1;                    // per rank, on the CPU; part of what fixes the bits
+  DType precision = DType::kFloat32;  // of activations; weights are float32
 
   std::shared_ptr<Config> model;
 
@@ -41,7 +44,10 @@ struct Job {
   Reduction reduction = Reduction::kTree;
   int64_t first_bucket_bytes = int64_t{1} << 20, bucket_bytes = int64_t{25} << 20;
 
-  LossSpec loss;
+  LossSpec loss;                         // the one that is reported
+  std::vector<LossSpec> further_losses;  // of other layers; their gradients are added
+  /// All losses, the reported one first.
+  std::vector<LossSpec> losses() const;
   OptimizerSpec optimizer;
   Schedule schedule;
   InitSpec init;

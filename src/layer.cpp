@@ -23,7 +23,7 @@ std::vector<std::string> layer_types() {
   return types;
 }
 
-std::shared_ptr<const Layer> make_layer(const Config& description, std::string& name) {
+LayerDescription read_layer(const Config& description) {
   const Config::Named named = description.named();
   const auto entry = registry().find(named.name);
   if (entry == registry().end()) {
@@ -32,10 +32,17 @@ std::shared_ptr<const Layer> make_layer(const Config& description, std::string& 
         fmt::format("unknown layer '{}'{}", named.name, near.empty() ? "" : "; did you mean '" + near + "'?"),
         fmt::format("known layers: {}", fmt::join(layer_types(), ", ")));
   }
-  std::shared_ptr<const Layer> layer = entry->second(*named.options);
-  name = named.options->get_string("name", "");
-  named.options->finish();
-  return layer;
+  Config& options = *named.options;
+  // {add: [a, b]}: a list of names is what the layer reads.
+  if (options.is_list() && !options.items().empty() && options.items()[0].is_name())
+    options.positional("from");
+  LayerDescription result;
+  result.layer = entry->second(options);
+  result.name = options.get_string("name", "");
+  result.from = options.get_strings("from");
+  result.shares = options.get_string("shares", "");
+  options.finish();
+  return result;
 }
 
 }  // namespace lockstep

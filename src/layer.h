@@ -65,9 +65,16 @@ class Layer {
 ///   const bool registered = register_layer("relu", [](Config& options) { return …; });
 using LayerMaker = std::function<std::shared_ptr<const Layer>(Config& options)>;
 bool register_layer(const std::string& type, LayerMaker maker);
-/// From "relu" or {conv: {channels: 6, name: conv1}}; `name` receives the option `name` of any
-/// layer. Throws Error naming the nearest known type. Checks that all options were known.
-std::shared_ptr<const Layer> make_layer(const Config& description, std::string& name);
+
+/// A layer as a job file describes it: "relu" or {conv: {channels: 6, name: conv1, from: pool1}}.
+struct LayerDescription {
+  std::shared_ptr<const Layer> layer;
+  std::string name;               // empty: TYPE + running number
+  std::vector<std::string> from;  // what it reads; empty: the layer before it
+  std::string shares;             // the layer whose parameters it uses; empty: its own
+};
+/// Throws Error naming the nearest known type. Checks that all options were known.
+LayerDescription read_layer(const Config& description);
 std::vector<std::string> layer_types();
 
 }  // namespace lockstep

@@ -19,6 +19,8 @@ LossSpec read_loss(const Config& description) {
         fmt::format("unknown loss '{}'{}", named.name, near.empty() ? "" : "; did you mean '" + near + "'?"),
         "known losses: softmax_cross_entropy, l2");
   }
+  loss.of = named.options->get_string("of", "");
+  loss.target = named.options->get_string("target", "");
   named.options->finish();
   return loss;
 }

@@ -13,8 +13,10 @@ namespace lockstep {
 struct LossSpec {
   enum class Kind { kSoftmaxCrossEntropy, kL2 };
   Kind kind = Kind::kSoftmaxCrossEntropy;
-  bool half = true;   // L2: half the squared error (course text 000)
-  bool mean = false;  // L2: divided by the elements of a sample (PyTorch's MSELoss)
+  bool half = true;    // L2: half the squared error (course text 000)
+  bool mean = false;   // L2: divided by the elements of a sample (PyTorch's MSELoss)
+  std::string of;      // the layer it judges; empty: the network's output
+  std::string target;  // a graph input or a field of the dataset; empty: the data's target
 
   bool is_classification() const { return kind == Kind::kSoftmaxCrossEntropy; }
   DType target_dtype() const { return is_classification() ? DType::kInt64 : DType::kFloat32; }

@@ -2,7 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <map>
+
+#include "src/layer_list.h"
 
 namespace lockstep {
 
@@ -32,6 +35,37 @@ Shape read_input(const Config& model, const ModelContext& context) {
   }
   return shape;
 }
+/// One input called "input", or those of `inputs: {image: [3, 32, 32], age: [1]}`.
+void add_inputs(Graph& graph, const Config& model, const ModelContext& context) {
+  const std::optional<Config> inputs = model.find("inputs");
+  if (!inputs) {
+    graph.add_input("input", read_input(model, context));
+    return;
+  }
+  if (model.has("input")) throw model.error_at("input", "give either input or inputs");
+  for (const std::string& name : inputs->keys()) {
+    const std::vector<int64_t> extents = inputs->get_ints(name, {});
+    if (extents.empty() || *std::min_element(extents.begin(), extents.end()) < 1)
+      throw inputs->error_at(name, "extents must be at least 1", "for instance image: [3, 32, 32]");
+    graph.add_input(name, Shape{std::span<const int64_t>(extents)});
+  }
+  if (graph.size() == 0)
+    throw inputs->error("the list is empty", "for instance inputs: {image: [3, 32, 32]}");
+}
+
+/// Makes one recomputed block of the layers called PREFIX or PREFIX.….
+void recompute_prefix(Graph& graph, const Config& model, const std::string& prefix) {
+  std::vector<int> vertices;
+  for (int v = 0; v < graph.size(); ++v) {
+    const std::string& name = graph.vertex(v).name;
+    if (graph.vertex(v).layer && (name == prefix || name.starts_with(prefix + "."))) vertices.push_back(v);
+  }
+  if (vertices.empty()) {
+    throw model.error_at("recompute", fmt::format("no layer is called '{0}' or '{0}.…'", prefix),
+                         "`lockstep inspect` lists the layers' names");
+  }
+  graph.recompute(vertices);
+}
 }  // namespace
 
 bool register_model(const std::string& name, ZooMaker maker) {
@@ -55,9 +89,9 @@ int64_t read_classes(const Config& options, const ModelContext& context) {
 
 Graph build_model(const Config& model, const ModelContext& context) {
   Graph graph;
-  graph.add_input("input", read_input(model, context));
-  if (model.has("zoo") == model.has("layers")) {
-    throw model.error("a model needs either zoo or layers",
+  add_inputs(graph, model, context);
+  if (model.has("zoo") + model.has("layers") + model.has("graph") != 1) {
+    throw model.error("a model needs one of zoo, layers and graph",
                       "for instance model: {zoo: lenet5} or model: {layers: [flatten, {affine: 10}]}");
   }
   if (model.has("zoo")) {
@@ -72,13 +106,19 @@ Graph build_model(const Config& model, const ModelContext& context) {
     }
     entry->second(graph, model, context);
   } else {
-    for (const Config& item : model.at("layers").items()) {
-      std::string name;
-      const std::shared_ptr<const Layer> layer = make_layer(item, name);
-      graph.append(layer, name);
-    }
-    if (graph.size() == 1) throw model.error_at("layers", "the list is empty", "add layers");
+    add_layers(graph, model.at(model.has("graph") ? "graph" : "layers"));
   }
+  if (model.has("output")) {
+    const std::string name = model.get_string("output");
+    const int vertex = graph.find(name);
+    if (vertex < 0) {
+      const std::string near = nearest_word(name, graph.names());
+      throw model.error_at("output", fmt::format("the graph has no layer '{}'", name),
+                           near.empty() ? "name one of its layers" : "did you mean '" + near + "'?");
+    }
+    graph.set_output(vertex);
+  }
+  for (const std::string& prefix : model.get_strings("recompute")) recompute_prefix(graph, model, prefix);
   model.finish();
   return graph;
 }

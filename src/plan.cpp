@@ -79,7 +79,8 @@ void Plan::backward(float* gradients, const std::function<void(int64_t)>& final_
       if (computes) step.op->forward(*p.stream, step.args);
       continue;
     }
-    for (const GradientSum& sum : step.sums) sum_gradients(*p.stream, sum.dtype, sum.n_elements, sum.partials);
+    for (const GradientSum& sum : step.sums)
+      sum_gradients(*p.stream, sum.dtype, sum.n_elements, sum.partials);
     for (size_t i = 0; i < step.param_offsets.size() && !step.adds_params; ++i)
       step.diff_params_t[i].data = gradients + step.param_offsets[i];
     if (computes) step.op->backward(*p.stream, step.args);
@@ -123,19 +124,20 @@ int64_t Plan::value_bytes(int vertex) const {
 
 std::string Plan::str() const {
   const Impl& p = *impl_;
-  std::string text = fmt::format("{:>4} {:36} {:22} {:9} {:10} {:>11}  {}\n", "", "step", "output", "type", "layout",
-                                 "workspace", "");
+  std::string text = fmt::format("{:>4} {:36} {:22} {:9} {:10} {:>11}  {}\n", "", "step", "output", "type",
+                                 "layout", "workspace", "");
   for (size_t s = 0; s < p.steps.size(); ++s) {
     const PlanStep& step = p.steps[s];
     const TensorDesc& dst = p.values[step.dst[0]].desc;
-    text += fmt::format("{:4} {:36} {:22} {:9} {:10} {:>11}  {}{}\n", s, step.name, dst.shape.str(),
-                        name_of(dst.dtype), dst.layout ? dst.layout->name() : "dense",
-                        step.op->info().workspace_bytes, step.note, step.op->info().aliases_src ? "view" : "");
+    text +=
+        fmt::format("{:4} {:36} {:22} {:9} {:10} {:>11}  {}{}\n", s, step.name, dst.shape.str(),
+                    name_of(dst.dtype), dst.layout ? dst.layout->name() : "dense",
+                    step.op->info().workspace_bytes, step.note, step.op->info().aliases_src ? "view" : "");
   }
-  text += fmt::format("{} steps, {} layers fused into another; activations {:.1f} MiB, scratchpad {:.1f} MiB{}\n", n_steps(),
-                      n_fused(), static_cast<double>(activation_bytes()) / (1 << 20),
-                      static_cast<double>(scratchpad_bytes()) / (1 << 20),
-                      p.options.reuse_memory ? "" : " (no reuse)");
+  text += fmt::format(
+      "{} steps, {} layers fused into another; activations {:.1f} MiB, scratchpad {:.1f} MiB{}\n", n_steps(),
+      n_fused(), static_cast<double>(activation_bytes()) / (1 << 20),
+      static_cast<double>(scratchpad_bytes()) / (1 << 20), p.options.reuse_memory ? "" : " (no reuse)");
   return text;
 }
 

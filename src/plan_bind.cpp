@@ -69,10 +69,8 @@ void Plan::Impl::bind() {
   // The vectors no longer move: spans and external pointers may be taken.
   for (size_t s = 0; s < steps.size(); ++s) {
     PlanStep& step = steps[s];
-    step.args = {step.src_t,           step.dst_t,
-                 step.params_t,        step.diff_src_t,
-                 step.diff_dst_t,      step.diff_params_t,
-                 at(places.workspace[s]), scratchpad.data(),
+    step.args = {step.src_t,      step.dst_t,         step.params_t,           step.diff_src_t,
+                 step.diff_dst_t, step.diff_params_t, at(places.workspace[s]), scratchpad.data(),
                  &batch};
     const auto note_external = [&](const std::vector<int>& ids, std::vector<Tensor>& tensors) {
       for (size_t i = 0; i < ids.size(); ++i) {

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "kernels/reshape.h"
+#include "src/loss_place.h"
 #include "src/plan_impl.h"
 
 namespace lockstep {
@@ -18,7 +19,8 @@ int Plan::Impl::in_form(int value, const TensorDesc& wanted) {
   for (int copy : reordered_[value]) {
     if (values[copy].desc.same_form(wanted)) return copy;
   }
-  const int copy = add_step("reorder", make_reorder(options.config, values[value].desc, wanted), {value}, -1, "");
+  const int copy =
+      add_step("reorder", make_reorder(options.config, values[value].desc, wanted), {value}, -1, "");
   reordered_[value].push_back(copy);
   return copy;
 }
@@ -68,9 +70,9 @@ void Plan::Impl::repeat_steps(int first, int last) {
 }
 
 /// One pass over the vertices; keeps what concerns fusion and blocks.
-class PlanCompiler {
+class Plan::Impl::Compiler {
  public:
-  PlanCompiler(Plan::Impl& plan, const std::vector<LossSpec>& losses)
+  Compiler(Plan::Impl& plan, const std::vector<LossSpec>& losses)
       : p_(plan), readers_(plan.graph.size()), observed_(plan.graph.size()), deferred_(plan.graph.size()) {
     for (int v = 0; v < p_.graph.size(); ++v) {
       for (int i : p_.graph.vertex(v).inputs) readers_[i].push_back(v);
@@ -200,7 +202,7 @@ class PlanCompiler {
 };
 
 void Plan::Impl::compile(const std::vector<LossSpec>& specs) {
-  PlanCompiler(*this, specs).run();
+  Compiler(*this, specs).run();
 
   OpConfig wide = options.config;  // losses compute in float32
   wide.compute = DType::kFloat32;

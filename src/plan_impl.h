@@ -79,10 +79,10 @@ struct Plan::Impl {
   std::vector<PlanStep> steps;
   std::vector<PlanUnit> units;  // in the order of the forward pass
   std::vector<PlanCall> forward_calls, backward_calls;
-  size_t calls_before_loss = 0;     // of forward_calls
-  std::vector<int> value_of;        // per vertex; -1: it has none of its own
-  std::vector<int> input_values;    // per graph input
-  std::vector<int> target_values;   // per target
+  size_t calls_before_loss = 0;    // of forward_calls
+  std::vector<int> value_of;       // per vertex; -1: it has none of its own
+  std::vector<int> input_values;   // per graph input
+  std::vector<int> target_values;  // per target
   std::vector<PlanLoss> losses;
   int output_value = -1, n_fused = 0;
   std::vector<std::pair<int64_t, int64_t>> zero_gradients;  // (offset, n) of parameters no loss reaches
@@ -121,7 +121,7 @@ struct Plan::Impl {
   void bind();
 
  private:
-  friend class PlanCompiler;
+  class Compiler;
   std::map<int, std::vector<int>> reordered_;  // value -> its other forms so far
 };
 

@@ -29,9 +29,8 @@ Plan::Impl::Places Plan::Impl::place_memory() {
       last = std::max(last, step.forward_time);
       if (step.runs_backward && step.op->info().backward_needs_src) last = std::max(last, step.backward_time);
     }
-    const bool kept = v == output_value || std::any_of(losses.begin(), losses.end(), [&](const PlanLoss& loss) {
-                        return loss.value == v;
-                      });
+    const bool kept = v == output_value || std::any_of(losses.begin(), losses.end(),
+                                                       [&](const PlanLoss& loss) { return loss.value == v; });
     if (kept) last = end;
     if (value.root == v) {
       value_request[v] = request(value.desc.n_bytes(), producer.forward_time, last);
@@ -72,8 +71,8 @@ Plan::Impl::Places Plan::Impl::place_memory() {
     const PlanStep& step = steps[s];
     const int64_t n_bytes = step.op->info().workspace_bytes;
     if (n_bytes > 0 && step.forward_time >= 0)
-      workspace_request[s] = request(n_bytes, step.forward_time,
-                                     step.runs_backward ? step.backward_time : step.forward_time);
+      workspace_request[s] =
+          request(n_bytes, step.forward_time, step.runs_backward ? step.backward_time : step.forward_time);
   }
 
   // Gradients of shared parameters: the first to come writes the arena, the others beside it.

@@ -18,7 +18,8 @@ std::vector<PlanEdge> Plan::Impl::gradient_edges(int value) const {
     const int original = steps[edge.step].repeats;
     return PlanEdge{original >= 0 ? original : edge.step, edge.slot};
   };
-  std::sort(edges.begin(), edges.end(), [&](const PlanEdge& a, const PlanEdge& b) { return rank(a) < rank(b); });
+  std::sort(edges.begin(), edges.end(),
+            [&](const PlanEdge& a, const PlanEdge& b) { return rank(a) < rank(b); });
   return edges;
 }
 

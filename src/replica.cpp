@@ -8,6 +8,8 @@
 
 #include "comm/agreement.h"
 #include "kernels/elementwise.h"
+#include "kernels/optimizer_update.h"
+#include "src/loss_place.h"
 
 namespace lockstep {
 
@@ -41,11 +43,13 @@ Replica::Replica(const Job& job, Graph graph, Communicator& comm)
       reducer_(comm, job.reduction, make_buckets(arena_.borders(), job.first_bucket_bytes, job.bucket_bytes)),
       loss_rows_(gradients_.n_micro() * kRow),
       scratch_(kRow),
-      inputs_(1) {
+      inputs_(graph_.inputs().size()),
+      targets_(count_targets(graph_, job.losses())) {
   PlanOptions options;
   options.config.device = job.device;
+  options.config.compute = job.precision;
   options.micro_batch = job.micro_batch;
-  plan_ = std::make_unique<Plan>(graph_, arena_, job.loss, options);
+  plan_ = std::make_unique<Plan>(graph_, arena_, job.losses(), options);
   initialize(arena_, job.init, job.seed);
   plan_->refresh_weights();
 }
@@ -53,6 +57,7 @@ Replica::Replica(const Job& job, Graph graph, Communicator& comm)
 void Replica::run_micro_batches(DataLoader& loader, int64_t step) {
   buckets_started_ = 0;
   merged_ = 0;
+  not_finite_.clear();
   for (int64_t m = 0; m < gradients_.n_micro(); ++m) {
     const MicroBatch& batch = loader.next();
     BatchContext context;
@@ -60,9 +65,12 @@ void Replica::run_micro_batches(DataLoader& loader, int64_t step) {
     context.step = step;
     context.n_valid = batch.n_valid;
     context.sample_ids = batch.sample_ids.data();
-    inputs_[0] = batch.data[0];
-    plan_->forward(inputs_, batch.data[1], context);
+    std::copy_n(batch.data.begin(), inputs_.size(), inputs_.begin());
+    std::copy_n(batch.data.begin() + static_cast<int64_t>(inputs_.size()), targets_.size(), targets_.begin());
+    plan_->forward(inputs_, targets_, context);
     std::copy_n(plan_->loss_values(), kLossValues, loss_rows_.data() + m * kRow);
+    if (!std::isfinite(plan_->loss_values()[kLossSum]) && not_finite_.empty())
+      not_finite_ = fmt::format("rank {}: {}", comm_.rank(), plan_->first_not_finite());
     loss_rows_[m * kRow + kStopSignals] = loss_rows_[m * kRow + kFlags] = 0;
 
     if (m + 1 < gradients_.n_micro()) {
@@ -108,18 +116,39 @@ StepResult Replica::step(DataLoader& loader, int64_t step, int64_t n_samples, in
   const int64_t step_in_epoch = step % steps_per_epoch;
   StepResult result;
   result.n_samples = std::min(job_.global_batch, n_samples - step_in_epoch * job_.global_batch);
+  // Losses with weights are means over the weights, as PyTorch's; else each sample weighs one.
   result.loss = sums[kLossSum] / static_cast<double>(result.n_samples);
   result.accuracy = sums[kNCounted] > 0 ? sums[kNCorrect] / sums[kNCounted] : 0;
   result.stop_requested = sums[kStopSignals] > 0;
   result.flagged = sums[kFlags] > 0;
 
+  if (!std::isfinite(sums[kLossSum])) {  // equal on all ranks: nobody updates
+    for (const std::string& text : comm_.all_gather_strings(not_finite_)) {
+      if (result.not_finite.empty()) result.not_finite = text;
+    }
+    if (result.not_finite.empty()) result.not_finite = "the sum over the micro-batches overflowed";
+    return result;
+  }
+
   const double update_start = seconds();
   grad_scale_ = 1.0 / static_cast<double>(result.n_samples);
   result.lr = job_.optimizer.lr * job_.schedule.factor(step, total_steps, steps_per_epoch);
   optimizer_.update(*stream_, gradients_.result(), result.lr, grad_scale_, step);
+  update_statistics(1.0 / static_cast<double>(result.n_samples));
   plan_->refresh_weights();
   times_.update += seconds() - update_start;
   return result;
+}
+
+void Replica::update_statistics(double scale) {
+  // What backward left there is a sum over samples of the micro-batches' values.
+  for (const Segment& segment : arena_.segments()) {
+    if (!segment.is_statistic()) continue;
+    float* sum = gradients_.result() + segment.offset;
+    average_update(*stream_, segment.n_elements(), static_cast<float>(segment.spec.momentum),
+                   static_cast<float>(scale), sum, arena_.weights() + segment.offset);
+    fill(*stream_, segment.n_elements(), 0.0f, sum);  // no part of the gradient's norm
+  }
 }
 
 StepTimes Replica::times() const {

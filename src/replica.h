@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "comm/communicator.h"
@@ -23,6 +24,8 @@ struct StepResult {
   bool stop_requested = false;  // some rank has received a stop signal
   bool flagged = false;         // some rank passed flag = true
   double lr = 0;
+  std::string
+      not_finite;  // where a loss that is not finite came from, with the rank; then no update was made
 };
 
 /// Seconds of this rank since construction.
@@ -58,6 +61,7 @@ class Replica {
 
  private:
   void run_micro_batches(DataLoader& loader, int64_t step);
+  void update_statistics(double scale);
 
   const Job& job_;
   Communicator& comm_;
@@ -71,7 +75,8 @@ class Replica {
   size_t buckets_started_ = 0;
   int64_t merged_ = 0;                       // elements of the last micro-batch already merged
   std::vector<double> loss_rows_, scratch_;  // (n_micro, values of a step)
-  std::vector<const void*> inputs_;
+  std::vector<const void*> inputs_, targets_;
+  std::string not_finite_;  // of this rank, in this step
   double grad_scale_ = 1;
   StepTimes times_;
 };

@@ -10,7 +10,7 @@
 #include "comm/agreement.h"
 #include "io/checkpoint.h"
 #include "src/data.h"
-#include "src/model.h"
+#include "src/loss_place.h"
 #include "src/progress.h"
 #include "src/replica.h"
 #include "src/run_folder.h"
@@ -30,9 +30,9 @@ struct Setup {
   Setup(const Job& job, Communicator& comm) {
     const auto build = [&] {
       data = open_data(job);
-      graph = build_model(*job.model, {data.contract.input, data.contract.n_classes});
-      const Shape output = graph.vertex(graph.output()).shape;
-      loader_options(job, output, 0, 1);
+      graph = build_graph(job, data.contract);
+      const Shape output = graph.vertex(loss_vertex(graph, job.loss)).shape;
+      loader_options(job, 0, 1);
       if (data.contract.n_classes == 0 && job.loss.is_classification()) data.contract.n_classes = output[0];
     };
     check_on_root(comm, [&] {
@@ -44,10 +44,9 @@ struct Setup {
     });
   }
 
-  LoaderOptions loader_options(const Job& job, const Shape& output, int rank, int size) const {
-    return make_loader_options(job, *data.train, data.train_fields, graph.vertex(0).shape,
-                               job.loss.target_shape(output), job.loss.is_classification() ? output[0] : 0,
-                               data.contract.normalization, rank, size);
+  LoaderOptions loader_options(const Job& job, int rank, int size) const {
+    return make_loader_options(job, *data.train, data.train_fields, graph, true, data.contract.normalization,
+                               rank, size);
   }
 };
 
@@ -256,12 +255,10 @@ void Trainer::save(Progress& progress) {
 }
 
 TrainResult Trainer::run() {
-  const Shape output = replica_.graph().vertex(replica_.graph().output()).shape;
   const int64_t n_samples = setup_.data.train->n_samples();
   const int64_t log_every =
       job_.log_every_steps > 0 ? job_.log_every_steps : std::max<int64_t>(1, steps_per_epoch_ / 10);
-  DataLoader loader(*setup_.data.train, setup_.loader_options(job_, output, comm_.rank(), comm_.size()),
-                    state_.step);
+  DataLoader loader(*setup_.data.train, setup_.loader_options(job_, comm_.rank(), comm_.size()), state_.step);
   Progress progress(comm_.is_root(), launcher_size() > 1, state_.step, total_steps_, steps_per_epoch_);
   TrainResult result;
   write_start();
@@ -277,9 +274,9 @@ TrainResult Trainer::run() {
     const bool clock_says_save = job_.checkpoint_every_minutes > 0 &&
                                  progress.elapsed_s() - last_save_s > 60 * job_.checkpoint_every_minutes;
     const StepResult step = replica_.step(loader, state_.step, n_samples, total_steps_, clock_says_save);
-    if (!std::isfinite(step.loss)) {
+    if (!step.not_finite.empty()) {
       throw AgreedError(
-          fmt::format("step {}", state_.step + 1), "the loss is not finite",
+          fmt::format("step {}", state_.step + 1), "the loss is not finite: " + step.not_finite,
           fmt::format("lower the learning rate or check the data; the last good checkpoint is in {}",
                       folder_.checkpoints()));
     }

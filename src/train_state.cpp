@@ -35,15 +35,17 @@ double number(const CheckpointInfo& info, const std::string& key, double fallbac
 std::vector<CheckpointTensor> checkpoint_tensors(const ParameterArena& arena, Optimizer* optimizer,
                                                  Normalization& normalization) {
   std::vector<CheckpointTensor> tensors;
-  const auto add_arena = [&](const std::string& prefix, float* base) {
+  const auto add_arena = [&](const std::string& prefix, float* base, bool statistics) {
     for (const Segment& segment : arena.segments()) {
+      if (segment.is_statistic() != statistics) continue;
       tensors.push_back({prefix + segment.name, segment.shape, DType::kFloat32, base + segment.offset});
     }
   };
-  add_arena("/parameters/", arena.weights());
+  add_arena("/parameters/", arena.weights(), false);
+  add_arena("/buffers/", arena.weights(), true);
   if (optimizer) {
     for (const Optimizer::Slot& slot : optimizer->slots())
-      add_arena("/optimizer/" + slot.name + "/", slot.memory.as<float>());
+      add_arena("/optimizer/" + slot.name + "/", slot.memory.as<float>(), false);
   }
   const auto channels = static_cast<int64_t>(normalization.mean.size());
   if (channels > 0) {

@@ -20,7 +20,7 @@ struct TrainState {
 };
 
 /// The tensors of a checkpoint, viewing the replica's memory: /parameters/…, /optimizer/SLOT/…,
-/// and the normalisation under /buffers/input.mean and /buffers/input.stddev.
+/// running averages under /buffers/…, and there the normalisation, input.mean and input.stddev.
 std::vector<CheckpointTensor> checkpoint_tensors(const ParameterArena& arena, Optimizer* optimizer,
                                                  Normalization& normalization);
 

@@ -1,6 +1,5 @@
 #include "src/trained_model.h"
 
-#include "src/model.h"
 #include "src/train_state.h"
 
 namespace lockstep {
@@ -10,7 +9,7 @@ TrainedModel load_model(const std::string& checkpoint) {
   model.info = read_checkpoint_info(checkpoint);
   model.job = read_job(Config::from_text(model.info.job, checkpoint + " (its job)"));
   model.contract = read_contract(checkpoint, model.info);
-  model.graph = build_model(*model.job.model, {model.contract.input, model.contract.n_classes});
+  model.graph = build_graph(model.job, model.contract);
   model.arena = std::make_unique<ParameterArena>(model.graph, model.job.device);
   Normalization none;
   load_checkpoint(checkpoint, checkpoint_tensors(*model.arena, nullptr, none));

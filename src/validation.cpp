@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "src/loss_place.h"
+
 namespace lockstep {
 
 namespace {
@@ -10,6 +12,7 @@ PlanOptions evaluation_options(const Job& job) {
   PlanOptions options;
   options.config.device = job.device;
   options.config.training = false;
+  options.config.compute = job.precision;
   options.micro_batch = job.micro_batch;
   return options;
 }
@@ -17,11 +20,8 @@ PlanOptions evaluation_options(const Job& job) {
 LoaderOptions evaluation_loader(const Job& job, const Graph& graph, const Dataset& dataset,
                                 const DataFields& fields, const Normalization& normalization,
                                 const Communicator& comm) {
-  const Shape output = graph.vertex(graph.output()).shape;
-  const int64_t n_classes = job.loss.is_classification() ? output[0] : 0;
   LoaderOptions options =
-      make_loader_options(job, dataset, fields, graph.vertex(0).shape, job.loss.target_shape(output),
-                          n_classes, normalization, comm.rank(), comm.size());
+      make_loader_options(job, dataset, fields, graph, true, normalization, comm.rank(), comm.size());
   options.shuffle = false;
   return options;
 }
@@ -35,7 +35,9 @@ Validator::Validator(const Job& job, const Graph& graph, const ParameterArena& a
     : job_(job),
       comm_(comm),
       n_samples_(dataset.n_samples()),
-      plan_(graph, arena, job.loss, evaluation_options(job)),
+      plan_(graph, arena, job.losses(), evaluation_options(job)),
+      inputs_(graph.inputs().size()),
+      targets_(count_targets(graph, job.losses())),
       loader_(dataset, evaluation_loader(job, graph, dataset, fields, normalization, comm), 0) {}
 
 ValidationResult Validator::run() {
@@ -58,9 +60,12 @@ ValidationResult Validator::run() {
       context.seed = job_.seed;
       context.n_valid = batch.n_valid;
       context.sample_ids = batch.sample_ids.data();
-      plan_.forward({batch.data[0]}, batch.data[1], context);
+      std::copy_n(batch.data.begin(), inputs_.size(), inputs_.begin());
+      std::copy_n(batch.data.begin() + static_cast<int64_t>(inputs_.size()), targets_.size(),
+                  targets_.begin());
+      plan_.forward(inputs_, targets_, context);
       std::copy_n(plan_.loss_values(), kLossValues, rows.data() + (s * n_micro + batch.micro) * kLossValues);
-      const auto* target = static_cast<const int64_t*>(batch.data[1]);
+      const auto* target = static_cast<const int64_t*>(targets_.empty() ? nullptr : targets_[0]);
       for (int64_t i = 0; k > 0 && i < batch.n_valid; ++i) {
         ++result.confusion[target[i] * k + arg_max(plan_.output() + i * k, k)];
       }

@@ -35,6 +35,7 @@ class Validator {
   Communicator& comm_;
   int64_t n_samples_;
   Plan plan_;
+  std::vector<const void*> inputs_, targets_;
   DataLoader loader_;  // goes round the dataset, one epoch per run()
 };
 

@@ -113,4 +113,9 @@ void adam_update(Stream&, const AdamUpdate& rule, int64_t n, const float* grad, 
   });
 }
 
+LOCKSTEP_VECTORIZE void average_update(Stream&, int64_t n, float momentum, float scale, const float* sum,
+                                       float* average) {
+  for (int64_t i = 0; i < n; ++i) average[i] = (1.0f - momentum) * average[i] + momentum * (sum[i] * scale);
+}
+
 }  // namespace lockstep::cpu

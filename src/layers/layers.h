@@ -54,8 +54,8 @@ std::shared_ptr<const Layer> pool1d_layer(const Pool2dOptions& options);
 
 struct BatchNormOptions {
   double momentum = 0.1, epsilon = 1e-5;
-  bool affine = true;        // learned weight and bias per channel
-  bool synchronized = false; // statistics over the whole batch of a step, not per micro-batch
+  bool affine = true;         // learned weight and bias per channel
+  bool synchronized = false;  // statistics over the whole batch of a step, not per micro-batch
 };
 /// (C, …) -> (C, …). Parameters weight, bias, running_mean, running_var (C).
 std::shared_ptr<const Layer> batch_norm_layer(const BatchNormOptions& options = {});

@@ -75,8 +75,8 @@ TEST_P(SteadyStep, AllocatesNothing) {
   const JobData data = open_data(job);
   Replica replica(job, build_model(*job.model, {data.contract.input, data.contract.n_classes}), world);
   DataLoader loader(*data.train,
-                    make_loader_options(job, *data.train, data.train_fields, replica.graph().vertex(0).shape,
-                                        {}, 10, data.contract.normalization, world.rank(), world.size()),
+                    make_loader_options(job, *data.train, data.train_fields, replica.graph(), true,
+                                        data.contract.normalization, world.rank(), world.size()),
                     0);
   int64_t step = 0;
   while (step < 3 * loader.steps_per_epoch()) replica.step(loader, step++, kSamples, 1000);  // caches fill

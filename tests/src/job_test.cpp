@@ -288,9 +288,9 @@ TEST(Model, MistakesNameLineAndRemedy) {
         model("model: {zoo: mlp, input: [5], classes: 3}", {{1, 2, 2}, 0});
       },
       {line3, "model.input", "(5)", "(1, 2, 2)"});
-  expect_error([] { model("model: {input: [4]}"); }, {line3, "either zoo or layers"});
+  expect_error([] { model("model: {input: [4]}"); }, {line3, "one of zoo, layers and graph"});
   expect_error([] { model("model: {zoo: mlp, layers: [relu], input: [4]}"); },
-               {line3, "either zoo or layers"});
+               {line3, "one of zoo, layers and graph"});
   expect_error([] { model("model: {layers: [], input: [4]}"); }, {line3, "the list is empty"});
   expect_error([] { model("model: {zoo: lenet5, input: [1, 28, 28], classes: 3, activation: gelu}"); },
                {line3, "model.activation", "tanh, relu, sigmoid"});

@@ -79,7 +79,7 @@ Outcome run(Plan& plan, const ParameterArena& arena, const Batch& batch) {
   }
   Outcome outcome;
   plan.refresh_weights();
-  plan.forward({batch.input.data()}, batch.target.data(), batch.context());
+  plan.forward({batch.input.data()}, {batch.target.data()}, batch.context());
   outcome.loss_values.assign(plan.loss_values(), plan.loss_values() + kLossValues);
   outcome.output.assign(plan.output(), plan.output() + plan.output_shape().n_elements());
   plan.backward(gradients.as<float>(), [&](int64_t final_below) { outcome.marks.push_back(final_below); });

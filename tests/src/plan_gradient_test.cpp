@@ -35,6 +35,8 @@ class CombineOp : public Op {
 class CombineLayer : public Layer {
  public:
   std::string type() const override { return "combine"; }
+  int min_inputs() const override { return 2; }
+  int max_inputs() const override { return 2; }
   Shape infer(std::span<const Shape> src) const override {
     EXPECT_EQ(src.size(), 2u);
     EXPECT_EQ(src[0], src[1]);
@@ -133,7 +135,7 @@ TEST_P(Gradients, AreThoseOfTheLoss) {
     const float before = *w;
     *w = value;
     plan.refresh_weights();
-    plan.forward({batch.input.data()}, batch.target.data(), batch.context());
+    plan.forward({batch.input.data()}, {batch.target.data()}, batch.context());
     *w = before;
     return plan.loss_values()[kLossSum];
   };

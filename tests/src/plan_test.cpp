@@ -97,14 +97,14 @@ TEST_P(PlanCase, EvaluationGivesTheOutputsOfTraining) {
   evaluation.config.training = false;
   Plan plan(graph_, *arena_, loss_, evaluation);
   plan.refresh_weights();
-  plan.forward({batch_.input.data()}, batch_.target.data(), batch_.context());
+  plan.forward({batch_.input.data()}, {batch_.target.data()}, batch_.context());
   const Outcome training = outcome(plan_options(batch_.n));
   const int64_t n_output = plan.output_shape().n_elements();
   expect_near({plan.output(), plan.output() + n_output}, training.output, 1e-5, "output");
   EXPECT_NEAR(plan.loss_values()[kLossSum], training.loss_values[kLossSum],
               1e-5 * training.loss_values[kLossSum]);
   // Without a target there is an output, and no loss is touched.
-  plan.forward({batch_.input.data()}, nullptr, batch_.context());
+  plan.forward({batch_.input.data()}, {}, batch_.context());
   expect_near({plan.output(), plan.output() + n_output}, training.output, 1e-5, "output without target");
 }
 
@@ -142,7 +142,7 @@ TEST_P(PlanCase, FinalMarksAreMonotoneCompleteAndTrue) {
   std::fill_n(g, arena_->n_elements(), -12345.0f);  // shows a mark that comes too early
   Plan plan(graph_, *arena_, loss_, plan_options(batch_.n));
   plan.refresh_weights();
-  plan.forward({batch_.input.data()}, batch_.target.data(), batch_.context());
+  plan.forward({batch_.input.data()}, {batch_.target.data()}, batch_.context());
   std::vector<std::vector<float>> snapshots;
   plan.backward(g, [&](int64_t final_below) { snapshots.push_back({g, g + final_below}); });
 
@@ -179,7 +179,7 @@ TEST(Plan, IsPrintedStepByStep) {
   const ParameterArena arena(graph, Device{});
   const std::string text = Plan(graph, arena, LossSpec{}, plan_options(2)).str();
   for (const char* part :
-       {"conv1 (conv)", "(2, 6, 28, 28)", "+ tanh 'tanh1'", "fc3 (affine)", "loss", "view", "bytes"}) {
+       {"conv1 (conv)", "(2, 6, 28, 28)", "+ tanh 'tanh1'", "fc3 (affine)", "loss", "view", "MiB"}) {
     EXPECT_NE(text.find(part), std::string::npos) << part << " is missing in\n" << text;
   }
 }

@@ -64,8 +64,8 @@ struct Steps {
 };
 
 LoaderOptions loader_options(const Job& job, const JobData& data, const Graph& graph, int rank, int size) {
-  return make_loader_options(job, *data.train, data.train_fields, graph.vertex(0).shape, {}, 4,
-                             data.contract.normalization, rank, size);
+  return make_loader_options(job, *data.train, data.train_fields, graph, true, data.contract.normalization,
+                             rank, size);
 }
 
 /// `n_steps` updates by all ranks together.
@@ -121,7 +121,7 @@ Steps train_serially(const Job& job, int64_t n_steps) {
       context.n_valid = batch.n_valid;
       context.sample_ids = batch.sample_ids.data();
       gradients.push_back(arena.make_parallel());
-      plan.forward({batch.data[0]}, batch.data[1], context);
+      plan.forward({batch.data[0]}, {batch.data[1]}, context);
       plan.backward(gradients.back().as<float>(), nullptr);
       losses.push_back(plan.loss_values()[kLossSum]);
       correct.push_back(plan.loss_values()[kNCorrect]);
