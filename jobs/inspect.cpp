@@ -42,50 +42,96 @@ Graph job_graph(const Job& job) {
   return graph;
 }
 
+/// One row of the table, or one object of the JSON list.
+struct LayerRow {
+  std::string name, type, reads;
+  Shape output;
+  int64_t n_parameters = 0, n_statistics = 0, multiply_adds = 0, activation_bytes = 0;
+
+  LayerRow(const Graph& graph, const Plan& plan, int v) {
+    const Vertex& vertex = graph.vertex(v);
+    name = vertex.name;
+    type = vertex.layer ? vertex.layer->type() : "input";
+    output = vertex.shape;
+    for (int i : vertex.inputs) {
+      if (vertex.inputs.size() > 1 || i != v - 1) reads += (reads.empty() ? "" : ", ") + graph.vertex(i).name;
+    }
+    for (const ParameterSpec& spec : graph.parameters(v)) {
+      const bool is_statistic = spec.role == ParameterSpec::Role::kStatistic;
+      (is_statistic ? n_statistics : n_parameters) += spec.shape.n_elements();
+    }
+    if (vertex.parameters_of != v)
+      reads += " (parameters of " + graph.vertex(vertex.parameters_of).name + ")";
+    if (!vertex.layer) return;
+    multiply_adds = vertex.layer->multiply_adds(graph.input_shapes(v));
+    activation_bytes = plan.value_bytes(v);
+  }
+};
+
+void print_layers(const std::vector<LayerRow>& rows) {
+  size_t width = 5;
+  for (const LayerRow& row : rows) width = std::max(width, row.name.size());
+  fmt::print("{:{}} {:20} {:16} {:>13} {:>15} {:>11}  {}\n", "layer", width, "type", "output", "parameters",
+             "multiply-adds", "activation", "reads, where not the layer before");
+  for (const LayerRow& row : rows) {
+    const auto count = [](int64_t n) { return n > 0 ? grouped(static_cast<double>(n)) : std::string("-"); };
+    fmt::print("{:{}} {:20} {:16} {:>13} {:>15} {:>11}  {}\n", row.name, width, row.type, row.output.str(),
+               count(row.n_parameters), count(row.multiply_adds),
+               row.activation_bytes > 0 ? human_bytes(row.activation_bytes) : "-", row.reads);
+  }
+}
+
 int inspect_job(const std::string& path, const Words& assignments, bool json) {
   const Job job = read_job(read_job_file(path, assignments));
   const Graph graph = job_graph(job);
-  std::vector<std::string> layers;
-  if (!json)
-    fmt::print("{:22} {:14} {:18} {:>14} {:>16}\n", "layer", "type", "output", "parameters", "multiply-adds");
-  for (int v = 0; v < graph.size(); ++v) {
-    const Vertex& vertex = graph.vertex(v);
-    const std::vector<Shape> src = graph.input_shapes(v);
-    int64_t n_parameters = 0, multiply_adds = 0;
-    if (vertex.layer) {
-      for (const ParameterSpec& spec : vertex.layer->parameters(src)) n_parameters += spec.shape.n_elements();
-      multiply_adds = vertex.layer->multiply_adds(src);
-    }
-    const std::string type = vertex.layer ? vertex.layer->type() : "input";
-    JsonObject layer;
-    layer.set("name", vertex.name).set("type", type).set_raw("output", shape_json(vertex.shape));
-    layer.set("parameters", n_parameters).set("multiply_adds", multiply_adds);
-    layers.push_back(layer.str());
-    if (!json) {
-      fmt::print("{:22} {:14} {:18} {:>14} {:>16}\n", vertex.name, type, vertex.shape.str(),
-                 grouped(static_cast<double>(n_parameters)), grouped(static_cast<double>(multiply_adds)));
-    }
-  }
   const ParameterArena arena(graph, job.device);
   PlanOptions options;
   options.config.device = job.device;
+  options.config.compute = job.precision;
   options.micro_batch = job.micro_batch;
-  const Plan plan(graph, arena, job.loss, options);
+  const Plan plan(graph, arena, job.losses(), options);
+  const Optimizer optimizer(job.optimizer, arena);
+  const int64_t weight_bytes = arena.n_elements() * 4;
+  const auto state_bytes = weight_bytes * static_cast<int64_t>(optimizer.slots().size());
+
+  std::vector<LayerRow> rows;
+  int64_t n_statistics = 0;
+  for (int v = 0; v < graph.size(); ++v) {
+    rows.emplace_back(graph, plan, v);
+    n_statistics += rows.back().n_statistics;
+  }
   if (json) {
+    std::vector<std::string> layers;
+    for (const LayerRow& row : rows) {
+      JsonObject layer;
+      layer.set("name", row.name).set("type", row.type).set_raw("output", shape_json(row.output));
+      layer.set("parameters", row.n_parameters).set("multiply_adds", row.multiply_adds);
+      layer.set("activation_bytes", row.activation_bytes);
+      layers.push_back(layer.str());
+    }
     JsonObject object;
     object.set("kind", "job").set("name", job.name).set("parameters", graph.n_parameters());
-    object.set("multiply_adds", graph.multiply_adds())
-        .set("global_batch", job.global_batch)
-        .set("micro_batch", job.micro_batch);
-    object.set("activation_bytes", plan.activation_bytes()).set_raw("layers", join_json(layers));
+    object.set("statistics", n_statistics).set("multiply_adds", graph.multiply_adds());
+    object.set("global_batch", job.global_batch).set("micro_batch", job.micro_batch);
+    object.set("precision", name_of(job.precision)).set("activation_bytes", plan.activation_bytes());
+    object.set("scratchpad_bytes", plan.scratchpad_bytes()).set("weight_bytes", weight_bytes);
+    object.set("optimizer_bytes", state_bytes).set("steps", static_cast<int64_t>(plan.n_steps()));
+    object.set("fused", static_cast<int64_t>(plan.n_fused())).set_raw("layers", join_json(layers));
     fmt::print("{}\n", object.str());
     return 0;
   }
+  print_layers(rows);
+  fmt::print("\nparameters                {}\n", grouped(static_cast<double>(graph.n_parameters())));
+  if (n_statistics > 0)
+    fmt::print("running averages          {}\n", grouped(static_cast<double>(n_statistics)));
+  fmt::print("multiply-adds per sample  {}\n", grouped(static_cast<double>(graph.multiply_adds())));
+  fmt::print("batch                     {} samples a step in {} micro-batches of {}\n", job.global_batch,
+             job.n_micro(), job.micro_batch);
   fmt::print(
-      "\nparameters {}   multiply-adds per sample {}   \nmicro-batch {} of global batch {} ({} micro-batches "
-      "a step)\n\nplan\n{}",
-      grouped(static_cast<double>(graph.n_parameters())), grouped(static_cast<double>(graph.multiply_adds())),
-      job.micro_batch, job.global_batch, job.n_micro(), plan.str());
+      "memory of a rank          weights {}, gradients {}, optimizer {}, activations {}, scratchpad {}\n",
+      human_bytes(weight_bytes), human_bytes(weight_bytes), human_bytes(state_bytes),
+      human_bytes(plan.activation_bytes()), human_bytes(plan.scratchpad_bytes()));
+  fmt::print("\nplan of a micro-batch, {}\n{}", name_of(job.precision), plan.str());
   return 0;
 }
 

@@ -16,13 +16,7 @@ int Plan::Impl::add_value(TensorDesc desc, int producer) {
 
 int Plan::Impl::in_form(int value, const TensorDesc& wanted) {
   if (values[value].desc.same_form(wanted)) return value;
-  for (int copy : reordered_[value]) {
-    if (values[copy].desc.same_form(wanted)) return copy;
-  }
-  const int copy =
-      add_step("reorder", make_reorder(options.config, values[value].desc, wanted), {value}, -1, "");
-  reordered_[value].push_back(copy);
-  return copy;
+  return add_step("reorder", make_reorder(options.config, values[value].desc, wanted), {value}, -1, "");
 }
 
 int Plan::Impl::add_step(std::string name, std::shared_ptr<Op> op, std::vector<int> src, int vertex,
@@ -105,8 +99,8 @@ class Plan::Impl::Compiler {
   }
 
  private:
-  /// Ends the unit of steps [first, now): a block that is computed again is repeated, and its
-  /// reordered values are its own. Returns where the next unit begins.
+  /// Ends the unit of steps [first, now): a block that is computed again is repeated. Returns where
+  /// the next unit begins.
   int close_unit(int first, int block) {
     const int last = static_cast<int>(p_.steps.size());
     PlanUnit unit{first, last, -1};
@@ -115,7 +109,6 @@ class Plan::Impl::Compiler {
       p_.repeat_steps(first, last);
     }
     if (last > first) p_.units.push_back(unit);
-    p_.reordered_.clear();
     return static_cast<int>(p_.steps.size());
   }
 
@@ -206,8 +199,11 @@ void Plan::Impl::compile(const std::vector<LossSpec>& specs) {
 
   OpConfig wide = options.config;  // losses compute in float32
   wide.compute = DType::kFloat32;
+  std::map<int, int> dense;  // vertex -> its value, dense float32
   const auto dense_output = [&](int vertex) {
-    return in_form(value_of[vertex], {values[value_of[vertex]].desc.shape, DType::kFloat32, nullptr});
+    const TensorDesc wanted{values[value_of[vertex]].desc.shape, DType::kFloat32, nullptr};
+    if (dense.count(vertex) == 0) dense[vertex] = in_form(value_of[vertex], wanted);
+    return dense[vertex];
   };
   const int first = static_cast<int>(steps.size());
   output_value = dense_output(graph.output());

@@ -100,7 +100,8 @@ struct Plan::Impl {
   int add_value(TensorDesc desc, int producer);
   /// Appends a step and returns its first output value.
   int add_step(std::string name, std::shared_ptr<Op> op, std::vector<int> src, int vertex, std::string note);
-  /// The value in the type and layout that the reader wants: itself, or behind a reorder step.
+  /// The value in the type and layout that the reader wants: itself, or behind a reorder step of the
+  /// reader's own, so that sums of gradients do not depend on how blocks cut the graph.
   int in_form(int value, const TensorDesc& wanted);
   void repeat_steps(int first, int last);
 
@@ -122,7 +123,6 @@ struct Plan::Impl {
 
  private:
   class Compiler;
-  std::map<int, std::vector<int>> reordered_;  // value -> its other forms so far
 };
 
 }  // namespace lockstep

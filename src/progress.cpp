@@ -15,6 +15,14 @@ std::string duration_text(double seconds) {
   return fmt::format("{} h {:02} min", s / 3600, s % 3600 / 60);
 }
 
+std::string human_bytes(int64_t n_bytes) {
+  const char* const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+  double value = static_cast<double>(n_bytes);
+  int unit = 0;
+  for (; value >= 1024 && unit < 4; ++unit) value /= 1024;
+  return unit == 0 ? fmt::format("{} B", n_bytes) : fmt::format("{:.1f} {}", value, units[unit]);
+}
+
 std::string grouped(double value) {
   std::string digits = fmt::format("{:.0f}", value);
   for (int at = static_cast<int>(digits.size()) - 3; at > 0; at -= 3)

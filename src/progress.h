@@ -30,5 +30,7 @@ class Progress {
 std::string duration_text(double seconds);
 /// 25312.4 -> "25,312"
 std::string grouped(double value);
+/// "1.4 MiB": bytes in the largest binary unit that leaves at least 1.
+std::string human_bytes(int64_t n_bytes);
 
 }  // namespace lockstep
