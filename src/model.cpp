@@ -10,9 +10,34 @@
 namespace lockstep {
 
 namespace {
-std::map<std::string, ZooMaker>& zoo() {
-  static std::map<std::string, ZooMaker> models;
+struct ZooEntry {
+  ZooMaker maker;
+  ModelDefaults defaults;
+};
+
+std::map<std::string, ZooEntry>& zoo() {
+  static std::map<std::string, ZooEntry> models;
   return models;
+}
+
+const ZooEntry& find_zoo_entry(const Config& model) {
+  const std::string name = model.get_string("zoo");
+  const auto entry = zoo().find(name);
+  if (entry == zoo().end()) {
+    const std::string near = nearest_word(name, zoo_names());
+    throw model.error_at(
+        "zoo",
+        fmt::format("unknown model '{}'{}", name, near.empty() ? "" : "; did you mean '" + near + "'?"),
+        fmt::format("known models: {}", fmt::join(zoo_names(), ", ")));
+  }
+  return entry->second;
+}
+
+/// What the data tells, or the natural input of the zoo's network where nothing tells one.
+ModelContext with_defaults(const Config& model, const ModelContext& from_data) {
+  if (!model.has("zoo") || model.has("input") || from_data.input.rank() > 0) return from_data;
+  const ModelDefaults& defaults = find_zoo_entry(model).defaults;
+  return {defaults.input, from_data.n_classes > 0 ? from_data.n_classes : defaults.n_classes};
 }
 
 Shape read_input(const Config& model, const ModelContext& context) {
@@ -68,8 +93,8 @@ void recompute_prefix(Graph& graph, const Config& model, const std::string& pref
 }
 }  // namespace
 
-bool register_model(const std::string& name, ZooMaker maker) {
-  return zoo().emplace(name, std::move(maker)).second;
+bool register_model(const std::string& name, ZooMaker maker, const ModelDefaults& defaults) {
+  return zoo().emplace(name, ZooEntry{std::move(maker), defaults}).second;
 }
 
 std::vector<std::string> zoo_names() {
@@ -87,7 +112,8 @@ int64_t read_classes(const Config& options, const ModelContext& context) {
   return classes;
 }
 
-Graph build_model(const Config& model, const ModelContext& context) {
+Graph build_model(const Config& model, const ModelContext& from_data) {
+  const ModelContext context = with_defaults(model, from_data);
   Graph graph;
   add_inputs(graph, model, context);
   if (model.has("zoo") + model.has("layers") + model.has("graph") != 1) {
@@ -95,16 +121,7 @@ Graph build_model(const Config& model, const ModelContext& context) {
                       "for instance model: {zoo: lenet5} or model: {layers: [flatten, {affine: 10}]}");
   }
   if (model.has("zoo")) {
-    const std::string name = model.get_string("zoo");
-    const auto entry = zoo().find(name);
-    if (entry == zoo().end()) {
-      const std::string near = nearest_word(name, zoo_names());
-      throw model.error_at(
-          "zoo",
-          fmt::format("unknown model '{}'{}", name, near.empty() ? "" : "; did you mean '" + near + "'?"),
-          fmt::format("known models: {}", fmt::join(zoo_names(), ", ")));
-    }
-    entry->second(graph, model, context);
+    find_zoo_entry(model).maker(graph, model, context);
   } else {
     add_layers(graph, model.at(model.has("graph") ? "graph" : "layers"));
   }

@@ -16,9 +16,15 @@ struct ModelContext {
 /// key, line and remedy, or the two layers that do not fit.
 Graph build_model(const Config& model, const ModelContext& context);
 
+/// The natural input of a network, for which it stands where neither data nor job tell one.
+struct ModelDefaults {
+  Shape input;            // rank 0: none
+  int64_t n_classes = 0;  // with that input, where the job names no classes
+};
+
 /// A zoo entry reads its options and builds its graph behind the input vertex.
 using ZooMaker = std::function<void(Graph& graph, const Config& options, const ModelContext& context)>;
-bool register_model(const std::string& name, ZooMaker maker);
+bool register_model(const std::string& name, ZooMaker maker, const ModelDefaults& defaults = {});
 std::vector<std::string> zoo_names();
 
 /// The option `classes`, or what the data says; throws if neither is known.

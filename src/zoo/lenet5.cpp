@@ -11,8 +11,9 @@ namespace lockstep {
 
 namespace {
 
-const bool registered =
-    register_model("lenet5", [](Graph& graph, const Config& options, const ModelContext& context) {
+const bool registered = register_model(
+    "lenet5",
+    [](Graph& graph, const Config& options, const ModelContext& context) {
       const Shape input = graph.vertex(0).shape;
       const int64_t size = input.rank() == 3 ? std::min(input[1], input[2]) : 0;
       const std::string function = options.get_choice("activation", "tanh", {"tanh", "relu", "sigmoid"});
@@ -44,7 +45,8 @@ const bool registered =
       graph.append(affine_layer(scaled(84)), "fc2");
       graph.append(activation_layer(activation));
       graph.append(affine_layer(read_classes(options, context)), "fc3");
-    });
+    },
+    {{1, 32, 32}, 10});
 
 }  // namespace
 

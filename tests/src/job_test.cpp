@@ -269,6 +269,21 @@ Graph model(const std::string& line, const ModelContext& context = {}) {
   return build_model(*read_with(3, line).model, context);
 }
 
+TEST(Model, StandsForItsNaturalInputWhereNothingTellsOne) {
+  const Graph natural = model("model: {zoo: lenet5}");
+  EXPECT_EQ(natural.vertex(0).shape, (Shape{1, 32, 32}));
+  EXPECT_EQ(natural.vertex(natural.output()).shape, Shape{10});
+  const Graph three = model("model: {zoo: lenet5, classes: 3}");
+  EXPECT_EQ(three.vertex(three.output()).shape, Shape{3});
+  // With any input, from data or job, the classes are to be told too.
+  for (const auto& [line, context] :
+       {std::pair<std::string, ModelContext>{"model: {zoo: lenet5}", {{1, 28, 28}, 0}},
+        {"model: {zoo: lenet5, input: [1, 28, 28]}", {}}}) {
+    expect_error([&] { model(line, context); }, {"number of classes is unknown"});
+  }
+  EXPECT_EQ(model("model: {zoo: lenet5}", {{1, 28, 28}, 4}).vertex(0).shape, (Shape{1, 28, 28}));
+}
+
 TEST(Model, MistakesNameLineAndRemedy) {
   const std::string line3 = "job.yaml:3";
   expect_error([] { model("model: {zoo: lenet, input: [1, 28, 28], classes: 3}"); },
