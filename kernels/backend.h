@@ -10,6 +10,7 @@
 #include "kernels/activation.h"
 #include "kernels/affine.h"
 #include "kernels/conv2d.h"
+#include "kernels/conv_transpose2d.h"
 #include "kernels/device.h"
 #include "kernels/loss.h"
 #include "kernels/op.h"
@@ -22,10 +23,13 @@ namespace cpu {
 std::unique_ptr<Stream> make_stream();
 std::string device_name();
 bool has_bfloat16();
+/// The same memory under another shape that differs by extents of 1; `desc` has a layout.
+TensorDesc with_shape(const TensorDesc& desc, const Shape& shape);
 
 std::unique_ptr<Op> make_activation(const OpConfig&, const ActivationDesc&);
 std::unique_ptr<Op> make_affine(const OpConfig&, const AffineDesc&);
 std::unique_ptr<Op> make_conv2d(const OpConfig&, const Conv2dDesc&);
+std::unique_ptr<Op> make_conv_transpose2d(const OpConfig&, const ConvTranspose2dDesc&);
 std::unique_ptr<Op> make_l2_loss(const OpConfig&, const L2LossDesc&);
 std::unique_ptr<Op> make_pool2d(const OpConfig&, const Pool2dDesc&);
 std::unique_ptr<Op> make_reorder(const OpConfig&, const TensorDesc& src, const TensorDesc& dst);
@@ -52,6 +56,7 @@ void release(int index, std::byte* data) noexcept;
 std::unique_ptr<Op> make_activation(const OpConfig&, const ActivationDesc&);
 std::unique_ptr<Op> make_affine(const OpConfig&, const AffineDesc&);
 std::unique_ptr<Op> make_conv2d(const OpConfig&, const Conv2dDesc&);
+std::unique_ptr<Op> make_conv_transpose2d(const OpConfig&, const ConvTranspose2dDesc&);
 std::unique_ptr<Op> make_l2_loss(const OpConfig&, const L2LossDesc&);
 std::unique_ptr<Op> make_pool2d(const OpConfig&, const Pool2dDesc&);
 std::unique_ptr<Op> make_reorder(const OpConfig&, const TensorDesc& src, const TensorDesc& dst);

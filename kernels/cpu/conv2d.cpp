@@ -12,8 +12,6 @@ namespace lockstep::cpu {
 
 namespace {
 
-constexpr int64_t kFewChannels = 3;  // images: src stays (N, C, H, W), padding to 16 would waste work
-
 ProductProblem problem_of(const OpConfig& config, const Conv2dDesc& desc) {
   const Shape& src = desc.src.shape;
   const int64_t c = src[1], k = desc.out_channels, groups = desc.groups;
@@ -39,18 +37,6 @@ ProductProblem problem_of(const OpConfig& config, const Conv2dDesc& desc) {
           .wants_diff_src = desc.wants_diff_src};
 }
 
-/// The library's own layouts; but where it has only its slow reference code for one of the
-/// three, as for the gradients of layers with few channels, dense ones. Inference takes the
-/// layouts of training: equal bits.
-ProductPrimitives choose(const ProductProblem& p) {
-  ProductProblem training = p;
-  training.training = true;
-  const MemoryDesc in = p.src[1] <= kFewChannels ? dense_desc(p.src) : any_desc(p.src);
-  ProductPrimitives preferred = make_primitives(training, in, any_desc(p.dst));
-  if (preferred.has_reference()) preferred = make_primitives(training, dense_desc(p.src), dense_desc(p.dst));
-  return p.training ? preferred : make_primitives(p, preferred.src_desc(), preferred.dst_desc());
-}
-
 }  // namespace
 
 std::unique_ptr<Op> make_conv2d(const OpConfig& config, const Conv2dDesc& desc) {
@@ -62,7 +48,7 @@ std::unique_ptr<Op> make_conv2d(const OpConfig& config, const Conv2dDesc& desc) 
   }
   if (prefers_direct_conv2d(config, desc)) return make_direct_conv2d(config, desc);
   const ProductProblem problem = problem_of(config, desc);
-  return std::make_unique<ProductOp>(problem, choose(problem));
+  return std::make_unique<ProductOp>(problem, choose_primitives(problem));
 }
 
 }  // namespace lockstep::cpu

@@ -117,6 +117,17 @@ ProductPrimitives make_primitives(const ProductProblem& p, const MemoryDesc& src
   return {};
 }
 
+ProductPrimitives choose_primitives(const ProductProblem& p) {
+  ProductProblem training = p;
+  training.training = true;
+  // Images stay (N, C, H, W): padding of their channels to 16 would waste work.
+  constexpr int64_t kFewChannels = 3;
+  const MemoryDesc in = p.src[1] <= kFewChannels ? dense_desc(p.src) : any_desc(p.src);
+  ProductPrimitives preferred = make_primitives(training, in, any_desc(p.dst));
+  if (preferred.has_reference()) preferred = make_primitives(training, dense_desc(p.src), dense_desc(p.dst));
+  return p.training ? preferred : make_primitives(p, preferred.src_desc(), preferred.dst_desc());
+}
+
 std::unique_ptr<Op> make_bfloat16_product(const ProductProblem& problem) {
   if (!has_bfloat16()) return nullptr;
   try {

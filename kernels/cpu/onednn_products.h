@@ -73,6 +73,11 @@ struct ProductPrimitives {
 ProductPrimitives make_primitives(const ProductProblem& problem, const MemoryDesc& src,
                                   const MemoryDesc& dst);
 
+/// The library's own layouts; but where it has only its slow reference code for one of the
+/// three, as for the gradients of layers with few channels, dense ones. Inference takes the
+/// layouts of training: equal bits.
+ProductPrimitives choose_primitives(const ProductProblem& problem);
+
 /// The op of a bfloat16 problem in the library's own layouts; null where this CPU has no bfloat16
 /// units or the library no fast code for them: through_float32.h then.
 std::unique_ptr<Op> make_bfloat16_product(const ProductProblem& problem);

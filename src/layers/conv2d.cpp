@@ -3,7 +3,7 @@
 
 #include <fmt/format.h>
 
-#include "src/layers/layers.h"
+#include "src/layers/conv_options.h"
 
 namespace lockstep {
 
@@ -16,16 +16,7 @@ class Conv2dLayer : public Layer {
 
   Shape infer(std::span<const Shape> src) const override {
     const Shape& s = src[0];
-    if (s.rank() != 3) {
-      throw Error("", fmt::format("needs an image (C, H, W) per sample, got shape {}", s.str()),
-                  "give the data or the model an image shape");
-    }
-    if (s[0] % o_.groups != 0 || o_.channels % o_.groups != 0) {
-      throw Error("",
-                  fmt::format("groups {} divide neither {} input nor {} output channels", o_.groups, s[0],
-                              o_.channels),
-                  "choose groups that divide both");
-    }
+    check_image_and_groups(s, o_.channels, o_.groups);
     Shape dst{o_.channels, 0, 0};
     for (int axis = 0; axis < 2; ++axis) {
       const int64_t extent = s[1 + axis];
@@ -79,19 +70,8 @@ class Conv2dLayer : public Layer {
   Conv2dOptions o_;
 };
 
-const bool registered = register_layer("conv", [](Config& options) {
-  Conv2dOptions o;
-  o.channels = options.get_int("channels");
-  o.kernel = read_pair(options, "kernel", o.kernel);
-  o.stride = read_pair(options, "stride", o.stride);
-  o.dilation = read_pair(options, "dilation", o.dilation);
-  o.padding = read_padding(options);
-  o.groups = options.get_int("groups", 1);
-  o.bias = options.get_bool("bias", true);
-  if (o.channels < 1) throw options.error_at("channels", "must be at least 1");
-  if (o.groups < 1) throw options.error_at("groups", "must be at least 1");
-  return conv2d_layer(o);
-});
+const bool registered =
+    register_layer("conv", [](Config& options) { return conv2d_layer(read_conv2d_options(options)); });
 
 }  // namespace
 

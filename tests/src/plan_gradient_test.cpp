@@ -116,6 +116,23 @@ const Case kCases[] = {
     {"residual_l2", residual, "l2"},
     {"web_cross_entropy", web, "softmax_cross_entropy"},
     {"web_l2", web, "l2"},
+    {"conv1d",
+     [] {
+       return graph_from(
+           "{input: [2, 9], layers: [{conv1d: {channels: 9, dilation: 2, padding: same}}, tanh,"
+           " {conv1d: {channels: 8, kernel: 2, stride: 2, groups: 1}}, tanh,"
+           " {conv1d: {channels: 4, padding: [1, 0], bias: false}}, flatten, {affine: 3}]}");
+     },
+     "softmax_cross_entropy"},
+    {"conv_transpose",
+     [] {
+       return graph_from(
+           "{input: [1, 4, 4], layers: [{conv: {channels: 8, stride: 2, padding: 1}}, tanh,"
+           " {conv_transpose: {channels: 9, kernel: 4, stride: 2, padding: 1}}, tanh,"
+           " {conv_transpose: {channels: 3, stride: 2, output_padding: 1, groups: 3, padding: [1, 0]}},"
+           " flatten, {affine: 3}]}");
+     },
+     "softmax_cross_entropy"},
     {"two_on_the_input", two_on_the_input, "softmax_cross_entropy"},
 };
 

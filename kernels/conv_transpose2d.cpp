@@ -1,0 +1,48 @@
+// Checks and the switch to a backend; see conv_transpose2d.h.
+#include "kernels/conv_transpose2d.h"
+
+#include <algorithm>
+#include <string>
+
+#include "kernels/backend.h"
+#include "kernels/error.h"
+
+namespace lockstep {
+
+int64_t conv_transpose_output_extent(int64_t extent, int64_t kernel, int64_t stride, int64_t dilation,
+                                     int64_t pad_before, int64_t pad_after, int64_t output_padding) {
+  return (extent - 1) * stride + dilation * (kernel - 1) + 1 + output_padding - pad_before - pad_after;
+}
+
+std::unique_ptr<Op> make_conv_transpose2d(const OpConfig& config, const ConvTranspose2dDesc& desc) {
+  const auto refuse = [](const std::string& what, const std::string& remedy = {}) {
+    throw Error("conv_transpose2d", what, remedy);
+  };
+  if (desc.src.shape.rank() != 4) refuse("src must be (N, C, H, W), not " + desc.src.shape.str());
+  const int64_t channels = desc.src.shape[1];
+  if (desc.out_channels < 1) refuse("out_channels must be at least 1");
+  if (desc.groups < 1 || channels % desc.groups != 0 || desc.out_channels % desc.groups != 0) {
+    refuse("groups " + std::to_string(desc.groups) + " must divide the channels in (" +
+           std::to_string(channels) + ") and out (" + std::to_string(desc.out_channels) + ")");
+  }
+  for (int i = 0; i < 2; ++i) {
+    if (desc.kernel[i] < 1 || desc.stride[i] < 1 || desc.dilation[i] < 1) {
+      refuse("kernel, stride and dilation must be at least 1");
+    }
+    if (std::min(desc.padding[2 * i], desc.padding[2 * i + 1]) < 0) refuse("padding must not be negative");
+    if (desc.output_padding[i] < 0 || desc.output_padding[i] >= desc.stride[i]) {
+      refuse("output_padding " + std::to_string(desc.output_padding[i]) + " must be from 0 to stride - 1",
+             "a larger stride or kernel makes a larger result");
+    }
+    if (conv_transpose_output_extent(desc.src.shape[2 + i], desc.kernel[i], desc.stride[i], desc.dilation[i],
+                                     desc.padding[2 * i], desc.padding[2 * i + 1],
+                                     desc.output_padding[i]) < 1) {
+      refuse("the padding cuts all of the result of src " + desc.src.shape.str() + " away",
+             "use less padding or a larger kernel");
+    }
+  }
+  return config.device.kind == Device::Kind::kCpu ? cpu::make_conv_transpose2d(config, desc)
+                                                  : cuda::make_conv_transpose2d(config, desc);
+}
+
+}  // namespace lockstep
