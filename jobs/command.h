@@ -15,11 +15,13 @@ using Words = std::vector<std::string>;
 
 /// Commands that work on one process return an exit status; others also get the ranks.
 int report_command(const Words& words);
+int export_command(const Words& words);
 int inspect_command(const Words& words);
 int verify_command(const Words& words);
 int doctor_command(const Words& words, Communicator& comm);
 int train_command(const Words& words, Communicator& comm);
 int evaluate_command(const Words& words, Communicator& comm);
+int import_command(const Words& words, Communicator& comm);
 int predict_command(const Words& words, Communicator& comm);
 int convert_command(const Words& words, Communicator& comm);
 int bench_step_command(const Words& words, Communicator& comm);

@@ -30,6 +30,8 @@ const std::vector<Command>& commands() {
       {"evaluate", "loss, accuracy and confusion of a checkpoint on a dataset", evaluate_command},
       {"predict", "write a checkpoint's outputs for a dataset to HDF5", predict_command},
       {"convert", "turn csv, idx or image files into sharded HDF5", convert_command},
+      {"import", "make a checkpoint from a safetensors file of PyTorch", import_command},
+      {"export", "write a checkpoint's weights to a safetensors file", export_command},
       {"inspect", "show a job, a dataset or a checkpoint", inspect_command},
       {"verify", "compare a dataset or checkpoint with its checksums", verify_command},
       {"report", "write report.html of a run folder", report_command},

@@ -4,6 +4,7 @@
 
 #include <filesystem>
 
+#include "io/safetensors.h"
 #include "tests/jobs/program.h"
 
 namespace lockstep {
@@ -127,6 +128,92 @@ TEST_F(Commands, DatasetOfAFewLinesOfH5pyTrains) {
   const Ended evaluate = lockstep("evaluate " + place_->file("mine-run/checkpoints/last.h5") +
                                   " --json --data " + place_->file("mine"));
   EXPECT_GT(number(evaluate.output, "accuracy"), 0.8) << evaluate.output;
+}
+
+TEST_F(Commands, ExportedWeightsComeBackWithTheSameBytes) {
+  const std::string best = place_->file("run/checkpoints/best.h5"), weights = place_->file("a.safetensors");
+  ASSERT_EQ(lockstep("export " + best + " --out " + weights).status, 0);
+  const Ended import =
+      lockstep_on(2, "import " + weights + " --job " + place_->job() + " --out " + place_->file("in.h5"));
+  ASSERT_EQ(import.status, 0) << import.output;
+  EXPECT_NE(import.output.find("10 tensors"), std::string::npos) << import.output;
+  EXPECT_FALSE(fs::exists(place_->file("in.h5.tmp")));
+  ASSERT_EQ(
+      lockstep("import " + weights + " --job " + place_->job() + " --out " + place_->file("one.ck")).status,
+      0);
+  EXPECT_TRUE(read_file(place_->file("in.h5")) == read_file(place_->file("one.ck")));
+  ASSERT_EQ(lockstep("export " + place_->file("in.h5") + " --out " + place_->file("b.safetensors")).status,
+            0);
+  EXPECT_GT(read_file(weights).size(), 80000u);
+  EXPECT_TRUE(read_file(weights) == read_file(place_->file("b.safetensors")));
+
+  // It is the network that was trained, to evaluate, predict and train alike.
+  EXPECT_EQ(lockstep("verify " + place_->file("in.h5")).status, 0);
+  const auto evaluate = [&](const std::string& checkpoint) {
+    const std::string text =
+        lockstep("evaluate " + checkpoint + " --json --data " + place_->file("data/test")).output;
+    return text.substr(std::min(text.size(), text.find("\"samples\"")));
+  };
+  EXPECT_NE(evaluate(best), "");
+  EXPECT_EQ(evaluate(place_->file("in.h5")), evaluate(best));
+  const std::string words = " --data " + place_->file("data/test") + " --out ";
+  ASSERT_EQ(lockstep("predict " + place_->file("in.h5") + words + place_->file("in-out.h5")).status, 0);
+  ASSERT_EQ(lockstep("predict " + best + words + place_->file("best-out.h5")).status, 0);
+  EXPECT_TRUE(read_file(place_->file("in-out.h5")) == read_file(place_->file("best-out.h5")));
+  const Ended train =
+      lockstep_on(2, place_->train("tuned") + "--set train.epochs=1 --resume " + place_->file("in.h5"));
+  ASSERT_EQ(train.status, 0) << train.output;
+  const std::string metrics = read_file(place_->file("tuned/metrics.jsonl"));
+  const size_t first = metrics.find("\"kind\": \"train\"");
+  EXPECT_NE(metrics.substr(first, 80).find("\"step\": 1,"), std::string::npos) << metrics;
+  EXPECT_LT(number(metrics.substr(first), "loss"), 0.5);  // a fresh network begins at 2.3
+}
+
+TEST_F(Commands, ImportListsEverythingThatDoesNotFit) {
+  const std::string file = place_->file("odd.safetensors");
+  const auto import = [&](const std::string& words) {
+    return lockstep_on(
+        2, "import " + file + " --job " + place_->job() + " --out " + place_->file("odd.h5") + " " + words);
+  };
+  write_safetensors(file,
+                    {{"net.conv1.weight", {6, 1, 5, 5}},
+                     {"net.conv1.bias", {6}},
+                     {"net.conv2.weight", {16, 6, 3, 3}},
+                     {"net.conv2.bias", {16}},
+                     {"net.fc1.weight", {120, 64}},
+                     {"net.fc1.bias", {120}},
+                     {"net.fc2.weight", {84, 120}},
+                     {"net.fc2.bias", {84}},
+                     {"net.head.weight", {1000, 84}},
+                     {"net.bn.num_batches_tracked", {}, DType::kInt64},
+                     {"more.conv1.bias", {6}}},
+                    [](size_t, void*) {});
+  const Ended all = import("--map '^net\\.='");
+  EXPECT_EQ(all.status, 1);
+  EXPECT_EQ(count(all.output, "lockstep: "), 1) << all.output;
+  for (const char* part :
+       {"missing in the file (2):", "fc3.weight (10, 84)", "fc3.bias (10)", "of another shape (1):",
+        "conv2.weight (in the file: net.conv2.weight): (16, 6, 3, 3), the model needs (16, 6, 5, 5)",
+        "not in the model (2):", "more.conv1.bias (6)",
+        "head.weight (in the file: net.head.weight) (1000, 84)", "remedy: "}) {
+    EXPECT_NE(all.output.find(part), std::string::npos) << part << "\n" << all.output;
+  }
+  EXPECT_EQ(all.output.find("num_batches"), std::string::npos) << all.output;
+  EXPECT_FALSE(fs::exists(place_->file("odd.h5")));
+  EXPECT_EQ(count(import("").output, "net.conv1.weight"), 1);
+  const Ended doubled = import("--map '^net\\.=' --map '^more\\.='");
+  EXPECT_NE(doubled.output.find("two tensors with one name (1):"), std::string::npos) << doubled.output;
+  EXPECT_EQ(import("--map no-equals-sign").status, 2);
+  EXPECT_EQ(import("--ignore '('").status, 2);
+
+  // A network for other classes: its head starts anew.
+  const Ended tuned = import(
+      "--map '^net\\.=' --ignore 'head\\..*|conv2\\.weight' --ignore 'more.*' --allow-missing 'fc3\\..*' "
+      "--allow-missing conv2.weight --set model.classes=7");
+  ASSERT_EQ(tuned.status, 0) << tuned.output;
+  EXPECT_NE(tuned.output.find("initialised by the job: "), std::string::npos) << tuned.output;
+  const Ended inspect = lockstep("inspect " + place_->file("odd.h5"));
+  EXPECT_NE(inspect.output.find("(7, 84)"), std::string::npos) << inspect.output;
 }
 
 TEST_F(Commands, Benchmarks) {

@@ -3,15 +3,14 @@
 #include "tests/support/hdf5_files.h"
 
 #include <hdf5.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
 
 #include "io/hdf5.h"
+#include "tests/support/python.h"
 
 namespace lockstep {
 
@@ -123,16 +122,7 @@ void write_hdf5(const std::string& path, const std::vector<FixtureField>& fields
 }
 
 std::string run_h5py(const std::string& folder, const std::string& code) {
-  const std::string script = folder + "/script.py", log = folder + "/script.log";
-  std::ofstream(script) << "import h5py, numpy as np\nfolder = " << '"' << folder << '"' << "\n" << code;
-  const std::string command = "/usr/bin/python3 '" + script + "' > '" + log + "' 2>&1";
-  const int status = std::system(command.c_str());
-  std::ifstream stream(log);
-  std::string text((std::istreambuf_iterator<char>(stream)), {});
-  std::filesystem::remove(script);
-  std::filesystem::remove(log);
-  if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return {};
-  return "python failed: " + text;
+  return run_python("/usr/bin/python3", folder, "import h5py, numpy as np\n" + code);
 }
 
 bool has_h5py() {

@@ -1,0 +1,63 @@
+// Weights as other programs exchange them: a .safetensors file.
+//
+//   [ 8 bytes: n, little-endian ][ n bytes: JSON header ][ data ]
+//   header   {"__metadata__": {…}, NAME: {"dtype": "F32", "shape": [6, 1, 5, 5], "data_offsets": [0, 600]},
+//   …}
+//
+// Offsets count from the start of the data; tensors are row-major and little-endian, follow one
+// another without gaps, and end where the file ends. (huggingface.co/docs/safetensors)
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "io/files.h"
+#include "kernels/dtype.h"
+#include "kernels/shape.h"
+
+namespace lockstep {
+
+struct SafetensorsEntry {
+  std::string name;
+  std::string type;            // as in the file: "F32", "BF16", …
+  std::optional<DType> dtype;  // none: a type that Lockstep does not compute with
+  Shape shape;
+  int64_t offset = 0, n_bytes = 0;  // in the data
+};
+
+class SafetensorsFile {
+ public:
+  /// Reads and checks the header: its length, JSON, names, types, shapes, and that the tensors
+  /// cover the data without gap, overlap or rest. Throws Error naming file, tensor and remedy.
+  explicit SafetensorsFile(const std::string& path);
+
+  const std::string& path() const { return file_.path(); }
+  const std::vector<SafetensorsEntry>& entries() const { return entries_; }  // in the order of their data
+  /// Fills dst (entry.shape.n_elements()) with the tensor as float32, a MiB at a time. Throws
+  /// Error where the type has no conversion.
+  void read(const SafetensorsEntry& entry, float* dst) const;
+
+ private:
+  FileHandle file_;
+  int64_t data_begin_ = 0;
+  std::vector<SafetensorsEntry> entries_;
+};
+
+/// A tensor to be written: float32 or int64.
+struct SafetensorsTensor {
+  std::string name;
+  Shape shape;
+  DType dtype = DType::kFloat32;
+};
+
+/// Writes `path` with the metadata {"format": "pt"}; `fill(i, data)` provides the content of
+/// tensors[i] when its turn comes, so that one tensor is in memory at a time. Tensors stand in
+/// the file as Python's package orders them: int64 before float32, then by name. The file appears by
+/// rename, or not at all.
+void write_safetensors(const std::string& path, const std::vector<SafetensorsTensor>& tensors,
+                       const std::function<void(size_t i, void* data)>& fill);
+
+}  // namespace lockstep

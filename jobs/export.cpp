@@ -1,0 +1,23 @@
+// lockstep export CHECKPOINT --out W.safetensors: the weights of a checkpoint for other programs.
+#include <fmt/format.h>
+
+#include "jobs/command.h"
+#include "src/weights_file.h"
+
+namespace lockstep {
+
+namespace po = boost::program_options;
+
+int export_command(const Words& words) {
+  CommandLine line("export CHECKPOINT --out WEIGHTS.safetensors",
+                   "Writes the parameters and statistics of a checkpoint, float32, under their own names.",
+                   {"CHECKPOINT"});
+  line.add()("out", po::value<std::string>(), "file to write (needed)");
+  if (!line.parse(words)) return 0;
+  if (!line.has("out")) throw UsageError("--out WEIGHTS.safetensors is missing");
+  const int64_t n_tensors = export_weights(line.text("CHECKPOINT"), line.text("out"));
+  fmt::print("{}: {} tensors of {}\n", line.text("out"), n_tensors, line.text("CHECKPOINT"));
+  return 0;
+}
+
+}  // namespace lockstep

@@ -1,0 +1,131 @@
+// lockstep import W.safetensors --job JOB.yaml --out CHECKPOINT: weights of another program as a
+// checkpoint at step 0 of a job.
+#include <fmt/format.h>
+
+#include <filesystem>
+
+#include "comm/agreement.h"
+#include "io/files.h"
+#include "jobs/command.h"
+#include "jobs/job_file.h"
+#include "src/loss_place.h"
+#include "src/progress.h"
+#include "src/train_state.h"
+#include "src/weights_file.h"
+
+namespace lockstep {
+
+namespace po = boost::program_options;
+
+namespace {
+
+std::regex read_pattern(const std::string& option, const std::string& text) {
+  try {
+    return std::regex(text);
+  } catch (const std::regex_error& e) {
+    throw UsageError(fmt::format("{} '{}' is no regular expression: {}", option, text, e.what()));
+  }
+}
+
+ImportRules read_rules(const CommandLine& line) {
+  ImportRules rules;
+  const auto words = [&](const std::string& name) {
+    return line.has(name) ? line.get<Words>(name) : Words{};
+  };
+  for (const std::string& word : words("map")) {
+    const size_t at = word.rfind('=');
+    if (at == std::string::npos) throw UsageError(fmt::format("--map '{}' needs the form REGEX=TEXT", word));
+    rules.renames.emplace_back(read_pattern("--map", word.substr(0, at)), word.substr(at + 1));
+  }
+  for (const std::string& word : words("ignore")) rules.ignored.push_back(read_pattern("--ignore", word));
+  for (const std::string& word : words("allow-missing"))
+    rules.may_be_missing.push_back(read_pattern("--allow-missing", word));
+  return rules;
+}
+
+/// The network of a job as it stands before the first step.
+struct Start {
+  DataContract contract;
+  Graph graph;
+  std::unique_ptr<ParameterArena> arena;
+  std::unique_ptr<Optimizer> optimizer;
+
+  explicit Start(const Job& job) {
+    if (job.train) contract = open_data(job).contract;
+    graph = build_graph(job, contract);
+    const Shape output = graph.vertex(loss_vertex(graph, job.loss)).shape;
+    if (contract.input.rank() == 0) contract.input = graph.vertex(0).shape;
+    if (contract.n_classes == 0 && job.loss.is_classification()) contract.n_classes = output[0];
+    arena = std::make_unique<ParameterArena>(graph, job.device);
+    initialize(*arena, job.init, job.seed);
+    optimizer = std::make_unique<Optimizer>(job.optimizer, *arena);
+  }
+};
+
+/// Collective. A checkpoint under a name of one's own choice.
+void save_as(Communicator& comm, const std::string& path, const CheckpointInfo& info,
+             const std::vector<CheckpointTensor>& tensors) {
+  const std::string folder = path + ".tmp";
+  const auto remove_folder = [&] {
+    std::error_code ignored;
+    if (comm.is_root()) std::filesystem::remove_all(folder, ignored);
+  };
+  try {
+    const std::string saved = save_checkpoint(comm, folder, info, tensors);
+    check_on_root(comm, [&] { rename_durably(saved, path); });
+  } catch (...) {
+    remove_folder();
+    throw;
+  }
+  remove_folder();
+}
+
+}  // namespace
+
+int import_command(const Words& words, Communicator& comm) {
+  CommandLine line(
+      "import WEIGHTS.safetensors --job JOB.yaml --out CHECKPOINT.h5 [options]",
+      "Makes a checkpoint at step 0 from the weights of another program: start training from it\n"
+      "with `train --resume FILE`, or evaluate it. Names and shapes are those of torchvision.\n"
+      "Regular expressions are ECMAScript's.",
+      {"WEIGHTS"});
+  line.add()("job", po::value<std::string>(), "job file with the model (needed)")(
+      "out", po::value<std::string>(), "checkpoint to write (needed)")(
+      "set", po::value<Words>()->composing(), "KEY=VALUE: change a key of the job file; may be repeated")(
+      "map", po::value<Words>()->composing(),
+      "REGEX=TEXT: rename the file's tensors; TEXT may hold $1; may be repeated")(
+      "ignore", po::value<Words>()->composing(),
+      "REGEX: leave out the file's tensors of these (renamed) names")(
+      "allow-missing", po::value<Words>()->composing(),
+      "REGEX: the model's tensors of these names may be missing; the job's init fills them");
+  if (!line.parse(words, comm.is_root())) return 0;
+  if (!line.has("job")) throw UsageError("--job JOB.yaml is missing");
+  if (!line.has("out")) throw UsageError("--out CHECKPOINT.h5 is missing");
+  const ImportRules rules = read_rules(line);
+  const Job job =
+      read_job_on_all_ranks(comm, line.text("job"), line.has("set") ? line.get<Words>("set") : Words{});
+
+  std::unique_ptr<Start> start;
+  ImportResult result;
+  const auto read = [&] {
+    start = std::make_unique<Start>(job);
+    result = import_weights(SafetensorsFile(line.text("WEIGHTS")), rules, *start->arena);
+  };
+  check_on_root(comm, read);
+  all_or_none(comm, [&] {
+    if (!comm.is_root()) read();
+  });
+  save_as(comm, line.text("out"), make_checkpoint_info(job, TrainState{}, start->contract, 1),
+          checkpoint_tensors(*start->arena, start->optimizer.get(), start->contract.normalization));
+
+  if (comm.is_root()) {
+    fmt::print("{}: {} tensors, {} values from {}\n", line.text("out"), result.n_tensors,
+               grouped(static_cast<double>(result.n_values)), line.text("WEIGHTS"));
+    if (!result.initialised.empty())
+      fmt::print("initialised by the job: {}\n", fmt::join(result.initialised, ", "));
+    if (!result.ignored.empty()) fmt::print("ignored: {}\n", fmt::join(result.ignored, ", "));
+  }
+  return 0;
+}
+
+}  // namespace lockstep
