@@ -9,6 +9,7 @@
 
 #include "kernels/activation.h"
 #include "kernels/affine.h"
+#include "kernels/batch_norm.h"
 #include "kernels/conv2d.h"
 #include "kernels/conv_transpose2d.h"
 #include "kernels/device.h"
@@ -28,6 +29,7 @@ TensorDesc with_shape(const TensorDesc& desc, const Shape& shape);
 
 std::unique_ptr<Op> make_activation(const OpConfig&, const ActivationDesc&);
 std::unique_ptr<Op> make_affine(const OpConfig&, const AffineDesc&);
+std::unique_ptr<BatchNorm> make_batch_norm(const OpConfig&, const BatchNormDesc&);
 std::unique_ptr<Op> make_conv2d(const OpConfig&, const Conv2dDesc&);
 std::unique_ptr<Op> make_conv_transpose2d(const OpConfig&, const ConvTranspose2dDesc&);
 std::unique_ptr<Op> make_l2_loss(const OpConfig&, const L2LossDesc&);
@@ -55,6 +57,7 @@ void release(int index, std::byte* data) noexcept;
 
 std::unique_ptr<Op> make_activation(const OpConfig&, const ActivationDesc&);
 std::unique_ptr<Op> make_affine(const OpConfig&, const AffineDesc&);
+std::unique_ptr<BatchNorm> make_batch_norm(const OpConfig&, const BatchNormDesc&);
 std::unique_ptr<Op> make_conv2d(const OpConfig&, const Conv2dDesc&);
 std::unique_ptr<Op> make_conv_transpose2d(const OpConfig&, const ConvTranspose2dDesc&);
 std::unique_ptr<Op> make_l2_loss(const OpConfig&, const L2LossDesc&);

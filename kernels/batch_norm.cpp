@@ -1,0 +1,29 @@
+// Checks and the switch to a backend; see batch_norm.h.
+#include "kernels/batch_norm.h"
+
+#include <string>
+
+#include "kernels/backend.h"
+#include "kernels/error.h"
+
+namespace lockstep {
+
+std::unique_ptr<BatchNorm> make_batch_norm(const OpConfig& config, const BatchNormDesc& desc) {
+  if (desc.src.shape.rank() < 2)
+    throw Error("batch_norm", "src has shape " + desc.src.shape.str() + ", expected (N, C) or (N, C, …)",
+                "give the data at least one dimension besides the samples");
+  if (desc.src.dtype != DType::kFloat32 && desc.src.dtype != DType::kBFloat16)
+    throw Error("batch_norm",
+                "src is " + std::string(name_of(desc.src.dtype)) + ", expected float32 or bfloat16",
+                "set `precision` to one of them");
+  if (!(desc.epsilon > 0))
+    throw Error("batch_norm", "epsilon is " + std::to_string(desc.epsilon) + ", it must be positive",
+                "use 1e-5");
+  if (desc.activation != Activation::kNone && desc.activation != Activation::kRelu)
+    throw Error("batch_norm", "cannot close with " + std::string(name_of(desc.activation)),
+                "make the activation an operation of its own");
+  if (config.device.kind == Device::Kind::kCuda) return cuda::make_batch_norm(config, desc);
+  return cpu::make_batch_norm(config, desc);
+}
+
+}  // namespace lockstep
