@@ -13,6 +13,8 @@
 #include "kernels/conv2d.h"
 #include "kernels/conv_transpose2d.h"
 #include "kernels/device.h"
+#include "kernels/layer_norm.h"
+#include "kernels/local_response_norm.h"
 #include "kernels/loss.h"
 #include "kernels/op.h"
 #include "kernels/optimizer_update.h"
@@ -33,6 +35,8 @@ std::unique_ptr<BatchNorm> make_batch_norm(const OpConfig&, const BatchNormDesc&
 std::unique_ptr<Op> make_conv2d(const OpConfig&, const Conv2dDesc&);
 std::unique_ptr<Op> make_conv_transpose2d(const OpConfig&, const ConvTranspose2dDesc&);
 std::unique_ptr<Op> make_l2_loss(const OpConfig&, const L2LossDesc&);
+std::unique_ptr<Op> make_layer_norm(const OpConfig&, const LayerNormDesc&);
+std::unique_ptr<Op> make_local_response_norm(const OpConfig&, const LocalResponseNormDesc&);
 std::unique_ptr<Op> make_pool2d(const OpConfig&, const Pool2dDesc&);
 std::unique_ptr<Op> make_reorder(const OpConfig&, const TensorDesc& src, const TensorDesc& dst);
 std::unique_ptr<Op> make_softmax_cross_entropy(const OpConfig&, const TensorDesc& prediction);
@@ -61,6 +65,8 @@ std::unique_ptr<BatchNorm> make_batch_norm(const OpConfig&, const BatchNormDesc&
 std::unique_ptr<Op> make_conv2d(const OpConfig&, const Conv2dDesc&);
 std::unique_ptr<Op> make_conv_transpose2d(const OpConfig&, const ConvTranspose2dDesc&);
 std::unique_ptr<Op> make_l2_loss(const OpConfig&, const L2LossDesc&);
+std::unique_ptr<Op> make_layer_norm(const OpConfig&, const LayerNormDesc&);
+std::unique_ptr<Op> make_local_response_norm(const OpConfig&, const LocalResponseNormDesc&);
 std::unique_ptr<Op> make_pool2d(const OpConfig&, const Pool2dDesc&);
 std::unique_ptr<Op> make_reorder(const OpConfig&, const TensorDesc& src, const TensorDesc& dst);
 std::unique_ptr<Op> make_softmax_cross_entropy(const OpConfig&, const TensorDesc& prediction);

@@ -18,6 +18,8 @@ std::unique_ptr<BatchNorm> make_batch_norm(const OpConfig&, const BatchNormDesc&
 std::unique_ptr<Op> make_conv2d(const OpConfig&, const Conv2dDesc&) { refuse(); }
 std::unique_ptr<Op> make_conv_transpose2d(const OpConfig&, const ConvTranspose2dDesc&) { refuse(); }
 std::unique_ptr<Op> make_l2_loss(const OpConfig&, const L2LossDesc&) { refuse(); }
+std::unique_ptr<Op> make_layer_norm(const OpConfig&, const LayerNormDesc&) { refuse(); }
+std::unique_ptr<Op> make_local_response_norm(const OpConfig&, const LocalResponseNormDesc&) { refuse(); }
 std::unique_ptr<Op> make_pool2d(const OpConfig&, const Pool2dDesc&) { refuse(); }
 std::unique_ptr<Op> make_reorder(const OpConfig&, const TensorDesc&, const TensorDesc&) { refuse(); }
 std::unique_ptr<Op> make_softmax_cross_entropy(const OpConfig&, const TensorDesc&) { refuse(); }
