@@ -17,7 +17,7 @@ namespace fs = std::filesystem;
 namespace {
 
 const std::vector<std::string> kRooms = {"kernels", "comm", "io", "src", "jobs"};  // left to right
-const std::vector<std::string> kGuests = {"tests", "bench"};                       // may include every room
+const std::vector<std::string> kGuests = {"tests", "bench", "examples"};           // may include every room
 
 /// Headers whose name matches `header` may be included only by files whose path matches `allowed`.
 struct Border {
