@@ -14,6 +14,7 @@
 #include "kernels/conv_transpose2d.h"
 #include "kernels/device.h"
 #include "kernels/layer_norm.h"
+#include "kernels/local_conv2d.h"
 #include "kernels/local_response_norm.h"
 #include "kernels/loss.h"
 #include "kernels/op.h"
@@ -36,6 +37,7 @@ std::unique_ptr<Op> make_conv2d(const OpConfig&, const Conv2dDesc&);
 std::unique_ptr<Op> make_conv_transpose2d(const OpConfig&, const ConvTranspose2dDesc&);
 std::unique_ptr<Op> make_l2_loss(const OpConfig&, const L2LossDesc&);
 std::unique_ptr<Op> make_layer_norm(const OpConfig&, const LayerNormDesc&);
+std::unique_ptr<Op> make_local_conv2d(const OpConfig&, const LocalConv2dDesc&);
 std::unique_ptr<Op> make_local_response_norm(const OpConfig&, const LocalResponseNormDesc&);
 std::unique_ptr<Op> make_pool2d(const OpConfig&, const Pool2dDesc&);
 std::unique_ptr<Op> make_reorder(const OpConfig&, const TensorDesc& src, const TensorDesc& dst);
@@ -66,6 +68,7 @@ std::unique_ptr<Op> make_conv2d(const OpConfig&, const Conv2dDesc&);
 std::unique_ptr<Op> make_conv_transpose2d(const OpConfig&, const ConvTranspose2dDesc&);
 std::unique_ptr<Op> make_l2_loss(const OpConfig&, const L2LossDesc&);
 std::unique_ptr<Op> make_layer_norm(const OpConfig&, const LayerNormDesc&);
+std::unique_ptr<Op> make_local_conv2d(const OpConfig&, const LocalConv2dDesc&);
 std::unique_ptr<Op> make_local_response_norm(const OpConfig&, const LocalResponseNormDesc&);
 std::unique_ptr<Op> make_pool2d(const OpConfig&, const Pool2dDesc&);
 std::unique_ptr<Op> make_reorder(const OpConfig&, const TensorDesc& src, const TensorDesc& dst);

@@ -17,6 +17,7 @@ std::unique_ptr<Op> make_affine(const OpConfig&, const AffineDesc&) { refuse(); 
 std::unique_ptr<BatchNorm> make_batch_norm(const OpConfig&, const BatchNormDesc&) { refuse(); }
 std::unique_ptr<Op> make_conv2d(const OpConfig&, const Conv2dDesc&) { refuse(); }
 std::unique_ptr<Op> make_conv_transpose2d(const OpConfig&, const ConvTranspose2dDesc&) { refuse(); }
+std::unique_ptr<Op> make_local_conv2d(const OpConfig&, const LocalConv2dDesc&) { refuse(); }
 std::unique_ptr<Op> make_l2_loss(const OpConfig&, const L2LossDesc&) { refuse(); }
 std::unique_ptr<Op> make_layer_norm(const OpConfig&, const LayerNormDesc&) { refuse(); }
 std::unique_ptr<Op> make_local_response_norm(const OpConfig&, const LocalResponseNormDesc&) { refuse(); }

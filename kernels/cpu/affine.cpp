@@ -13,6 +13,7 @@
 
 #include "kernels/backend.h"
 #include "kernels/cpu/epilogue.h"
+#include "kernels/cpu/gemm.h"
 #include "kernels/cpu/onednn_products.h"
 #include "kernels/cpu/through_float32.h"
 #include "kernels/cpu/transpose.h"
@@ -27,13 +28,6 @@ constexpr int64_t kLeastFeatures = 32;  // the few outputs of a last layer stay 
 /// (N, features) stored as (features, N).
 MemoryDesc feature_major_desc(const Shape& shape) {
   return MemoryDesc({shape[0], shape[1]}, dnnl::memory::data_type::f32, dnnl::memory::dims{1, shape[0]});
-}
-
-/// c (m, n) = op(a) · op(b), all dense row-major; op transposes where the letter is 'T'.
-void multiply(char op_a, char op_b, int64_t m, int64_t n, int64_t k, const float* a, const float* b,
-              float* c) {
-  check(dnnl_sgemm(op_a, op_b, m, n, k, 1.0f, a, op_a == 'N' ? k : m, b, op_b == 'N' ? n : k, 0.0f, c, n),
-        "dnnl_sgemm");
 }
 
 class AffineOp : public Op {

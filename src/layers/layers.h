@@ -47,6 +47,10 @@ struct ConvTranspose2dOptions : Conv2dOptions {
 };
 std::shared_ptr<const Layer> conv_transpose2d_layer(const ConvTranspose2dOptions& options);
 
+/// A convolution with its own weights at every place, (C, H, W) -> (K, P, Q); no groups or dilation.
+/// Weights (P * Q, K, C * kh * kw), bias (K, P, Q).
+std::shared_ptr<const Layer> local_conv2d_layer(const Conv2dOptions& options);
+
 /// One-dimensional convolution and pooling over (C, T); only the second entries of kernel, stride and
 /// dilation and the last two of padding (left, right) count.
 std::shared_ptr<const Layer> conv1d_layer(const Conv2dOptions& options);

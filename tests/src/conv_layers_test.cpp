@@ -49,6 +49,17 @@ TEST(ConvLayers, ParametersAreCanonical) {
   EXPECT_EQ(turned[0].fan_out, 18);
 }
 
+TEST(ConvLayers, LocalWeightsAreThoseOfEveryPlace) {
+  const Vertex vertex = layer_of("[2, 5, 4]", "{local_conv: {channels: 3, kernel: [3, 2]}}");
+  EXPECT_EQ(vertex.shape, (Shape{3, 3, 3}));
+  const Shape src{2, 5, 4};
+  const auto specs = vertex.layer->parameters({&src, 1});
+  EXPECT_EQ(specs[0].shape, (Shape{9, 3, 12}));
+  EXPECT_EQ(specs[1].shape, (Shape{3, 3, 3}));
+  expect_error([] { layer_of("[2, 5, 4]", "{local_conv: {channels: 4, groups: 2}}"); },
+               {"groups", "local_conv"});
+}
+
 TEST(ConvLayers, CountTheirWork) {
   const auto work = [](const std::string& input, const std::string& layer) {
     return graph_from("{input: " + input + ", layers: [" + layer + "]}").multiply_adds();

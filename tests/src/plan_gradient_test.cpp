@@ -124,6 +124,13 @@ const Case kCases[] = {
            " {conv1d: {channels: 4, padding: [1, 0], bias: false}}, flatten, {affine: 3}]}");
      },
      "softmax_cross_entropy"},
+    {"local_conv",
+     [] {
+       return graph_from(
+           "{input: [2, 5, 4], layers: [{local_conv: {channels: 3, padding: same}}, tanh,"
+           " {local_conv: {channels: 2, kernel: [2, 3], bias: false}}, flatten, {affine: 3}]}");
+     },
+     "softmax_cross_entropy"},
     {"conv_transpose",
      [] {
        return graph_from(

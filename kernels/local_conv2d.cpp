@@ -1,0 +1,30 @@
+// Checks and the switch to a backend; see local_conv2d.h.
+#include "kernels/local_conv2d.h"
+
+#include <algorithm>
+
+#include "kernels/backend.h"
+#include "kernels/conv2d.h"
+#include "kernels/error.h"
+
+namespace lockstep {
+
+std::unique_ptr<Op> make_local_conv2d(const OpConfig& config, const LocalConv2dDesc& desc) {
+  const Shape& src = desc.src.shape;
+  if (src.rank() != 4) throw Error("local_conv2d", "src must be (N, C, H, W), not " + src.str());
+  if (desc.out_channels < 1) throw Error("local_conv2d", "out_channels must be at least 1");
+  for (int i = 0; i < 2; ++i) {
+    if (desc.kernel[i] < 1 || desc.stride[i] < 1)
+      throw Error("local_conv2d", "kernel and stride must be at least 1");
+    if (std::min(desc.padding[2 * i], desc.padding[2 * i + 1]) < 0)
+      throw Error("local_conv2d", "padding must not be negative");
+    if (conv_output_extent(src[2 + i], desc.kernel[i], desc.stride[i], 1, desc.padding[2 * i],
+                           desc.padding[2 * i + 1]) < 1)
+      throw Error("local_conv2d", "the kernel does not fit into src " + src.str() + " with its padding",
+                  "use a smaller kernel or more padding");
+  }
+  return config.device.kind == Device::Kind::kCpu ? cpu::make_local_conv2d(config, desc)
+                                                  : cuda::make_local_conv2d(config, desc);
+}
+
+}  // namespace lockstep
