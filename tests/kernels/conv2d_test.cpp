@@ -209,6 +209,47 @@ TEST_F(Conv2dOnce, IntegerValuesAreExact) {
   }
 }
 
+/// One image (1, 1, h, w) through one 3 x 3 filter, without padding or bias.
+Values filtered(const Shape& image, const Values& pixels, const Values& filter) {
+  const auto op =
+      make_conv2d(cpu_config(), {.src = {image}, .out_channels = 1, .kernel = {3, 3}, .has_bias = false});
+  OpInputs in{.src = {{image, pixels}}, .params = {{Shape{1, 1, 3, 3}, filter}}};
+  in.run_backward = false;
+  return run_op(*op, in).dst[0];
+}
+
+// Course text 003, "2D convolution, discrete case".
+TEST_F(Conv2dOnce, ExampleOfTheCourse) {
+  const Values image = {1, 2, 2, -2, 1, 0, 2, 4, 2, -1, -1, 3, 0, 0, -3, -2};
+  expect_close(filtered({1, 1, 4, 4}, image, {1, 0, 3, 2, -1, -1, 0, 1, -3}), {9, -20, 22, 11}, 0, "dst");
+}
+
+// Course text 000, "filters to extract features": the Sobel operator on a dummy image. The slides
+// print the image with differing rows; these are the ones that give the feature map.
+TEST_F(Conv2dOnce, SobelFeatureMapOfTheCourse) {
+  const Values white = {0, 0, 0, 0, 1, 1, 0, 0, 0, 0,  //
+                        0, 0, 0, 1, 1, 1, 1, 0, 0, 0,  //
+                        0, 0, 0, 0, 1, 1, 0, 0, 0, 0,  //
+                        1, 0, 0, 1, 1, 1, 1, 0, 0, 0,  //
+                        0, 0, 1, 1, 1, 1, 1, 1, 0, 0,  //
+                        0, 1, 0, 1, 1, 1, 1, 0, 1, 0,  //
+                        0, 0, 0, 1, 1, 1, 1, 0, 0, 0,  //
+                        0, 0, 0, 1, 1, 1, 1, 0, 0, 0,  //
+                        0, 0, 0, 1, 0, 0, 1, 0, 0, 1,  //
+                        0, 0, 1, 1, 0, 0, 1, 1, 0, 0};
+  Values image;
+  for (double value : white) image.push_back(255 * value);
+  const Values feature_map = {0,    510,  1020, 510,  -510, -1020, -510,  0,     //
+                              -255, 510,  1020, 510,  -510, -1020, -510,  0,     //
+                              -255, 765,  765,  255,  -255, -765,  -765,  -255,  //
+                              255,  765,  510,  0,    0,    -510,  -765,  -510,  //
+                              255,  510,  765,  0,    0,    -765,  -510,  -255,  //
+                              0,    765,  1020, 0,    0,    -1020, -765,  0,     //
+                              0,    1020, 765,  -255, 255,  -765,  -1020, 255,   //
+                              255,  1020, 0,    -765, 765,  0,     -1020, 255};
+  expect_close(filtered({1, 1, 10, 10}, image, {-1, 0, 1, -2, 0, 2, -1, 0, 1}), feature_map, 0, "dst");
+}
+
 TEST_F(Conv2dOnce, FirstLayerAndInference) {
   Conv2dDesc d = conv({17, 1, 8, 8}, 6, {5, 5}, {.activation = Activation::kRelu, .wants_diff_src = false});
   OpInputs in = make_inputs(d);
