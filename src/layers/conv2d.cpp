@@ -76,6 +76,9 @@ const bool registered =
 }  // namespace
 
 std::shared_ptr<const Layer> conv2d_layer(const Conv2dOptions& options) {
+  if (options.padding_mode != Conv2dOptions::PaddingMode::kZeros) {
+    throw Error("conv", "this version pads with zeros only", "leave padding_mode out");
+  }
   return std::make_shared<Conv2dLayer>(options);
 }
 
