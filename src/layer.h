@@ -57,6 +57,8 @@ class Layer {
   virtual bool fuses_residual() const { return false; }
   /// True for the sum of two values of equal shapes: the plan may let a predecessor add it.
   virtual bool is_residual_sum() const { return false; }
+  /// Whether its op is a BatchNorm whose statistics are to be of the whole batch of a step.
+  virtual bool synchronizes() const { return false; }
   /// Set by activation layers, so that the plan can fuse them into their predecessor.
   virtual std::optional<Activation> activation() const { return std::nullopt; }
 };

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cassert>
 #include <chrono>
 #include <cmath>
@@ -37,10 +38,16 @@ void Plan::refresh_weights() {
 
 void Plan::forward(const std::vector<const void*>& inputs, const std::vector<const void*>& targets,
                    const BatchContext& batch) {
-  const double start = seconds();
+  start_forward(inputs, targets, batch);
+  while (!continue_forward().empty()) {
+  }
+}
+
+void Plan::start_forward(const std::vector<const void*>& inputs, const std::vector<const void*>& targets,
+                         const BatchContext& batch) {
   Impl& p = *impl_;
   assert(inputs.size() == p.input_values.size());
-  const bool with_loss = targets.size() == p.target_values.size();
+  p.with_loss = targets.size() == p.target_values.size();
   p.batch = batch;
   for (auto& [value, tensor] : p.external) {
     const void* data = nullptr;
@@ -52,53 +59,119 @@ void Plan::forward(const std::vector<const void*>& inputs, const std::vector<con
     }
     tensor->data = const_cast<void*>(data);
   }
-  const size_t n_calls = with_loss ? p.forward_calls.size() : p.calls_before_loss;
-  for (size_t i = 0; i < n_calls; ++i) {
-    PlanStep& step = p.steps[p.forward_calls[i].step];
-    if (!step.op->info().aliases_src) step.op->forward(*p.stream, step.args);
+  p.next_call = 0;
+  p.has_sums = false;
+}
+
+std::span<double> Plan::continue_forward() {
+  const double start = seconds();
+  Impl& p = *impl_;
+  const size_t n_calls = p.with_loss ? p.forward_calls.size() : p.calls_before_loss;
+  for (; p.next_call < n_calls; ++p.next_call) {
+    PlanStep& step = p.steps[p.forward_calls[p.next_call].step];
+    if (step.synchronized != nullptr) {
+      if (!p.has_sums) {
+        step.synchronized->forward_sums(*p.stream, step.args, step.sums.data());
+        p.has_sums = true;
+        forward_s_ += seconds() - start;
+        return step.sums;
+      }
+      step.synchronized->forward_apply(*p.stream, step.args, step.sums.data());
+      p.has_sums = false;
+    } else if (!step.op->info().aliases_src) {
+      step.op->forward(*p.stream, step.args);
+    }
   }
   p.loss_sums = {};
-  for (size_t l = 0; with_loss && l < p.losses.size(); ++l) {
+  for (size_t l = 0; p.with_loss && l < p.losses.size(); ++l) {
     const double* sums = p.steps[p.losses[l].step].dst_t[0].as<double>();
     if (l == 0) std::copy_n(sums, kLossValues, p.loss_sums.begin());
     if (l > 0) p.loss_sums[kLossSum] += sums[kLossSum];
   }
   forward_s_ += seconds() - start;
+  return {};
 }
 
 void Plan::backward(float* gradients, const std::function<void(int64_t)>& final_below) {
+  start_backward(gradients);
+  while (!continue_backward(final_below).empty()) {
+  }
+}
+
+void Plan::start_backward(float* gradients) {
+  Impl& p = *impl_;
+  p.gradients = gradients;
+  for (const auto& [offset, n] : p.zero_gradients) fill(*p.stream, n, 0.0f, gradients + offset);
+  p.next_call = 0;
+  p.has_sums = false;
+  p.announced = 0;
+}
+
+std::span<double> Plan::continue_backward(const std::function<void(int64_t)>& final_below) {
   const double start = seconds();
   double outside = 0;
   Impl& p = *impl_;
-  for (const auto& [offset, n] : p.zero_gradients) fill(*p.stream, n, 0.0f, gradients + offset);
-  int64_t announced = 0;
-  for (const PlanCall& call : p.backward_calls) {
+  for (; p.next_call < p.backward_calls.size(); ++p.next_call) {
+    const PlanCall& call = p.backward_calls[p.next_call];
     PlanStep& step = p.steps[call.step];
-    const bool computes = !step.op->info().aliases_src;
     if (!call.backward) {
-      if (computes) step.op->forward(*p.stream, step.args);
+      p.forward_again(step);
       continue;
     }
-    for (const GradientSum& sum : step.sums)
-      sum_gradients(*p.stream, sum.dtype, sum.n_elements, sum.partials);
-    for (size_t i = 0; i < step.param_offsets.size() && !step.adds_params; ++i)
-      step.diff_params_t[i].data = gradients + step.param_offsets[i];
-    if (computes) step.op->backward(*p.stream, step.args);
-    for (size_t i = 0; i < step.param_offsets.size() && step.adds_params; ++i) {
-      float* sum = gradients + step.param_offsets[i];
-      add(*p.stream, step.diff_params_t[i].desc.n_elements(), sum, step.diff_params_t[i].as<float>(), sum);
+    if (!p.has_sums) p.prepare_backward(step);
+    if (step.synchronized != nullptr) {
+      if (!p.has_sums) {
+        step.synchronized->backward_sums(*p.stream, step.args, step.diff_sums.data());
+        p.has_sums = true;
+        backward_s_ += seconds() - start - outside;
+        return step.diff_sums;
+      }
+      step.synchronized->backward_apply(*p.stream, step.args, step.diff_sums.data());
+      p.has_sums = false;
+    } else if (!step.op->info().aliases_src) {
+      step.op->backward(*p.stream, step.args);
     }
-    if (final_below && step.final_below > announced) {
-      announced = step.final_below;
+    p.add_shared_gradients(step);
+    if (final_below && step.final_below > p.announced) {
+      p.announced = step.final_below;
       const double before = seconds();
-      final_below(announced);
+      final_below(p.announced);
       outside += seconds() - before;
     }
   }
   backward_s_ += seconds() - start - outside;
+  return {};
+}
+
+void Plan::Impl::forward_again(PlanStep& step) {
+  if (step.op->info().aliases_src) return;
+  if (step.synchronized != nullptr) {
+    step.synchronized->forward_apply(*stream, step.args, steps[step.repeats].sums.data());
+  } else {
+    step.op->forward(*stream, step.args);
+  }
+}
+
+void Plan::Impl::prepare_backward(PlanStep& step) {
+  for (const GradientSum& sum : step.sums_of_gradients)
+    sum_gradients(*stream, sum.dtype, sum.n_elements, sum.partials);
+  for (size_t i = 0; i < step.param_offsets.size() && !step.adds_params; ++i)
+    step.diff_params_t[i].data = gradients + step.param_offsets[i];
+}
+
+void Plan::Impl::add_shared_gradients(PlanStep& step) {
+  for (size_t i = 0; i < step.param_offsets.size() && step.adds_params; ++i) {
+    float* sum = gradients + step.param_offsets[i];
+    add(*stream, step.diff_params_t[i].desc.n_elements(), sum, step.diff_params_t[i].as<float>(), sum);
+  }
 }
 
 const double* Plan::loss_values() const { return impl_->loss_sums.data(); }
+
+bool Plan::synchronizes() const {
+  return std::any_of(impl_->steps.begin(), impl_->steps.end(),
+                     [](const PlanStep& step) { return step.synchronized != nullptr; });
+}
 
 const float* Plan::output() const {
   const PlanValue& value = impl_->values[impl_->output_value];

@@ -7,6 +7,7 @@
 
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -22,6 +23,7 @@ struct PlanOptions {
   int64_t micro_batch = 1;   // N
   bool reuse_memory = true;  // false: every buffer has its own place (must give equal bits)
   bool fuse = true;          // false: activations and sums stay steps of their own
+  bool synchronize = false;  // layers that ask for it take statistics over all micro-batches of a step
 };
 
 class Plan {
@@ -49,6 +51,17 @@ class Plan {
   /// Runs backward and writes every parameter gradient into `gradients`, an array with the
   /// arena's layout. `final_below(n)` is called whenever elements [0, n) have become final.
   void backward(float* gradients, const std::function<void(int64_t)>& final_below);
+
+  /// Whether an op takes statistics over the whole batch (PlanOptions::synchronize). Then one plan per
+  /// micro-batch walks in step with the others: start_…, and continue_… until it returns nothing.
+  /// A span that comes back holds this micro-batch's sums; the caller replaces them by the sums
+  /// over all micro-batches before it continues. Without such ops they run through at once.
+  bool synchronizes() const;
+  void start_forward(const std::vector<const void*>& inputs, const std::vector<const void*>& targets,
+                     const BatchContext& batch);
+  std::span<double> continue_forward();
+  void start_backward(float* gradients);
+  std::span<double> continue_backward(const std::function<void(int64_t)>& final_below);
 
   /// After forward(): the sums of this micro-batch, indexed by LossValue. With several losses
   /// kLossSum is their weighted sum, the rest is of the first.

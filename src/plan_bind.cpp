@@ -43,7 +43,7 @@ void Plan::Impl::bind() {
       GradientSum sum{desc.dtype, desc.n_bytes() / size_of(desc.dtype), {}};
       for (const PlanEdge& edge : gradient_edges(v)) sum.partials.push_back(diff_at(edge));
       step.diff_dst_t.push_back({sum.partials.empty() ? nullptr : sum.partials[0], desc});
-      if (sum.partials.size() > 1) step.sums.push_back(std::move(sum));
+      if (sum.partials.size() > 1) step.sums_of_gradients.push_back(std::move(sum));
     }
   }
 

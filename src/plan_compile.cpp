@@ -2,6 +2,8 @@
 // their sole predecessor, reorders stand where layouts or types differ, and the losses close.
 #include <fmt/format.h>
 
+#include <cassert>
+
 #include "kernels/reshape.h"
 #include "src/loss_place.h"
 #include "src/plan_impl.h"
@@ -44,6 +46,13 @@ int Plan::Impl::add_step(std::string name, std::shared_ptr<Op> op, std::vector<i
   return steps.back().dst[0];
 }
 
+void Plan::Impl::synchronize(PlanStep& step) {
+  step.synchronized = dynamic_cast<BatchNorm*>(step.op.get());
+  assert(step.synchronized != nullptr);
+  step.sums.resize(step.synchronized->n_sums());
+  step.diff_sums.resize(step.synchronized->n_sums());
+}
+
 /// Steps [first, last) once more, to run in the backward phase: they read each other's values and
 /// carry the gradients, so that the values of the forward phase need not be kept.
 void Plan::Impl::repeat_steps(int first, int last) {
@@ -55,6 +64,7 @@ void Plan::Impl::repeat_steps(int first, int last) {
     PlanStep& copy = steps.back();
     copy.repeats = s;
     copy.runs_backward = steps[s].runs_backward;
+    if (steps[s].synchronized != nullptr) synchronize(copy);
     for (size_t i = 0; i < copy.dst.size(); ++i) {
       values[copy.dst[i]].repeats = steps[s].dst[i];
       again[steps[s].dst[i]] = copy.dst[i];
@@ -183,7 +193,11 @@ class Plan::Impl::Compiler {
       throw Error(fmt::format("layer '{}' ({})", vertex.name, vertex.layer->type()), e.reason(), e.remedy());
     }
     for (size_t i = 0; i < src.size(); ++i) src[i] = p_.in_form(src[i], op->info().src[i]);
+    const bool synchronizes =
+        p_.options.synchronize && p_.options.config.training && vertex.layer->synchronizes();
+    if (synchronizes) note = "over the whole batch " + note;
     const int value = p_.add_step(vertex.name + " (" + vertex.layer->type() + ")", op, src, v, note);
+    if (synchronizes) p_.synchronize(p_.steps.back());
     p_.value_of[v] = value;
     if (sum >= 0) p_.value_of[sum] = value;
     if (activation_vertex >= 0) p_.value_of[activation_vertex] = value;

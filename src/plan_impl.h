@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "kernels/batch_norm.h"
 #include "src/plan.h"
 
 namespace lockstep {
@@ -49,7 +50,9 @@ struct PlanStep {
   // Bound by bind():
   std::vector<Tensor> src_t, dst_t, params_t, diff_src_t, diff_dst_t, diff_params_t;
   std::vector<int64_t> param_offsets;
-  std::vector<GradientSum> sums;  // of diff_dst, before backward
+  std::vector<GradientSum> sums_of_gradients;  // of diff_dst, before backward
+  BatchNorm* synchronized = nullptr;           // the op, where its sums go over the whole batch
+  std::vector<double> sums, diff_sums;         // of that op
   bool adds_params = false;       // shared parameters: diff_params_t lie beside, and are added
   OpArgs args;
   int64_t final_below = 0;  // arena elements [0, n) are final after its backward
@@ -89,11 +92,22 @@ struct Plan::Impl {
   std::array<double, kLossValues> loss_sums{};
   Memory block, scratchpad;
   BatchContext batch;
+  // The walk in progress.
+  size_t next_call = 0;
+  bool with_loss = false;
+  bool has_sums = false;  // the next call's sums have been taken
+  float* gradients = nullptr;
+  int64_t announced = 0;
   /// Every bound tensor that views an input or target, to be pointed at the next micro-batch.
   std::vector<std::pair<int, Tensor*>> external;
 
   Impl(const Graph& g, const ParameterArena& a, const PlanOptions& o)
       : graph(g), arena(a), options(o), stream(make_stream(o.config.device)) {}
+
+  // plan.cpp
+  void forward_again(PlanStep& step);
+  void prepare_backward(PlanStep& step);
+  void add_shared_gradients(PlanStep& step);
 
   // plan_compile.cpp
   void compile(const std::vector<LossSpec>& losses);
@@ -104,6 +118,7 @@ struct Plan::Impl {
   /// reader's own, so that sums of gradients do not depend on how blocks cut the graph.
   int in_form(int value, const TensorDesc& wanted);
   void repeat_steps(int first, int last);
+  void synchronize(PlanStep& step);
 
   // plan_schedule.cpp
   void schedule();

@@ -49,15 +49,29 @@ Replica::Replica(const Job& job, Graph graph, Communicator& comm)
   options.config.device = job.device;
   options.config.compute = job.precision;
   options.micro_batch = job.micro_batch;
-  plan_ = std::make_unique<Plan>(graph_, arena_, job.losses(), options);
   initialize(arena_, job.init, job.seed);
-  plan_->refresh_weights();
+  if (job.n_micro() > 1 && SynchronizedBatch::wanted(graph_)) {
+    together_ = std::make_unique<SynchronizedBatch>(job, graph_, arena_, comm);
+  } else {
+    plan_ = std::make_unique<Plan>(graph_, arena_, job.losses(), options);
+  }
+  weights_changed();
 }
 
 void Replica::run_micro_batches(DataLoader& loader, int64_t step) {
   buckets_started_ = 0;
   merged_ = 0;
   not_finite_.clear();
+  if (together_) {
+    together_->run(loader, step);
+    for (int64_t m = 0; m < gradients_.n_micro(); ++m) {
+      read_losses(together_->plan(m), m);
+      std::copy_n(together_->gradients(m), arena_.n_elements(), gradients_.target(m));
+      gradients_.merge(*stream_, m, 0, arena_.n_elements());
+    }
+    start_buckets(arena_.n_elements());
+    return;
+  }
   for (int64_t m = 0; m < gradients_.n_micro(); ++m) {
     const MicroBatch& batch = loader.next();
     BatchContext context;
@@ -68,11 +82,7 @@ void Replica::run_micro_batches(DataLoader& loader, int64_t step) {
     std::copy_n(batch.data.begin(), inputs_.size(), inputs_.begin());
     std::copy_n(batch.data.begin() + static_cast<int64_t>(inputs_.size()), targets_.size(), targets_.begin());
     plan_->forward(inputs_, targets_, context);
-    std::copy_n(plan_->loss_values(), kLossValues, loss_rows_.data() + m * kRow);
-    if (!std::isfinite(plan_->loss_values()[kLossSum]) && not_finite_.empty())
-      not_finite_ = fmt::format("rank {}: {}", comm_.rank(), plan_->first_not_finite());
-    loss_rows_[m * kRow + kStopSignals] = loss_rows_[m * kRow + kFlags] = 0;
-
+    read_losses(*plan_, m);
     if (m + 1 < gradients_.n_micro()) {
       plan_->backward(gradients_.target(m), nullptr);
       gradients_.merge(*stream_, m, 0, arena_.n_elements());
@@ -83,11 +93,22 @@ void Replica::run_micro_batches(DataLoader& loader, int64_t step) {
     plan_->backward(gradients_.target(m), [&](int64_t final_below) {
       gradients_.merge(*stream_, m, merged_, final_below);
       merged_ = final_below;
-      const std::vector<Bucket>& buckets = reducer_.buckets();
-      while (buckets_started_ < buckets.size() && buckets[buckets_started_].end <= final_below) {
-        reducer_.bucket_ready(static_cast<int>(buckets_started_++), gradients_.result());
-      }
+      start_buckets(final_below);
     });
+  }
+}
+
+void Replica::read_losses(Plan& plan, int64_t m) {
+  std::copy_n(plan.loss_values(), kLossValues, loss_rows_.data() + m * kRow);
+  loss_rows_[m * kRow + kStopSignals] = loss_rows_[m * kRow + kFlags] = 0;
+  if (!std::isfinite(plan.loss_values()[kLossSum]) && not_finite_.empty())
+    not_finite_ = fmt::format("rank {}: {}", comm_.rank(), plan.first_not_finite());
+}
+
+void Replica::start_buckets(int64_t final_below) {
+  const std::vector<Bucket>& buckets = reducer_.buckets();
+  while (buckets_started_ < buckets.size() && buckets[buckets_started_].end <= final_below) {
+    reducer_.bucket_ready(static_cast<int>(buckets_started_++), gradients_.result());
   }
 }
 
@@ -135,7 +156,7 @@ StepResult Replica::step(DataLoader& loader, int64_t step, int64_t n_samples, in
   result.lr = job_.optimizer.lr * job_.schedule.factor(step, total_steps, steps_per_epoch);
   optimizer_.update(*stream_, gradients_.result(), result.lr, grad_scale_, step);
   update_statistics(1.0 / static_cast<double>(result.n_samples));
-  plan_->refresh_weights();
+  weights_changed();
   times_.update += seconds() - update_start;
   return result;
 }
@@ -151,10 +172,18 @@ void Replica::update_statistics(double scale) {
   }
 }
 
+void Replica::weights_changed() {
+  if (together_) return together_->refresh_weights();
+  plan_->refresh_weights();
+}
+
 StepTimes Replica::times() const {
   StepTimes times = times_;
-  times.forward = plan_->forward_s();
-  times.backward = plan_->backward_s();
+  for (int64_t m = 0; m < (together_ ? gradients_.n_micro() : 1); ++m) {
+    const Plan& plan = together_ ? together_->plan(m) : *plan_;
+    times.forward += plan.forward_s();
+    times.backward += plan.backward_s();
+  }
   return times;
 }
 

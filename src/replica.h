@@ -13,6 +13,7 @@
 #include "src/micro_batch_tree.h"
 #include "src/optimizer.h"
 #include "src/plan.h"
+#include "src/synchronized_batch.h"
 
 namespace lockstep {
 
@@ -45,7 +46,7 @@ class Replica {
                   bool flag = false);
 
   /// Refreshes packed weights after the arena was changed from outside (a checkpoint).
-  void weights_changed() { plan_->refresh_weights(); }
+  void weights_changed();
   /// Collective. Throws AgreedError naming the ranks that differ if not all hold equal weights.
   void prove_equal_weights();
 
@@ -53,7 +54,6 @@ class Replica {
   const Graph& graph() const { return graph_; }
   const ParameterArena& arena() const { return arena_; }
   Optimizer& optimizer() { return optimizer_; }
-  const Plan& plan() const { return *plan_; }
   Communicator& comm() { return comm_; }
   StepTimes times() const;
   /// Euclidean norm of the last step's mean gradient.
@@ -61,6 +61,8 @@ class Replica {
 
  private:
   void run_micro_batches(DataLoader& loader, int64_t step);
+  void read_losses(Plan& plan, int64_t m);
+  void start_buckets(int64_t final_below);
   void update_statistics(double scale);
 
   const Job& job_;
@@ -69,6 +71,7 @@ class Replica {
   ParameterArena arena_;
   std::unique_ptr<Stream> stream_;
   std::unique_ptr<Plan> plan_;
+  std::unique_ptr<SynchronizedBatch> together_;  // where layers take statistics over the whole batch
   MicroBatchTree gradients_;
   Optimizer optimizer_;
   GradientReducer reducer_;
