@@ -39,6 +39,7 @@ class BatchNormLayer : public Layer {
 
   bool fuses(Activation activation) const override { return activation == Activation::kRelu; }
   bool fuses_residual() const override { return true; }
+  bool synchronizes() const override { return o_.synchronized; }
 
   std::unique_ptr<Op> lower(const LowerContext& context) const override {
     return make_batch_norm(context.config, {.src = context.src[0],
@@ -59,9 +60,7 @@ const bool registered = register_layer("batch_norm", [](Config& options) {
   o.affine = options.get_bool("affine", o.affine);
   if (!(o.momentum > 0 && o.momentum <= 1)) throw options.error_at("momentum", "must be in (0, 1]");
   if (!(o.epsilon > 0)) throw options.error_at("epsilon", "must be positive");
-  if (options.get_bool("synchronized", false))
-    throw options.error_at("synchronized", "this version normalises every micro-batch by itself",
-                           "leave `synchronized` out, or raise `batch.micro`");
+  o.synchronized = options.get_bool("synchronized", false);
   return batch_norm_layer(o);
 });
 

@@ -13,8 +13,8 @@ struct Ended {
   std::string output;  // stdout and stderr together
 };
 
-/// Runs a shell command with a time limit of 100 s (status 124 then).
-Ended run_shell(const std::string& command);
+/// Runs a shell command with a time limit (status 124 then).
+Ended run_shell(const std::string& command, int limit_s = 100);
 
 /// `lockstep WORDS` on one process, or through mpirun on n ranks.
 Ended lockstep(const std::string& words);

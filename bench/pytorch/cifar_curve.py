@@ -1,0 +1,126 @@
+#!/usr/bin/env python3
+"""Trains the PyTorch twin of a Lockstep run from the same initial weights and writes its losses.
+
+The Lockstep run comes first; its initial weights (`lockstep train … --set train.steps=0` is not
+needed: an import of them is) are given as safetensors with torchvision-like names. Data are the
+same HDF5 files, normalised by the mean and deviation stored in them; each step takes one global
+batch of the files' samples in an order of its own, so the curves agree as two runs with
+different seeds do, not step by step.
+
+    cifar_curve.py --model resnet20 --data data/cifar10/train --weights init.safetensors \\
+                   --steps 400 --batch 128 --lr 0.1 --out twin.jsonl [--bfloat16]
+"""
+import argparse
+import glob
+import json
+import os
+import time
+
+import h5py
+import numpy
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+
+class Block(nn.Module):
+    """Two 3x3 convolutions; the shortcut subsamples and pads channels (He et al. 2016, option A)."""
+
+    def __init__(self, c_in, c_out, stride):
+        super().__init__()
+        self.conv1 = nn.Conv2d(c_in, c_out, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(c_out)
+        self.conv2 = nn.Conv2d(c_out, c_out, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(c_out)
+        self.stride, self.pad = stride, c_out - c_in
+
+    def forward(self, x):
+        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        if self.stride > 1 or self.pad:
+            x = F.pad(x[:, :, ::self.stride, ::self.stride],
+                      (0, 0, 0, 0, self.pad // 2, self.pad - self.pad // 2))
+        return F.relu(x + y)
+
+
+class ResNetCifar(nn.Module):
+    def __init__(self, depth, classes):
+        super().__init__()
+        n = (depth - 2) // 6
+        self.conv1 = nn.Conv2d(3, 16, 3, 1, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(16)
+        c_in = 16
+        for stage, c_out in enumerate((16, 32, 64), 1):
+            blocks = []
+            for i in range(n):
+                blocks.append(Block(c_in, c_out, 2 if stage > 1 and i == 0 else 1))
+                c_in = c_out
+            setattr(self, f"layer{stage}", nn.Sequential(*blocks))
+        self.fc = nn.Linear(64, classes)
+
+    def forward(self, x):
+        x = F.relu(self.bn1(self.conv1(x)))
+        x = self.layer3(self.layer2(self.layer1(x)))
+        return self.fc(x.mean((2, 3)))
+
+
+def load_data(folder):
+    images, labels = [], []
+    for path in sorted(glob.glob(os.path.join(folder, "*.h5"))):
+        with h5py.File(path) as f:
+            images.append(f["image"][:])
+            labels.append(f["label"][:])
+            mean, stddev = f["image"].attrs["mean"], f["image"].attrs["stddev"]
+    shape = (1, -1, 1, 1)
+    images = numpy.concatenate(images)
+    return images, numpy.concatenate(labels).astype("int64"), mean.reshape(shape), stddev.reshape(shape)
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--model", default="resnet20")
+    p.add_argument("--data", required=True)
+    p.add_argument("--weights", required=True)
+    p.add_argument("--steps", type=int, default=400)
+    p.add_argument("--batch", type=int, default=128)
+    p.add_argument("--lr", type=float, default=0.1)
+    p.add_argument("--momentum", type=float, default=0.9)
+    p.add_argument("--weight-decay", type=float, default=1e-4)
+    p.add_argument("--threads", type=int, default=2)
+    p.add_argument("--seed", type=int, default=1)
+    p.add_argument("--bfloat16", action="store_true", help="autocast")
+    p.add_argument("--out", required=True)
+    args = p.parse_args()
+    torch.set_num_threads(args.threads)
+    from safetensors.torch import load_file
+
+    model = ResNetCifar(int(args.model.removeprefix("resnet")), 10)
+    model.load_state_dict(load_file(args.weights), strict=True)
+    images, labels, mean, stddev = load_data(args.data)
+    # Biases and the parameters of norms do not decay, as in Lockstep.
+    groups = [{"params": [w for w in model.parameters() if w.dim() > 1], "weight_decay": args.weight_decay},
+              {"params": [w for w in model.parameters() if w.dim() == 1], "weight_decay": 0.0}]
+    optimizer = torch.optim.SGD(groups, lr=args.lr, momentum=args.momentum)
+    rng = numpy.random.default_rng(args.seed)
+    order = rng.permutation(len(labels))
+    at = 0
+    with open(args.out, "w") as out:
+        for step in range(1, args.steps + 1):
+            if at + args.batch > len(order):
+                order, at = rng.permutation(len(labels)), 0
+            rows = order[at:at + args.batch]
+            at += args.batch
+            x = torch.from_numpy(((images[rows] - mean) / stddev).astype("float32"))
+            y = torch.from_numpy(labels[rows])
+            start = time.perf_counter()
+            optimizer.zero_grad(set_to_none=True)
+            with torch.autocast("cpu", torch.bfloat16, enabled=args.bfloat16):
+                loss = F.cross_entropy(model(x), y)
+            loss.backward()
+            optimizer.step()
+            out.write(json.dumps({"step": step, "loss": loss.item(), "time_s": time.perf_counter() - start}) + "\n")
+            if step % 50 == 0:
+                print(step, loss.item(), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+// Trains every zoo model for two steps at a small size on the ranks it is started with, in float32
+// and bfloat16, and prints one line each: the loss, and a hash of all weights and running averages.
+// zoo_ranks_test compares the lines of 1, 2, 4 and 8 ranks.
+//
+//   mpirun -n P zoo_ranks_program FOLDER      FOLDER: for the random data, shared by the ranks
+#include <fmt/format.h>
+
+#include <cstdint>
+#include <cstdio>
+#include <filesystem>
+#include <vector>
+
+#include "comm/agreement.h"
+#include "io/synthetic.h"
+#include "src/data.h"
+#include "src/loss_place.h"
+#include "src/replica.h"
+
+namespace lockstep {
+namespace {
+
+struct SmallModel {
+  const char* model;  // options of `model`, in braces
+  const char* loss;
+  int64_t micro = 2;
+};
+
+// Every name of the zoo stands here: zoo_ranks_test checks that against the registry.
+const std::vector<SmallModel> kModels = {
+    {"zoo: perceptron, input: [6]", "perceptron", 2},
+    {"zoo: linear, input: [6], outputs: 2", "l2"},
+    {"zoo: logistic, input: [6], classes: 3", "softmax_cross_entropy"},
+    {"zoo: mlp, input: [20], hidden: [33, 17], classes: 5", "softmax_cross_entropy"},
+    {"zoo: lenet5, input: [1, 28, 28], classes: 10", "softmax_cross_entropy"},
+};
+
+std::string job_text(const SmallModel& small, const std::string& precision) {
+  return fmt::format(
+      "name: zoo\nprecision: {}\nmodel: {{{}}}\nloss: {}\nbatch: {{global: {}, micro: {}, first_bucket_mb: 0.01, "
+      "bucket_mb: 0.05}}\noptimizer: {{sgd: {{lr: 0.01, momentum: 0.9}}}}\ntrain: {{steps: 2}}\n",
+      precision, small.model, small.loss, 8 * small.micro, small.micro);
+}
+
+void train(const SmallModel& small, const std::string& precision, const std::filesystem::path& folder,
+           Communicator& world) {
+  Job job = read_job(Config::from_text(job_text(small, precision), "zoo_ranks"));
+  const Graph graph = build_graph(job, {});
+  const std::filesystem::path data = folder / "data.h5";
+  check_on_root(world, [&] {
+    const Shape output = graph.vertex(loss_vertex(graph, job.loss)).shape;
+    const bool has_target = count_targets(graph, job.losses()) > 0;
+    // 13 samples: the second step ends in padding.
+    write_synthetic_dataset(data, graph.vertex(0).shape, has_target ? job.loss.target_shape(output) : Shape{},
+                            job.loss.is_classification() ? job.loss.n_classes(output) : 0,
+                            job.global_batch * 2 - 3, 7);
+  });
+  job.train = DataSource{data, "input", "target", {}};
+  job.normalize = Job::Normalize::kNone;
+  const JobData opened = open_data(job);
+  Replica replica(job, graph, world);
+  DataLoader loader(*opened.train,
+                    make_loader_options(job, *opened.train, opened.train_fields, graph, true, {}, world.rank(),
+                                        world.size()),
+                    0);
+  double loss = 0;
+  for (int64_t step = 0; step < 2; ++step) loss = replica.step(loader, step, opened.train->n_samples(), 2).loss;
+  replica.prove_equal_weights();
+  uint64_t hash = 0xcbf29ce484222325u;
+  for (const Segment& segment : replica.arena().segments()) {
+    const auto* words = reinterpret_cast<const uint32_t*>(replica.arena().weights() + segment.offset);
+    for (int64_t i = 0; i < segment.n_elements(); ++i) hash = (hash ^ words[i]) * 0x100000001b3u;
+  }
+  if (world.is_root()) fmt::print("{} {} loss {} weights {:016x}\n", small.model, precision, loss, hash);
+  world.barrier();
+}
+
+}  // namespace
+
+int run(int argc, char** argv) {
+  MpiSession session(&argc, &argv);
+  Communicator world = Communicator::world();
+  set_compute_threads(1);
+  if (argc != 2) {
+    if (world.is_root()) fmt::print(stderr, "usage: zoo_ranks_program FOLDER\n");
+    return 2;
+  }
+  try {
+    for (const SmallModel& small : kModels) {
+      for (const char* precision : {"float32", "bfloat16"}) train(small, precision, argv[1], world);
+    }
+  } catch (const std::exception& e) {
+    abort_all(fmt::format("rank {}: {}", world.rank(), e.what()), 1);
+  }
+  return 0;
+}
+
+}  // namespace lockstep
+
+int main(int argc, char** argv) { return lockstep::run(argc, argv); }
