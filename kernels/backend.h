@@ -9,7 +9,9 @@
 
 #include "kernels/activation.h"
 #include "kernels/affine.h"
+#include "kernels/arithmetic.h"
 #include "kernels/batch_norm.h"
+#include "kernels/concat.h"
 #include "kernels/conv2d.h"
 #include "kernels/conv_transpose2d.h"
 #include "kernels/device.h"
@@ -21,9 +23,11 @@
 #include "kernels/nonlinearity.h"
 #include "kernels/op.h"
 #include "kernels/optimizer_update.h"
+#include "kernels/permute.h"
 #include "kernels/pool2d.h"
 #include "kernels/prelu.h"
 #include "kernels/softmax.h"
+#include "kernels/sum.h"
 
 namespace lockstep {
 
@@ -38,6 +42,8 @@ std::unique_ptr<Op> make_activation(const OpConfig&, const ActivationDesc&);
 std::unique_ptr<Op> make_affine(const OpConfig&, const AffineDesc&);
 std::unique_ptr<BatchNorm> make_batch_norm(const OpConfig&, const BatchNormDesc&);
 std::unique_ptr<Op> make_binary_cross_entropy(const OpConfig&, const BinaryCrossEntropyDesc&);
+std::unique_ptr<Op> make_binary(const OpConfig&, const BinaryDesc&);
+std::unique_ptr<Op> make_concat(const OpConfig&, const ConcatDesc&);
 std::unique_ptr<Op> make_conv2d(const OpConfig&, const Conv2dDesc&);
 std::unique_ptr<Op> make_conv_transpose2d(const OpConfig&, const ConvTranspose2dDesc&);
 std::unique_ptr<Op> make_dropout(const OpConfig&, const DropoutDesc&);
@@ -49,11 +55,16 @@ std::unique_ptr<Op> make_local_conv2d(const OpConfig&, const LocalConv2dDesc&);
 std::unique_ptr<Op> make_local_response_norm(const OpConfig&, const LocalResponseNormDesc&);
 std::unique_ptr<Op> make_nonlinearity(const OpConfig&, const NonlinearityDesc&);
 std::unique_ptr<Op> make_perceptron_loss(const OpConfig&, const PerceptronLossDesc&);
+std::unique_ptr<Op> make_map(const OpConfig&, const MapDesc&);
+std::unique_ptr<Op> make_permute(const OpConfig&, const TensorDesc& src, const std::vector<int>& axes);
 std::unique_ptr<Op> make_pool2d(const OpConfig&, const Pool2dDesc&);
 std::unique_ptr<Op> make_prelu(const OpConfig&, const PreluDesc&);
 std::unique_ptr<Op> make_reorder(const OpConfig&, const TensorDesc& src, const TensorDesc& dst);
 std::unique_ptr<Op> make_softmax(const OpConfig&, const TensorDesc& src);
 std::unique_ptr<Op> make_softmax_cross_entropy(const OpConfig&, const SoftmaxCrossEntropyDesc&);
+std::unique_ptr<Op> make_slice(const OpConfig&, const SliceDesc&);
+std::unique_ptr<Op> make_softmax_cross_entropy(const OpConfig&, const TensorDesc& prediction);
+std::unique_ptr<Op> make_sum(const OpConfig&, const SumDesc&);
 
 void add(Stream&, int64_t n, const float* a, const float* b, float* dst);
 void add_chain(Stream&, int64_t n, std::span<const float* const> partials, const float* last, float* dst);
@@ -77,6 +88,8 @@ std::unique_ptr<Op> make_activation(const OpConfig&, const ActivationDesc&);
 std::unique_ptr<Op> make_affine(const OpConfig&, const AffineDesc&);
 std::unique_ptr<BatchNorm> make_batch_norm(const OpConfig&, const BatchNormDesc&);
 std::unique_ptr<Op> make_binary_cross_entropy(const OpConfig&, const BinaryCrossEntropyDesc&);
+std::unique_ptr<Op> make_binary(const OpConfig&, const BinaryDesc&);
+std::unique_ptr<Op> make_concat(const OpConfig&, const ConcatDesc&);
 std::unique_ptr<Op> make_conv2d(const OpConfig&, const Conv2dDesc&);
 std::unique_ptr<Op> make_conv_transpose2d(const OpConfig&, const ConvTranspose2dDesc&);
 std::unique_ptr<Op> make_dropout(const OpConfig&, const DropoutDesc&);
@@ -88,11 +101,16 @@ std::unique_ptr<Op> make_local_conv2d(const OpConfig&, const LocalConv2dDesc&);
 std::unique_ptr<Op> make_local_response_norm(const OpConfig&, const LocalResponseNormDesc&);
 std::unique_ptr<Op> make_nonlinearity(const OpConfig&, const NonlinearityDesc&);
 std::unique_ptr<Op> make_perceptron_loss(const OpConfig&, const PerceptronLossDesc&);
+std::unique_ptr<Op> make_map(const OpConfig&, const MapDesc&);
+std::unique_ptr<Op> make_permute(const OpConfig&, const TensorDesc& src, const std::vector<int>& axes);
 std::unique_ptr<Op> make_pool2d(const OpConfig&, const Pool2dDesc&);
 std::unique_ptr<Op> make_prelu(const OpConfig&, const PreluDesc&);
 std::unique_ptr<Op> make_reorder(const OpConfig&, const TensorDesc& src, const TensorDesc& dst);
 std::unique_ptr<Op> make_softmax(const OpConfig&, const TensorDesc& src);
 std::unique_ptr<Op> make_softmax_cross_entropy(const OpConfig&, const SoftmaxCrossEntropyDesc&);
+std::unique_ptr<Op> make_slice(const OpConfig&, const SliceDesc&);
+std::unique_ptr<Op> make_softmax_cross_entropy(const OpConfig&, const TensorDesc& prediction);
+std::unique_ptr<Op> make_sum(const OpConfig&, const SumDesc&);
 
 void add(Stream&, int64_t n, const float* a, const float* b, float* dst);
 void add_chain(Stream&, int64_t n, std::span<const float* const> partials, const float* last, float* dst);

@@ -2,8 +2,10 @@
 #pragma once
 
 #include <array>
+#include <limits>
 
 #include "kernels/activation.h"
+#include "kernels/arithmetic.h"
 #include "kernels/pool2d.h"
 #include "src/layer.h"
 
@@ -88,14 +90,21 @@ std::shared_ptr<const Layer> local_response_norm_layer(const LocalResponseNormOp
 /// are and evaluation multiplies by 1 - p (the course); else training divides by 1 - p.
 std::shared_ptr<const Layer> dropout_layer(double p, bool test_time_scaling = false);
 
-/// Sum of two or more values of equal shapes.
+/// Sum of two to eight values of equal shapes.
 std::shared_ptr<const Layer> add_layer();
-/// Joins values along `axis` of the sample (0: channels).
+/// a + b, a - b, a · b, a / b of two values that may broadcast (kernels/arithmetic.h).
+std::shared_ptr<const Layer> arithmetic_layer(Arithmetic arithmetic);
+/// A function of each element; the parameter is that of scale, shift and power.
+std::shared_ptr<const Layer> map_layer(Map map, double parameter = 1);
+/// Joins values along `axis` of the sample (0: channels; negative: from the last).
 std::shared_ptr<const Layer> concat_layer(int axis = 0);
-/// Elements [begin, end) along `axis` of the sample.
-std::shared_ptr<const Layer> slice_layer(int axis, int64_t begin, int64_t end);
+/// Elements [begin, end) along `axis` of the sample; negative ones count from the end.
+constexpr int64_t kToTheEnd = std::numeric_limits<int64_t>::max();
+std::shared_ptr<const Layer> slice_layer(int axis, int64_t begin, int64_t end = kToTheEnd);
 /// The same elements in row-major order under another sample shape; one extent may be -1.
 std::shared_ptr<const Layer> reshape_layer(const std::vector<int64_t>& extents);
+/// Axis i of the result is axis axes[i] of the sample, as numpy.transpose.
+std::shared_ptr<const Layer> permute_layer(const std::vector<int64_t>& axes);
 
 /// Any shape -> (number of elements)
 std::shared_ptr<const Layer> flatten_layer();
@@ -103,6 +112,8 @@ std::shared_ptr<const Layer> flatten_layer();
 /// Reads options that are one number or one per axis: {kernel: 5} or {kernel: [5, 3]}.
 std::array<int64_t, 2> read_pair(const Config& options, const std::string& key,
                                  std::array<int64_t, 2> fallback);
+/// The axis of a sample that `axis` means; negative ones count from the last. Throws Error.
+int sample_axis(int axis, const Shape& sample);
 /// Reads padding: one number, [vertical, horizontal] or [top, bottom, left, right].
 std::array<int64_t, 4> read_padding(const Config& options);
 

@@ -1,4 +1,6 @@
 // Options that several layers share.
+#include <fmt/format.h>
+
 #include "src/layers/layers.h"
 
 namespace lockstep {
@@ -27,6 +29,14 @@ std::array<int64_t, 4> read_padding(const Config& options) {
       throw options.error_at("padding",
                              "expected one number, [vertical, horizontal] or [top, bottom, left, right]");
   }
+}
+
+int sample_axis(int axis, const Shape& sample) {
+  const int result = axis < 0 ? axis + sample.rank() : axis;
+  if (result < 0 || result >= sample.rank())
+    throw Error("", fmt::format("a sample of shape {} has no axis {}", sample.str(), axis),
+                "count axes of the sample from 0, without the batch");
+  return result;
 }
 
 }  // namespace lockstep

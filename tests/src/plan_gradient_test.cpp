@@ -96,6 +96,31 @@ Graph two_on_the_input() {
   return graph;
 }
 
+/// Slices that a concatenation joins in another order, sums of one value with itself, a gate that is
+/// broadcast, and every way to look at the same elements.
+Graph joints() {
+  Graph graph;
+  graph.add_input("input", {2, 5, 4});
+  graph.append(conv2d_layer({.channels = 24, .padding = {1, 1, 1, 1}}), "conv");
+  const int trunk = graph.append(activation_layer(Activation::kTanh), "tanh");
+  const int first = graph.add("first", slice_layer(0, 0, 16), {trunk});
+  const int rest = graph.add("rest", slice_layer(0, 16), {trunk});
+  const int joined = graph.add("joined", concat_layer(), {rest, first});
+  const int sum = graph.add("sum", add_layer(), {joined, trunk, trunk});
+  graph.add("gate", conv2d_layer({.channels = 1, .kernel = {1, 1}}), {trunk});
+  const int gate = graph.append(activation_layer(Activation::kSigmoid), "sigmoid");
+  const int gated = graph.add("gated", arithmetic_layer(Arithmetic::kMultiply), {sum, gate});
+  const int turned = graph.add("turned", permute_layer({1, 2, 0}), {gated});
+  const int rows = graph.add("rows", reshape_layer({20, -1}), {turned});
+  const int scaled = graph.add("scaled", map_layer(Map::kScale, 0.5), {rows});
+  const int top = graph.add("top", slice_layer(-2, 0, 10), {scaled});
+  const int bottom = graph.add("bottom", slice_layer(0, -10), {scaled});
+  graph.add("difference", arithmetic_layer(Arithmetic::kSubtract), {top, bottom});
+  graph.append(flatten_layer(), "flatten");
+  graph.append(affine_layer(3), "scores");
+  return graph;
+}
+
 struct Case {
   const char* name;
   Graph (*graph)();
@@ -154,6 +179,8 @@ const Case kCases[] = {
     {"pixels",
      [] { return graph_from("{input: [2, 5, 4], layers: [{conv: {channels: 3, kernel: 2}}, tanh]}"); },
      "{softmax_cross_entropy: {ignore: 2}}"},
+    {"joints_cross_entropy", joints, "softmax_cross_entropy"},
+    {"joints_l2", joints, "l2"},
 };
 
 class Gradients : public testing::TestWithParam<Case> {};
