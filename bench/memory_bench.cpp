@@ -15,12 +15,16 @@
 #include <string>
 #include <vector>
 
+#include "kernels/concat.h"
+#include "kernels/cpu/channel_blocks.h"
 #include "kernels/cpu/onednn.h"
 #include "kernels/elementwise.h"
 #include "kernels/loss.h"
 #include "kernels/op.h"
 #include "kernels/optimizer_update.h"
+#include "kernels/permute.h"
 #include "kernels/pool2d.h"
+#include "kernels/sum.h"
 
 namespace {
 
@@ -131,6 +135,12 @@ struct OpBuffers : Buffers {
     op->forward(stream(), args);
   }
   void* numbers(int64_t n_bytes) { return floats(n_bytes / 4); }
+  /// The gradients of the first n_gradients sources, and dst where backward reads it.
+  int64_t backward_bytes(size_t n_gradients) const {
+    int64_t sum = op->info().backward_needs_dst ? op->info().dst[0].n_bytes() : 0;
+    for (size_t i = 0; i < std::min(n_gradients, diff_src.size()); ++i) sum += diff_src[i].desc.n_bytes();
+    return sum;
+  }
   int64_t dense_bytes() const {
     int64_t sum = 0;
     for (const TensorDesc& desc : op->info().src) sum += desc.n_bytes();
@@ -140,18 +150,19 @@ struct OpBuffers : Buffers {
 
 /// Forward reads src and writes dst and the workspace; backward reads diff_dst and the
 /// workspace and writes diff_src.
-void add_op_cases(const std::string& name, const std::function<std::unique_ptr<Op>()>& make) {
+void add_op_cases(const std::string& name, const std::function<std::unique_ptr<Op>()>& make,
+                  size_t n_gradients = 1) {
   add_case(name + "/forward", [make] {
     auto op = std::make_shared<OpBuffers>(make());
     const OpInfo& info = op->op->info();
     return Bound{op, [op] { op->op->forward(op->stream(), op->args); },
                  op->dense_bytes() + info.dst[0].n_bytes() + info.workspace_bytes};
   });
-  add_case(name + "/backward", [make] {
+  add_case(name + "/backward", [make, n_gradients] {
     auto op = std::make_shared<OpBuffers>(make());
     const OpInfo& info = op->op->info();
     return Bound{op, [op] { op->op->backward(op->stream(), op->args); },
-                 info.src[0].n_bytes() + info.dst[0].n_bytes() + info.workspace_bytes};
+                 op->backward_bytes(n_gradients) + info.dst[0].n_bytes() + info.workspace_bytes};
   });
 }
 
@@ -161,6 +172,41 @@ void add_pool_cases(const std::string& name, Pool2dDesc desc) {
   desc.src.layout = std::make_shared<cpu::OneDnnLayout>(cpu::MemoryDesc(
       {shape.begin(), shape.end()}, dnnl::memory::data_type::f32, dnnl::memory::format_tag::nChw16c));
   add_op_cases(name + "/nChw16c", [desc] { return make_pool2d({}, desc); });
+  desc.src = cpu::with_dtype(desc.src, DType::kBFloat16);
+  add_op_cases(name + "/nChw16c_bfloat16",
+               [desc] { return make_pool2d({.compute = DType::kBFloat16}, desc); });
+}
+
+/// Where branches meet: the sum of a residual block, and the parts of an inception block.
+void add_joint_cases(DType dtype) {
+  const auto blocked = [dtype](const Shape& shape) {
+    const cpu::MemoryDesc desc({shape.begin(), shape.end()}, cpu::onednn_type(dtype),
+                               dnnl::memory::format_tag::nChw16c);
+    return cpu::from_onednn(desc, shape, dtype);
+  };
+  const OpConfig config{.compute = dtype};
+  const std::string type(name_of(dtype));
+  add_op_cases(
+      "sum/resnet56x56/" + type,
+      [=] {
+        const TensorDesc src = blocked({16, 256, 56, 56});
+        return make_sum(config, {{src, src}, Activation::kRelu});
+      },
+      2);
+  add_op_cases(
+      "concat/inception28x28/" + type,
+      [=] {
+        ConcatDesc desc;
+        for (const int64_t channels : {64, 128, 32, 32}) desc.src.push_back(blocked({32, channels, 28, 28}));
+        return make_concat(config, desc);
+      },
+      4);
+  add_op_cases("permute/heads/" + type, [=] {
+    return make_permute(config, {Shape{8, 512, 12, 64}, dtype}, {0, 2, 1, 3});
+  });
+  add_op_cases("permute/transpose/" + type, [=] {
+    return make_permute(config, {Shape{8, 512, 768}, dtype}, {0, 2, 1});
+  });
 }
 
 void register_all() {
@@ -206,6 +252,11 @@ void register_all() {
     return make_softmax_cross_entropy({}, {Shape{64, 50257}});
   });
   add_op_cases("l2/128x784", [] { return make_l2_loss({}, {{Shape{128, 784}}}); });
+  add_vector_case("sum_gradients3", 4, [](Buffers& b, int64_t n) {
+    const std::vector<void*> partials = {b.floats(n), b.floats(n), b.floats(n)};
+    return [&b, n, partials] { sum_gradients(b.stream(), DType::kFloat32, n, partials); };
+  });
+  for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) add_joint_cases(dtype);
   for (const Pooling pooling : {Pooling::kMax, Pooling::kAverage}) {
     const std::string kind = pooling == Pooling::kMax ? "max_pool" : "average_pool";
     add_pool_cases(kind + "/lenet1", {.src = {Shape{128, 6, 28, 28}}, .pooling = pooling});

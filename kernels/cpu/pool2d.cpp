@@ -1,15 +1,17 @@
 // Pooling on the CPU in own loops (pool2d_loops.h), dense or blocked by channels. Not oneDNN's
 // primitive: version 2.6 turns a window of NaN into -3.4e38, and took 2 to 11 times as long for
-// the 2 x 2 windows of LeNet-5, about as long for 3 x 3 (bench/memory_bench.cpp).
+// the 2 x 2 windows of LeNet-5, about as long for 3 x 3 (bench/memory_bench.cpp). bfloat16 is
+// converted plane by plane: memory moves half the bytes, and sums are float32.
 #include "kernels/pool2d.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "kernels/backend.h"
-#include "kernels/conv2d.h"
+#include "kernels/cpu/bfloat16.h"
+#include "kernels/cpu/channel_blocks.h"
 #include "kernels/cpu/onednn.h"
 #include "kernels/cpu/pool2d_loops.h"
-#include "kernels/error.h"
 
 namespace lockstep::cpu {
 
@@ -17,117 +19,167 @@ namespace {
 
 constexpr int64_t kParallelElements = 1 << 15;  // below, a second thread costs more than it brings
 
-/// A layout whose planes are (H, W, inner).
-struct PlaneLayout {
-  dnnl::memory::format_tag tag;
-  int64_t planes, inner;
-};
-
-MemoryDesc tagged_desc(const Shape& shape, dnnl::memory::format_tag tag) {
-  return MemoryDesc({shape.begin(), shape.end()}, dnnl::memory::data_type::f32, tag);
+MemoryDesc by_samples(const Shape& shape, DType dtype) {
+  return MemoryDesc({shape.begin(), shape.end()}, onednn_type(dtype), dnnl::memory::format_tag::Abcd16a);
 }
 
-/// What `src` is blocked by; inner = 1 and an undefined tag for dense tensors and for layouts
-/// that the loops do not know, which the plan then reorders.
-PlaneLayout plane_layout(const TensorDesc& src) {
-  using Tag = dnnl::memory::format_tag;
-  const int64_t n = src.shape[0], c = src.shape[1];
-  if (src.layout)
-    for (const PlaneLayout candidate : {PlaneLayout{Tag::nChw16c, n * ((c + 15) / 16), 16},
-                                        {Tag::nChw8c, n * ((c + 7) / 8), 8},
-                                        {Tag::nChw4c, n * ((c + 3) / 4), 4},
-                                        {Tag::Abcd16a, (n + 15) / 16 * c, 16},  // blocked by samples
-                                        {Tag::nhwc, n, c}})
-      if (to_onednn(src) == tagged_desc(src.shape, candidate.tag)) return candidate;
-  return {Tag::undef, n * c, 1};
+/// src and dst, and what their planes (H, W, inner) are: dense where the loops do not know the layout.
+struct Planes {
+  TensorDesc src, dst;
+  int64_t planes, inner;
+};
+Planes planes_of(const TensorDesc& src, const Shape& pooled) {
+  const Shape& shape = src.shape;
+  if (src.layout && shape.rank() == 4 && to_onednn(src) == by_samples(shape, src.dtype))
+    return {src, from_onednn(by_samples(pooled, src.dtype), pooled, src.dtype),
+            (shape[0] + 15) / 16 * shape[1], 16};
+  if (const auto blocks = channel_blocks(src))
+    return {src, like_layout(src, pooled), blocks->samples * blocks->blocks, blocks->block};
+  return {src.dense(), {pooled, src.dtype, nullptr}, shape[0] * shape[1], 1};
+}
+
+/// Windows of equal size where they cover the image evenly, else each of its own.
+void set_adaptive(PoolShape& s, const std::array<int64_t, 2>& extents) {
+  s.rows = extents[0];
+  s.columns = extents[1];
+  s.adaptive = s.height % s.rows != 0 || s.width % s.columns != 0;
+  s.kernel_h = s.stride_h = (s.height + s.rows - 1) / s.rows;
+  s.kernel_w = s.stride_w = (s.width + s.columns - 1) / s.columns;
+}
+
+PoolShape shape_of(const Pool2dDesc& desc) {
+  const Shape& src = desc.src.shape;
+  const bool is_image = src.rank() == 4;
+  PoolShape s{};
+  s.height = is_image ? src[2] : 1;
+  s.width = src[src.rank() - 1];
+  if (desc.adaptive[1] != 0) {
+    set_adaptive(s, {is_image ? desc.adaptive[0] : 1, desc.adaptive[1]});
+    return s;
+  }
+  s.kernel_h = is_image ? desc.kernel[0] : 1;
+  s.stride_h = is_image ? desc.stride[0] : 1;
+  s.top = is_image ? desc.padding[0] : 0;
+  s.bottom = is_image ? desc.padding[1] : 0;
+  s.kernel_w = desc.kernel[1];
+  s.stride_w = desc.stride[1];
+  s.left = desc.padding[2];
+  s.right = desc.padding[3];
+  s.rows = pool_output_extent(s.height, s.kernel_h, s.stride_h, s.top, s.bottom, desc.ceil);
+  s.columns = pool_output_extent(s.width, s.kernel_w, s.stride_w, s.left, s.right, desc.ceil);
+  s.count_padding = desc.count_padding;
+  return s;
 }
 
 class Pool2d : public Op {
  public:
-  Pool2d(const OpConfig& config, const Pool2dDesc& desc) : pooling_(desc.pooling) {
-    const Shape& shape = desc.src.shape;
-    const PlaneLayout layout = plane_layout(desc.src);
-    s_.planes = layout.planes;
-    s_.inner = layout.inner;
-    s_.height = shape[2];
-    s_.width = shape[3];
-    s_.rows =
-        conv_output_extent(s_.height, desc.kernel[0], desc.stride[0], 1, desc.padding[0], desc.padding[1]);
-    s_.columns =
-        conv_output_extent(s_.width, desc.kernel[1], desc.stride[1], 1, desc.padding[2], desc.padding[3]);
-    s_.kernel_h = desc.kernel[0];
-    s_.kernel_w = desc.kernel[1];
-    s_.stride_h = desc.stride[0];
-    s_.stride_w = desc.stride[1];
-    s_.top = desc.padding[0];
-    s_.left = desc.padding[2];
-    s_.count_padding = desc.count_padding;
-
-    const Shape pooled{shape[0], shape[1], s_.rows, s_.columns};
-    if (layout.tag == dnnl::memory::format_tag::undef) {
-      info_.src = {desc.src.dense()};
-      info_.dst = {{pooled}};
-    } else {
-      info_.src = {desc.src};
-      info_.dst = {from_onednn(tagged_desc(pooled, layout.tag), pooled, DType::kFloat32)};
+  Pool2d(const OpConfig& config, const Pool2dDesc& desc)
+      : pooling_(desc.pooling), weights_(desc.weights), s_(shape_of(desc)) {
+    Shape pooled = desc.src.shape;
+    if (pooled.rank() == 4) pooled[2] = s_.rows;
+    pooled[pooled.rank() - 1] = s_.columns;
+    const Planes planes = planes_of(with_dtype(desc.src, config.compute), pooled);
+    s_.planes = planes.planes;
+    s_.inner = planes.inner;
+    if (pooling_ == Pooling::kWeighted) {
+      s_.weights = weights_.data();
+      s_.normalize = desc.normalize;
+      s_.weight_sum = std::accumulate(weights_.begin(), weights_.end(), 0.0f);
     }
+    info_.src = {planes.src};
+    info_.dst = {planes.dst};
     info_.backward_needs_src = false;
     info_.backward_needs_dst = false;
     small_window_ = s_.kernel_h * s_.kernel_w <= 256;
     if (pooling_ == Pooling::kMax && config.training)
       info_.workspace_bytes = s_.planes * s_.dst_plane() * (small_window_ ? 1 : 4);
+    const int64_t grain = std::max<int64_t>(1, kParallelElements / std::max<int64_t>(1, s_.src_plane()));
+    n_parts_ = std::clamp<int64_t>(s_.planes / grain, 1, compute_threads());
+    if (config.compute == DType::kBFloat16) {
+      wide_bytes_ = ((s_.src_plane() + s_.dst_plane()) * 4 + 63) / 64 * 64;
+      info_.scratchpad_bytes = n_parts_ * wide_bytes_;
+    }
   }
 
   void forward(Stream&, const OpArgs& args) override {
-    const float* src = args.src[0].as<const float>();
-    float* dst = args.dst[0].as<float>();
-    std::byte* workspace = info_.workspace_bytes > 0 ? args.workspace : nullptr;
-    for_planes([&](int64_t begin, int64_t end) {
-      if (pooling_ == Pooling::kAverage)
-        average_pool_forward(s_, begin, end, src, dst);
-      else if (small_window_)
-        max_pool_forward(s_, begin, end, src, dst, reinterpret_cast<uint8_t*>(workspace));
-      else
-        max_pool_forward(s_, begin, end, src, dst, reinterpret_cast<int32_t*>(workspace));
+    std::byte* places = info_.workspace_bytes > 0 ? args.workspace : nullptr;
+    if (wide_bytes_ == 0)
+      return for_parts([&](int64_t, int64_t begin, int64_t end) {
+        forward_planes(begin, end, args.src[0].as<const float>(), args.dst[0].as<float>(), places);
+      });
+    const BFloat16* src = args.src[0].as<const BFloat16>();
+    BFloat16* dst = args.dst[0].as<BFloat16>();
+    for_parts([&](int64_t part, int64_t begin, int64_t end) {
+      float* wide_src = reinterpret_cast<float*>(args.scratchpad + part * wide_bytes_);
+      float* wide_dst = wide_src + s_.src_plane();
+      for (int64_t plane = begin; plane < end; ++plane) {
+        convert_to_float32(s_.src_plane(), src + plane * s_.src_plane(), wide_src);
+        forward_planes(0, 1, wide_src, wide_dst, places_of(places, plane));
+        convert_to_bfloat16(s_.dst_plane(), wide_dst, dst + plane * s_.dst_plane());
+      }
     });
   }
 
   void backward(Stream&, const OpArgs& args) override {
     if (args.diff_src[0].empty()) return;
-    const float* diff_dst = args.diff_dst[0].as<const float>();
-    float* diff_src = args.diff_src[0].as<float>();
-    const std::byte* workspace = args.workspace;
-    for_planes([&](int64_t begin, int64_t end) {
-      if (pooling_ == Pooling::kAverage)
-        average_pool_backward(s_, begin, end, diff_dst, diff_src);
-      else if (small_window_)
-        max_pool_backward(s_, begin, end, diff_dst, reinterpret_cast<const uint8_t*>(workspace), diff_src);
-      else
-        max_pool_backward(s_, begin, end, diff_dst, reinterpret_cast<const int32_t*>(workspace), diff_src);
+    std::byte* places = args.workspace;
+    if (wide_bytes_ == 0)
+      return for_parts([&](int64_t, int64_t begin, int64_t end) {
+        backward_planes(begin, end, args.diff_dst[0].as<const float>(), args.diff_src[0].as<float>(), places);
+      });
+    const BFloat16* diff_dst = args.diff_dst[0].as<const BFloat16>();
+    BFloat16* diff_src = args.diff_src[0].as<BFloat16>();
+    for_parts([&](int64_t part, int64_t begin, int64_t end) {
+      float* wide_src = reinterpret_cast<float*>(args.scratchpad + part * wide_bytes_);
+      float* wide_dst = wide_src + s_.src_plane();
+      for (int64_t plane = begin; plane < end; ++plane) {
+        convert_to_float32(s_.dst_plane(), diff_dst + plane * s_.dst_plane(), wide_dst);
+        backward_planes(0, 1, wide_dst, wide_src, places_of(places, plane));
+        convert_to_bfloat16(s_.src_plane(), wide_src, diff_src + plane * s_.src_plane());
+      }
     });
   }
 
  private:
+  void forward_planes(int64_t begin, int64_t end, const float* src, float* dst, std::byte* places) const {
+    if (pooling_ != Pooling::kMax)
+      average_pool_forward(s_, begin, end, src, dst);
+    else if (small_window_)
+      max_pool_forward(s_, begin, end, src, dst, reinterpret_cast<uint8_t*>(places));
+    else
+      max_pool_forward(s_, begin, end, src, dst, reinterpret_cast<int32_t*>(places));
+  }
+  void backward_planes(int64_t begin, int64_t end, const float* diff_dst, float* diff_src,
+                       const std::byte* places) const {
+    if (pooling_ != Pooling::kMax)
+      average_pool_backward(s_, begin, end, diff_dst, diff_src);
+    else if (small_window_)
+      max_pool_backward(s_, begin, end, diff_dst, reinterpret_cast<const uint8_t*>(places), diff_src);
+    else
+      max_pool_backward(s_, begin, end, diff_dst, reinterpret_cast<const int32_t*>(places), diff_src);
+  }
+  std::byte* places_of(std::byte* places, int64_t plane) const {
+    return places ? places + plane * s_.dst_plane() * (small_window_ ? 1 : 4) : nullptr;
+  }
+
   /// Cuts the planes over the threads; planes share nothing, so that the cut changes no bits.
   template <typename F>
-  void for_planes(const F& f) const {
-    const int64_t grain = std::max<int64_t>(1, kParallelElements / std::max<int64_t>(1, s_.src_plane()));
-    const int64_t n_chunks = (s_.planes + grain - 1) / grain;
-#pragma omp parallel for schedule(static) if (n_chunks > 1)
-    for (int64_t chunk = 0; chunk < n_chunks; ++chunk)
-      f(chunk * grain, std::min(s_.planes, (chunk + 1) * grain));
+  void for_parts(const F& f) const {
+#pragma omp parallel for schedule(static) if (n_parts_ > 1)
+    for (int64_t part = 0; part < n_parts_; ++part)
+      f(part, part * s_.planes / n_parts_, (part + 1) * s_.planes / n_parts_);
   }
 
   Pooling pooling_;
-  PoolShape s_{};
+  std::vector<float> weights_;
+  PoolShape s_;
   bool small_window_ = true;
+  int64_t n_parts_ = 1, wide_bytes_ = 0;  // wide_bytes_: of a part's planes in float32; 0: none
 };
 
 }  // namespace
 
 std::unique_ptr<Op> make_pool2d(const OpConfig& config, const Pool2dDesc& desc) {
-  if (config.compute != DType::kFloat32 || desc.src.dtype != DType::kFloat32)
-    throw Error("pool2d", "the CPU computes in float32 only", "set `precision: float32`");
   return std::make_unique<Pool2d>(config, desc);
 }
 

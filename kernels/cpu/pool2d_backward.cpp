@@ -1,5 +1,6 @@
-// Pooling, backward: diff_src of a plane is zeroed, then every output adds to its window,
-// outputs in row-major order; windows that tile the plane two by two are written at once.
+// Pooling, backward: diff_src of a plane is zeroed, then every output adds to its window, outputs in
+// row-major order, or in a dense plane row by row and within one place by place of the window;
+// windows that tile the plane two by two are written at once.
 #include "kernels/cpu/pool2d_lanes.h"
 
 namespace lockstep::cpu {
@@ -50,6 +51,25 @@ struct ToAll {
   }
 };
 
+/// A share by the weight of the place.
+struct ToWeighted {
+  const float *diff_dst, *weights;
+  template <int kLanes>
+  struct At {
+    Vector<float, kLanes> diff;
+    const float* weights;
+    LOCKSTEP_INLINE void share(int32_t here, Vector<float, kLanes>& result) const {
+      result = diff * weights[here];
+    }
+  };
+  template <int kLanes>
+  LOCKSTEP_INLINE void at(int64_t output, float count, At<kLanes>& result) const {
+    load(result.diff, diff_dst + output);
+    result.diff /= count;
+    result.weights = weights;
+  }
+};
+
 template <typename Source>
 LOCKSTEP_INLINE void write_tiles(const PoolShape& s, const Source& source, float* diff_src) {
   for (int64_t p = 0; p < s.rows; ++p, diff_src += 2 * s.width) {
@@ -80,6 +100,59 @@ LOCKSTEP_INLINE void scatter_maxima(const PoolShape& s, const ToMaximum<Place>& 
     }
 }
 
+/// One output adds to its window.
+template <typename Source>
+LOCKSTEP_INLINE void add_window(const PoolShape& s, const Source& source, int64_t p, int64_t q,
+                                float* diff_src) {
+  const Window w = window_at(s, p, q);
+  const float count = divisor(s, w);
+  in_lanes_once(s.inner, [&](int64_t lane, auto lanes) LOCKSTEP_INLINE_LAMBDA {
+    typename Source::template At<lanes()> output;
+    source.at((p * s.columns + q) * s.inner + lane, count, output);
+    for (int64_t i = w.i0; i < w.i1; ++i)
+      for (int64_t j = w.j0; j < w.j1; ++j) {
+        float* target = diff_src + ((w.y + i) * s.width + w.x + j) * s.inner + lane;
+        Vector<float, lanes()> sum, share;
+        load(sum, target);
+        output.share(static_cast<int32_t>(i * s.kernel_w + j), share);
+        sum += share;
+        store(sum, target);
+      }
+  });
+}
+
+/// A row of outputs in a dense plane, place by place of the window: neighbours add to neighbours
+/// (stride 1) or to every second element (stride 2).
+template <int kStride, typename Source>
+LOCKSTEP_INLINE void add_row(const PoolShape& s, const Source& source, int64_t p, const Interior& inside,
+                             float* diff_src) {
+  const Window w = window_at(s, p, inside.begin);
+  const float count = divisor(s, w);
+  const int64_t n = inside.end - inside.begin;
+  for (int64_t i = w.i0; i < w.i1; ++i)
+    for (int64_t j = 0; j < s.kernel_w; ++j) {
+      float* target = diff_src + (w.y + i) * s.width + w.x + j;
+      const auto add = [&](int64_t q, auto lanes) LOCKSTEP_INLINE_LAMBDA {
+        typename Source::template At<lanes()> output;
+        source.at(p * s.columns + inside.begin + q, count, output);
+        Vector<float, lanes()> sum, between, share;
+        output.share(static_cast<int32_t>(i * s.kernel_w + j), share);
+        if constexpr (kStride == 1 || lanes() == 1) {
+          load(sum, target + kStride * q);
+          sum += share;
+          store(sum, target + kStride * q);
+        } else {
+          load_interleaved(sum, between, target + 2 * q);
+          sum += share;
+          store_interleaved(sum, between, target + 2 * q);
+        }
+      };
+      int64_t q = 0;  // with stride 2, eight lanes touch one element behind the last: not at the end
+      for (; q + 8 + (kStride - 1) <= n; q += 8) add(q, Constant<8>());
+      for (; q < n; ++q) add(q, One());
+    }
+}
+
 template <typename Source>
 LOCKSTEP_INLINE void backward_plane(const PoolShape& shape, const Source& source, float* diff_src) {
   const PoolShape s = shape;
@@ -88,24 +161,18 @@ LOCKSTEP_INLINE void backward_plane(const PoolShape& shape, const Source& source
     if (s.inner == 1) return scatter_maxima(s, source, diff_src);
   }
   std::fill_n(diff_src, s.src_plane(), 0.0f);
-  for (int64_t p = 0; p < s.rows; ++p)
-    for (int64_t q = 0; q < s.columns; ++q) {
-      const Window w = window_at(s, p, q);
-      const float count = n_averaged(s, w);
-      in_lanes_once(s.inner, [&](int64_t lane, auto lanes) LOCKSTEP_INLINE_LAMBDA {
-        typename Source::template At<lanes()> output;
-        source.at((p * s.columns + q) * s.inner + lane, count, output);
-        for (int64_t i = w.i0; i < w.i1; ++i)
-          for (int64_t j = w.j0; j < w.j1; ++j) {
-            float* target = diff_src + ((w.y + i) * s.width + w.x + j) * s.inner + lane;
-            Vector<float, lanes()> sum, share;
-            load(sum, target);
-            output.share(static_cast<int32_t>(i * s.kernel_w + j), share);
-            sum += share;
-            store(sum, target);
-          }
-      });
+  const bool in_rows = s.inner == 1 && !s.adaptive && s.stride_w <= 2;
+  const Interior inside = in_rows ? interior(s) : Interior{0, 0};
+  for (int64_t p = 0; p < s.rows; ++p) {
+    for (int64_t q = 0; q < inside.begin; ++q) add_window(s, source, p, q, diff_src);
+    if (inside.end > inside.begin) {
+      if (s.stride_w == 1)
+        add_row<1>(s, source, p, inside, diff_src);
+      else
+        add_row<2>(s, source, p, inside, diff_src);
     }
+    for (int64_t q = inside.end; q < s.columns; ++q) add_window(s, source, p, q, diff_src);
+  }
 }
 
 LOCKSTEP_VECTORIZE void max_backward_u8(const PoolShape& s, const float* diff_dst, const uint8_t* places,
@@ -117,6 +184,7 @@ LOCKSTEP_VECTORIZE void max_backward_i32(const PoolShape& s, const float* diff_d
   backward_plane(s, ToMaximum<int32_t>{diff_dst, places}, diff_src);
 }
 LOCKSTEP_VECTORIZE void average_backward(const PoolShape& s, const float* diff_dst, float* diff_src) {
+  if (s.weights) return backward_plane(s, ToWeighted{diff_dst, s.weights}, diff_src);
   backward_plane(s, ToAll{diff_dst}, diff_src);
 }
 

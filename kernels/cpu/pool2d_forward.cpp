@@ -9,17 +9,6 @@ namespace lockstep::cpu {
 
 namespace {
 
-/// Outputs [begin, end) of a row whose windows are inside horizontally.
-struct Interior {
-  int64_t begin, end;
-};
-LOCKSTEP_INLINE Interior interior(const PoolShape& s) {
-  const int64_t begin = std::min(s.columns, (s.left + s.stride_w - 1) / s.stride_w);
-  const int64_t room = s.width - s.kernel_w + s.left;  // last start that fits, counted from the padding
-  const int64_t end = room < 0 ? 0 : room / s.stride_w + 1;
-  return {begin, std::clamp(end, begin, s.columns)};
-}
-
 template <int kStride, typename V>
 LOCKSTEP_INLINE void load_lanes(V& v, const float* from) {
   static_assert(kStride == 1 || kStride == 2);
@@ -75,6 +64,15 @@ struct Averages {
   }
 };
 
+/// The same for sums with a weight for each place of the window.
+struct WeightedSums : Averages {
+  const float* weights;
+  template <typename Floats, typename Ints>
+  LOCKSTEP_INLINE void take(Floats& sum, Ints&, const Floats& value, int32_t here) const {
+    sum += value * weights[here];
+  }
+};
+
 /// One output and its lanes. Whole windows of kKernel x kKernel are straight code; kKernel 0: none.
 template <int kKernel, int kLanes, int kStride, typename Sink>
 LOCKSTEP_INLINE void pool_window(const PoolShape& s, const Sink& sink, const float* plane, int64_t p,
@@ -96,7 +94,7 @@ LOCKSTEP_INLINE void pool_window(const PoolShape& s, const Sink& sink, const flo
     for (int64_t i = w.i0; i < w.i1; ++i)
       for (int64_t j = w.j0; j < w.j1; ++j) take(i, j);
   }
-  sink.template finish<kLanes>(result, place, n_averaged(s, w), (p * s.columns + q) * s.inner + lane);
+  sink.template finish<kLanes>(result, place, divisor(s, w), (p * s.columns + q) * s.inner + lane);
 }
 
 template <int kKernel, typename Sink>
@@ -167,8 +165,29 @@ LOCKSTEP_VECTORIZE void max_plane_i32(const PoolShape& shape, const float* src, 
   pool_windows<0>(s, Maxima<int32_t>{dst, places}, src);
 }
 
+/// The sum of a dense plane: 16 running sums, added as a tree.
+LOCKSTEP_INLINE float plane_sum(int64_t n, const float* src) {
+  constexpr int kSums = 16;
+  float sums[kSums] = {};
+  int64_t i = 0;
+  for (; i + kSums <= n; i += kSums)
+    for (int lane = 0; lane < kSums; ++lane) sums[lane] += src[i + lane];
+  for (int lane = 0; i + lane < n; ++lane) sums[lane] += src[i + lane];
+  for (int width = kSums / 2; width > 0; width /= 2)
+    for (int lane = 0; lane < width; ++lane) sums[lane] += sums[lane + width];
+  return sums[0];
+}
+
 LOCKSTEP_VECTORIZE void average_plane(const PoolShape& shape, const float* src, float* dst) {
   const PoolShape s = shape;
+  if (s.weights) return pool_windows<0>(s, WeightedSums{{dst}, s.weights}, src);
+  if (s.inner == 1 && s.rows * s.columns == 1) {
+    const Window w = window_at(s, 0, 0);
+    if (w.i1 - w.i0 == s.height && w.j1 - w.j0 == s.width) {
+      *dst = plane_sum(s.src_plane(), src) / divisor(s, w);
+      return;
+    }
+  }
   if (tiles_by_two(s)) return pool_tiles(s, Averages{dst}, src);
   pool_windows<0>(s, Averages{dst}, src);
 }

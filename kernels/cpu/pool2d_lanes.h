@@ -19,6 +19,12 @@ struct Window {
 };
 
 LOCKSTEP_INLINE Window window_at(const PoolShape& s, int64_t p, int64_t q) {
+  if (s.adaptive) {
+    const int64_t y = p * s.height / s.rows, x = q * s.width / s.columns;
+    return {y, x,
+            0, ((p + 1) * s.height + s.rows - 1) / s.rows - y,
+            0, ((q + 1) * s.width + s.columns - 1) / s.columns - x};
+  }
   const int64_t y = p * s.stride_h - s.top, x = q * s.stride_w - s.left;
   return {y,
           x,
@@ -28,14 +34,40 @@ LOCKSTEP_INLINE Window window_at(const PoolShape& s, int64_t p, int64_t q) {
           std::min(s.kernel_w, s.width - x)};
 }
 
-LOCKSTEP_INLINE float n_averaged(const PoolShape& s, const Window& w) {
-  return static_cast<float>(s.count_padding ? s.kernel_h * s.kernel_w : (w.i1 - w.i0) * (w.j1 - w.j0));
+/// What a window's sum is divided by. With count_padding a window counts as far as the padding goes.
+LOCKSTEP_INLINE float divisor(const PoolShape& s, const Window& w) {
+  int64_t i0 = w.i0, i1 = w.i1, j0 = w.j0, j1 = w.j1;
+  if (s.count_padding) {
+    i0 = j0 = 0;
+    i1 = std::min(s.kernel_h, s.height + s.bottom - w.y);
+    j1 = std::min(s.kernel_w, s.width + s.right - w.x);
+  }
+  const bool whole = i1 - i0 == s.kernel_h && j1 - j0 == s.kernel_w;
+  if (!s.weights) return static_cast<float>((i1 - i0) * (j1 - j0));
+  if (!s.normalize) return 1.0f;
+  if (whole) return s.weight_sum;
+  float sum = 0.0f;
+  for (int64_t i = i0; i < i1; ++i)
+    for (int64_t j = j0; j < j1; ++j) sum += s.weights[i * s.kernel_w + j];
+  return sum;
+}
+
+/// Outputs [begin, end) of a row whose windows are inside horizontally.
+struct Interior {
+  int64_t begin, end;
+};
+LOCKSTEP_INLINE Interior interior(const PoolShape& s) {
+  if (s.adaptive) return {0, 0};
+  const int64_t begin = std::min(s.columns, (s.left + s.stride_w - 1) / s.stride_w);
+  const int64_t room = s.width - s.kernel_w + s.left;  // last start that fits, counted from the padding
+  const int64_t end = room < 0 ? 0 : room / s.stride_w + 1;
+  return {begin, std::clamp(end, begin, s.columns)};
 }
 
 /// Windows of 2 x 2 that tile the plane from its corner; an odd last row or column is outside.
 LOCKSTEP_INLINE bool tiles_by_two(const PoolShape& s) {
-  return s.inner == 1 && s.kernel_h == 2 && s.kernel_w == 2 && s.stride_h == 2 && s.stride_w == 2 &&
-         s.top == 0 && s.left == 0 && s.rows == s.height / 2 && s.columns == s.width / 2;
+  return s.inner == 1 && !s.weights && !s.adaptive && s.kernel_h == 2 && s.kernel_w == 2 && s.stride_h == 2 &&
+         s.stride_w == 2 && s.top == 0 && s.left == 0 && s.rows == s.height / 2 && s.columns == s.width / 2;
 }
 
 template <int kValue>

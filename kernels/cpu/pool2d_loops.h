@@ -11,8 +11,12 @@ struct PoolShape {
   int64_t planes, inner;  // src (planes, H, W, inner), dst (planes, P, Q, inner)
   int64_t height, width;  // H, W
   int64_t rows, columns;  // P, Q
-  int64_t kernel_h, kernel_w, stride_h, stride_w, top, left;
-  bool count_padding;  // average: divide by kernel_h * kernel_w also at the border
+  int64_t kernel_h, kernel_w, stride_h, stride_w, top, bottom, left, right;
+  bool count_padding;    // average: padding counts in the divisor
+  bool adaptive;         // window p: rows [floor(p H / P), ceil((p + 1) H / P)), and columns likewise
+  const float* weights;  // weighted sums: (kernel_h, kernel_w); null: an average
+  float weight_sum;      // of all of them
+  bool normalize;        // weighted: divide by the sum of the weights that count
 
   int64_t src_plane() const { return height * width * inner; }
   int64_t dst_plane() const { return rows * columns * inner; }
@@ -27,6 +31,7 @@ void max_pool_forward(const PoolShape& shape, int64_t begin, int64_t end, const 
 template <typename Place>
 void max_pool_backward(const PoolShape& shape, int64_t begin, int64_t end, const float* diff_dst,
                        const Place* places, float* diff_src);
+// Averages, and weighted sums where the shape has weights.
 void average_pool_forward(const PoolShape& shape, int64_t begin, int64_t end, const float* src, float* dst);
 void average_pool_backward(const PoolShape& shape, int64_t begin, int64_t end, const float* diff_dst,
                            float* diff_src);

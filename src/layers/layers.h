@@ -43,14 +43,16 @@ struct Pool2dOptions {
   Pooling pooling = Pooling::kMax;
   std::array<int64_t, 2> kernel{2, 2}, stride{2, 2};
   std::array<int64_t, 4> padding{0, 0, 0, 0};
-  bool count_padding = false;  // average: divide by the whole window at the border too
-  bool ceil = false;           // a last window may hang over the edge (PyTorch's ceil_mode)
+  bool count_padding = false;       // average: divide by the whole window at the border too
+  bool ceil = false;                // a last window may hang over the edge (PyTorch's ceil_mode)
+  std::vector<float> weights = {};  // kWeighted: of the window, row by row
+  bool normalize = true;            // kWeighted: divide by the sum of the weights inside the image
 };
 /// (C, H, W) -> (C, P, Q)
 std::shared_ptr<const Layer> pool2d_layer(const Pool2dOptions& options);
 
-/// (C, H, W) -> (C, 1, 1): global average pooling, or the average over `extents` windows per axis
-/// that cover the image (PyTorch's adaptive average pooling).
+/// (C, H, W) -> (C, 1, 1) or (C, T) -> (C, 1): global average pooling, or the average over `extents` windows
+/// per axis that cover the image (PyTorch's adaptive average pooling).
 std::shared_ptr<const Layer> adaptive_average_pool_layer(std::array<int64_t, 2> extents = {1, 1});
 
 /// Transposed convolution, (C, H, W) -> (K, P, Q), P = (H - 1) stride - pads + dilation (kernel - 1)
@@ -112,6 +114,14 @@ std::shared_ptr<const Layer> flatten_layer();
 /// Reads options that are one number or one per axis: {kernel: 5} or {kernel: [5, 3]}.
 std::array<int64_t, 2> read_pair(const Config& options, const std::string& key,
                                  std::array<int64_t, 2> fallback);
+/// Windows that slide along one axis.
+struct WindowAxis {
+  int64_t kernel = 1, stride = 1, dilation = 1;
+  int64_t before = 0, after = 0;  // padding
+  bool ceil = false;              // see pool_output_extent
+};
+/// How many there are along `axis` of the sample. Throws Error where none fits.
+int64_t window_extent(const WindowAxis& window, int axis, const Shape& sample);
 /// The axis of a sample that `axis` means; negative ones count from the last. Throws Error.
 int sample_axis(int axis, const Shape& sample);
 /// Reads padding: one number, [vertical, horizontal] or [top, bottom, left, right].

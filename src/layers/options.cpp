@@ -31,6 +31,19 @@ std::array<int64_t, 4> read_padding(const Config& options) {
   }
 }
 
+int64_t window_extent(const WindowAxis& window, int axis, const Shape& sample) {
+  const int64_t reach = window.dilation * (window.kernel - 1) + 1;
+  const int64_t padded = sample[axis] + window.before + window.after;
+  if (reach > padded) {
+    const char* name = sample.rank() == 2 ? "length" : axis == 1 ? "height" : "width";
+    throw Error("",
+                fmt::format("a window of {} does not fit into the padded {} of {} (input {})", reach, name,
+                            padded, sample.str()),
+                "use a smaller window, more padding or fewer pooling layers before it");
+  }
+  return pool_output_extent(sample[axis], reach, window.stride, window.before, window.after, window.ceil);
+}
+
 int sample_axis(int axis, const Shape& sample) {
   const int result = axis < 0 ? axis + sample.rank() : axis;
   if (result < 0 || result >= sample.rank())

@@ -1,42 +1,49 @@
-// Pooling layers: max_pool, average_pool.
+// Pooling layers with sliding windows: max_pool, average_pool and weighted_pool over images,
+// max_pool1d and average_pool1d over sequences.
 #include "kernels/pool2d.h"
 
 #include <fmt/format.h>
 
-#include "kernels/conv2d.h"
+#include <charconv>
+
 #include "src/layers/layers.h"
 
 namespace lockstep {
 
 namespace {
 
-class Pool2dLayer : public Layer {
+class PoolLayer : public Layer {
  public:
-  explicit Pool2dLayer(const Pool2dOptions& options) : o_(options) {}
-  std::string type() const override { return o_.pooling == Pooling::kMax ? "max_pool" : "average_pool"; }
+  PoolLayer(const Pool2dOptions& options, int n_axes) : o_(options), n_axes_(n_axes) {}
+
+  std::string type() const override {
+    const char* name = o_.pooling == Pooling::kMax       ? "max_pool"
+                       : o_.pooling == Pooling::kAverage ? "average_pool"
+                                                         : "weighted_pool";
+    return n_axes_ == 1 ? std::string(name) + "1d" : name;
+  }
 
   Shape infer(std::span<const Shape> src) const override {
     const Shape& s = src[0];
-    if (s.rank() != 3) {
-      throw Error("", fmt::format("needs an image (C, H, W) per sample, got shape {}", s.str()),
-                  "give the data or the model an image shape");
+    if (s.rank() != 1 + n_axes_) {
+      throw Error("",
+                  fmt::format("needs {} per sample, got shape {}",
+                              n_axes_ == 1 ? "a sequence (C, T)" : "an image (C, H, W)", s.str()),
+                  n_axes_ == 1 ? "reshape the sample to channels and time"
+                               : "give the data or the model an image shape");
     }
     Shape dst = s;
-    for (int axis = 0; axis < 2; ++axis) {
-      const int64_t before = o_.padding[2 * axis], after = o_.padding[2 * axis + 1];
-      if (o_.kernel[axis] > s[1 + axis] + before + after) {
+    for (int i = 1; i <= n_axes_; ++i) {
+      const int axis = i + 1 - n_axes_;
+      const WindowAxis window{o_.kernel[axis],      o_.stride[axis],          1,
+                              o_.padding[2 * axis], o_.padding[2 * axis + 1], o_.ceil};
+      if (std::max(window.before, window.after) >= window.kernel) {
         throw Error("",
-                    fmt::format("window of {} does not fit into {} (input {})", o_.kernel[axis],
-                                s[1 + axis] + before + after, s.str()),
-                    "use a smaller window or fewer pooling layers before it");
+                    fmt::format("padding {} is not smaller than the window {}",
+                                std::max(window.before, window.after), window.kernel),
+                    "a window must cover at least one element");
       }
-      if (before >= o_.kernel[axis] || after >= o_.kernel[axis]) {
-        throw Error("",
-                    fmt::format("padding {} is not smaller than the window {}", std::max(before, after),
-                                o_.kernel[axis]),
-                    "a window must cover at least one pixel");
-      }
-      dst[1 + axis] = conv_output_extent(s[1 + axis], o_.kernel[axis], o_.stride[axis], 1, before, after);
+      dst[i] = window_extent(window, i, s);
     }
     return dst;
   }
@@ -48,31 +55,95 @@ class Pool2dLayer : public Layer {
     desc.kernel = o_.kernel;
     desc.stride = o_.stride;
     desc.padding = o_.padding;
+    desc.count_padding = o_.count_padding;
+    desc.ceil = o_.ceil;
+    desc.weights = o_.weights;
+    desc.normalize = o_.normalize;
     return make_pool2d(context.config, desc);
   }
 
  private:
   Pool2dOptions o_;
+  int n_axes_;
 };
 
+/// Rows of numbers, all of one length; sets the kernel.
+void read_weights(const Config& options, Pool2dOptions& o) {
+  const std::vector<Config> rows = options.at("weights").items();
+  o.kernel = {static_cast<int64_t>(rows.size()), 0};
+  for (const Config& row : rows) {
+    const std::vector<Config> items = row.items();
+    if (o.kernel[1] == 0) o.kernel[1] = static_cast<int64_t>(items.size());
+    if (o.kernel[1] != static_cast<int64_t>(items.size()))
+      throw options.error_at("weights", "all rows must have the same length");
+    for (const Config& item : items) {
+      const std::string text = item.text();
+      float value = 0;
+      const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+      if (error != std::errc() || end != text.data() + text.size())
+        throw options.error_at("weights", fmt::format("'{}' is no number", text));
+      if (o.normalize && value <= 0)
+        throw options.error_at("weights", "a weighted average needs weights above 0",
+                               "or set normalize: false");
+      o.weights.push_back(value);
+    }
+  }
+  if (o.weights.empty()) throw options.error_at("weights", "needs rows of numbers", "as [[1, 2], [2, 4]]");
+}
+
 std::shared_ptr<const Layer> from_options(Config& options, Pooling pooling) {
-  options.positional("kernel");
   Pool2dOptions o;
   o.pooling = pooling;
-  o.kernel = read_pair(options, "kernel", {2, 2});
+  if (pooling == Pooling::kWeighted) {
+    options.positional("weights");
+    o.normalize = options.get_bool("normalize", true);
+    read_weights(options, o);
+  } else {
+    options.positional("kernel");
+    o.kernel = read_pair(options, "kernel", {2, 2});
+  }
   o.stride = read_pair(options, "stride", o.kernel);
   o.padding = read_padding(options);
+  o.ceil = options.get_bool("ceil", false);
+  if (pooling != Pooling::kMax) o.count_padding = options.get_bool("count_padding", false);
   return pool2d_layer(o);
 }
 
-const bool registered =
-    register_layer("max_pool", [](Config& options) { return from_options(options, Pooling::kMax); }) &&
-    register_layer("average_pool", [](Config& options) { return from_options(options, Pooling::kAverage); });
+std::shared_ptr<const Layer> from_options_1d(Config& options, Pooling pooling) {
+  options.positional("kernel");
+  Pool2dOptions o;
+  o.pooling = pooling;
+  o.kernel[1] = options.get_int("kernel", 2);
+  o.stride[1] = options.get_int("stride", o.kernel[1]);
+  if (o.kernel[1] < 1 || o.stride[1] < 1) throw options.error("kernel and stride must be at least 1");
+  const std::vector<int64_t> padding = options.get_ints("padding", {0});
+  if (padding.empty() || padding.size() > 2 || padding.front() < 0 || padding.back() < 0)
+    throw options.error_at("padding", "expected one number or [left, right], none negative");
+  o.padding = {0, 0, padding.front(), padding.back()};
+  o.ceil = options.get_bool("ceil", false);
+  if (pooling == Pooling::kAverage) o.count_padding = options.get_bool("count_padding", false);
+  return pool1d_layer(o);
+}
+
+const bool registered = [] {
+  for (const auto& [name, pooling] : {std::pair("max_pool", Pooling::kMax),
+                                      {"average_pool", Pooling::kAverage},
+                                      {"weighted_pool", Pooling::kWeighted}})
+    register_layer(name, [pooling](Config& options) { return from_options(options, pooling); });
+  for (const auto& [name, pooling] :
+       {std::pair("max_pool1d", Pooling::kMax), {"average_pool1d", Pooling::kAverage}})
+    register_layer(name, [pooling](Config& options) { return from_options_1d(options, pooling); });
+  return true;
+}();
 
 }  // namespace
 
 std::shared_ptr<const Layer> pool2d_layer(const Pool2dOptions& options) {
-  return std::make_shared<Pool2dLayer>(options);
+  return std::make_shared<PoolLayer>(options, 2);
+}
+
+std::shared_ptr<const Layer> pool1d_layer(const Pool2dOptions& options) {
+  return std::make_shared<PoolLayer>(options, 1);
 }
 
 }  // namespace lockstep

@@ -8,7 +8,7 @@
 #include "kernels/cpu/onednn.h"
 #include "kernels/error.h"
 #include "tests/reference/pool2d.h"
-#include "tests/support/op_test.h"
+#include "tests/support/layouts.h"
 
 namespace lockstep {
 namespace {
@@ -29,6 +29,15 @@ std::vector<Case> all_cases() {
     cases.push_back({name + "_max", desc});
     desc.pooling = Pooling::kAverage;
     cases.push_back({name + "_average", desc});
+    Pool2dDesc weighted = desc;
+    weighted.pooling = Pooling::kWeighted;
+    const bool is_image = desc.src.shape.rank() == 4;
+    for (int64_t i = 0; i < (is_image ? desc.kernel[0] : 1) * desc.kernel[1]; ++i)
+      weighted.weights.push_back(0.25f * static_cast<float>(1 + i * 7 % 5));
+    cases.push_back({name + "_weighted", weighted});
+    weighted.normalize = false;
+    weighted.weights[0] = -1;
+    cases.push_back({name + "_weighted_sum", weighted});
     if (desc.padding == std::array<int64_t, 4>{}) return;
     desc.count_padding = true;
     cases.push_back({name + "_average_counting", desc});
@@ -65,6 +74,32 @@ std::vector<Case> all_cases() {
   add("alexnet", {.src = {Shape{1, 4, 55, 55}}, .kernel = {3, 3}, .stride = {2, 2}});
   add("lenet1", {.src = {Shape{4, 6, 28, 28}}, .kernel = {2, 2}, .stride = {2, 2}});
   add("lenet2", {.src = {Shape{4, 16, 10, 10}}, .kernel = {2, 2}, .stride = {2, 2}});
+  // GoogLeNet's, and windows that hang over one, both or (padding) no edge.
+  for (const int64_t w : {6, 7, 8, 9, 14, 28, 41}) {
+    Pool2dDesc ceil{.src = {Shape{2, 3, w + 1, w}}, .kernel = {3, 3}, .stride = {2, 2}, .ceil = true};
+    add("ceil" + std::to_string(w), ceil);
+    ceil.padding = {1, 1, 1, 1};
+    add("ceil_pad" + std::to_string(w), ceil);
+    ceil.stride = {3, 4};
+    ceil.padding = {0, 2, 1, 0};
+    add("ceil_uneven" + std::to_string(w), ceil);
+    ceil.kernel = ceil.stride = {2, 2};
+    ceil.padding = {};
+    add("ceil_tiles" + std::to_string(w), ceil);
+  }
+  for (const int64_t t : {1, 5, 16, 17, 40})
+    add("sequence" + std::to_string(t),
+        {.src = {Shape{3, 18, t + 2}}, .kernel = {9, 3}, .stride = {9, t % 2 + 1}, .padding = {0, 0, 1, 1}});
+  for (const auto& [p, q] : {std::pair<int64_t, int64_t>{1, 1}, {7, 7}, {3, 2}, {6, 4}, {5, 12}, {14, 11}})
+    for (const Shape& shape : {Shape{2, 18, 7, 12}, Shape{2, 3, 12, 4}}) {
+      const Pool2dDesc desc{.src = {shape}, .pooling = Pooling::kAverage, .adaptive = {p, q}};
+      cases.push_back(
+          {"adaptive" + std::to_string(p) + "x" + std::to_string(q) + "of" + std::to_string(shape[2]), desc});
+    }
+  cases.push_back(
+      {"adaptive_sequence", {.src = {Shape{2, 5, 13}}, .pooling = Pooling::kAverage, .adaptive = {9, 4}}});
+  cases.push_back(
+      {"global4", {.src = {Shape{3, 33, 4, 4}}, .pooling = Pooling::kAverage, .adaptive = {1, 1}}});
   add("pixel", {.src = {Shape{1, 1, 1, 1}}, .kernel = {1, 1}, .stride = {1, 1}});
   return cases;
 }
@@ -74,11 +109,31 @@ std::shared_ptr<const Layout> layout_of(const Shape& shape, dnnl::memory::format
       cpu::MemoryDesc({shape.begin(), shape.end()}, dnnl::memory::data_type::f32, tag));
 }
 
+/// The same pooling of the same values as float32 and as bfloat16, in this form.
+void compare_types(Pool2dDesc desc, Form form) {
+  for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) {
+    desc.src = in_form(desc.src.shape, form, dtype);
+    const auto op = make_pool2d(config_of(dtype), desc);
+    OpInputs in{.src = {short_tensor(desc.src.shape, 1, dtype)}};
+    const reference::Pool2d ref{desc, in.src[0].values};
+    const Values expected = ref.forward();
+    in.diff_dst = {short_values(static_cast<int64_t>(expected.size()), 2)};
+    const OpOutputs out = run_op(*op, in);
+    const double tolerance = tolerance_of(dtype, kTolerance);
+    expect_close(out.dst[0], expected, desc.pooling == Pooling::kMax ? 0 : tolerance, "dst");
+    expect_close(out.diff_src[0], ref.backward(in.diff_dst[0]), tolerance, "diff_src");
+    EXPECT_TRUE(op->info().dst[0].same_form(in_form(op->info().dst[0].shape, form, dtype)));
+  }
+}
+
 /// Compares forward and backward with the reference. Few distinct values: many ties.
 void compare(const Pool2dDesc& desc, const Values& src) {
   const reference::Pool2d ref{desc, src};
   const auto op = make_pool2d(cpu_config(), desc);
-  ASSERT_EQ(op->info().dst[0].shape, (Shape{desc.src.shape[0], desc.src.shape[1], ref.p(), ref.q()}));
+  Shape pooled = desc.src.shape;
+  if (pooled.rank() == 4) pooled[2] = ref.p();
+  pooled[pooled.rank() - 1] = ref.q();
+  ASSERT_EQ(op->info().dst[0].shape, pooled);
   OpInputs in;
   in.src = {{desc.src.shape, src}};
   const std::vector<double> expected = ref.forward();
@@ -102,8 +157,14 @@ TEST_P(Pool2dTest, GivesTiesToTheFirst) {
   compare(desc, Values(static_cast<size_t>(desc.src.n_elements()), -2.0));
 }
 
+TEST_P(Pool2dTest, BothTypesInEveryForm) {
+  for (const Form form : kForms) compare_types(GetParam().desc, form);
+}
+
 TEST_P(Pool2dTest, KeepsBlockedLayouts) {
   using Tag = dnnl::memory::format_tag;
+  if (GetParam().desc.src.shape.rank() != 4)
+    GTEST_SKIP() << "BothTypesInEveryForm has the layouts of sequences";
   for (const Tag tag : {Tag::nChw16c, Tag::nChw8c, Tag::nChw4c, Tag::nhwc, Tag::Abcd16a}) {
     Pool2dDesc desc = GetParam().desc;
     desc.src.layout = layout_of(desc.src.shape, tag);
@@ -148,6 +209,50 @@ TEST_F(Pool2dOnce, FiniteDifferences) {
       in.src = {{desc.src.shape, values}};
       check_gradients(*make_pool2d(cpu_config(), desc), in, {.h = 1.0 / 64, .relative = 1e-3});
     }
+}
+
+Values forward_of(Pool2dDesc desc, const Values& src) {
+  OpInputs in{.src = {{desc.src.shape, src}}, .run_backward = false};
+  return run_op(*make_pool2d(cpu_config(), desc), in).dst[0];
+}
+
+// The worked examples of lecture slides.
+TEST_F(Pool2dOnce, ExamplesOfCourses) {
+  const TensorDesc image{Shape{1, 1, 4, 4}};
+  expect_close(forward_of({.src = image}, {1, 3, 6, 2, 3, 8, 1, 1, 2, 9, 2, 1, 5, 1, 3, 1}), {8, 6, 9, 3}, 0,
+               "max");
+  const Values numbers = {5, 2, -3, 0, 2, -1, 4, -1, -4, -4, -3, 0, 3, 5, 0, -1};
+  expect_close(forward_of({.src = image}, numbers), {5, 4, 5, 0}, 0, "max");
+  expect_close(forward_of({.src = image, .pooling = Pooling::kAverage}, numbers), {2, 0, 0, -1}, 0,
+               "average");
+  const Pool2dDesc weighted{
+      .src = image, .pooling = Pooling::kWeighted, .weights = {2, 1, 1, 0.5f}, .normalize = false};
+  expect_close(forward_of(weighted, numbers), {13.5, -2.5, -6.5, -6.5}, 0, "weighted");
+}
+
+TEST_F(Pool2dOnce, WeightedFiniteDifferences) {
+  const Pool2dDesc desc{.src = {Shape{1, 2, 6, 11}},
+                        .pooling = Pooling::kWeighted,
+                        .kernel = {3, 3},
+                        .stride = {2, 1},
+                        .padding = {1, 1, 1, 1},
+                        .ceil = true,
+                        .weights = {1, 2, 1, 2, 4, 2, 1, 2, 1}};
+  check_gradients(*make_pool2d(cpu_config(), desc), {.src = {random_tensor(desc.src.shape, 1)}},
+                  {.h = 1.0 / 64, .relative = 1e-3});
+}
+
+TEST_F(Pool2dOnce, ExtentsOfPyTorch) {
+  // torch.nn.MaxPool2d(3, 2, ceil_mode=True) and (2, 2, ceil_mode=True) on 112, 7, 8; the last window must
+  // begin inside: kernel 1, stride 2 on 4 gives 2.
+  EXPECT_EQ(pool_output_extent(112, 3, 2, 0, 0, true), 56);
+  EXPECT_EQ(pool_output_extent(112, 3, 2, 0, 0, false), 55);
+  EXPECT_EQ(pool_output_extent(7, 2, 2, 0, 0, true), 4);
+  EXPECT_EQ(pool_output_extent(8, 2, 2, 0, 0, true), 4);
+  EXPECT_EQ(pool_output_extent(4, 1, 2, 0, 0, true), 2);
+  EXPECT_EQ(pool_output_extent(5, 3, 4, 1, 1, true), 2);
+  EXPECT_EQ(pool_output_extent(3, 3, 4, 1, 1, true), 1);
+  count_comparisons(7);
 }
 
 TEST_F(Pool2dOnce, PassesNanAndInfinityOn) {
@@ -216,6 +321,10 @@ TEST_F(Pool2dOnce, RefusesWhatHasNoMeaning) {
   refuses({.src = image, .padding = {0, 0, 0, 2}});
   refuses({.src = image, .kernel = {5, 1}});
   refuses({.src = {image.shape, DType::kInt32, nullptr}});
+  refuses({.src = image, .adaptive = {2, 2}});  // a maximum
+  refuses({.src = image, .pooling = Pooling::kAverage, .adaptive = {-1, 2}});
+  refuses({.src = image, .pooling = Pooling::kWeighted, .weights = {1, 1, 1}});
+  refuses({.src = image, .pooling = Pooling::kWeighted, .weights = {1, 1, 1, 0}});
 }
 
 }  // namespace

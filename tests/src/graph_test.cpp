@@ -72,7 +72,7 @@ TEST(Graph, MisfitsNameTheTwoLayers) {
       [&] {
         Graph(graph).append(pool2d_layer({.kernel = {9, 2}}), "pool");
       },
-      {"layer 'pool' (max_pool) after 'edges'", "window of 9 does not fit into 6"});
+      {"layer 'pool' (max_pool) after 'edges'", "window of 9 does not fit into the padded height of 6"});
   expect_error(
       [&] {
         Graph(graph).append(pool2d_layer({.kernel = {2, 2}, .padding = {2, 2, 2, 2}}), "pool");

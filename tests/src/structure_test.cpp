@@ -43,6 +43,28 @@ TEST(Structure, Shapes) {
   EXPECT_EQ(shape_of(map_layer(Map::kExp), {{4, 3}}), (Shape{4, 3}));
 }
 
+TEST(Structure, ShapesOfPooling) {
+  // GoogLeNet's first pools, in the shapes of torchvision.
+  EXPECT_EQ(shape_of(pool2d_layer({.kernel = {3, 3}, .ceil = true}), {{64, 112, 112}}), (Shape{64, 56, 56}));
+  EXPECT_EQ(shape_of(pool2d_layer({.kernel = {3, 3}, .ceil = true}), {{480, 28, 28}}), (Shape{480, 14, 14}));
+  EXPECT_EQ(shape_of(pool2d_layer({.kernel = {3, 3}}), {{64, 112, 112}}), (Shape{64, 55, 55}));
+  EXPECT_EQ(shape_of(adaptive_average_pool_layer(), {{512, 7, 7}}), (Shape{512, 1, 1}));
+  EXPECT_EQ(shape_of(adaptive_average_pool_layer({6, 5}), {{256, 13, 13}}), (Shape{256, 6, 5}));
+  EXPECT_EQ(shape_of(adaptive_average_pool_layer(), {{12, 40}}), (Shape{12, 1}));
+  EXPECT_EQ(shape_of(pool1d_layer({.kernel = {9, 3}, .stride = {9, 2}}), {{12, 41}}), (Shape{12, 20}));
+  const Graph graph = graph_from(
+      "{input: [2, 20, 20], layers: [{max_pool: {kernel: 3, stride: 2, ceil: true}}, {average_pool: {kernel: "
+      "3, stride: 1, "
+      "padding: 1, count_padding: true}}, {weighted_pool: {weights: [[1, 2], [2, 4]], stride: 1}}, "
+      "{adaptive_average_pool: 4}, {reshape: [2, 16]}, {max_pool1d: {kernel: 3, stride: 1, padding: [1, "
+      "1]}}, "
+      "{average_pool1d: 2}, global_average_pool, flatten]}");
+  EXPECT_EQ(graph.vertex(1).shape, (Shape{2, 10, 10}));
+  EXPECT_EQ(graph.vertex(3).shape, (Shape{2, 9, 9}));
+  EXPECT_EQ(graph.vertex(7).shape, (Shape{2, 8}));
+  EXPECT_EQ(graph.vertex(graph.output()).shape, Shape{2});
+}
+
 TEST(Structure, MisfitsNameTheRemedy) {
   const auto refuses = [](const std::shared_ptr<const Layer>& layer, const std::vector<Shape>& src,
                           const std::string& word) { expect_error([&] { layer->infer(src); }, {word}); };
