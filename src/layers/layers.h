@@ -3,6 +3,7 @@
 
 #include <array>
 #include <limits>
+#include <vector>
 
 #include "kernels/activation.h"
 #include "kernels/arithmetic.h"
@@ -65,6 +66,8 @@ std::shared_ptr<const Layer> conv_transpose2d_layer(const ConvTranspose2dOptions
 /// A convolution with its own weights at every place, (C, H, W) -> (K, P, Q); no groups or dilation.
 /// Weights (P * Q, K, C * kh * kw), bias (K, P, Q).
 std::shared_ptr<const Layer> local_conv2d_layer(const Conv2dOptions& options);
+/// A convolution whose weights (K, C/groups, kh, kw) are constants: nothing to train. No bias.
+std::shared_ptr<const Layer> fixed_conv2d_layer(const Conv2dOptions& options, std::vector<float> weights);
 
 /// One-dimensional convolution and pooling over (C, T); only the second entries of kernel, stride and
 /// dilation and the last two of padding (left, right) count.

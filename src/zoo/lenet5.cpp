@@ -4,8 +4,7 @@
 // convolutions, so that 8x8 digits work too.
 #include <algorithm>
 
-#include "src/layers/layers.h"
-#include "src/model.h"
+#include "src/zoo/parts.h"
 
 namespace lockstep {
 
@@ -16,17 +15,13 @@ const bool registered = register_model(
     [](Graph& graph, const Config& options, const ModelContext& context) {
       const Shape input = graph.vertex(0).shape;
       const int64_t size = input.rank() == 3 ? std::min(input[1], input[2]) : 0;
-      const std::string function = options.get_choice("activation", "tanh", {"tanh", "relu", "sigmoid"});
+      const Activation activation = read_activation(options, "tanh");
       const std::string pooling = options.get_choice("pooling", "average", {"average", "max"});
-      const double width = options.get_double("width", 1);
-      if (width <= 0) throw options.error_at("width", "must be positive");
+      const double width = read_width(options);
       const auto scaled = [&](int64_t n) {
         return std::max<int64_t>(1, static_cast<int64_t>(static_cast<double>(n) * width));
       };
 
-      const Activation activation = function == "tanh"   ? Activation::kTanh
-                                    : function == "relu" ? Activation::kRelu
-                                                         : Activation::kSigmoid;
       Conv2dOptions conv1{.channels = scaled(6), .kernel = {5, 5}};
       Conv2dOptions conv2{.channels = scaled(16), .kernel = {5, 5}};
       if (size < 32) conv1.padding = {2, 2, 2, 2};
