@@ -11,6 +11,7 @@ std::string_view name_of(Activation activation) {
     case Activation::kRelu: return "relu";
     case Activation::kTanh: return "tanh";
     case Activation::kSigmoid: return "sigmoid";
+    case Activation::kRelu6: return "relu6";
   }
   return "?";
 }

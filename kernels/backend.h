@@ -13,13 +13,17 @@
 #include "kernels/conv2d.h"
 #include "kernels/conv_transpose2d.h"
 #include "kernels/device.h"
+#include "kernels/dropout.h"
 #include "kernels/layer_norm.h"
 #include "kernels/local_conv2d.h"
 #include "kernels/local_response_norm.h"
 #include "kernels/loss.h"
+#include "kernels/nonlinearity.h"
 #include "kernels/op.h"
 #include "kernels/optimizer_update.h"
 #include "kernels/pool2d.h"
+#include "kernels/prelu.h"
+#include "kernels/softmax.h"
 
 namespace lockstep {
 
@@ -33,15 +37,23 @@ TensorDesc with_shape(const TensorDesc& desc, const Shape& shape);
 std::unique_ptr<Op> make_activation(const OpConfig&, const ActivationDesc&);
 std::unique_ptr<Op> make_affine(const OpConfig&, const AffineDesc&);
 std::unique_ptr<BatchNorm> make_batch_norm(const OpConfig&, const BatchNormDesc&);
+std::unique_ptr<Op> make_binary_cross_entropy(const OpConfig&, const BinaryCrossEntropyDesc&);
 std::unique_ptr<Op> make_conv2d(const OpConfig&, const Conv2dDesc&);
 std::unique_ptr<Op> make_conv_transpose2d(const OpConfig&, const ConvTranspose2dDesc&);
+std::unique_ptr<Op> make_dropout(const OpConfig&, const DropoutDesc&);
+std::unique_ptr<Op> make_hinge_loss(const OpConfig&, const HingeLossDesc&);
+std::unique_ptr<Op> make_l1_loss(const OpConfig&, const L1LossDesc&);
 std::unique_ptr<Op> make_l2_loss(const OpConfig&, const L2LossDesc&);
 std::unique_ptr<Op> make_layer_norm(const OpConfig&, const LayerNormDesc&);
 std::unique_ptr<Op> make_local_conv2d(const OpConfig&, const LocalConv2dDesc&);
 std::unique_ptr<Op> make_local_response_norm(const OpConfig&, const LocalResponseNormDesc&);
+std::unique_ptr<Op> make_nonlinearity(const OpConfig&, const NonlinearityDesc&);
+std::unique_ptr<Op> make_perceptron_loss(const OpConfig&, const PerceptronLossDesc&);
 std::unique_ptr<Op> make_pool2d(const OpConfig&, const Pool2dDesc&);
+std::unique_ptr<Op> make_prelu(const OpConfig&, const PreluDesc&);
 std::unique_ptr<Op> make_reorder(const OpConfig&, const TensorDesc& src, const TensorDesc& dst);
-std::unique_ptr<Op> make_softmax_cross_entropy(const OpConfig&, const TensorDesc& prediction);
+std::unique_ptr<Op> make_softmax(const OpConfig&, const TensorDesc& src);
+std::unique_ptr<Op> make_softmax_cross_entropy(const OpConfig&, const SoftmaxCrossEntropyDesc&);
 
 void add(Stream&, int64_t n, const float* a, const float* b, float* dst);
 void add_chain(Stream&, int64_t n, std::span<const float* const> partials, const float* last, float* dst);
@@ -64,15 +76,23 @@ void release(int index, std::byte* data) noexcept;
 std::unique_ptr<Op> make_activation(const OpConfig&, const ActivationDesc&);
 std::unique_ptr<Op> make_affine(const OpConfig&, const AffineDesc&);
 std::unique_ptr<BatchNorm> make_batch_norm(const OpConfig&, const BatchNormDesc&);
+std::unique_ptr<Op> make_binary_cross_entropy(const OpConfig&, const BinaryCrossEntropyDesc&);
 std::unique_ptr<Op> make_conv2d(const OpConfig&, const Conv2dDesc&);
 std::unique_ptr<Op> make_conv_transpose2d(const OpConfig&, const ConvTranspose2dDesc&);
+std::unique_ptr<Op> make_dropout(const OpConfig&, const DropoutDesc&);
+std::unique_ptr<Op> make_hinge_loss(const OpConfig&, const HingeLossDesc&);
+std::unique_ptr<Op> make_l1_loss(const OpConfig&, const L1LossDesc&);
 std::unique_ptr<Op> make_l2_loss(const OpConfig&, const L2LossDesc&);
 std::unique_ptr<Op> make_layer_norm(const OpConfig&, const LayerNormDesc&);
 std::unique_ptr<Op> make_local_conv2d(const OpConfig&, const LocalConv2dDesc&);
 std::unique_ptr<Op> make_local_response_norm(const OpConfig&, const LocalResponseNormDesc&);
+std::unique_ptr<Op> make_nonlinearity(const OpConfig&, const NonlinearityDesc&);
+std::unique_ptr<Op> make_perceptron_loss(const OpConfig&, const PerceptronLossDesc&);
 std::unique_ptr<Op> make_pool2d(const OpConfig&, const Pool2dDesc&);
+std::unique_ptr<Op> make_prelu(const OpConfig&, const PreluDesc&);
 std::unique_ptr<Op> make_reorder(const OpConfig&, const TensorDesc& src, const TensorDesc& dst);
-std::unique_ptr<Op> make_softmax_cross_entropy(const OpConfig&, const TensorDesc& prediction);
+std::unique_ptr<Op> make_softmax(const OpConfig&, const TensorDesc& src);
+std::unique_ptr<Op> make_softmax_cross_entropy(const OpConfig&, const SoftmaxCrossEntropyDesc&);
 
 void add(Stream&, int64_t n, const float* a, const float* b, float* dst);
 void add_chain(Stream&, int64_t n, std::span<const float* const> partials, const float* last, float* dst);

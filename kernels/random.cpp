@@ -7,22 +7,12 @@
 
 namespace lockstep {
 
-namespace {
-/// A 64-bit mixer (Stafford 2011, variant 13): a bijection in which each input bit moves
-/// about half of the output bits.
-constexpr uint64_t mix(uint64_t x) {
-  x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9u;
-  x = (x ^ (x >> 27)) * 0x94D049BB133111EBu;
-  return x ^ (x >> 31);
-}
-}  // namespace
-
 // key = seed mixed with (purpose, major): for a given seed a bijection of (purpose, major).
 // counter = (minor, index / 4): exact. Words of one block are used in turn.
 RandomStream::RandomStream(uint64_t seed, RandomPurpose purpose, uint32_t major, uint64_t minor)
     : base_(minor) {
   const uint64_t stream = (uint64_t{static_cast<uint32_t>(purpose)} << 32) | major;
-  const uint64_t key = mix(mix(seed + 0x9E3779B97F4A7C15u) ^ stream);
+  const uint64_t key = mix_bits(mix_bits(seed + 0x9E3779B97F4A7C15u) ^ stream);
   key_ = {static_cast<uint32_t>(key), static_cast<uint32_t>(key >> 32)};
 }
 

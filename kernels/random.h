@@ -5,6 +5,7 @@
 #include <array>
 #include <cmath>
 #include <cstdint>
+#include <string_view>
 
 namespace lockstep {
 
@@ -24,6 +25,21 @@ constexpr std::array<uint32_t, 4> philox(std::array<uint32_t, 2> key, std::array
   return counter;
 }
 
+/// A 64-bit mixer (Stafford 2011, variant 13): a bijection in which each input bit moves
+/// about half of the output bits.
+constexpr uint64_t mix_bits(uint64_t x) {
+  x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9u;
+  x = (x ^ (x >> 27)) * 0x94D049BB133111EBu;
+  return x ^ (x >> 31);
+}
+
+/// FNV-1a: a fixed 64-bit number for the name of a layer or parameter, as a key of random numbers.
+constexpr uint64_t hash_name(std::string_view name) {
+  uint64_t hash = 0xcbf29ce484222325u;
+  for (const char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3u;
+  return hash;
+}
+
 /// A stream of numbers keyed by (seed, purpose, major, minor): for instance layer and
 /// epoch, or step and sample id. `minor` may be any 64-bit id.
 class RandomStream {
@@ -33,6 +49,9 @@ class RandomStream {
   uint32_t bits(uint64_t index) const;  // uniform over 32 bits
   float uniform(uint64_t index) const;  // [0, 1), 24 bits
   float normal(uint64_t index) const;   // mean 0, variance 1 (Box-Muller)
+
+  std::array<uint32_t, 2> key() const { return key_; }  // of Philox, for loops over many blocks
+  uint64_t minor() const { return base_; }
 
  private:
   std::array<uint32_t, 4> block(uint64_t index) const;

@@ -10,9 +10,9 @@ namespace {
 
 class ReshapeOp : public Op {
  public:
-  ReshapeOp(const TensorDesc& src, const Shape& shape) {
-    info_.src = {src.dense()};
-    info_.dst = {TensorDesc{shape, src.dtype, nullptr}};
+  ReshapeOp(const TensorDesc& src, const TensorDesc& dst) {
+    info_.src = {src};
+    info_.dst = {dst};
     info_.backward_needs_src = false;
     info_.backward_needs_dst = false;
     info_.aliases_src = true;
@@ -27,7 +27,11 @@ std::unique_ptr<Op> make_reshape(const OpConfig&, const TensorDesc& src, const S
   if (src.n_elements() != shape.n_elements()) {
     throw Error("reshape", src.shape.str() + " does not have the elements of " + shape.str());
   }
-  return std::make_unique<ReshapeOp>(src, shape);
+  return std::make_unique<ReshapeOp>(src.dense(), TensorDesc{shape, src.dtype, nullptr});
+}
+
+std::unique_ptr<Op> make_identity(const OpConfig&, const TensorDesc& src) {
+  return std::make_unique<ReshapeOp>(src, src);
 }
 
 std::unique_ptr<Op> make_reorder(const OpConfig& config, const TensorDesc& src, const TensorDesc& dst) {

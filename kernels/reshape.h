@@ -12,6 +12,9 @@ namespace lockstep {
 /// info().aliases_src: the plan gives dst the memory of src and diff_src that of diff_dst.
 std::unique_ptr<Op> make_reshape(const OpConfig& config, const TensorDesc& src, const Shape& shape);
 
+/// dst is src, as a view, in whatever layout.
+std::unique_ptr<Op> make_identity(const OpConfig& config, const TensorDesc& src);
+
 /// dst has the layout and type of `dst`: shapes are equal, types may be float32 and bfloat16 (rounded
 /// to the nearest, ties to even). Backward goes the other way.
 std::unique_ptr<Op> make_reorder(const OpConfig& config, const TensorDesc& src, const TensorDesc& dst);

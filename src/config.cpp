@@ -153,6 +153,14 @@ Error Config::error_at(const std::string& key, const std::string& what, const st
   return Error(place(child && child.IsDefined() ? child : node_, join_path(path_, key)), what, remedy);
 }
 
+Error Config::unknown_name(const std::string& kind, const std::string& plural, const std::string& name,
+                           const std::vector<std::string>& known) const {
+  const std::string near = nearest_word(name, known);
+  return error(
+      fmt::format("unknown {} '{}'{}", kind, name, near.empty() ? "" : "; did you mean '" + near + "'?"),
+      fmt::format("known {}: {}", plural, fmt::join(known, ", ")));
+}
+
 bool Config::has(const std::string& key) const {
   asked_->insert(key);
   if (!node_.IsMap()) return false;
@@ -263,6 +271,17 @@ std::vector<std::string> Config::get_strings(const std::string& key) const {
   if (child->is_scalar()) return {child->text()};
   std::vector<std::string> result;
   for (const Config& item : child->items()) result.push_back(item.text());
+  return result;
+}
+
+std::vector<double> Config::get_doubles(const std::string& key, const std::vector<double>& fallback) const {
+  const std::optional<Config> child = find(key);
+  if (!child) return fallback;
+  std::vector<double> result;
+  for (const Config& item : child->items()) {
+    result.push_back(convert<double>(key, item.node_, "a number"));
+    if (!std::isfinite(result.back())) throw item.error("the number is not finite");
+  }
   return result;
 }
 

@@ -51,6 +51,8 @@ class Config {
                          const std::vector<std::string>& choices) const;
   /// A list of integers, or one integer standing for a list of one.
   std::vector<int64_t> get_ints(const std::string& key, const std::vector<int64_t>& fallback) const;
+  /// A list of numbers; `fallback` if the key is absent.
+  std::vector<double> get_doubles(const std::string& key, const std::vector<double>& fallback) const;
 
   /// A list of words, or one word standing for a list of one; empty if the key is absent.
   std::vector<std::string> get_strings(const std::string& key) const;
@@ -73,6 +75,9 @@ class Config {
   /// An Error at this node's (or this key's) place.
   Error error(const std::string& what, const std::string& remedy = {}) const;
   Error error_at(const std::string& key, const std::string& what, const std::string& remedy = {}) const;
+  /// The Error of a name that is none of `known`: "unknown loss 'l3'; did you mean 'l2'? … known losses: …".
+  Error unknown_name(const std::string& kind, const std::string& plural, const std::string& name,
+                     const std::vector<std::string>& known) const;
   std::string path() const { return path_; }  // "batch.global"
 
  private:

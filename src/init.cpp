@@ -1,7 +1,5 @@
 #include "src/init.h"
 
-#include <fmt/format.h>
-
 #include <cmath>
 
 #include "kernels/random.h"
@@ -20,13 +18,6 @@ const std::vector<std::pair<std::string, InitSpec::Kind>> kKinds = {
     {"he_uniform", InitSpec::Kind::kHeUniform},
     {"he_normal", InitSpec::Kind::kHeNormal},
     {"lecun_uniform", InitSpec::Kind::kLecunUniform}};
-
-/// FNV-1a: a fixed 64-bit name for a parameter.
-uint64_t hash_name(const std::string& name) {
-  uint64_t hash = 0xcbf29ce484222325u;
-  for (unsigned char c : name) hash = (hash ^ c) * 0x100000001b3u;
-  return hash;
-}
 
 }  // namespace
 
@@ -48,10 +39,7 @@ InitSpec read_init(const Config& description) {
     options.finish();
     return init;
   }
-  const std::string near = nearest_word(named.name, names);
-  throw description.error(fmt::format("unknown initialisation '{}'{}", named.name,
-                                      near.empty() ? "" : "; did you mean '" + near + "'?"),
-                          fmt::format("known: {}", fmt::join(names, ", ")));
+  throw description.unknown_name("initialisation", "initialisations", named.name, names);
 }
 
 void initialize(const ParameterArena& arena, const InitSpec& init, uint64_t seed) {

@@ -1,7 +1,5 @@
 #include "src/layer.h"
 
-#include <fmt/format.h>
-
 #include <map>
 
 namespace lockstep {
@@ -27,10 +25,7 @@ LayerDescription read_layer(const Config& description) {
   const Config::Named named = description.named();
   const auto entry = registry().find(named.name);
   if (entry == registry().end()) {
-    const std::string near = nearest_word(named.name, layer_types());
-    throw description.error(
-        fmt::format("unknown layer '{}'{}", named.name, near.empty() ? "" : "; did you mean '" + near + "'?"),
-        fmt::format("known layers: {}", fmt::join(layer_types(), ", ")));
+    throw description.unknown_name("layer", "layers", named.name, layer_types());
   }
   Config& options = *named.options;
   // {add: [a, b]}: a list of names is what the layer reads.

@@ -1,7 +1,5 @@
 #include "src/optimizer.h"
 
-#include <fmt/format.h>
-
 #include "kernels/optimizer_update.h"
 
 namespace lockstep {
@@ -31,10 +29,7 @@ OptimizerSpec read_optimizer(const Config& description) {
     }
     if (spec.epsilon <= 0) throw options.error_at("epsilon", "must be positive");
   } else {
-    const std::string near = nearest_word(named.name, {"sgd", "adam", "adamw"});
-    throw description.error(fmt::format("unknown optimizer '{}'{}", named.name,
-                                        near.empty() ? "" : "; did you mean '" + near + "'?"),
-                            "known optimizers: sgd, adam, adamw");
+    throw description.unknown_name("optimizer", "optimizers", named.name, {"sgd", "adam", "adamw"});
   }
   spec.weight_decay = options.get_double("weight_decay", 0);
   spec.decay_biases = options.get_bool("decay_biases", false);

@@ -1,7 +1,5 @@
 #include "src/schedule.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <cmath>
 #include <numbers>
@@ -51,10 +49,7 @@ Schedule read_schedule(const Config& description) {
     schedule.kind = Schedule::Kind::kCosine;
     schedule.final_factor = options.get_double("final", 0);
   } else {
-    const std::string near = nearest_word(named.name, {"constant", "step", "cosine"});
-    throw description.error(fmt::format("unknown schedule '{}'{}", named.name,
-                                        near.empty() ? "" : "; did you mean '" + near + "'?"),
-                            "known schedules: constant, step, cosine");
+    throw description.unknown_name("schedule", "schedules", named.name, {"constant", "step", "cosine"});
   }
   schedule.warmup_epochs = options.get_double("warmup_epochs", 0);
   if (schedule.warmup_epochs < 0) throw options.error_at("warmup_epochs", "must not be negative");

@@ -50,7 +50,7 @@ class AffineOp : public Op {
       const int64_t masked = masks() ? padded(rows_ * out_) : 0;
       info_.scratchpad_bytes = std::max(info_.scratchpad_bytes, (masked + dst_copy) * 4);
     }
-    if (desc.activation == Activation::kTanh || desc.activation == Activation::kSigmoid) {
+    if (masks() && desc.activation != Activation::kRelu) {
       const MemoryDesc data = dense_desc(Shape{rows_ * out_});
       activate_ = Primitive(eltwise_forward(config.training, algorithm_of(desc.activation), data),
                             {{DNNL_ARG_SRC, data}, {DNNL_ARG_DST, data}});

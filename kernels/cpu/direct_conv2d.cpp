@@ -23,6 +23,7 @@ Mask mask_of(Activation activation) {
   switch (activation) {
     case Activation::kNone: return Mask::kNone;
     case Activation::kRelu: return Mask::kRelu;
+    case Activation::kRelu6: return Mask::kRelu6;
     case Activation::kTanh: return Mask::kTanh;
     case Activation::kSigmoid: return Mask::kSigmoid;
   }
@@ -58,7 +59,7 @@ class DirectConv2dOp : public Op {
     info_.src = {src_dense_ ? desc.src : from_onednn(batch_blocked_desc(s), s, DType::kFloat32)};
     info_.dst = {from_onednn(batch_blocked_desc(dst), dst, DType::kFloat32)};
     info_.backward_needs_dst = activation_ != Activation::kNone;
-    if (activation_ == Activation::kTanh || activation_ == Activation::kSigmoid) {
+    if (activation_ != Activation::kNone && activation_ != Activation::kRelu) {
       const MemoryDesc data = dense_desc(Shape{info_.dst[0].n_bytes() / 4});
       activate_ = Primitive(eltwise_forward(config.training, algorithm_of(activation_), data),
                             {{DNNL_ARG_SRC, data}, {DNNL_ARG_DST, data}});

@@ -131,6 +131,9 @@ LOCKSTEP_AVX512 void mask_loop(int64_t n_pixels, const float* dst, const float* 
       const __m512 y = _mm512_load_ps(dst + i);
       if constexpr (kMask == Mask::kRelu) {
         diff = _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(y, _mm512_setzero_ps(), _CMP_GT_OQ), diff);
+      } else if constexpr (kMask == Mask::kRelu6) {
+        const __mmask16 above = _mm512_cmp_ps_mask(y, _mm512_setzero_ps(), _CMP_GT_OQ);
+        diff = _mm512_maskz_mov_ps(_mm512_mask_cmp_ps_mask(above, y, _mm512_set1_ps(6.0f), _CMP_LT_OQ), diff);
       } else if constexpr (kMask == Mask::kTanh) {
         diff = _mm512_mul_ps(diff, _mm512_fnmadd_ps(y, y, one));
       } else {
@@ -166,6 +169,7 @@ void mask_pixels(int64_t n_pixels, Mask mask, const float* dst, const float* dif
   switch (mask) {
     case Mask::kNone: return mask_loop<Mask::kNone>(n_pixels, dst, diff_dst, masked, sum);
     case Mask::kRelu: return mask_loop<Mask::kRelu>(n_pixels, dst, diff_dst, masked, sum);
+    case Mask::kRelu6: return mask_loop<Mask::kRelu6>(n_pixels, dst, diff_dst, masked, sum);
     case Mask::kTanh: return mask_loop<Mask::kTanh>(n_pixels, dst, diff_dst, masked, sum);
     case Mask::kSigmoid: return mask_loop<Mask::kSigmoid>(n_pixels, dst, diff_dst, masked, sum);
   }

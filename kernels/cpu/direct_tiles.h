@@ -49,7 +49,7 @@ constexpr int kMaxWeightsChannels = 5, kMaxWeightsTaps = 7;
 int max_tile_taps(int channels);
 WeightsTileKernel weights_tile(int channels, int taps);
 
-enum class Mask : uint8_t { kNone, kRelu, kTanh, kSigmoid };
+enum class Mask : uint8_t { kNone, kRelu, kRelu6, kTanh, kSigmoid };
 /// masked = diff_dst * f'(dst) for n_pixels pixels; adds the pixels to sum (16).
 void mask_pixels(int64_t n_pixels, Mask mask, const float* dst, const float* diff_dst, float* masked,
                  float* sum);

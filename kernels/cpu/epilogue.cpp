@@ -34,6 +34,7 @@ LOCKSTEP_VECTORIZE void add_bias_relu_block(int64_t rows, int64_t columns, int64
 template <Activation kActivation>
 LOCKSTEP_INLINE float masked_gradient(float y, float g) {
   if (kActivation == Activation::kRelu) return y > 0.0f ? g : 0.0f;
+  if (kActivation == Activation::kRelu6) return (y > 0.0f) & (y < 6.0f) ? g : 0.0f;
   if (kActivation == Activation::kTanh) return g * (1.0f - y * y);
   return g * (y * (1.0f - y));
 }
@@ -60,6 +61,10 @@ LOCKSTEP_VECTORIZE void columns_relu(int64_t rows, int64_t columns, int64_t stri
                                      const float* diff_dst, float* masked, float* sums) {
   column_loop<Activation::kRelu>(rows, columns, stride, dst, diff_dst, masked, sums);
 }
+LOCKSTEP_VECTORIZE void columns_relu6(int64_t rows, int64_t columns, int64_t stride, const float* dst,
+                                      const float* diff_dst, float* masked, float* sums) {
+  column_loop<Activation::kRelu6>(rows, columns, stride, dst, diff_dst, masked, sums);
+}
 LOCKSTEP_VECTORIZE void columns_tanh(int64_t rows, int64_t columns, int64_t stride, const float* dst,
                                      const float* diff_dst, float* masked, float* sums) {
   column_loop<Activation::kTanh>(rows, columns, stride, dst, diff_dst, masked, sums);
@@ -79,6 +84,7 @@ LOCKSTEP_VECTORIZE void columns_none(int64_t rows, int64_t columns, int64_t stri
 ColumnLoop column_loop_of(Activation activation) {
   switch (activation) {
     case Activation::kRelu: return columns_relu;
+    case Activation::kRelu6: return columns_relu6;
     case Activation::kTanh: return columns_tanh;
     case Activation::kSigmoid: return columns_sigmoid;
     case Activation::kNone: break;
@@ -126,6 +132,10 @@ LOCKSTEP_VECTORIZE void row_relu(int64_t columns, const float* dst, const float*
                                  float* sums) {
   masking_row<Activation::kRelu>(columns, dst, diff_dst, masked, sums);
 }
+LOCKSTEP_VECTORIZE void row_relu6(int64_t columns, const float* dst, const float* diff_dst, float* masked,
+                                  float* sums) {
+  masking_row<Activation::kRelu6>(columns, dst, diff_dst, masked, sums);
+}
 LOCKSTEP_VECTORIZE void row_tanh(int64_t columns, const float* dst, const float* diff_dst, float* masked,
                                  float* sums) {
   masking_row<Activation::kTanh>(columns, dst, diff_dst, masked, sums);
@@ -141,6 +151,7 @@ LOCKSTEP_VECTORIZE void row_none(int64_t columns, const float*, const float* dif
 RowLoop row_loop_of(Activation activation) {
   switch (activation) {
     case Activation::kRelu: return row_relu;
+    case Activation::kRelu6: return row_relu6;
     case Activation::kTanh: return row_tanh;
     case Activation::kSigmoid: return row_sigmoid;
     case Activation::kNone: break;

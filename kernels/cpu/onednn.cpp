@@ -196,6 +196,7 @@ dnnl::algorithm algorithm_of(Activation activation) {
     case Activation::kRelu: return dnnl::algorithm::eltwise_relu_use_dst_for_bwd;
     case Activation::kTanh: return dnnl::algorithm::eltwise_tanh_use_dst_for_bwd;
     case Activation::kSigmoid: return dnnl::algorithm::eltwise_logistic_use_dst_for_bwd;
+    case Activation::kRelu6: return dnnl::algorithm::eltwise_clip_v2_use_dst_for_bwd;
     case Activation::kNone: break;
   }
   throw Error("activation", "oneDNN needs an activation other than none");
@@ -205,14 +206,16 @@ dnnl::primitive_attr attr_with(Activation activation) {
   dnnl::primitive_attr attr = default_attr();
   if (activation == Activation::kNone) return attr;
   // As a post-op the plain forms are faster in some implementations; forward they are equal.
-  const auto algorithm = activation == Activation::kRelu   ? dnnl::algorithm::eltwise_relu
-                         : activation == Activation::kTanh ? dnnl::algorithm::eltwise_tanh
-                                                           : dnnl::algorithm::eltwise_logistic;
+  const auto algorithm = activation == Activation::kRelu    ? dnnl::algorithm::eltwise_relu
+                         : activation == Activation::kRelu6 ? dnnl::algorithm::eltwise_clip
+                         : activation == Activation::kTanh  ? dnnl::algorithm::eltwise_tanh
+                                                            : dnnl::algorithm::eltwise_logistic;
+  const float limit = activation == Activation::kRelu6 ? 6.0f : 0.0f;  // clip to [0, limit]
   dnnl::post_ops ops;
 #if DNNL_VERSION_MAJOR >= 3
-  ops.append_eltwise(algorithm, 0.0f, 0.0f);
+  ops.append_eltwise(algorithm, 0.0f, limit);
 #else
-  ops.append_eltwise(1.0f, algorithm, 0.0f, 0.0f);
+  ops.append_eltwise(1.0f, algorithm, 0.0f, limit);
 #endif
   attr.set_post_ops(ops);
   return attr;

@@ -112,13 +112,14 @@ dnnl::primitive_attr attr_with(Activation activation);
 // Builders of primitive descriptors ---------------------------------------------------------
 // What differs between the major versions. Those of layers with weights: onednn_products.h.
 
-/// Element-wise functions of `data`; backward takes dst where the algorithm's name says so.
+/// Element-wise functions of `data`; backward takes dst where the algorithm's name says so. Of
+/// algorithm_of()'s only relu6 reads alpha and beta: it clips to [alpha, beta].
 dnnl::eltwise_forward::primitive_desc eltwise_forward(bool training, dnnl::algorithm algorithm,
                                                       const MemoryDesc& data, float alpha = 0.0f,
-                                                      float beta = 0.0f);
+                                                      float beta = 6.0f);
 dnnl::eltwise_backward::primitive_desc eltwise_backward(dnnl::algorithm algorithm, const MemoryDesc& data,
                                                         const dnnl::eltwise_forward::primitive_desc& forward,
-                                                        float alpha = 0.0f, float beta = 0.0f);
+                                                        float alpha = 0.0f, float beta = 6.0f);
 
 /// Whether oneDNN has no optimised code for this primitive.
 bool is_reference(const dnnl::primitive_desc_base& desc);

@@ -9,7 +9,18 @@
 
 namespace lockstep {
 
+/// relu, relu6, tanh, sigmoid; kNone is the identity.
 std::shared_ptr<const Layer> activation_layer(Activation activation);
+std::shared_ptr<const Layer> leaky_relu_layer(double slope = 0.01);
+std::shared_ptr<const Layer> elu_layer(double alpha = 1);
+/// x Phi(x); `tanh`: its usual approximation (GPT-2).
+std::shared_ptr<const Layer> gelu_layer(bool tanh = false);
+/// 1 or -1, and `at_zero` for 0 (1: course text 004; 0: PyTorch). Its gradient is 0.
+std::shared_ptr<const Layer> sign_layer(double at_zero = 1);
+/// Parameter weight (1), or (C) with `per_channel`.
+std::shared_ptr<const Layer> prelu_layer(bool per_channel = false, double initial = 0.25);
+/// Over the last axis of a sample.
+std::shared_ptr<const Layer> softmax_layer();
 
 /// (I) -> (O); an input of higher rank must be flattened first.
 std::shared_ptr<const Layer> affine_layer(int64_t out_features, bool bias = true);

@@ -1,7 +1,10 @@
 // Activations as ops of their own, on dense and on blocked tensors.
 #include "kernels/activation.h"
 
+#include <cmath>
+
 #include "kernels/conv2d.h"
+#include "kernels/cpu/onednn.h"
 #include "tests/reference/activation.h"
 #include "tests/support/op_test.h"
 
@@ -13,14 +16,15 @@ constexpr double kTolerance = 1e-5;  // oneDNN's tanh and logistic are good to a
 
 class ActivationTest : public OpTestWith<Activation> {
  protected:
-  void judge(const TensorDesc& desc) {
+  void judge(const TensorDesc& desc, double tolerance = kTolerance) {
     const auto op = make_activation(cpu_config(), {.src = desc, .activation = GetParam()});
-    OpInputs in{.src = {random_tensor(desc.shape, 1, -2.5, 2.5)},
-                .diff_dst = {random_values(desc.n_elements(), 2)}};
-    const OpOutputs out = run_op(*op, in);
-    const auto& x = in.src[0].values;
-    expect_close(out.dst[0], reference::activation_forward(GetParam(), x), kTolerance, "dst");
-    expect_close(out.diff_src[0], reference::activation_backward(GetParam(), x, in.diff_dst[0]), kTolerance,
+    const double reach = GetParam() == Activation::kRelu6 ? 12 : 2.5;
+    Values x = random_values(desc.n_elements(), 1, -reach, reach);
+    if (desc.dtype == DType::kBFloat16) x = rounded_to_bfloat16(x);
+    const Values diff_dst = rounded_to_bfloat16(random_values(desc.n_elements(), 2));
+    const OpOutputs out = run_op(*op, {.src = {{desc.shape, x, desc.dtype}}, .diff_dst = {diff_dst}});
+    expect_close(out.dst[0], reference::activation_forward(GetParam(), x), tolerance, "dst");
+    expect_close(out.diff_src[0], reference::activation_backward(GetParam(), x, diff_dst), tolerance,
                  "diff_src");
   }
 };
@@ -41,6 +45,26 @@ TEST_P(ActivationTest, KeepsBlockedLayouts) {
   judge(conv->info().dst[0]);
 }
 
+// bfloat16 has 8 bits; the derivative is that of the rounded dst, whose error tanh doubles.
+TEST_P(ActivationTest, AgreesInBFloat16) {
+  for (const Shape& shape : {Shape{1}, Shape{3}, Shape{17, 5}, Shape{2, 3, 5, 7}, Shape{33, 1000}})
+    judge({shape, DType::kBFloat16, nullptr}, 2e-2);
+  for (const auto tag : {dnnl::memory::format_tag::nChw16c, dnnl::memory::format_tag::nChw8c})
+    judge(cpu::from_onednn({{2, 20, 3, 5}, dnnl::memory::data_type::bf16, tag}, {2, 20, 3, 5},
+                           DType::kBFloat16),
+          2e-2);
+}
+
+TEST_P(ActivationTest, KeepsNan) {
+  for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) {
+    const auto op = make_activation(cpu_config(), {{Shape{19}, dtype, nullptr}, GetParam()});
+    const OpOutputs out =
+        run_op(*op, {.src = {{Shape{19}, Values(19, std::nan("")), dtype}}, .run_backward = false});
+    for (const double y : out.dst[0]) EXPECT_TRUE(std::isnan(y));
+    count_comparisons(19);
+  }
+}
+
 TEST_P(ActivationTest, FiniteDifferences) {
   const auto op = make_activation(cpu_config(), {.src = {Shape{4, 9}}, .activation = GetParam()});
   OpInputs in{.src = {random_tensor(Shape{4, 9}, 3, -2, 2)}};
@@ -50,7 +74,7 @@ TEST_P(ActivationTest, FiniteDifferences) {
 
 INSTANTIATE_TEST_SUITE_P(All, ActivationTest,
                          testing::Values(Activation::kNone, Activation::kRelu, Activation::kTanh,
-                                         Activation::kSigmoid),
+                                         Activation::kSigmoid, Activation::kRelu6),
                          [](const auto& param_info) { return std::string(name_of(param_info.param)); });
 
 }  // namespace

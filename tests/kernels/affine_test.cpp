@@ -33,7 +33,8 @@ std::vector<Case> all_cases() {
     for (int64_t in : {1, 5, 48, 127})
       for (int64_t out : {1, 7, 32, 65})
         for (bool bias : {false, true})
-          for (Activation a : {Activation::kNone, Activation::kRelu, Activation::kTanh, Activation::kSigmoid})
+          for (Activation a : {Activation::kNone, Activation::kRelu, Activation::kRelu6, Activation::kTanh,
+                               Activation::kSigmoid})
             for (bool chained : {false, true}) cases.push_back({n, in, out, bias, a, chained});
   // The layers of the networks that the project measures itself by.
   cases.push_back({128, 784, 512, true, Activation::kRelu});

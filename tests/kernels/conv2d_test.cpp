@@ -42,7 +42,8 @@ std::vector<Case> all_cases() {
   const auto add = [&](std::string name, const Conv2dDesc& desc) {
     cases.push_back({std::move(name), desc});
   };
-  const Activation all[] = {Activation::kNone, Activation::kRelu, Activation::kTanh, Activation::kSigmoid};
+  const Activation all[] = {Activation::kNone, Activation::kRelu, Activation::kRelu6, Activation::kTanh,
+                            Activation::kSigmoid};
 
   // Channels below, at and above the blocks of 8 and 16; batches below, at and above 16.
   for (int64_t n : {1, 5, 16, 19, 33})

@@ -1,4 +1,5 @@
-// Losses against the naive float64 reference, literal values, finite differences and themselves.
+// Softmax cross-entropy of rows against the naive float64 reference, literal values, finite differences
+// and itself; loss_options_test.cpp: pixels, class weights, label smoothing; more_losses_test.cpp: others.
 #include "kernels/loss.h"
 
 #include <algorithm>
@@ -38,10 +39,12 @@ TEST_P(SoftmaxCrossEntropyTest, AgreesWithReference) {
   const OpInputs in = cross_entropy_inputs(c, random_values(c.n * c.k, 1, -c.spread, c.spread));
   const auto op = make_softmax_cross_entropy(cpu_config(), {Shape{c.n, c.k}});
   const OpOutputs out = run_op(*op, in);
-  const auto expected = reference::softmax_cross_entropy(in.src[0].values, in.src[1].values, c.k, c.n_valid);
+  const auto expected =
+      reference::cross_entropy({{Shape{c.n, c.k}}}, in.src[0].values, in.src[1].values, c.n_valid);
   expect_close({out.dst[0][kLossSum]}, {expected.loss}, kTolerance, "loss");
   EXPECT_EQ(out.dst[0][kNCorrect], expected.n_correct);
   EXPECT_EQ(out.dst[0][kNCounted], c.n_valid);
+  EXPECT_EQ(out.dst[0][kWeightSum], c.n_valid);
   EXPECT_EQ(out.dst[0].size(), kLossValues);
   expect_close(out.diff_src[0], expected.diff, kTolerance, "diff_src");
   for (int64_t i = c.n_valid * c.k; i < c.n * c.k; ++i)
@@ -54,8 +57,9 @@ TEST_P(SoftmaxCrossEntropyTest, CountsTheFirstMaximum) {
   const OpInputs in = cross_entropy_inputs(c, integer_values(c.n * c.k, 3, -2, 1));
   const auto op = make_softmax_cross_entropy(cpu_config(), {Shape{c.n, c.k}});
   const OpOutputs out = run_op(*op, in);
-  const auto expected = reference::softmax_cross_entropy(in.src[0].values, in.src[1].values, c.k, c.n_valid);
-  expect_close({out.dst[0][kNCorrect]}, {static_cast<double>(expected.n_correct)}, 0, "correct");
+  const auto expected =
+      reference::cross_entropy({{Shape{c.n, c.k}}}, in.src[0].values, in.src[1].values, c.n_valid);
+  expect_close({out.dst[0][kNCorrect]}, {expected.n_correct}, 0, "correct");
   expect_close({out.dst[0][kLossSum]}, {expected.loss}, kTolerance, "loss");
 }
 
@@ -94,17 +98,17 @@ OpOutputs run_cross_entropy(Shape shape, Values logits, Values targets) {
 
 TEST_F(LossOnce, LargeLogitsAreExact) {
   const OpOutputs out = run_cross_entropy(Shape{1, 3}, {1, 1000, 2}, {1});
-  expect_close(out.dst[0], {0, 1, 1, 0}, 0, "dst");
+  expect_close(out.dst[0], {0, 1, 1, 1}, 0, "dst");
   expect_close(out.diff_src[0], {0, 0, 0}, 0, "softmax (0, 1, 0) minus onehot");
   const OpOutputs wrong = run_cross_entropy(Shape{1, 3}, {1, 1000, 2}, {0});
-  expect_close(wrong.dst[0], {999, 0, 1, 0}, 0, "dst");
+  expect_close(wrong.dst[0], {999, 0, 1, 1}, 0, "dst");
   expect_close(wrong.diff_src[0], {-1, 1, 0}, 0, "diff_src");
 }
 
 // PyTorch 2.15, torch.nn.functional.cross_entropy(reduction='sum'), float32.
 TEST_F(LossOnce, AgreesWithPyTorch) {
   const OpOutputs out = run_cross_entropy(Shape{2, 3}, {0.5, -1.5, 0.25, 3, 3, 3}, {2, 0});
-  expect_close(out.dst[0], {0.899266422 + 1.09861231, 1, 2, 0}, 1e-7, "dst");
+  expect_close(out.dst[0], {0.899266422 + 1.09861231, 1, 2, 2}, 1e-7, "dst");
   expect_close(out.diff_src[0],
                {0.52242887, 0.0707030594, -0.593132019, -0.666666687, 0.333333313, 0.333333313}, 3e-7,
                "diff_src");
@@ -167,7 +171,10 @@ TEST_F(LossOnce, CrossEntropyFiniteDifferences) {
   const Values targets = integer_values(n, 4, 0, k - 1);
   const Values x = random_values(n * k, 5, -2, 2);
   const Values numeric = numeric_gradient(
-      [&](const Values& y) { return reference::softmax_cross_entropy(y, targets, k, n_valid).loss; }, x);
+      [&](const Values& y) {
+        return reference::cross_entropy({{Shape{n, k}}}, y, targets, n_valid).loss;
+      },
+      x);
   OpInputs in;
   in.src = {{Shape{n, k}, x}, {Shape{n}, targets, DType::kInt64}};
   in.batch.n_valid = n_valid;
@@ -175,46 +182,13 @@ TEST_F(LossOnce, CrossEntropyFiniteDifferences) {
   expect_close(out.diff_src[0], numeric, 1e-6, "diff_src");
 }
 
-TEST_F(LossOnce, L2AgreesWithReference) {
-  for (const bool half : {false, true})
-    for (const bool mean : {false, true})
-      for (const Shape& shape : {Shape{1}, Shape{7}, Shape{3, 1}, Shape{4, 15}, Shape{4, 16}, Shape{5, 17},
-                                 Shape{2, 3, 5, 7}, Shape{3, 1000}})
-        for (const int64_t missing : {0, 1}) {
-          const int64_t n = shape[0], k = shape.n_elements() / n, n_valid = std::max<int64_t>(1, n - missing);
-          OpInputs in;
-          in.src = {random_tensor(shape, 6), random_tensor(shape, 7)};
-          in.batch.n_valid = n_valid;
-          const auto op = make_l2_loss(cpu_config(), {{shape}, half, mean});
-          const OpOutputs out = run_op(*op, in);
-          const auto expected =
-              reference::l2_loss(in.src[0].values, in.src[1].values, k, n_valid, half, mean);
-          expect_close(out.dst[0], {expected.loss, 0, static_cast<double>(n_valid), 0}, 1e-14, "dst");
-          expect_close(out.diff_src[0], expected.diff, 1e-6, "diff_src");
-          Values other(expected.diff.size());
-          for (size_t i = 0; i < other.size(); ++i) other[i] = -expected.diff[i];
-          expect_close(out.diff_src[1], other, 1e-6, "gradient of the target");
-        }
-}
-
-TEST_F(LossOnce, L2FiniteDifferences) {
-  const Shape shape{3, 4, 5};
-  const Values target = random_values(60, 9);
-  const Values x = random_values(60, 8);
-  const Values numeric = numeric_gradient(
-      [&](const Values& y) { return reference::l2_loss(y, target, 20, 3, true, false).loss; }, x);
-  OpInputs in;
-  in.src = {{shape, x}, {shape, target}};
-  expect_close(run_op(*make_l2_loss(cpu_config(), {{shape}}), in).diff_src[0], numeric, 1e-6, "diff_src");
-}
-
 TEST_F(LossOnce, RefusesOtherShapesAndTypes) {
   EXPECT_THROW(make_softmax_cross_entropy(cpu_config(), {Shape{4}}), Error);
   EXPECT_THROW(make_softmax_cross_entropy(cpu_config(), {Shape{4, 0}}), Error);
-  EXPECT_THROW(make_softmax_cross_entropy(cpu_config(), {Shape{4, 3, 2}}), Error);
+  EXPECT_THROW(make_softmax_cross_entropy(cpu_config(), {{Shape{4, 3}}, {1, 2}}), Error);
+  EXPECT_THROW(make_softmax_cross_entropy(cpu_config(), {{Shape{4, 2}}, {1, -2}}), Error);
+  EXPECT_THROW(make_softmax_cross_entropy(cpu_config(), {{Shape{4, 2}}, {}, 1.0}), Error);
   EXPECT_THROW(make_softmax_cross_entropy(cpu_config(), {Shape{4, 3}, DType::kFloat64, nullptr}), Error);
-  EXPECT_THROW(make_l2_loss(cpu_config(), {{Shape{}}}), Error);
-  EXPECT_THROW(make_l2_loss(cpu_config(), {{Shape{4}, DType::kInt32, nullptr}}), Error);
   count_comparisons(6);
 }
 

@@ -2,6 +2,7 @@
 // input here (Lockstep uses the output), so that the two agree only if both are right.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -15,6 +16,7 @@ inline double activate(Activation activation, double x) {
     case Activation::kRelu: return x > 0 ? x : 0;
     case Activation::kTanh: return std::tanh(x);
     case Activation::kSigmoid: return 1 / (1 + std::exp(-x));
+    case Activation::kRelu6: return std::min(std::max(x, 0.0), 6.0);
   }
   return NAN;
 }
@@ -25,6 +27,7 @@ inline double derivative(Activation activation, double x) {
     case Activation::kRelu: return x > 0 ? 1 : 0;
     case Activation::kTanh: return 1 / (std::cosh(x) * std::cosh(x));
     case Activation::kSigmoid: return std::exp(-x) / ((1 + std::exp(-x)) * (1 + std::exp(-x)));
+    case Activation::kRelu6: return x > 0 && x < 6 ? 1 : 0;
   }
   return NAN;
 }

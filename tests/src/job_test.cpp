@@ -144,7 +144,10 @@ const BadLine kBadLines[] = {
     {10, "checkpoint: {every_epoch: 2}", {"checkpoint.every_epoch", "did you mean 'every_epochs'?"}},
     {11, "init: {normal: {sd: 1}}", {"init.normal.sd", "did you mean 'std'?"}},
     // unknown names
-    {6, "loss: crossentropy", {"unknown loss 'crossentropy'", "known losses: softmax_cross_entropy, l2"}},
+    {6,
+     "loss: crossentropy",
+     {"unknown loss 'crossentropy'",
+      "known losses: softmax_cross_entropy, binary_cross_entropy, l1, l2, hinge, perceptron"}},
     {7,
      "optimizer: {adamm: {lr: 1}}",
      {"unknown optimizer 'adamm'", "did you mean 'adam'?", "sgd, adam, adamw"}},

@@ -56,7 +56,8 @@ Batch random_batch(const Graph& graph, const LossSpec& loss, int64_t n, int64_t 
     for (int64_t i = 0; i < sample; ++i) batch.input.as<float>()[row * sample + i] = scale * random.normal(i);
     for (int64_t i = 0; i < target; ++i) {
       if (loss.is_classification()) {
-        batch.target.as<int64_t>()[row] = static_cast<int64_t>(random.bits(sample + i)) % output[0];
+        batch.target.as<int64_t>()[row * target + i] =
+            static_cast<int64_t>(random.bits(sample + i)) % loss.n_classes(output);
       } else {
         batch.target.as<float>()[row * target + i] = scale * random.normal(sample + i);
       }

@@ -141,6 +141,19 @@ const Case kCases[] = {
      },
      "softmax_cross_entropy"},
     {"two_on_the_input", two_on_the_input, "softmax_cross_entropy"},
+    {"activations",
+     [] {
+       return graph_from(
+           "{input: [6], layers: [{affine: 7}, {elu: 1.5}, {affine: 6}, identity, gelu, {affine: 6}, "
+           "{gelu: {approximate: tanh}}, {affine: 6}, softmax, {affine: 3}]}");
+     },
+     "{softmax_cross_entropy: {class_weights: [1, 2, 0.5], label_smoothing: 0.1, weight: 0.7}}"},
+    {"dropout",
+     [] { return graph_from("{input: [6], layers: [{affine: 9}, tanh, {dropout: 0.3}, {affine: 4}]}"); },
+     "{binary_cross_entropy: {mean: true}}"},
+    {"pixels",
+     [] { return graph_from("{input: [2, 5, 4], layers: [{conv: {channels: 3, kernel: 2}}, tanh]}"); },
+     "{softmax_cross_entropy: {ignore: 2}}"},
 };
 
 class Gradients : public testing::TestWithParam<Case> {};

@@ -38,6 +38,13 @@ const Case kCases[] = {
      "softmax_cross_entropy", 5, 5},
     {"activation_first", "{input: [6], layers: [tanh, {affine: 5}, relu, sigmoid, {affine: 3}, tanh]}", "l2",
      4, 4},
+    {"many_activations",
+     "{input: [3, 6, 6], layers: [{conv: {channels: 5}}, relu6, {conv: {channels: 4}}, leaky_relu, {prelu: "
+     "{per_channel: true}}, flatten, {affine: 40}, relu6, prelu, {affine: 7}, "
+     "identity]}",
+     "{hinge: {margin: 0.5, mean: true}}", 20, 19},
+    {"one_score", "{input: [6], layers: [{affine: 5}, {elu: 1}, {affine: 1}]}", "hinge", 4, 3},
+    {"distances", "{input: [6], layers: [{affine: 5}, gelu]}", "{l1: {mean: true, weight: 0.5}}", 4, 3},
     {"no_weights_behind",
      "{input: [1, 4, 4], layers: [{conv: {channels: 3, kernel: 2}}, {max_pool: 3}, flatten]}",
      "softmax_cross_entropy", 4, 4},
@@ -170,8 +177,10 @@ TEST_P(PlanCase, FinalMarksAreMonotoneCompleteAndTrue) {
 TEST(Plan, RefusesALossThatDoesNotFit) {
   const Graph graph = graph_from("{input: [1, 8, 8], layers: [{conv: {channels: 2}}]}");
   const ParameterArena arena(graph, Device{});
-  expect_error([&] { Plan(graph, arena, loss_from("softmax_cross_entropy"), plan_options(2)); },
-               {"loss softmax_cross_entropy", "the network gives (2, 6, 6) per sample", "flatten"});
+  expect_error([&] { Plan(graph, arena, loss_from("hinge"), plan_options(2)); },
+               {"loss hinge", "the network gives (2, 6, 6) per sample", "flatten"});
+  expect_error([&] { Plan(graph, arena, loss_from("perceptron"), plan_options(2)); },
+               {"loss perceptron", "needs one score", "affine: 1"});
 }
 
 TEST(Plan, IsPrintedStepByStep) {
