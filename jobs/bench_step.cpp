@@ -1,7 +1,6 @@
 // lockstep bench step JOB.yaml: where the time of a training step goes, and how far the
 // arithmetic is from the limit measured in the same run.
 #include <fmt/format.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -13,6 +12,7 @@
 #include "io/synthetic.h"
 #include "jobs/command.h"
 #include "jobs/job_file.h"
+#include "jobs/peak_memory.h"
 #include "kernels/affine.h"
 #include "src/data.h"
 #include "src/loss_place.h"
@@ -119,7 +119,7 @@ struct BenchData {
 struct Result {
   double step_s = 0, step_min_s = 0, peak = 0;
   StepTimes times;  // mean per step
-  double resident_mb = 0;
+  double memory_mb = 0;
 };
 
 double share(double part, double whole) { return whole > 0 ? 100 * part / whole : 0; }
@@ -149,7 +149,7 @@ void print_result(const Job& job, const Result& r, int ranks, double flops, bool
         .set("gflops_per_rank", reached * 1e-9);
     o.set("peak_gflops_per_rank", r.peak * 1e-9)
         .set("share_of_peak", reached / r.peak)
-        .set("resident_mb", r.resident_mb);
+        .set("memory_mb", r.memory_mb);
     fmt::print("{}\n", o.str());
     return;
   }
@@ -170,7 +170,7 @@ void print_result(const Job& job, const Result& r, int ranks, double flops, bool
       "\n  {} samples/s, {:.1f} GFLOP/s per rank = {:.1f} % of the {:.1f} GFLOP/s measured for a 1024 matrix "
       "product\n",
       grouped(samples_per_s), reached * 1e-9, share(reached, r.peak), r.peak * 1e-9);
-  fmt::print("  {:.0f} MB resident on rank 0\n", r.resident_mb);
+  fmt::print("  {:.0f} MB of memory on rank 0 for data, model and training\n", r.memory_mb);
 }
 
 }  // namespace
@@ -194,6 +194,7 @@ int bench_step_command(const Words& words, Communicator& comm) {
   set_compute_threads(job.threads);
   std::unique_ptr<BenchData> bench;
   all_or_none(comm, [&] { bench = std::make_unique<BenchData>(job, comm.rank()); });
+  const PeakMemory memory;
   Replica replica(job, bench->graph, comm);
   const int64_t n_samples = bench->data.train->n_samples();
   DataLoader loader(*bench->data.train,
@@ -233,9 +234,7 @@ int bench_step_command(const Words& words, Communicator& comm) {
   result.times = {(after.data_wait - before.data_wait) / n, (after.forward - before.forward) / n,
                   (after.backward - before.backward) / n, (after.communication - before.communication) / n,
                   (after.update - before.update) / n};
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  result.resident_mb = static_cast<double>(usage.ru_maxrss) / 1024;
+  result.memory_mb = memory.mb();
   if (comm.is_root())
     print_result(job, result, comm.size(), flops_per_sample(bench->graph), line.has("json"));
   return 0;

@@ -15,6 +15,7 @@
 #include "kernels/conv2d.h"
 #include "kernels/conv_transpose2d.h"
 #include "kernels/device.h"
+#include "kernels/dropout.h"
 #include "kernels/layer_norm.h"
 #include "kernels/local_conv2d.h"
 #include "kernels/local_response_norm.h"

@@ -1,12 +1,16 @@
 #!/usr/bin/env python3
-"""PyTorch twins of two benchmark jobs: the same model, batch, precision and optimizer.
+"""PyTorch twins of the benchmark jobs: the same model, batch, precision and optimizer.
 
 Times the training step (forward, backward, gradient all-reduce, SGD with momentum) and
 prints one JSON object. Data lies in memory before the clock starts. Every variant that
 PyTorch offers for the case is tried (memory format, optimizer form, torch.compile); the
 fastest is the result, so that a comparison is against PyTorch at its best.
 
+The memory of a step is the high-water mark of the resident set (VmHWM) less what was resident when
+PyTorch was loaded and neither data nor model were made; it is told when one variant runs alone.
+
     twins.py --model mlp                       one process
+    twins.py --model resnet18_cifar --batch 64 --steps 10 --precision bfloat16
     twins.py --model lenet5 --ranks 2          two processes, DistributedDataParallel over gloo
     twins.py --model lenet5 --data DIR         images from HDF5 files instead of synthetic ones
 """
@@ -24,11 +28,13 @@ import time
 
 def parse_arguments():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--model", choices=["mlp", "lenet5"], required=True)
+    p.add_argument("--model", required=True, help="a name of models.py or of torchvision")
     p.add_argument("--batch", type=int, default=128, help="samples per rank and step")
     p.add_argument("--ranks", type=int, default=1, help="processes on this host")
     p.add_argument("--threads", type=int, default=1, help="threads per process")
-    p.add_argument("--input", default="", help="C,H,W of a sample (default: 784 for mlp, 1,32,32 for lenet5)")
+    p.add_argument("--input", default="", help="C,H,W of a sample (default: 784 for mlp, 1,32,32 for lenet5, else 3,224,224)")
+    p.add_argument("--precision", choices=["float32", "bfloat16"], default="float32",
+                   help="bfloat16: autocast, weights stay float32")
     p.add_argument("--hidden", default="512,512", help="widths of the MLP's hidden layers")
     p.add_argument("--classes", type=int, default=10)
     p.add_argument("--activation", choices=["relu", "tanh", "sigmoid"], default="relu")
@@ -44,22 +50,11 @@ def parse_arguments():
     return p.parse_args()
 
 
-def make_model(torch, args, shape):
-    """mlp: flat -> hidden ... -> classes. lenet5: conv 6@5x5, pool, conv 16@5x5, pool, 120, 84, classes."""
-    nn = torch.nn
-    act = {"relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}[args.activation]
-    if args.model == "mlp":
-        widths = [shape[0] * shape[1] * shape[2]] + [int(w) for w in args.hidden.split(",")]
-        layers = [nn.Flatten()]
-        for n_in, n_out in zip(widths, widths[1:]):
-            layers += [nn.Linear(n_in, n_out), act()]
-        return nn.Sequential(*layers, nn.Linear(widths[-1], args.classes))
-    pool = {"max": nn.MaxPool2d, "average": nn.AvgPool2d}[args.pool]
-    padding = 2 if shape[1] < 32 else 0  # 28x28 images stand in a 32x32 frame
-    n_flat = 16 * (((shape[1] + 2 * padding - 4) // 2 - 4) // 2) * (((shape[2] + 2 * padding - 4) // 2 - 4) // 2)
-    return nn.Sequential(nn.Conv2d(shape[0], 6, 5, padding=padding), act(), pool(2),
-                         nn.Conv2d(6, 16, 5), act(), pool(2), nn.Flatten(),
-                         nn.Linear(n_flat, 120), act(), nn.Linear(120, 84), act(), nn.Linear(84, args.classes))
+def make_model(args, shape):
+    import models
+    options = {"mlp": {"hidden": [int(w) for w in args.hidden.split(",")], "activation": args.activation},
+               "lenet5": {"activation": args.activation, "pooling": args.pool}}
+    return models.make(args.model, shape, args.classes, **options.get(args.model, {}))
 
 
 def load_batches(torch, args, rank):
@@ -80,19 +75,20 @@ def load_batches(torch, args, rank):
         order = torch.randperm(len(src), generator=torch.Generator().manual_seed(1))
         rows = [order[i:i + args.batch] for i in range(0, len(src) - args.batch + 1, args.batch)][rank::args.ranks]
         return [(src[r].contiguous(), target[r]) for r in rows]
-    text = args.input or ("784" if args.model == "mlp" else "1,32,32")
+    text = args.input or {"mlp": "784", "lenet5": "1,32,32"}.get(args.model, "3,224,224")
     shape = [int(v) for v in text.split(",")]
     shape = shape if len(shape) == 3 else [1, 1, shape[0]]
     generator = torch.Generator().manual_seed(1 + rank)
     return [(torch.randn(args.batch, *shape, generator=generator),
-             torch.randint(args.classes, (args.batch,), generator=generator)) for _ in range(8)]
+             torch.randint(args.classes, (args.batch,), generator=generator))
+            for _ in range(max(2, 256 // args.batch))]  # as many samples as `lockstep bench step` makes
 
 
 def time_variant(torch, args, variant, batches):
     """Seconds of each timed step, for one way of running the model."""
     torch.manual_seed(1)
     shape = list(batches[0][0].shape[1:])
-    model = make_model(torch, args, shape)
+    model = make_model(args, shape)
     n_parameters = sum(p.numel() for p in model.parameters())
     if "channels_last" in variant:
         model = model.to(memory_format=torch.channels_last)
@@ -109,7 +105,8 @@ def time_variant(torch, args, variant, batches):
     for step in range(args.warmup + args.steps):
         src, target = batches[step % len(batches)]
         begin = time.perf_counter()
-        loss = loss_function(model(src), target)
+        with torch.autocast("cpu", torch.bfloat16, enabled=args.precision == "bfloat16"):
+            loss = loss_function(model(src), target)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
@@ -128,6 +125,17 @@ def keep_freed_memory():
         libc.mallopt(-1, 1 << 30)  # M_TRIM_THRESHOLD
 
 
+def resident_mb(key):
+    """VmRSS, or its high-water mark VmHWM since reset_peak()."""
+    with open("/proc/self/status") as f:
+        return next(int(line.split()[1]) / 1024 for line in f if line.startswith(key))
+
+
+def reset_peak():
+    with contextlib.suppress(OSError), open("/proc/self/clear_refs", "w") as f:
+        f.write("5")
+
+
 def worker(rank, args, port, results):
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = str(args.threads)
@@ -138,9 +146,14 @@ def worker(rank, args, port, results):
         os.sched_setaffinity(0, cores_of(rank, args))
         torch.distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}",
                                              rank=rank, world_size=args.ranks)
+    small = args.model in ("mlp", "lenet5")
+    if not small:
+        import torchvision  # noqa: F401: its memory is no part of the model's
+    reset_peak()
+    resident_before_mb = resident_mb("VmRSS")
     batches = load_batches(torch, args, rank)
-    names = ["eager", "foreach", "compile", "no_onednn"]
-    if args.model == "lenet5":
+    names = ["eager", "foreach", "compile", "no_onednn"] if small else ["eager", "compile"]
+    if args.model != "mlp":
         names += ["channels_last", "channels_last_compile"]
     if args.variants != "all":
         names = args.variants.split(",")
@@ -160,7 +173,9 @@ def worker(rank, args, port, results):
         best = max(good, key=lambda k: good[k]["samples_per_s"])
         results.put({"program": "pytorch", "version": torch.__version__, "model": args.model,
                      "parameters": n_parameters, "ranks": args.ranks, "threads": args.threads,
-                     "batch_per_rank": args.batch, "input": list(batches[0][0].shape[1:]),
+                     "batch_per_rank": args.batch, "precision": args.precision,
+                     "memory_mb": resident_mb("VmHWM") - resident_before_mb if len(names) == 1 else None,
+                     "input": list(batches[0][0].shape[1:]),
                      "samples_per_s": good[best]["samples_per_s"], "step_s": good[best]["step_s"],
                      "variant": best, "variants": report})
     if args.ranks > 1:
