@@ -19,7 +19,6 @@
 #include "kernels/layer_norm.h"
 #include "kernels/local_conv2d.h"
 #include "kernels/local_response_norm.h"
-#include "kernels/dropout.h"
 #include "kernels/loss.h"
 #include "kernels/nonlinearity.h"
 #include "kernels/op.h"
