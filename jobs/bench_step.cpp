@@ -104,7 +104,7 @@ struct BenchData {
         std::clamp<int64_t>(int64_t{256} << 20 / (4 * graph.vertex(0).shape.n_elements()),
                             job.global_batch * 2, job.global_batch * 8);
     write_synthetic_dataset(temporary / "shard-00000.h5", graph.vertex(0).shape,
-                            job.loss.target_shape(output), job.loss.is_classification() ? output[0] : 0,
+                            job.loss.target_shape(output), job.loss.n_classes(output),
                             n_samples, job.seed);
     job.train = DataSource{temporary, "input", "target", {}};
     job.normalize = Job::Normalize::kNone;

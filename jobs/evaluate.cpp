@@ -15,9 +15,9 @@ namespace {
 
 void print_table(const ValidationResult& result, const std::vector<std::string>& class_names) {
   fmt::print("samples   {}\nloss      {:.6g}\n", result.n_samples, result.loss);
+  if (result.has_accuracy) fmt::print("accuracy  {:.2f} %\n", 100 * result.accuracy);
   const int64_t k = result.n_classes;
   if (k == 0) return;
-  fmt::print("accuracy  {:.2f} %\n", 100 * result.accuracy);
   fmt::print("\n{:20} {:>8} {:>8} {:>9}\n", "class", "samples", "recall", "precision");
   for (int64_t c = 0; c < k; ++c) {
     int64_t row = 0, column = 0;
@@ -40,8 +40,8 @@ std::string json(const ValidationResult& result, const std::string& checkpoint, 
       .set("data", data)
       .set("samples", result.n_samples)
       .set("loss", result.loss);
+  if (result.has_accuracy) object.set("accuracy", result.accuracy);
   if (result.n_classes > 0) {
-    object.set("accuracy", result.accuracy);
     std::string rows;
     for (int64_t c = 0; c < result.n_classes; ++c) {
       const auto row = result.confusion.begin() + c * result.n_classes;

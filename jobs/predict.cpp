@@ -56,7 +56,8 @@ int predict_command(const Words& words, Communicator& comm) {
   plan.refresh_weights();
 
   const Shape sample = plan.output_shape().without_front();
-  const bool classifies = model.job.loss.is_classification();
+  // Class ids where the output is one score per class.
+  const bool classifies = model.job.loss.is_classification() && sample.rank() == 1 && sample[0] > 1;
   std::vector<Field> fields = {{"output", DType::kFloat32, sample}};
   if (classifies) fields.push_back({"class", DType::kInt64, {}});
   RowFile file(comm, line.text("out"), fields, dataset->n_samples());

@@ -19,7 +19,8 @@ std::unique_ptr<BatchNorm> make_batch_norm(const OpConfig& config, const BatchNo
   if (!(desc.epsilon > 0))
     throw Error("batch_norm", "epsilon is " + std::to_string(desc.epsilon) + ", it must be positive",
                 "use 1e-5");
-  if (desc.activation != Activation::kNone && desc.activation != Activation::kRelu)
+  if (desc.activation != Activation::kNone && desc.activation != Activation::kRelu &&
+      desc.activation != Activation::kRelu6)
     throw Error("batch_norm", "cannot close with " + std::string(name_of(desc.activation)),
                 "make the activation an operation of its own");
   if (config.device.kind == Device::Kind::kCuda) return cuda::make_batch_norm(config, desc);

@@ -12,7 +12,7 @@ struct BatchNormDesc {
   TensorDesc src;  // (N, C) or (N, C, …), float32 or bfloat16
   double epsilon = 1e-5;
   bool affine = true;                         // learned weight and bias
-  Activation activation = Activation::kNone;  // kNone or kRelu
+  Activation activation = Activation::kNone;  // kNone, kRelu or kRelu6
   bool adds_residual = false;                 // src[1], of the form of src[0], is added before the activation
 };
 

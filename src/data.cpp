@@ -146,8 +146,10 @@ LoaderOptions make_loader_options(const Job& job, const Dataset& dataset, const 
                               stored.shape.str(), target.str()),
                   "change the number of outputs of the model's last layer, or name another target field");
     }
-    options.fields.push_back(
-        {name, loss.target_dtype(), target, {}, {}, loss.is_classification() ? prediction[0] : 0});
+    // A label that counts nothing may lie outside the classes; then the loader cannot check them.
+    const int64_t n_classes = loss.n_classes(prediction);
+    const bool checks = !loss.ignore || (*loss.ignore >= 0 && *loss.ignore < n_classes);
+    options.fields.push_back({name, loss.target_dtype(), target, {}, {}, checks ? n_classes : 0});
   }
   options.global_batch = job.global_batch;
   options.micro_batch = job.micro_batch;

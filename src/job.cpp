@@ -103,7 +103,7 @@ void read_train(const Config& root, Job& job) {
 }
 
 void read_checkpoint(const Config& root, Job& job) {
-  if (!job.loss.is_classification()) job.best = Job::Best::kLoss;
+  if (!job.loss.has_accuracy()) job.best = Job::Best::kLoss;
   const std::optional<Config> checkpoint = root.find("checkpoint");
   if (!checkpoint) return;
   job.checkpoint_every_epochs = checkpoint->get_int("every_epochs", 1);
@@ -113,10 +113,10 @@ void read_checkpoint(const Config& root, Job& job) {
   if (job.checkpoint_every_steps < 0) throw checkpoint->error_at("every_steps", "must not be negative");
   if (job.checkpoint_every_minutes < 0) throw checkpoint->error_at("every_minutes", "must not be negative");
   job.keep = static_cast<int>(checkpoint->get_int("keep", 3));
-  const std::string best = checkpoint->get_choice("best", job.loss.is_classification() ? "accuracy" : "loss",
+  const std::string best = checkpoint->get_choice("best", job.loss.has_accuracy() ? "accuracy" : "loss",
                                                   {"accuracy", "loss"});
   job.best = best == "accuracy" ? Job::Best::kAccuracy : Job::Best::kLoss;
-  if (job.best == Job::Best::kAccuracy && !job.loss.is_classification()) {
+  if (job.best == Job::Best::kAccuracy && !job.loss.has_accuracy()) {
     throw checkpoint->error_at("best", "this loss has no accuracy", "set best: loss");
   }
   checkpoint->finish();

@@ -138,7 +138,7 @@ StepResult Replica::step(DataLoader& loader, int64_t step, int64_t n_samples, in
   StepResult result;
   result.n_samples = std::min(job_.global_batch, n_samples - step_in_epoch * job_.global_batch);
   // Losses with weights are means over the weights, as PyTorch's; else each sample weighs one.
-  result.loss = sums[kLossSum] / static_cast<double>(result.n_samples);
+  result.loss = sums[kLossSum] / std::max(sums[kWeightSum], 1e-300);
   result.accuracy = sums[kNCounted] > 0 ? sums[kNCorrect] / sums[kNCounted] : 0;
   result.stop_requested = sums[kStopSignals] > 0;
   result.flagged = sums[kFlags] > 0;
@@ -152,7 +152,7 @@ StepResult Replica::step(DataLoader& loader, int64_t step, int64_t n_samples, in
   }
 
   const double update_start = seconds();
-  grad_scale_ = 1.0 / static_cast<double>(result.n_samples);
+  grad_scale_ = sums[kWeightSum] > 0 ? 1.0 / sums[kWeightSum] : 0.0;
   result.lr = job_.optimizer.lr * job_.schedule.factor(step, total_steps, steps_per_epoch);
   optimizer_.update(*stream_, gradients_.result(), result.lr, grad_scale_, step);
   update_statistics(1.0 / static_cast<double>(result.n_samples));

@@ -33,7 +33,8 @@ struct Setup {
       graph = build_graph(job, data.contract);
       const Shape output = graph.vertex(loss_vertex(graph, job.loss)).shape;
       loader_options(job, 0, 1);
-      if (data.contract.n_classes == 0 && job.loss.is_classification()) data.contract.n_classes = output[0];
+      if (data.contract.n_classes == 0 && job.loss.is_classification())
+        data.contract.n_classes = job.loss.n_classes(output);
     };
     check_on_root(comm, [&] {
       check_rank_count(job, comm.size());
@@ -171,7 +172,7 @@ void Trainer::log_interval(const StepResult& result, Interval& interval, Progres
   line.set("kind", "train").set("step", state_.step);
   line.set("epoch", static_cast<double>(state_.step) / static_cast<double>(steps_per_epoch_));
   line.set("loss", interval.loss / n);
-  if (job_.loss.is_classification()) line.set("accuracy", interval.correct / n);
+  if (job_.loss.has_accuracy()) line.set("accuracy", interval.correct / n);
   line.set("lr", result.lr)
       .set("samples_per_s", n / span_s)
       .set("grad_norm", gradient_norm)
@@ -183,8 +184,8 @@ void Trainer::log_interval(const StepResult& result, Interval& interval, Progres
                                             {"lr", static_cast<float>(result.lr)},
                                             {"samples_per_s", static_cast<float>(n / span_s)},
                                             {"train/accuracy", static_cast<float>(interval.correct / n)}}};
-  folder_.write_scalars(state_.step, {scalars.data(), job_.loss.is_classification() ? size_t{4} : size_t{3}});
-  progress.show(state_.step, interval.loss / n, job_.loss.is_classification() ? interval.correct / n : -1,
+  folder_.write_scalars(state_.step, {scalars.data(), job_.loss.has_accuracy() ? size_t{4} : size_t{3}});
+  progress.show(state_.step, interval.loss / n, job_.loss.has_accuracy() ? interval.correct / n : -1,
                 result.lr, n / span_s);
   interval = Interval{};
   interval.start_s = progress.elapsed_s();
@@ -208,14 +209,14 @@ bool Trainer::validate(Progress& progress) {
   line.set("kind", "validation").set("step", state_.step);
   line.set("epoch", static_cast<double>(state_.step) / static_cast<double>(steps_per_epoch_))
       .set("loss", result.loss);
-  if (result.n_classes > 0) line.set("accuracy", result.accuracy);
+  if (result.has_accuracy) line.set("accuracy", result.accuracy);
   folder_.write(line);
   const std::array<EventScalar, 2> scalars{{{"validation/loss", static_cast<float>(result.loss)},
                                             {"validation/accuracy", static_cast<float>(result.accuracy)}}};
-  folder_.write_scalars(state_.step, {scalars.data(), result.n_classes > 0 ? size_t{2} : size_t{1}});
+  folder_.write_scalars(state_.step, {scalars.data(), result.has_accuracy ? size_t{2} : size_t{1}});
   progress.note(
       fmt::format("validation after step {}: loss {:.4f}{}{}", state_.step, result.loss,
-                  result.n_classes > 0 ? fmt::format("  accuracy {:.2f} %", 100 * result.accuracy) : "",
+                  result.has_accuracy ? fmt::format("  accuracy {:.2f} %", 100 * result.accuracy) : "",
                   improved ? "  (best)" : ""));
   return job_.early_stopping_patience > 0 &&
          state_.validations_without_improvement >= job_.early_stopping_patience;

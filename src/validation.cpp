@@ -38,6 +38,7 @@ Validator::Validator(const Job& job, const Graph& graph, const ParameterArena& a
       plan_(graph, arena, job.losses(), evaluation_options(job)),
       inputs_(graph.inputs().size()),
       targets_(count_targets(graph, job.losses())),
+      judges_output_(loss_vertex(graph, job.loss) == graph.output() && !targets_.empty()),
       loader_(dataset, evaluation_loader(job, graph, dataset, fields, normalization, comm), 0) {}
 
 ValidationResult Validator::run() {
@@ -46,7 +47,8 @@ ValidationResult Validator::run() {
   const int64_t n_local = n_micro / comm_.size();
   ValidationResult result;
   result.n_samples = n_samples_;
-  if (job_.loss.is_classification()) result.n_classes = plan_.output_shape()[1];
+  result.has_accuracy = job_.loss.has_accuracy();
+  if (judges_output_) result.n_classes = job_.loss.n_classes(plan_.output_shape().without_front());
   const int64_t k = result.n_classes;
   result.confusion.assign(k * k, 0);
 
@@ -65,23 +67,42 @@ ValidationResult Validator::run() {
                   targets_.begin());
       plan_.forward(inputs_, targets_, context);
       std::copy_n(plan_.loss_values(), kLossValues, rows.data() + (s * n_micro + batch.micro) * kLossValues);
-      const auto* target = static_cast<const int64_t*>(targets_.empty() ? nullptr : targets_[0]);
-      for (int64_t i = 0; k > 0 && i < batch.n_valid; ++i) {
-        ++result.confusion[target[i] * k + arg_max(plan_.output() + i * k, k)];
-      }
+      if (k > 0) count_confusion(batch.n_valid, result);
     }
   }
   comm_.native_all_reduce(std::span<double>(rows));
   if (k > 0) comm_.native_all_reduce(std::span<int64_t>(result.confusion));
 
-  double n_correct = 0;
+  double n_correct = 0, n_counted = 0, weights = 0;
   for (size_t row = 0; row < rows.size(); row += kLossValues) {
     result.loss += rows[row + kLossSum];
     n_correct += rows[row + kNCorrect];
+    n_counted += rows[row + kNCounted];
+    weights += rows[row + kWeightSum];
   }
-  result.loss /= static_cast<double>(n_samples_);
-  result.accuracy = n_correct / static_cast<double>(n_samples_);
+  if (weights > 0) result.loss /= weights;
+  if (n_counted > 0) result.accuracy = n_correct / n_counted;
   return result;
+}
+
+void Validator::count_confusion(int64_t n_valid, ValidationResult& result) const {
+  // Scores (K, places) of a sample, or (places, K); one score says class 1 where it is positive.
+  const int64_t k = result.n_classes, sample = plan_.output_shape().without_front().n_elements();
+  const int64_t n_scores = sample == 1 ? 1 : k;
+  const int64_t places = sample / n_scores;
+  const int64_t score_stride = job_.loss.classes_last ? 1 : places;
+  const int64_t place_stride = job_.loss.classes_last ? n_scores : 1;
+  const auto* target = static_cast<const int64_t*>(targets_[0]);
+  for (int64_t i = 0; i < n_valid * places; ++i) {
+    const float* scores = plan_.output() + i / places * sample + i % places * place_stride;
+    const bool is_class = target[i] >= 0 && target[i] < k;
+    if (!is_class || (job_.loss.ignore && target[i] == *job_.loss.ignore)) continue;
+    int64_t predicted = n_scores == 1 ? scores[0] > 0 : 0;
+    for (int64_t c = 1; c < n_scores; ++c) {
+      if (scores[c * score_stride] > scores[predicted * score_stride]) predicted = c;
+    }
+    ++result.confusion[target[i] * k + predicted];
+  }
 }
 
 }  // namespace lockstep

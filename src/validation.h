@@ -15,9 +15,10 @@ namespace lockstep {
 
 struct ValidationResult {
   int64_t n_samples = 0;
-  double loss = 0;      // mean over the samples
-  double accuracy = 0;  // classification only
-  int64_t n_classes = 0;
+  double loss = 0;  // mean over the samples, or over what the loss counts (weights, pixels)
+  bool has_accuracy = false;
+  double accuracy = 0;    // share of what was judged and right
+  int64_t n_classes = 0;  // 0: no classes, or the loss judges another layer than the output
   std::vector<int64_t> confusion;  // (n_classes, n_classes): rows true class, columns predicted
 };
 
@@ -34,8 +35,11 @@ class Validator {
   const Job& job_;
   Communicator& comm_;
   int64_t n_samples_;
+  void count_confusion(int64_t n_valid, ValidationResult& result) const;
+
   Plan plan_;
   std::vector<const void*> inputs_, targets_;
+  bool judges_output_;  // the reported loss is of the graph's output, against the dataset
   DataLoader loader_;  // goes round the dataset, one epoch per run()
 };
 

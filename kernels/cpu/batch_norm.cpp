@@ -204,7 +204,8 @@ class BatchNormOp : public BatchNorm {
   template <typename Get>
   SlabAffine affine_from(const Slab& slab, std::span<const Tensor> params, const Get& get) const {
     SlabAffine result;
-    result.low = activation_ == Activation::kRelu ? 0.0f : std::numeric_limits<float>::quiet_NaN();
+    if (activation_ != Activation::kNone) result.low = 0;
+    if (activation_ == Activation::kRelu6) result.high = 6;
     for (int w = 0; w < slab.n_channels; ++w) {
       const int64_t c = slab.channel + w;
       const Statistics s = get(c);
@@ -269,7 +270,7 @@ class BatchNormOp : public BatchNorm {
     // The masked gradient is there already where the residual has asked for it.
     const T* masked = adds_residual_ ? at(args.diff_src[1], slab) : nullptr;
     SlabAffine unbounded = affine;
-    unbounded.low = std::numeric_limits<float>::quiet_NaN();
+    unbounded.low = unbounded.high = kNoBound;
     slab_input_gradient(places(slab, n_valid), masked ? unbounded : affine, gradient, at(args.src[0], slab),
                         masked ? nullptr : given_dst(args, slab),
                         masked ? masked : at(args.diff_dst[0], slab), at(args.diff_src[0], slab));

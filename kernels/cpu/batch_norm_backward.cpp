@@ -5,7 +5,7 @@ namespace lockstep::cpu {
 
 namespace {
 
-/// g = diff_dst where dst is above the bound. x: src, centered.
+/// g = diff_dst where dst is between the bounds. x: src, centered.
 template <bool kFromDst, int kLanes, typename F, typename V, typename T>
 LOCKSTEP_INLINE void load_masked(const AffineConstants<F>& k, int group, const V& x, const T* dst,
                                  const T* diff_dst, V& g) {
@@ -15,8 +15,9 @@ LOCKSTEP_INLINE void load_masked(const AffineConstants<F>& k, int group, const V
     load_floats<kLanes>(y, dst);
   else
     k.scaled(group, x, y);
-  const V low = V{} + k.low;
+  const V low = V{} + k.low, high = V{} + k.high;
   g = y <= low ? V{} : g;
+  g = y >= high ? V{} : g;
 }
 
 template <bool kFromDst, typename F, typename T>

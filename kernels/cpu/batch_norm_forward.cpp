@@ -83,8 +83,9 @@ LOCKSTEP_INLINE void normalize(const SlabPlaces& s, const SlabAffine& affine, co
       load_floats<kLanes>(x, residual + at);
       y += x;
     }
-    const V low = V{} + k.low;
+    const V low = V{} + k.low, high = V{} + k.high;
     y = low > y ? low : y;  // NaN stays NaN
+    y = high < y ? high : y;
     store_floats<kLanes>(y, dst + at);
   });
 }

@@ -146,9 +146,9 @@ struct Constants {
 template <typename F>
 struct AffineConstants {
   Constants<F> center, scale, shift;
-  float low;
+  float low, high;
   LOCKSTEP_INLINE explicit AffineConstants(const SlabAffine& affine)
-      : center(affine.center), scale(affine.scale), shift(affine.shift), low(affine.low) {}
+      : center(affine.center), scale(affine.scale), shift(affine.shift), low(affine.low), high(affine.high) {}
   template <typename V>
   LOCKSTEP_INLINE void centered(int group, V& x) const {
     V c;

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 
 #include "kernels/cpu/bfloat16.h"
 
@@ -21,11 +22,13 @@ struct SlabPlaces {
   int width;  // 16, 8 or 1; padding of a last block included
 };
 
-/// dst = (src - center) * scale + shift [+ residual], not below `low` (NaN: no bound).
+constexpr float kNoBound = std::numeric_limits<float>::quiet_NaN();  // every comparison with it is false
+
+/// dst = (src - center) * scale + shift [+ residual], not below `low` or above `high`.
 /// Centering first keeps the digits of data far from zero.
 struct SlabAffine {
   alignas(64) float center[kMaxSlabWidth] = {}, scale[kMaxSlabWidth] = {}, shift[kMaxSlabWidth] = {};
-  float low = 0;
+  float low = kNoBound, high = kNoBound;
 };
 
 /// diff_src = of_gradient * g + of_value * (src - center) + constant
@@ -48,7 +51,7 @@ void slab_normalize(const SlabPlaces& places, const SlabAffine& affine, const fl
 void slab_normalize(const SlabPlaces& places, const SlabAffine& affine, const BFloat16* src,
                     const BFloat16* residual, BFloat16* dst);
 
-/// Sums of g and of g * (src - center), where g is diff_dst if dst is above `low`, else 0. dst may be
+/// Sums of g and of g * (src - center), where g is diff_dst if dst is between `low` and `high`, else 0. dst may be
 /// null: then it is recomputed from src. masked, which may be null, receives g.
 void slab_gradient_sums(const SlabPlaces& places, const SlabAffine& affine, const float* src,
                         const float* dst, const float* diff_dst, float* masked, double* sum,

@@ -37,7 +37,9 @@ class BatchNormLayer : public Layer {
     return specs;
   }
 
-  bool fuses(Activation activation) const override { return activation == Activation::kRelu; }
+  bool fuses(Activation activation) const override {
+    return activation == Activation::kRelu || activation == Activation::kRelu6;
+  }
   bool fuses_residual() const override { return true; }
   bool synchronizes() const override { return o_.synchronized; }
 

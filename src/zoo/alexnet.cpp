@@ -15,6 +15,8 @@ void build(Graph& graph, const Config& options, const ModelContext& context) {
   const bool two_groups = options.get_bool("two_groups", false);
   const bool response_norm = options.get_bool("lrn", two_groups);
   const double dropout = read_dropout(options, 0.5);
+  const int64_t hidden = options.get_int("hidden", 4096);
+  if (hidden < 1) throw options.error_at("hidden", "must be at least 1");
   const int64_t groups = two_groups ? 2 : 1;
   const std::array<int64_t, 5> channels = two_groups ? std::array<int64_t, 5>{96, 256, 384, 384, 256}
                                                      : std::array<int64_t, 5>{64, 192, 384, 256, 256};
@@ -51,10 +53,10 @@ void build(Graph& graph, const Config& options, const ModelContext& context) {
   if (features[1] != 6 || features[2] != 6) graph.append(adaptive_average_pool_layer({6, 6}), "avgpool");
   graph.append(flatten_layer());
   if (!two_groups) append_dropout(graph, dropout, "classifier.0");
-  graph.append(affine_layer(4096), "classifier.1");
+  graph.append(affine_layer(hidden), "classifier.1");
   relu("classifier.2");
   append_dropout(graph, dropout, "classifier.3");
-  graph.append(affine_layer(4096), "classifier.4");
+  graph.append(affine_layer(hidden), "classifier.4");
   relu("classifier.5");
   if (two_groups) append_dropout(graph, dropout, "dropout2");
   graph.append(affine_layer(read_classes(options, context)), "classifier.6");

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
 namespace lockstep {
 
@@ -35,6 +36,10 @@ double read_width(const Config& options) {
   const double width = options.get_double("width", 1);
   if (width <= 0) throw options.error_at("width", "must be positive");
   return width;
+}
+
+int64_t scaled(int64_t channels, double width) {
+  return std::max<int64_t>(1, std::llround(width * static_cast<double>(channels)));
 }
 
 BatchNormOptions read_batch_norm(const Config& options, double epsilon) {

@@ -17,6 +17,8 @@ Activation read_activation(const Config& options, const std::string& fallback);
 double read_dropout(const Config& options, double fallback);
 /// The option `width`, a positive factor.
 double read_width(const Config& options);
+/// So many channels times a width, at least one.
+int64_t scaled(int64_t channels, double width);
 /// The option `sync_batch_norm`.
 BatchNormOptions read_batch_norm(const Config& options, double epsilon = 1e-5);
 

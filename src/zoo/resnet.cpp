@@ -24,7 +24,7 @@ void build(Graph& graph, const Config& options, const ModelContext& context, con
   ResidualBlock block{.bottleneck = form.bottleneck, .norm = read_batch_norm(options)};
   block.projection = options.get_choice("shortcut", "projection", {"projection", "pad"}) == "projection";
   const auto channels = [&](int stage) {
-    return std::max<int64_t>(1, std::llround(width * static_cast<double>(int64_t{64} << stage)));
+    return scaled(int64_t{64} << stage, width);
   };
 
   const Conv2dOptions stem =

@@ -18,7 +18,7 @@ void build(Graph& graph, const Config& options, const ModelContext& context, int
   ResidualBlock block{.norm = read_batch_norm(options)};
   block.projection = options.get_choice("shortcut", "pad", {"pad", "projection"}) == "projection";
   const auto channels = [&](int stage) {
-    return std::max<int64_t>(1, std::llround(width * static_cast<double>(int64_t{16} << stage)));
+    return scaled(int64_t{16} << stage, width);
   };
 
   add_conv_norm(graph, 0, square_conv(channels(0), 3, 1, 1), block.norm, {"conv1", "bn1", "relu"});

@@ -18,13 +18,14 @@ void build(Graph& graph, const Config& options, const ModelContext& context,
   const double dropout = read_dropout(options, 0.5);
   const int64_t hidden = options.get_int("hidden", 4096);
   if (hidden < 1) throw options.error_at("hidden", "must be at least 1");
+  const double width = read_width(options);
   const BatchNormOptions norm = normed ? read_batch_norm(options) : BatchNormOptions{};
 
   int index = 0;  // in torchvision's list of layers
   const auto next = [&] { return "features." + std::to_string(index++); };
   for (int group = 0; group < 5; ++group) {
     for (int i = 0; i < convolutions[group]; ++i) {
-      graph.append(conv2d_layer(square_conv(kChannels[group], 3, 1, 1)), next());
+      graph.append(conv2d_layer(square_conv(scaled(kChannels[group], width), 3, 1, 1)), next());
       if (normed) graph.append(batch_norm_layer(norm), next());
       graph.append(activation_layer(Activation::kRelu), next());
     }

@@ -20,25 +20,55 @@ namespace lockstep {
 namespace {
 
 struct SmallModel {
-  const char* model;  // options of `model`, in braces
+  const char* model;  // options of `model`
   const char* loss;
-  int64_t micro = 2;
 };
+constexpr int64_t kMicro = 2, kGlobal = 8 * kMicro;
 
 // Every name of the zoo stands here: zoo_ranks_test checks that against the registry.
 const std::vector<SmallModel> kModels = {
-    {"zoo: perceptron, input: [6]", "perceptron", 2},
+    {"zoo: perceptron, input: [6]", "perceptron"},
     {"zoo: linear, input: [6], outputs: 2", "l2"},
     {"zoo: logistic, input: [6], classes: 3", "softmax_cross_entropy"},
-    {"zoo: mlp, input: [20], hidden: [33, 17], classes: 5", "softmax_cross_entropy"},
+    {"zoo: mlp, input: [20], hidden: [33, 17], classes: 5, dropout: 0.3", "softmax_cross_entropy"},
     {"zoo: lenet5, input: [1, 28, 28], classes: 10", "softmax_cross_entropy"},
+    {"zoo: alexnet, input: [3, 63, 63], hidden: 24, classes: 10", "softmax_cross_entropy"},
+    {"zoo: alexnet, two_groups: true, input: [3, 67, 67], hidden: 24, classes: 10", "softmax_cross_entropy"},
+    {"zoo: vgg11, input: [3, 32, 32], width: 0.125, hidden: 24, classes: 10", "softmax_cross_entropy"},
+    {"zoo: vgg13, input: [3, 32, 32], width: 0.125, hidden: 24, classes: 10", "softmax_cross_entropy"},
+    {"zoo: vgg16, input: [3, 32, 32], width: 0.125, hidden: 24, classes: 10", "softmax_cross_entropy"},
+    {"zoo: vgg19, input: [3, 32, 32], width: 0.125, hidden: 24, classes: 10", "softmax_cross_entropy"},
+    {"zoo: vgg11_bn, input: [3, 32, 32], width: 0.125, hidden: 24, classes: 10", "softmax_cross_entropy"},
+    {"zoo: vgg13_bn, input: [3, 32, 32], width: 0.125, hidden: 24, classes: 10", "softmax_cross_entropy"},
+    {"zoo: vgg16_bn, input: [3, 32, 32], width: 0.125, hidden: 24, classes: 10", "softmax_cross_entropy"},
+    {"zoo: vgg19_bn, input: [3, 32, 32], width: 0.125, hidden: 24, classes: 10", "softmax_cross_entropy"},
+    {"zoo: resnet18, input: [3, 32, 32], width: 0.125, classes: 10", "softmax_cross_entropy"},
+    {"zoo: resnet34, input: [3, 32, 32], width: 0.125, classes: 10", "softmax_cross_entropy"},
+    {"zoo: resnet50, input: [3, 32, 32], width: 0.125, classes: 10", "softmax_cross_entropy"},
+    {"zoo: resnet101, input: [3, 32, 32], width: 0.125, classes: 10", "softmax_cross_entropy"},
+    {"zoo: resnet152, input: [3, 32, 32], width: 0.125, classes: 10", "softmax_cross_entropy"},
+    {"zoo: resnet18, input: [3, 32, 32], width: 0.125, classes: 10, sync_batch_norm: true, recompute: [layer2, layer3]", "softmax_cross_entropy"},
+    {"zoo: resnet18_cifar, input: [3, 16, 16], width: 0.5, classes: 10", "softmax_cross_entropy"},
+    {"zoo: resnet20, input: [3, 16, 16], width: 0.5, classes: 10", "softmax_cross_entropy"},
+    {"zoo: resnet32, input: [3, 16, 16], width: 0.5, classes: 10", "softmax_cross_entropy"},
+    {"zoo: resnet44, input: [3, 16, 16], width: 0.5, classes: 10", "softmax_cross_entropy"},
+    {"zoo: resnet56, input: [3, 16, 16], width: 0.5, classes: 10", "softmax_cross_entropy"},
+    {"zoo: resnet110, input: [3, 16, 16], width: 0.5, classes: 10", "softmax_cross_entropy"},
+    {"zoo: resnet_cifar, input: [3, 16, 16], width: 0.5, classes: 10", "softmax_cross_entropy"},
+    {"zoo: mobilenet_v2, input: [3, 32, 32], width: 0.25, classes: 10", "softmax_cross_entropy"},
+    {"zoo: googlenet, input: [3, 64, 64], classes: 10", "softmax_cross_entropy"},
+    {"zoo: tdnn, input: [16, 15], classes: 3", "softmax_cross_entropy"},
+    {"zoo: autoencoder, input: [1, 8, 8], hidden: [20], code: 5", "{l2: {target: input}}"},
+    {"zoo: conv_autoencoder, input: [1, 16, 16], channels: [8, 16]", "{l2: {target: input}}"},
+    {"zoo: unet, input: [3, 16, 16], depth: 2, channels: 8, classes: 3", "softmax_cross_entropy"},
+    {"zoo: sobel, input: [1, 8, 8]", "l2"},
 };
 
 std::string job_text(const SmallModel& small, const std::string& precision) {
   return fmt::format(
       "name: zoo\nprecision: {}\nmodel: {{{}}}\nloss: {}\nbatch: {{global: {}, micro: {}, first_bucket_mb: 0.01, "
       "bucket_mb: 0.05}}\noptimizer: {{sgd: {{lr: 0.01, momentum: 0.9}}}}\ntrain: {{steps: 2}}\n",
-      precision, small.model, small.loss, 8 * small.micro, small.micro);
+      precision, small.model, small.loss, kGlobal, kMicro);
 }
 
 void train(const SmallModel& small, const std::string& precision, const std::filesystem::path& folder,
@@ -49,10 +79,10 @@ void train(const SmallModel& small, const std::string& precision, const std::fil
   check_on_root(world, [&] {
     const Shape output = graph.vertex(loss_vertex(graph, job.loss)).shape;
     const bool has_target = count_targets(graph, job.losses()) > 0;
-    // 13 samples: the second step ends in padding.
+    // The second step ends in padding.
     write_synthetic_dataset(data, graph.vertex(0).shape, has_target ? job.loss.target_shape(output) : Shape{},
                             job.loss.is_classification() ? job.loss.n_classes(output) : 0,
-                            job.global_batch * 2 - 3, 7);
+                            kGlobal * 2 - 3, 7);
   });
   job.train = DataSource{data, "input", "target", {}};
   job.normalize = Job::Normalize::kNone;

@@ -91,7 +91,7 @@ Both inputs_of(const BatchNormDesc& desc, int64_t n_valid, double mean = 0) {
            n / shape[0] / c,
            n_valid,
            desc.epsilon,
-           desc.activation == Activation::kRelu,
+           desc.activation != Activation::kNone,
            src,
            Values(c, 1.0),
            Values(c, 0.0),
@@ -103,6 +103,10 @@ Both inputs_of(const BatchNormDesc& desc, int64_t n_valid, double mean = 0) {
   if (desc.affine) {
     b.ref.weight = random_values(c, 3, -1.5, 1.5);
     b.ref.bias = random_values(c, 4);
+    if (desc.activation == Activation::kRelu6) {  // wide enough to meet the upper bound
+      b.ref.high = 6;
+      for (double& weight : b.ref.weight) weight *= 6;
+    }
     b.in.params = {{Shape{c}, b.ref.weight}, {Shape{c}, b.ref.bias}};
   }
   b.running_mean = random_values(c, 5);
@@ -141,7 +145,7 @@ class BatchNormTest : public OpTestWith<Case> {
 };
 
 TEST_P(BatchNormTest, AgreesWithReference) {
-  for (const Activation activation : {Activation::kNone, Activation::kRelu})
+  for (const Activation activation : {Activation::kNone, Activation::kRelu, Activation::kRelu6})
     for (const bool adds_residual : {false, true}) {
       SCOPED_TRACE(std::string(name_of(activation)) + (adds_residual ? " residual" : ""));
       BatchNormDesc d = desc();

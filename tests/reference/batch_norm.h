@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <limits>
 #include <vector>
 
 namespace lockstep::reference {
@@ -16,6 +17,7 @@ struct BatchNorm {
   bool relu = false;
   std::vector<double> src, weight, bias;  // weight and bias: (channels), 1 and 0 if not affine
   std::vector<double> residual;           // empty: none
+  double high = std::numeric_limits<double>::infinity();  // upper bound, 6 for relu6
 
   struct Gradients {
     std::vector<double> src, residual, weight, bias, running_mean, running_var;
@@ -49,7 +51,7 @@ struct BatchNorm {
       for_channel(c, [&](int64_t i) {
         double y = (src[i] - m) / std::sqrt(v + epsilon) * weight[c] + bias[c];
         if (!residual.empty()) y += residual[i];
-        dst[i] = relu ? std::max(0.0, y) : y;
+        dst[i] = relu ? std::min(high, std::max(0.0, y)) : y;
       });
     }
     return dst;
@@ -64,7 +66,7 @@ struct BatchNorm {
       const double m = mean(c), v = variance(c), deviation = std::sqrt(v + epsilon), total = count();
       double weight_sum = 0, bias_sum = 0, to_mean = 0, to_variance = 0;
       for_channel(c, [&](int64_t i) {
-        const double d = relu && dst[i] <= 0 ? 0 : diff_dst[i];
+        const double d = relu && (dst[i] <= 0 || dst[i] >= high) ? 0 : diff_dst[i];
         g.residual[i] = d;
         weight_sum += d * (src[i] - m) / deviation;
         bias_sum += d;
