@@ -269,6 +269,11 @@ TrainResult Trainer::run() {
                             comm_.size() > 1 ? "s" : "", job_.device.str(),
                             state_.step > 0 ? fmt::format(", resumed at step {}", state_.step) : ""));
 
+  if (job_.precision == DType::kBFloat16 && job_.device.kind == Device::Kind::kCpu && !cpu_has_bfloat16()) {
+    progress.note(
+        "this CPU does not multiply bfloat16: values are kept in bfloat16 and products computed in float32, which is "
+        "slower than precision: float32");
+  }
   Interval interval;
   double last_save_s = 0;
   while (state_.step < total_steps_ && !state_.finished) {

@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
 """Trains the PyTorch twin of a Lockstep run from the same initial weights and writes its losses.
 
-The Lockstep run comes first; its initial weights (`lockstep train … --set train.steps=0` is not
-needed: an import of them is) are given as safetensors with torchvision-like names. Data are the
-same HDF5 files, normalised by the mean and deviation stored in them; each step takes one global
-batch of the files' samples in an order of its own, so the curves agree as two runs with
-different seeds do, not step by step.
+    cifar_curve.py --make-weights init.safetensors                    He et al. 2015, batch norms 1 and 0
+    lockstep import init.safetensors --job jobs/resnet20-cifar10.yaml --out init.h5
+    mpirun -n 2 lockstep train jobs/resnet20-cifar10.yaml --resume init.h5 --set train='{steps: 400, …}'
+    cifar_curve.py --data data/cifar10/train --weights init.safetensors --steps 400 --out twin.jsonl
+    cifar_curve.py --plot docs/cifar10.svg --lines "Lockstep float32=runs/a/metrics.jsonl" …
 
-    cifar_curve.py --model resnet20 --data data/cifar10/train --weights init.safetensors \\
-                   --steps 400 --batch 128 --lr 0.1 --out twin.jsonl [--bfloat16]
+Data are the same HDF5 files, normalised by the mean and deviation stored in them. A step takes one
+global batch, in micro-batches whose batch norms see their own samples, as Lockstep's do. The
+order of samples is its own, so that curves agree as two runs with different seeds do.
 """
 import argparse
 import glob
@@ -75,25 +76,60 @@ def load_data(folder):
     return images, numpy.concatenate(labels).astype("int64"), mean.reshape(shape), stddev.reshape(shape)
 
 
+def plot(path, lines, window=10):
+    """Losses over steps, each the mean of `window` steps."""
+    import matplotlib
+    matplotlib.use("svg")
+    from matplotlib import pyplot
+    figure, axes = pyplot.subplots(figsize=(7, 4))
+    for line in lines:
+        label, file = line.split("=", 1)
+        rows = [json.loads(text) for text in open(file)]
+        rows = [row for row in rows if "loss" in row and row.get("kind", "train") == "train"]
+        losses = numpy.array([row["loss"] for row in rows])
+        n = len(losses) // window * window
+        steps = numpy.array([row["step"] for row in rows])[:n].reshape(-1, window).mean(1)
+        axes.plot(steps, losses[:n].reshape(-1, window).mean(1), label=label, linewidth=1.2)
+    axes.set_xlabel("step")
+    axes.set_ylabel("training loss, mean of %d steps" % window)
+    axes.legend()
+    axes.grid(alpha=0.3)
+    figure.tight_layout()
+    figure.savefig(path)
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--model", default="resnet20")
-    p.add_argument("--data", required=True)
-    p.add_argument("--weights", required=True)
+    p.add_argument("--data", help="folder of HDF5 files with image and label")
+    p.add_argument("--weights", help="safetensors to begin with")
+    p.add_argument("--make-weights", metavar="FILE", help="only write initial weights")
+    p.add_argument("--plot", metavar="FILE", help="only plot the files of --lines")
+    p.add_argument("--lines", nargs="*", default=[], metavar="LABEL=FILE", help="JSON lines with step and loss")
     p.add_argument("--steps", type=int, default=400)
     p.add_argument("--batch", type=int, default=128)
+    p.add_argument("--micro", type=int, default=64)
     p.add_argument("--lr", type=float, default=0.1)
     p.add_argument("--momentum", type=float, default=0.9)
     p.add_argument("--weight-decay", type=float, default=1e-4)
     p.add_argument("--threads", type=int, default=2)
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--bfloat16", action="store_true", help="autocast")
-    p.add_argument("--out", required=True)
+    p.add_argument("--out", help="JSON lines to write")
     args = p.parse_args()
     torch.set_num_threads(args.threads)
-    from safetensors.torch import load_file
+    if args.plot:
+        return plot(args.plot, args.lines)
+    from safetensors.torch import load_file, save_file
 
     model = ResNetCifar(int(args.model.removeprefix("resnet")), 10)
+    if args.make_weights:
+        torch.manual_seed(args.seed)
+        for module in model.modules():
+            if isinstance(module, (nn.Conv2d, nn.Linear)):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+        nn.init.zeros_(model.fc.bias)
+        return save_file(model.state_dict(), args.make_weights)
     model.load_state_dict(load_file(args.weights), strict=True)
     images, labels, mean, stddev = load_data(args.data)
     # Biases and the parameters of norms do not decay, as in Lockstep.
@@ -113,13 +149,17 @@ def main():
             y = torch.from_numpy(labels[rows])
             start = time.perf_counter()
             optimizer.zero_grad(set_to_none=True)
-            with torch.autocast("cpu", torch.bfloat16, enabled=args.bfloat16):
-                loss = F.cross_entropy(model(x), y)
-            loss.backward()
+            total = 0.0
+            for part in range(0, args.batch, args.micro):
+                with torch.autocast("cpu", torch.bfloat16, enabled=args.bfloat16):
+                    scores = model(x[part:part + args.micro])
+                loss = F.cross_entropy(scores.float(), y[part:part + args.micro]) * args.micro / args.batch
+                loss.backward()
+                total += loss.item()
             optimizer.step()
-            out.write(json.dumps({"step": step, "loss": loss.item(), "time_s": time.perf_counter() - start}) + "\n")
+            out.write(json.dumps({"step": step, "loss": total, "time_s": time.perf_counter() - start}) + "\n")
             if step % 50 == 0:
-                print(step, loss.item(), flush=True)
+                print(step, total, flush=True)
 
 
 if __name__ == "__main__":

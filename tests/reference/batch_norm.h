@@ -18,6 +18,7 @@ struct BatchNorm {
   std::vector<double> src, weight, bias;  // weight and bias: (channels), 1 and 0 if not affine
   std::vector<double> residual;           // empty: none
   double high = std::numeric_limits<double>::infinity();  // upper bound, 6 for relu6
+  double (*stored)(double) = nullptr;  // how dst is rounded; with a residual, the bounds judge that
 
   struct Gradients {
     std::vector<double> src, residual, weight, bias, running_mean, running_var;
@@ -66,7 +67,8 @@ struct BatchNorm {
       const double m = mean(c), v = variance(c), deviation = std::sqrt(v + epsilon), total = count();
       double weight_sum = 0, bias_sum = 0, to_mean = 0, to_variance = 0;
       for_channel(c, [&](int64_t i) {
-        const double d = relu && (dst[i] <= 0 || dst[i] >= high) ? 0 : diff_dst[i];
+        const double y = stored && !residual.empty() ? stored(dst[i]) : dst[i];
+        const double d = relu && (y <= 0 || y >= high) ? 0 : diff_dst[i];
         g.residual[i] = d;
         weight_sum += d * (src[i] - m) / deviation;
         bias_sum += d;
