@@ -7,7 +7,8 @@
 namespace lockstep {
 
 bool sum_fuses(Activation activation) {
-  return activation == Activation::kNone || activation == Activation::kRelu;
+  return activation == Activation::kNone || activation == Activation::kRelu ||
+         activation == Activation::kRelu6;
 }
 
 std::unique_ptr<Op> make_sum(const OpConfig& config, const SumDesc& desc) {

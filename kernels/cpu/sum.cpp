@@ -23,7 +23,11 @@ struct Limits {
 };
 Limits limits_of(Activation activation) {
   constexpr float inf = std::numeric_limits<float>::infinity();
-  return activation == Activation::kRelu ? Limits{0.0f, inf} : Limits{-inf, inf};
+  switch (activation) {
+    case Activation::kRelu: return {0.0f, inf};
+    case Activation::kRelu6: return {0.0f, 6.0f};
+    default: return {-inf, inf};
+  }
 }
 LOCKSTEP_INLINE float limited(float x, Limits limits) {
   const float y = x < limits.low ? limits.low : x;  // NaN stays NaN

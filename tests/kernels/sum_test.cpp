@@ -15,9 +15,10 @@ Expected expected(const OpInputs& in, Activation activation) {
   for (size_t i = 0; i < in.src[0].values.size(); ++i) {
     double sum = 0;
     for (const DenseTensor& src : in.src) sum += src.values[i];
-    const bool is_cut = activation == Activation::kRelu && sum <= 0;
-    result.dst.push_back(is_cut ? 0 : sum);
-    result.diff_src.push_back(is_cut ? 0 : in.diff_dst[0][i]);
+    const bool is_low = activation != Activation::kNone && sum <= 0;
+    const bool is_high = activation == Activation::kRelu6 && sum >= 6;
+    result.dst.push_back(is_low ? 0 : is_high ? 6 : sum);
+    result.diff_src.push_back(is_low || is_high ? 0 : in.diff_dst[0][i]);
   }
   return result;
 }
@@ -44,7 +45,7 @@ class SumTest : public OpTest {
 
 TEST_F(SumTest, EveryLengthCountAndType) {
   for (const DType dtype : {DType::kFloat32, DType::kBFloat16})
-    for (const Activation activation : {Activation::kNone, Activation::kRelu}) {
+    for (const Activation activation : {Activation::kNone, Activation::kRelu, Activation::kRelu6}) {
       for (const int64_t n : {1, 3, 7, 8, 9, 16, 17, 31, 33, 2047, 2048, 2049, 40001})
         judge(Shape{1, n}, 2, activation, dtype, {Form::kDense});
       for (size_t count = 3; count <= kMaxSummands; ++count)
@@ -56,7 +57,7 @@ TEST_F(SumTest, EveryLayoutWithItsPadding) {
   for (const DType dtype : {DType::kFloat32, DType::kBFloat16})
     for (const Form form : kForms)
       for (const int64_t channels : {1, 16, 21}) {
-        judge(Shape{3, channels, 5, 7}, 2, Activation::kRelu, dtype, {form});
+        judge(Shape{3, channels, 5, 7}, 2, Activation::kRelu6, dtype, {form});
         judge(Shape{3, channels, 35}, 3, Activation::kNone, dtype, {form});
       }
 }
