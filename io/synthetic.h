@@ -11,7 +11,7 @@
 namespace lockstep {
 
 /// Writes one shard `path` with "input" (n, shape) float32, uniform in [-1, 1), and "target":
-/// int64 classes below n_classes, or float32 (n, target_shape) if n_classes is 0.
+/// (n, target_shape) int64 classes below n_classes, or float32 if n_classes is 0.
 void write_synthetic_dataset(const std::string& path, const Shape& input, const Shape& target_shape,
                              int64_t n_classes, int64_t n_samples, uint64_t seed);
 
