@@ -13,6 +13,7 @@
 #include "jobs/command.h"
 #include "jobs/job_file.h"
 #include "jobs/peak_memory.h"
+#include "jobs/step_profile.h"
 #include "kernels/affine.h"
 #include "src/data.h"
 #include "src/loss_place.h"
@@ -104,8 +105,7 @@ struct BenchData {
         std::clamp<int64_t>(int64_t{256} << 20 / (4 * graph.vertex(0).shape.n_elements()),
                             job.global_batch * 2, job.global_batch * 8);
     write_synthetic_dataset(temporary / "shard-00000.h5", graph.vertex(0).shape,
-                            job.loss.target_shape(output), job.loss.n_classes(output),
-                            n_samples, job.seed);
+                            job.loss.target_shape(output), job.loss.n_classes(output), n_samples, job.seed);
     job.train = DataSource{temporary, "input", "target", {}};
     job.normalize = Job::Normalize::kNone;
     data = open_data(job);
@@ -120,6 +120,7 @@ struct Result {
   double step_s = 0, step_min_s = 0, peak = 0;
   StepTimes times;  // mean per step
   double memory_mb = 0;
+  std::string profile;  // empty: not asked for
 };
 
 double share(double part, double whole) { return whole > 0 ? 100 * part / whole : 0; }
@@ -150,6 +151,7 @@ void print_result(const Job& job, const Result& r, int ranks, double flops, bool
     o.set("peak_gflops_per_rank", r.peak * 1e-9)
         .set("share_of_peak", reached / r.peak)
         .set("memory_mb", r.memory_mb);
+    if (!r.profile.empty()) o.set_raw("profile", r.profile);
     fmt::print("{}\n", o.str());
     return;
   }
@@ -171,17 +173,19 @@ void print_result(const Job& job, const Result& r, int ranks, double flops, bool
       "product\n",
       grouped(samples_per_s), reached * 1e-9, share(reached, r.peak), r.peak * 1e-9);
   fmt::print("  {:.0f} MB of memory on rank 0 for data, model and training\n", r.memory_mb);
+  if (!r.profile.empty()) fmt::print("\n{}", r.profile);
 }
 
 }  // namespace
 
 int bench_step_command(const Words& words, Communicator& comm) {
   CommandLine line(
-      "bench step JOB.yaml [--steps N] [--set KEY=VALUE …] [--json]",
+      "bench step JOB.yaml [--steps N] [--profile] [--set KEY=VALUE …] [--json]",
       "Times training steps: data wait, forward, backward, communication that backward does not\n"
       "hide, update. Uses the job's data where it is there, else random data.",
       {"JOB.yaml"});
   line.add()("steps", po::value<int64_t>()->default_value(50), "timed steps")(
+      "profile", "the time of every step of the plan too, on rank 0")(
       "set", po::value<Words>()->composing(), "KEY=VALUE: change a key of the job file")(
       "json", "print one JSON object");
   if (!line.parse(words, comm.is_root())) return 0;
@@ -218,6 +222,7 @@ int bench_step_command(const Words& words, Communicator& comm) {
   for (int64_t i = 0; i < n_warm; ++i) run();
   comm.barrier();
   const StepTimes before = replica.times();
+  const std::vector<PlanStepTimes> profile_before = replica.step_times();
   std::vector<double> times;
   const int64_t first_step = step;
   for (int64_t i = 0; i < n_steps; ++i) {
@@ -227,6 +232,7 @@ int bench_step_command(const Words& words, Communicator& comm) {
     times.push_back((seconds() - start) / static_cast<double>(step - step_before));
   }
   const StepTimes after = replica.times();
+  const std::vector<PlanStepTimes> profile_after = replica.step_times();
   std::sort(times.begin(), times.end());
   result.step_s = times[times.size() / 2];
   result.step_min_s = times[0];
@@ -235,6 +241,10 @@ int bench_step_command(const Words& words, Communicator& comm) {
                   (after.backward - before.backward) / n, (after.communication - before.communication) / n,
                   (after.update - before.update) / n};
   result.memory_mb = memory.mb();
+  if (line.has("profile")) {
+    result.profile = line.has("json") ? profile_json(profile_before, profile_after, n)
+                                      : profile_table(profile_before, profile_after, n, result.step_s);
+  }
   if (comm.is_root())
     print_result(job, result, comm.size(), flops_per_sample(bench->graph), line.has("json"));
   return 0;

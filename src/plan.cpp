@@ -18,7 +18,27 @@ double seconds() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
+/// Adds the seconds of its life to a sum.
+class Timer {
+ public:
+  explicit Timer(double& sum) : sum_(sum) {}
+  ~Timer() { sum_ += seconds() - start_; }
+  Timer(const Timer&) = delete;
+  Timer& operator=(const Timer&) = delete;
+
+ private:
+  double& sum_;
+  const double start_ = seconds();
+};
+
 }  // namespace
+
+void PlanStepTimes::add(const PlanStepTimes& other, double factor) {
+  prepare += factor * other.prepare;
+  forward += factor * other.forward;
+  backward += factor * other.backward;
+  gradient_sums += factor * other.gradient_sums;
+}
 
 Plan::Plan(const Graph& graph, const ParameterArena& arena, const std::vector<LossSpec>& losses,
            const PlanOptions& options)
@@ -32,7 +52,9 @@ Plan::~Plan() = default;
 
 void Plan::refresh_weights() {
   for (PlanStep& step : impl_->steps) {
-    if (!step.params_t.empty() && step.repeats < 0) step.op->prepare(*impl_->stream, step.params_t);
+    if (step.params_t.empty() || step.repeats >= 0) continue;
+    const Timer timer(step.times.prepare);
+    step.op->prepare(*impl_->stream, step.params_t);
   }
 }
 
@@ -69,6 +91,7 @@ std::span<double> Plan::continue_forward() {
   const size_t n_calls = p.with_loss ? p.forward_calls.size() : p.calls_before_loss;
   for (; p.next_call < n_calls; ++p.next_call) {
     PlanStep& step = p.steps[p.forward_calls[p.next_call].step];
+    const Timer timer(step.times.forward);
     if (step.synchronized != nullptr) {
       if (!p.has_sums) {
         step.synchronized->forward_sums(*p.stream, step.args, step.sums.data());
@@ -119,19 +142,10 @@ std::span<double> Plan::continue_backward(const std::function<void(int64_t)>& fi
       continue;
     }
     if (!p.has_sums) p.prepare_backward(step);
-    if (step.synchronized != nullptr) {
-      if (!p.has_sums) {
-        step.synchronized->backward_sums(*p.stream, step.args, step.diff_sums.data());
-        p.has_sums = true;
-        backward_s_ += seconds() - start - outside;
-        return step.diff_sums;
-      }
-      step.synchronized->backward_apply(*p.stream, step.args, step.diff_sums.data());
-      p.has_sums = false;
-    } else if (!step.op->info().aliases_src) {
-      step.op->backward(*p.stream, step.args);
+    if (!p.run_backward(step)) {
+      backward_s_ += seconds() - start - outside;
+      return step.diff_sums;
     }
-    p.add_shared_gradients(step);
     if (final_below && step.final_below > p.announced) {
       p.announced = step.final_below;
       const double before = seconds();
@@ -144,6 +158,7 @@ std::span<double> Plan::continue_backward(const std::function<void(int64_t)>& fi
 }
 
 void Plan::Impl::forward_again(PlanStep& step) {
+  const Timer timer(step.times.forward);
   if (step.op->info().aliases_src) return;
   if (step.synchronized != nullptr) {
     step.synchronized->forward_apply(*stream, step.args, steps[step.repeats].sums.data());
@@ -153,10 +168,28 @@ void Plan::Impl::forward_again(PlanStep& step) {
 }
 
 void Plan::Impl::prepare_backward(PlanStep& step) {
+  const Timer timer(step.times.gradient_sums);
   for (const GradientSum& sum : step.sums_of_gradients)
     sum_gradients(*stream, sum.dtype, sum.n_elements, sum.partials);
   for (size_t i = 0; i < step.param_offsets.size() && !step.adds_params; ++i)
     step.diff_params_t[i].data = gradients + step.param_offsets[i];
+}
+
+bool Plan::Impl::run_backward(PlanStep& step) {
+  const Timer timer(step.times.backward);
+  if (step.synchronized != nullptr && !has_sums) {
+    step.synchronized->backward_sums(*stream, step.args, step.diff_sums.data());
+    has_sums = true;
+    return false;
+  }
+  if (step.synchronized != nullptr) {
+    step.synchronized->backward_apply(*stream, step.args, step.diff_sums.data());
+    has_sums = false;
+  } else if (!step.op->info().aliases_src) {
+    step.op->backward(*stream, step.args);
+  }
+  add_shared_gradients(step);
+  return true;
 }
 
 void Plan::Impl::add_shared_gradients(PlanStep& step) {
@@ -164,6 +197,15 @@ void Plan::Impl::add_shared_gradients(PlanStep& step) {
     float* sum = gradients + step.param_offsets[i];
     add(*stream, step.diff_params_t[i].desc.n_elements(), sum, step.diff_params_t[i].as<float>(), sum);
   }
+}
+
+std::vector<PlanStepTimes> Plan::step_times() const {
+  std::vector<PlanStepTimes> all;
+  for (const PlanStep& step : impl_->steps) {
+    all.push_back(step.times);
+    all.back().step = step.note.empty() ? step.name : step.name + ", " + step.note;
+  }
+  return all;
 }
 
 const double* Plan::loss_values() const { return impl_->loss_sums.data(); }

@@ -26,6 +26,16 @@ struct PlanOptions {
   bool synchronize = false;  // layers that ask for it take statistics over all micro-batches of a step
 };
 
+/// Seconds that one step has taken since the plan was made.
+struct PlanStepTimes {
+  std::string step;  // its name and what is fused into it
+  double prepare = 0, forward = 0, backward = 0;
+  double gradient_sums = 0;  // of its output's gradients, where several steps read it
+  double total() const { return prepare + forward + backward + gradient_sums; }
+  /// Adds factor * other; the name stays.
+  void add(const PlanStepTimes& other, double factor = 1);
+};
+
 class Plan {
  public:
   /// `graph` and `arena` must outlive the plan. Throws Error if an op refuses its shapes.
@@ -83,6 +93,8 @@ class Plan {
   /// Forward and backward seconds since construction, measured around the walks.
   double forward_s() const { return forward_s_; }
   double backward_s() const { return backward_s_; }
+  /// The same per step, in the order of str().
+  std::vector<PlanStepTimes> step_times() const;
 
   /// The plan as a table, one line per step: op, shapes, fusion, layout, memory.
   std::string str() const;

@@ -53,9 +53,10 @@ struct PlanStep {
   std::vector<GradientSum> sums_of_gradients;  // of diff_dst, before backward
   BatchNorm* synchronized = nullptr;           // the op, where its sums go over the whole batch
   std::vector<double> sums, diff_sums;         // of that op
-  bool adds_params = false;       // shared parameters: diff_params_t lie beside, and are added
+  bool adds_params = false;                    // shared parameters: diff_params_t lie beside, and are added
   OpArgs args;
   int64_t final_below = 0;  // arena elements [0, n) are final after its backward
+  PlanStepTimes times;
 };
 
 /// One call of the walk.
@@ -107,6 +108,8 @@ struct Plan::Impl {
   // plan.cpp
   void forward_again(PlanStep& step);
   void prepare_backward(PlanStep& step);
+  /// False where it stops for the sums over the whole batch.
+  bool run_backward(PlanStep& step);
   void add_shared_gradients(PlanStep& step);
 
   // plan_compile.cpp

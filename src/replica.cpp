@@ -187,6 +187,16 @@ StepTimes Replica::times() const {
   return times;
 }
 
+std::vector<PlanStepTimes> Replica::step_times() const {
+  if (!together_) return plan_->step_times();
+  std::vector<PlanStepTimes> sums = together_->plan(0).step_times();
+  for (int64_t m = 1; m < gradients_.n_micro(); ++m) {
+    const std::vector<PlanStepTimes> more = together_->plan(m).step_times();
+    for (size_t s = 0; s < sums.size(); ++s) sums[s].add(more[s]);
+  }
+  return sums;
+}
+
 double Replica::gradient_norm() {
   return std::sqrt(sum_of_squares(*stream_, arena_.n_elements(), gradients_.result())) * grad_scale_;
 }

@@ -56,6 +56,8 @@ class Replica {
   Optimizer& optimizer() { return optimizer_; }
   Communicator& comm() { return comm_; }
   StepTimes times() const;
+  /// Per step of the plan, over all micro-batches.
+  std::vector<PlanStepTimes> step_times() const;
   /// Euclidean norm of the last step's mean gradient.
   double gradient_norm();
 

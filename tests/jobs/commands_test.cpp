@@ -217,9 +217,11 @@ TEST_F(Commands, ImportListsEverythingThatDoesNotFit) {
 }
 
 TEST_F(Commands, Benchmarks) {
-  const Ended step = lockstep_on(2, "bench step " + place_->job() + " --steps 5 --json");
+  const Ended step = lockstep_on(2, "bench step " + place_->job() + " --steps 5 --profile --json");
   ASSERT_EQ(step.status, 0) << step.output;
   EXPECT_GT(number(step.output, "samples_per_s"), 0) << step.output;
+  EXPECT_GT(count(step.output, "\"packing_ms\": "), 5) << step.output;  // steps of the plan
+  EXPECT_EQ(lockstep("bench step " + place_->job() + " --steps 1 --profile").status, 0);
   const Ended scaling = lockstep("bench scaling " + place_->job() + " --ranks 1,2 --steps 5 --json");
   ASSERT_EQ(scaling.status, 0) << scaling.output;
   EXPECT_EQ(count(scaling.output, "\"ranks\": "), 2) << scaling.output;
