@@ -55,7 +55,8 @@ struct Start {
     graph = build_graph(job, contract);
     const Shape output = graph.vertex(loss_vertex(graph, job.loss)).shape;
     if (contract.input.rank() == 0) contract.input = graph.vertex(0).shape;
-    if (contract.n_classes == 0 && job.loss.is_classification()) contract.n_classes = job.loss.n_classes(output);
+    if (contract.n_classes == 0 && job.loss.is_classification())
+      contract.n_classes = job.loss.n_classes(output);
     arena = std::make_unique<ParameterArena>(graph, job.device);
     initialize(*arena, job.init, job.seed);
     optimizer = std::make_unique<Optimizer>(job.optimizer, *arena);

@@ -113,8 +113,8 @@ void read_checkpoint(const Config& root, Job& job) {
   if (job.checkpoint_every_steps < 0) throw checkpoint->error_at("every_steps", "must not be negative");
   if (job.checkpoint_every_minutes < 0) throw checkpoint->error_at("every_minutes", "must not be negative");
   job.keep = static_cast<int>(checkpoint->get_int("keep", 3));
-  const std::string best = checkpoint->get_choice("best", job.loss.has_accuracy() ? "accuracy" : "loss",
-                                                  {"accuracy", "loss"});
+  const std::string best =
+      checkpoint->get_choice("best", job.loss.has_accuracy() ? "accuracy" : "loss", {"accuracy", "loss"});
   job.best = best == "accuracy" ? Job::Best::kAccuracy : Job::Best::kLoss;
   if (job.best == Job::Best::kAccuracy && !job.loss.has_accuracy()) {
     throw checkpoint->error_at("best", "this loss has no accuracy", "set best: loss");

@@ -22,7 +22,8 @@ SynchronizedBatch::SynchronizedBatch(const Job& job, const Graph& graph, const P
       members_(job.n_micro() / comm.size()),
       n_inputs_(graph.inputs().size()),
       inputs_(n_inputs_) {
-  for (int v : graph.inputs()) input_bytes_.push_back(job.micro_batch * graph.vertex(v).shape.n_elements() * 4);
+  for (int v : graph.inputs())
+    input_bytes_.push_back(job.micro_batch * graph.vertex(v).shape.n_elements() * 4);
   for (const LossSpec& loss : job.losses()) {
     if (loss_target_input(graph, loss) >= 0) continue;
     const Shape target = loss.target_shape(graph.vertex(loss_vertex(graph, loss)).shape);

@@ -271,7 +271,8 @@ TrainResult Trainer::run() {
 
   if (job_.precision == DType::kBFloat16 && job_.device.kind == Device::Kind::kCpu && !cpu_has_bfloat16()) {
     progress.note(
-        "this CPU does not multiply bfloat16: values are kept in bfloat16 and products computed in float32, which is "
+        "this CPU does not multiply bfloat16: values are kept in bfloat16 and products computed in float32, "
+        "which is "
         "slower than precision: float32");
   }
   Interval interval;

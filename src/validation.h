@@ -17,8 +17,8 @@ struct ValidationResult {
   int64_t n_samples = 0;
   double loss = 0;  // mean over the samples, or over what the loss counts (weights, pixels)
   bool has_accuracy = false;
-  double accuracy = 0;    // share of what was judged and right
-  int64_t n_classes = 0;  // 0: no classes, or the loss judges another layer than the output
+  double accuracy = 0;             // share of what was judged and right
+  int64_t n_classes = 0;           // 0: no classes, or the loss judges another layer than the output
   std::vector<int64_t> confusion;  // (n_classes, n_classes): rows true class, columns predicted
 };
 
@@ -40,7 +40,7 @@ class Validator {
   Plan plan_;
   std::vector<const void*> inputs_, targets_;
   bool judges_output_;  // the reported loss is of the graph's output, against the dataset
-  DataLoader loader_;  // goes round the dataset, one epoch per run()
+  DataLoader loader_;   // goes round the dataset, one epoch per run()
 };
 
 /// Index of the first maximum.

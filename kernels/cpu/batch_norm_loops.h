@@ -51,8 +51,8 @@ void slab_normalize(const SlabPlaces& places, const SlabAffine& affine, const fl
 void slab_normalize(const SlabPlaces& places, const SlabAffine& affine, const BFloat16* src,
                     const BFloat16* residual, BFloat16* dst);
 
-/// Sums of g and of g * (src - center), where g is diff_dst if dst is between `low` and `high`, else 0. dst may be
-/// null: then it is recomputed from src. masked, which may be null, receives g.
+/// Sums of g and of g * (src - center), where g is diff_dst if dst is between `low` and `high`, else 0. dst
+/// may be null: then it is recomputed from src. masked, which may be null, receives g.
 void slab_gradient_sums(const SlabPlaces& places, const SlabAffine& affine, const float* src,
                         const float* dst, const float* diff_dst, float* masked, double* sum,
                         double* centered_sum);

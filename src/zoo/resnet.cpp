@@ -23,9 +23,7 @@ void build(Graph& graph, const Config& options, const ModelContext& context, con
   const double dropout = read_dropout(options, 0);
   ResidualBlock block{.bottleneck = form.bottleneck, .norm = read_batch_norm(options)};
   block.projection = options.get_choice("shortcut", "projection", {"projection", "pad"}) == "projection";
-  const auto channels = [&](int stage) {
-    return scaled(int64_t{64} << stage, width);
-  };
+  const auto channels = [&](int stage) { return scaled(int64_t{64} << stage, width); };
 
   const Conv2dOptions stem =
       form.small_images ? square_conv(channels(0), 3, 1, 1) : square_conv(channels(0), 7, 2, 3);

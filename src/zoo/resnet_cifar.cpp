@@ -17,9 +17,7 @@ void build(Graph& graph, const Config& options, const ModelContext& context, int
   const double dropout = read_dropout(options, 0);
   ResidualBlock block{.norm = read_batch_norm(options)};
   block.projection = options.get_choice("shortcut", "pad", {"pad", "projection"}) == "projection";
-  const auto channels = [&](int stage) {
-    return scaled(int64_t{16} << stage, width);
-  };
+  const auto channels = [&](int stage) { return scaled(int64_t{16} << stage, width); };
 
   add_conv_norm(graph, 0, square_conv(channels(0), 3, 1, 1), block.norm, {"conv1", "bn1", "relu"});
   for (int stage = 0; stage < 3; ++stage) {

@@ -16,7 +16,8 @@ Ended run_shell(const std::string& command, int limit_s) {
   Ended ended;
   std::string quoted;
   for (char c : command) quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
-  std::FILE* pipe = popen(("timeout -k 5 " + std::to_string(limit_s) + " sh -c '" + quoted + "' 2>&1").c_str(), "r");
+  std::FILE* pipe =
+      popen(("timeout -k 5 " + std::to_string(limit_s) + " sh -c '" + quoted + "' 2>&1").c_str(), "r");
   if (pipe == nullptr) return ended;
   char buffer[4096];
   while (std::fgets(buffer, sizeof buffer, pipe) != nullptr) ended.output += buffer;

@@ -47,7 +47,9 @@ const std::vector<SmallModel> kModels = {
     {"zoo: resnet50, input: [3, 32, 32], width: 0.125, classes: 10", "softmax_cross_entropy"},
     {"zoo: resnet101, input: [3, 32, 32], width: 0.125, classes: 10", "softmax_cross_entropy"},
     {"zoo: resnet152, input: [3, 32, 32], width: 0.125, classes: 10", "softmax_cross_entropy"},
-    {"zoo: resnet18, input: [3, 32, 32], width: 0.125, classes: 10, sync_batch_norm: true, recompute: [layer2, layer3]", "softmax_cross_entropy"},
+    {"zoo: resnet18, input: [3, 32, 32], width: 0.125, classes: 10, sync_batch_norm: true, recompute: "
+     "[layer2, layer3]",
+     "softmax_cross_entropy"},
     {"zoo: resnet18_cifar, input: [3, 16, 16], width: 0.5, classes: 10", "softmax_cross_entropy"},
     {"zoo: resnet20, input: [3, 16, 16], width: 0.5, classes: 10", "softmax_cross_entropy"},
     {"zoo: resnet32, input: [3, 16, 16], width: 0.5, classes: 10", "softmax_cross_entropy"},
@@ -66,7 +68,8 @@ const std::vector<SmallModel> kModels = {
 
 std::string job_text(const SmallModel& small, const std::string& precision) {
   return fmt::format(
-      "name: zoo\nprecision: {}\nmodel: {{{}}}\nloss: {}\nbatch: {{global: {}, micro: {}, first_bucket_mb: 0.01, "
+      "name: zoo\nprecision: {}\nmodel: {{{}}}\nloss: {}\nbatch: {{global: {}, micro: {}, first_bucket_mb: "
+      "0.01, "
       "bucket_mb: 0.05}}\noptimizer: {{sgd: {{lr: 0.01, momentum: 0.9}}}}\ntrain: {{steps: 2}}\n",
       precision, small.model, small.loss, kGlobal, kMicro);
 }
@@ -81,19 +84,20 @@ void train(const SmallModel& small, const std::string& precision, const std::fil
     const bool has_target = count_targets(graph, job.losses()) > 0;
     // The second step ends in padding.
     write_synthetic_dataset(data, graph.vertex(0).shape, has_target ? job.loss.target_shape(output) : Shape{},
-                            job.loss.is_classification() ? job.loss.n_classes(output) : 0,
-                            kGlobal * 2 - 3, 7);
+                            job.loss.is_classification() ? job.loss.n_classes(output) : 0, kGlobal * 2 - 3,
+                            7);
   });
   job.train = DataSource{data, "input", "target", {}};
   job.normalize = Job::Normalize::kNone;
   const JobData opened = open_data(job);
   Replica replica(job, graph, world);
   DataLoader loader(*opened.train,
-                    make_loader_options(job, *opened.train, opened.train_fields, graph, true, {}, world.rank(),
-                                        world.size()),
+                    make_loader_options(job, *opened.train, opened.train_fields, graph, true, {},
+                                        world.rank(), world.size()),
                     0);
   double loss = 0;
-  for (int64_t step = 0; step < 2; ++step) loss = replica.step(loader, step, opened.train->n_samples(), 2).loss;
+  for (int64_t step = 0; step < 2; ++step)
+    loss = replica.step(loader, step, opened.train->n_samples(), 2).loss;
   replica.prove_equal_weights();
   uint64_t hash = 0xcbf29ce484222325u;
   for (const Segment& segment : replica.arena().segments()) {

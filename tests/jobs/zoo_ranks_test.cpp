@@ -13,7 +13,8 @@ namespace {
 std::vector<std::string> lines_of(int n_ranks) {
   const TemporaryFolder folder;
   const Ended ended = run_shell(std::string(LOCKSTEP_MPIEXEC) + " -n " + std::to_string(n_ranks) + " " +
-                                LOCKSTEP_ZOO_PROGRAM + " " + folder.path(), 500);
+                                    LOCKSTEP_ZOO_PROGRAM + " " + folder.path(),
+                                500);
   EXPECT_EQ(ended.status, 0) << ended.output;
   std::vector<std::string> lines;
   std::stringstream text(ended.output);

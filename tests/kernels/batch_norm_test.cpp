@@ -106,7 +106,8 @@ Both inputs_of(const BatchNormDesc& desc, int64_t n_valid, double mean = 0) {
     if (desc.activation == Activation::kRelu6) {  // wide enough to meet the upper bound
       b.ref.high = 6;
       for (double& weight : b.ref.weight) weight *= 6;
-      if (dtype == DType::kBFloat16) b.ref.stored = [](double y) { return rounded({y}, DType::kBFloat16)[0]; };
+      if (dtype == DType::kBFloat16)
+        b.ref.stored = [](double y) { return rounded({y}, DType::kBFloat16)[0]; };
     }
     b.in.params = {{Shape{c}, b.ref.weight}, {Shape{c}, b.ref.bias}};
   }

@@ -127,7 +127,8 @@ TEST(JobFilePage, NamesEveryChoiceAndNoOther) {
   EXPECT_EQ(names_in("optimizer", 0), known(completed("optimizer: zzzz\n"), "known optimizers: "));
   EXPECT_EQ(names_in("schedule", 0), known(completed("schedule: zzzz\n"), "known schedules: "));
   EXPECT_EQ(names_in("init", 0), known(completed("init: zzzz\n"), "known initialisations: "));
-  std::set<std::string> model = {"zoo", "layers", "graph", "input", "inputs", "output", "recompute", "classes"};
+  std::set<std::string> model = {"zoo",    "layers", "graph",     "input",
+                                 "inputs", "output", "recompute", "classes"};
   for (const std::string& name : zoo_names()) model.insert(name);
   for (const std::string& name : layer_types()) model.insert(name);
   EXPECT_EQ(names_in("model", 0), model);
