@@ -167,12 +167,23 @@ def resnet18_cifar(shape, classes):
     return model
 
 
+def narrow(classifier, hidden):
+    """The affine layers of AlexNet or VGG with `hidden` units; the scores stay."""
+    layers = [(i, layer) for i, layer in enumerate(classifier) if isinstance(layer, nn.Linear)]
+    widths = [layers[0][1].in_features, *[hidden] * (len(layers) - 1), layers[-1][1].out_features]
+    for (i, _), n_in, n_out in zip(layers, widths, widths[1:]):
+        classifier[i] = nn.Linear(n_in, n_out)
+
+
 def torchvision_model(name, shape, classes, **options):
+    hidden = options.pop("hidden", None)
     try:
         import torchvision
     except ImportError:
         raise SystemExit(f"{name} needs torchvision beside torch: pip install torchvision") from None
     model = torchvision.models.get_model(name, weights=None, num_classes=classes, **options)
+    if hidden:
+        narrow(model.classifier, hidden)
     if shape[0] != 3:
         raise SystemExit(f"{name} reads images of 3 channels, the samples have {shape[0]}")
     return model
