@@ -29,14 +29,15 @@ float value(const std::string& name, int64_t i, double scale, double offset = 0)
   return static_cast<float>(scale * (u - 0.5) + offset);
 }
 
-void fill_weights(const ParameterArena& arena) {
+void fill_weights(const ParameterArena& arena, double bias) {
   for (const Segment& segment : arena.segments()) {
     const bool is_matrix = segment.shape.rank() > 1;
     const bool is_one = segment.name.ends_with(".weight") || segment.name.ends_with(".running_var");
+    const double offset = segment.name.ends_with(".bias") ? bias : is_one ? 1 : 0;
     const double fan_in = static_cast<double>(segment.n_elements()) / static_cast<double>(segment.shape[0]);
     for (int64_t i = 0; i < segment.n_elements(); ++i) {
-      arena.weights()[segment.offset + i] = is_matrix ? value(segment.name, i, 2 * std::sqrt(6 / fan_in))
-                                                      : value(segment.name, i, 0.4, is_one ? 1 : 0);
+      arena.weights()[segment.offset + i] =
+          is_matrix ? value(segment.name, i, 2 * std::sqrt(6 / fan_in)) : value(segment.name, i, 0.4, offset);
     }
   }
 }
@@ -44,13 +45,18 @@ void fill_weights(const ParameterArena& arena) {
 struct Case {
   std::string name, model, loss, optimizer;  // optimizer: empty without a trajectory
   int64_t samples = 0;
+  double bias = 0;  // offset of biases: keeps relu away from its edge
 };
 
 std::vector<Case> read_cases() {
   std::vector<Case> cases;
   for (const Config& item : Config::from_file(kFolder + "models.json").at("networks").items()) {
-    Case one{item.get_string("name"), item.at("model").dump(),
-             item.get_string("loss", "softmax_cross_entropy"), "", item.get_int("samples")};
+    Case one{item.get_string("name"),
+             item.at("model").dump(),
+             item.get_string("loss", "softmax_cross_entropy"),
+             "",
+             item.get_int("samples"),
+             item.get_double("bias", 0)};
     if (item.has("optimizer")) one.optimizer = item.at("optimizer").dump();
     cases.push_back(one);
   }
@@ -118,7 +124,7 @@ class ReferenceModels : public testing::TestWithParam<Case> {
     graph = graph_from(GetParam().model);
     loss = loss_from(GetParam().loss);
     arena = std::make_unique<ParameterArena>(graph, Device{});
-    fill_weights(*arena);
+    fill_weights(*arena, GetParam().bias);
     batch = random_batch(graph, loss, GetParam().samples, GetParam().samples, 1);
     const int64_t n_inputs = GetParam().samples * graph.vertex(0).shape.n_elements();
     for (int64_t i = 0; i < n_inputs; ++i) batch.input.as<float>()[i] = value("input", i, 3.4);
