@@ -23,6 +23,7 @@
 #include "kernels/nonlinearity.h"
 #include "kernels/op.h"
 #include "kernels/optimizer_update.h"
+#include "kernels/pad2d.h"
 #include "kernels/permute.h"
 #include "kernels/pool2d.h"
 #include "kernels/prelu.h"
@@ -56,6 +57,7 @@ std::unique_ptr<Op> make_local_response_norm(const OpConfig&, const LocalRespons
 std::unique_ptr<Op> make_nonlinearity(const OpConfig&, const NonlinearityDesc&);
 std::unique_ptr<Op> make_perceptron_loss(const OpConfig&, const PerceptronLossDesc&);
 std::unique_ptr<Op> make_map(const OpConfig&, const MapDesc&);
+std::unique_ptr<Op> make_pad2d(const OpConfig&, const Pad2dDesc&);
 std::unique_ptr<Op> make_permute(const OpConfig&, const TensorDesc& src, const std::vector<int>& axes);
 std::unique_ptr<Op> make_pool2d(const OpConfig&, const Pool2dDesc&);
 std::unique_ptr<Op> make_prelu(const OpConfig&, const PreluDesc&);
@@ -102,6 +104,7 @@ std::unique_ptr<Op> make_local_response_norm(const OpConfig&, const LocalRespons
 std::unique_ptr<Op> make_nonlinearity(const OpConfig&, const NonlinearityDesc&);
 std::unique_ptr<Op> make_perceptron_loss(const OpConfig&, const PerceptronLossDesc&);
 std::unique_ptr<Op> make_map(const OpConfig&, const MapDesc&);
+std::unique_ptr<Op> make_pad2d(const OpConfig&, const Pad2dDesc&);
 std::unique_ptr<Op> make_permute(const OpConfig&, const TensorDesc& src, const std::vector<int>& axes);
 std::unique_ptr<Op> make_pool2d(const OpConfig&, const Pool2dDesc&);
 std::unique_ptr<Op> make_prelu(const OpConfig&, const PreluDesc&);

@@ -30,6 +30,7 @@ std::unique_ptr<Op> make_local_response_norm(const OpConfig&, const LocalRespons
 std::unique_ptr<Op> make_nonlinearity(const OpConfig&, const NonlinearityDesc&) { refuse(); }
 std::unique_ptr<Op> make_perceptron_loss(const OpConfig&, const PerceptronLossDesc&) { refuse(); }
 std::unique_ptr<Op> make_map(const OpConfig&, const MapDesc&) { refuse(); }
+std::unique_ptr<Op> make_pad2d(const OpConfig&, const Pad2dDesc&) { refuse(); }
 std::unique_ptr<Op> make_permute(const OpConfig&, const TensorDesc&, const std::vector<int>&) { refuse(); }
 std::unique_ptr<Op> make_pool2d(const OpConfig&, const Pool2dDesc&) { refuse(); }
 std::unique_ptr<Op> make_prelu(const OpConfig&, const PreluDesc&) { refuse(); }
