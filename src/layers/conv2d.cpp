@@ -1,8 +1,12 @@
-// Two-dimensional convolution layer.
+// Two-dimensional convolution layer. Zeros around the image are the convolution's own; other padding is
+// an op before it, within the layer's.
 #include "kernels/conv2d.h"
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
+#include "kernels/chain.h"
 #include "src/layers/conv_options.h"
 
 namespace lockstep {
@@ -20,6 +24,7 @@ class Conv2dLayer : public Layer {
     Shape dst{o_.channels, 0, 0};
     for (int axis = 0; axis < 2; ++axis) {
       const int64_t extent = s[1 + axis];
+      check_border(axis, extent);
       const int64_t reach = o_.dilation[axis] * (o_.kernel[axis] - 1) + 1;
       const int64_t padded = extent + o_.padding[2 * axis] + o_.padding[2 * axis + 1];
       if (reach > padded) {
@@ -52,33 +57,48 @@ class Conv2dLayer : public Layer {
   bool fuses(Activation) const override { return true; }
 
   std::unique_ptr<Op> lower(const LowerContext& context) const override {
+    const bool pads_itself = o_.padding_mode == PaddingMode::kZeros || o_.padding == std::array<int64_t, 4>{};
+    std::unique_ptr<Op> pad;
+    if (!pads_itself) pad = make_pad2d(context.config, {context.src[0], o_.padding, o_.padding_mode});
     Conv2dDesc desc;
-    desc.src = context.src[0];
+    desc.src = pads_itself ? context.src[0] : pad->info().dst[0];
     desc.out_channels = o_.channels;
     desc.kernel = o_.kernel;
     desc.stride = o_.stride;
     desc.dilation = o_.dilation;
-    desc.padding = o_.padding;
+    if (pads_itself) desc.padding = o_.padding;
     desc.groups = o_.groups;
     desc.has_bias = o_.bias;
     desc.activation = context.fused;
     desc.wants_diff_src = context.wants_diff_src;
-    return make_conv2d(context.config, desc);
+    std::unique_ptr<Op> conv = make_conv2d(context.config, desc);
+    return pads_itself ? std::move(conv) : chain(context.config, std::move(pad), std::move(conv));
   }
 
  private:
+  void check_border(int axis, int64_t extent) const {
+    const int64_t padding = std::max(o_.padding[2 * axis], o_.padding[2 * axis + 1]);
+    if (padding <= largest_padding(o_.padding_mode, extent)) return;
+    const char* name = axis == 0 ? "height" : "width";
+    throw Error("",
+                fmt::format("padding_mode {} can add at most {} pixels to a {} of {}, not {}",
+                            name_of(o_.padding_mode), largest_padding(o_.padding_mode, extent), name, extent,
+                            padding),
+                "use less padding, padding_mode: replicate, or fewer pooling layers before it");
+  }
+
   Conv2dOptions o_;
 };
 
-const bool registered =
-    register_layer("conv", [](Config& options) { return conv2d_layer(read_conv2d_options(options)); });
+const bool registered = register_layer("conv", [](Config& options) {
+  Conv2dOptions o = read_conv2d_options(options);
+  o.padding_mode = read_padding_mode(options);
+  return conv2d_layer(o);
+});
 
 }  // namespace
 
 std::shared_ptr<const Layer> conv2d_layer(const Conv2dOptions& options) {
-  if (options.padding_mode != Conv2dOptions::PaddingMode::kZeros) {
-    throw Error("conv", "this version pads with zeros only", "leave padding_mode out");
-  }
   return std::make_shared<Conv2dLayer>(options);
 }
 

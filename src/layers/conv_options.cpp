@@ -2,9 +2,15 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <iterator>
+
 namespace lockstep {
 
 namespace {
+
+constexpr PaddingMode kModes[] = {PaddingMode::kZeros, PaddingMode::kReflect, PaddingMode::kReplicate,
+                                  PaddingMode::kCircular};
 
 void read_channels(Config& options, Conv2dOptions& o) {
   o.channels = options.get_int("channels");
@@ -69,6 +75,19 @@ Conv2dOptions read_conv1d_options(Config& options) {
     o.padding = {0, 0, values.front(), values.back()};
   }
   return o;
+}
+
+PaddingMode read_padding_mode(Config& options) {
+  std::vector<std::string> names;
+  for (const PaddingMode mode : kModes) names.emplace_back(name_of(mode));
+  const std::string choice = options.get_choice("padding_mode", names[0], names);
+  return *std::find_if(std::begin(kModes), std::end(kModes),
+                       [&](PaddingMode mode) { return name_of(mode) == choice; });
+}
+
+void require_zeros(const Conv2dOptions& options, const char* layer) {
+  if (options.padding_mode == PaddingMode::kZeros) return;
+  throw Error(layer, "pads with zeros only", "leave padding_mode out, or use a conv");
 }
 
 void check_image_and_groups(const Shape& src, int64_t out_channels, int64_t groups) {

@@ -11,6 +11,11 @@ Conv2dOptions read_conv2d_options(Config& options);
 /// The same over time, where all are single numbers and padding may be [left, right].
 Conv2dOptions read_conv1d_options(Config& options);
 
+/// padding_mode: zeros, reflect, replicate or circular.
+PaddingMode read_padding_mode(Config& options);
+/// Throws Error if a layer that pads with zeros only is asked for another padding.
+void require_zeros(const Conv2dOptions& options, const char* layer);
+
 /// Throws Error if `src` is no image or groups do not divide the channels.
 void check_image_and_groups(const Shape& src, int64_t out_channels, int64_t groups);
 

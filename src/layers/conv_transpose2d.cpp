@@ -85,6 +85,7 @@ const bool registered = register_layer("conv_transpose", [](Config& options) {
 }  // namespace
 
 std::shared_ptr<const Layer> conv_transpose2d_layer(const ConvTranspose2dOptions& options) {
+  require_zeros(options, "conv_transpose");
   return std::make_shared<ConvTranspose2dLayer>(options);
 }
 

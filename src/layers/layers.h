@@ -7,6 +7,7 @@
 
 #include "kernels/activation.h"
 #include "kernels/arithmetic.h"
+#include "kernels/pad2d.h"
 #include "kernels/pool2d.h"
 #include "src/layer.h"
 
@@ -34,8 +35,7 @@ struct Conv2dOptions {
   std::array<int64_t, 4> padding{0, 0, 0, 0};  // top, bottom, left, right
   int64_t groups = 1;
   bool bias = true;
-  enum class PaddingMode : uint8_t { kZeros, kReflect, kReplicate, kCircular };
-  PaddingMode padding_mode = PaddingMode::kZeros;
+  PaddingMode padding_mode = PaddingMode::kZeros;  // conv and conv1d: what the padding is made of
 };
 /// (C, H, W) -> (K, P, Q)
 std::shared_ptr<const Layer> conv2d_layer(const Conv2dOptions& options);

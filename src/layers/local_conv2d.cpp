@@ -53,6 +53,7 @@ const bool registered = register_layer("local_conv", [](Config& options) {
 }  // namespace
 
 std::shared_ptr<const Layer> local_conv2d_layer(const Conv2dOptions& options) {
+  require_zeros(options, "local_conv");
   return std::make_shared<LocalConv2dLayer>(options);
 }
 

@@ -29,6 +29,29 @@ TEST(ConvLayers, WordsForThePaddingGiveTheirShapes) {
   expect_error([] { layer_of("[3, 9, 9]", "{conv: {channels: 4, padding: wide}}"); }, {"padding", "valid"});
 }
 
+TEST(ConvLayers, PaddingModesHaveTheirLimits) {
+  const auto shape = [](const std::string& mode, const std::string& padding) {
+    return layer_of("[3, 4, 8]",
+                    "{conv: {channels: 2, padding: " + padding + ", padding_mode: " + mode + "}}")
+        .shape;
+  };
+  EXPECT_EQ(shape("zeros", "9"), (Shape{2, 20, 24}));
+  EXPECT_EQ(shape("reflect", "[3, 7]"), (Shape{2, 8, 20}));
+  EXPECT_EQ(shape("circular", "[4, 8]"), (Shape{2, 10, 22}));
+  EXPECT_EQ(shape("replicate", "9"), (Shape{2, 20, 24}));
+  EXPECT_EQ(shape("replicate", "same"), (Shape{2, 4, 8}));
+  expect_error([&] { shape("reflect", "4"); },
+               {"reflect can add at most 3 pixels to a height of 4, not 4", "replicate"});
+  expect_error([&] { shape("circular", "[0, 0, 0, 9]"); }, {"circular", "at most 8", "width of 8, not 9"});
+  expect_error([&] { shape("wrap", "1"); }, {"padding_mode", "zeros, reflect, replicate, circular"});
+  expect_error([] { layer_of("[3, 9]", "{conv1d: {channels: 4, padding: 9, padding_mode: reflect}}"); },
+               {"at most 8"});
+  expect_error([] { layer_of("[3, 9, 9]", "{local_conv: {channels: 4, padding_mode: reflect}}"); },
+               {"padding_mode"});
+  expect_error([] { conv_transpose2d_layer({{.padding_mode = PaddingMode::kCircular}}); },
+               {"conv_transpose", "zeros only"});
+}
+
 TEST(ConvLayers, ParametersAreCanonical) {
   const auto specs = [](const std::vector<int64_t>& extents, const std::string& layer) {
     std::string text = "[";

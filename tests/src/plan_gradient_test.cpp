@@ -149,6 +149,16 @@ const Case kCases[] = {
            " {conv1d: {channels: 4, padding: [1, 0], bias: false}}, flatten, {affine: 3}]}");
      },
      "softmax_cross_entropy"},
+    {"padding_modes",
+     [] {
+       return graph_from(
+           "{input: [2, 5, 6], layers: [{conv: {channels: 9, padding: 1, padding_mode: reflect}}, tanh,"
+           " {conv: {channels: 5, kernel: 5, padding: same, padding_mode: circular}}, sigmoid,"
+           " {conv: {channels: 4, padding: [3, 0, 1, 2], stride: 2, padding_mode: replicate}}, tanh,"
+           " {reshape: [4, -1]}, {conv1d: {channels: 3, padding: 2, padding_mode: reflect}}, flatten,"
+           " {affine: 3}]}");
+     },
+     "softmax_cross_entropy"},
     {"local_conv",
      [] {
        return graph_from(
