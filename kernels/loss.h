@@ -81,8 +81,8 @@ struct HingeLossDesc {
 std::unique_ptr<Op> make_hinge_loss(const OpConfig& config, const HingeLossDesc& desc);
 
 /// Rosenblatt's rule as a loss: prediction (N, 1) or (N), target as for hinge with K = 1. A mistake,
-/// t x <= 0, costs -t x and has the gradient -t; all others 0. With `zero_is_positive` (course text
-/// 004: the sign of 0 is 1) x = 0 is no mistake for t = 1.
+/// t x <= 0, costs -t x and has the gradient -t; all others 0, and are right. With `zero_is_positive`
+/// (course text 004: the sign of 0 is 1) x = 0 is no mistake for t = 1.
 struct PerceptronLossDesc {
   TensorDesc prediction;
   bool zero_is_positive = false;

@@ -21,6 +21,7 @@ class OneScoreLoss : public Op {
     bool at_zero_plus = false, at_zero_minus = false;  // is margin = t x a mistake, for t = 1 and t = -1
     bool signs = false;
     double weight = 1;
+    bool counts_mistakes = false;  // right is what is no mistake; else what has the sign of t
   };
   OneScoreLoss(const TensorDesc& prediction, const Rule& rule) : rule_(rule), n_(prediction.shape[0]) {
     info_.src = {prediction.dense(), {Shape{n_}, rule.signs ? DType::kFloat32 : DType::kInt64, nullptr}};
@@ -33,8 +34,9 @@ class OneScoreLoss : public Op {
     LossSums sums;
     for (int64_t row = 0; row < args.batch->n_valid; ++row) {
       const double t = target(args, row), product = t * x[row];
-      const double loss = is_mistake(t, product) ? rule_.margin - product : 0.0;
-      sums += {rule_.weight * loss, (x[row] > 0.0f) == (t > 0.0) ? 1.0 : 0.0, 1.0, 1.0};
+      const bool mistake = is_mistake(t, product);
+      const bool right = rule_.counts_mistakes ? !mistake : (x[row] > 0.0f) == (t > 0.0);
+      sums += {rule_.weight * (mistake ? rule_.margin - product : 0.0), right ? 1.0 : 0.0, 1.0, 1.0};
     }
     write_loss(args, sums);
   }
@@ -135,7 +137,7 @@ std::unique_ptr<Op> make_hinge_loss(const OpConfig&, const HingeLossDesc& desc) 
 
 std::unique_ptr<Op> make_perceptron_loss(const OpConfig&, const PerceptronLossDesc& desc) {
   return std::make_unique<OneScoreLoss>(
-      desc.prediction, OneScoreLoss::Rule{0.0, !desc.zero_is_positive, true, desc.signs, desc.weight});
+      desc.prediction, OneScoreLoss::Rule{0.0, !desc.zero_is_positive, true, desc.signs, desc.weight, true});
 }
 
 }  // namespace lockstep::cpu

@@ -170,9 +170,10 @@ TEST_F(OtherLosses, PerceptronLearnsFromMistakesOnly) {
   OpInputs in;  //    right  wrong  zero    right  wrong  zero
   in.src = {{Shape{6}, {2, -3, 0, -1, 0.5, 0}}, {Shape{6}, {1, 1, 1, 0, 0, 0}, DType::kInt64}};
   const OpOutputs out = run_op(*make_perceptron_loss(cpu_config(), {{Shape{6}}}), in);
-  expect_close(out.dst[0], {3.5, 3, 6, 6}, 0, "dst");
+  expect_close(out.dst[0], {3.5, 2, 6, 6}, 0, "dst");
   expect_close(out.diff_src[0], {0, -1, -1, 0, 1, 1}, 0, "diff_src");
   const OpOutputs slides = run_op(*make_perceptron_loss(cpu_config(), {{Shape{6}}, true}), in);
+  expect_close(slides.dst[0], {3.5, 3, 6, 6}, 0, "dst");
   expect_close(slides.diff_src[0], {0, -1, 0, 0, 1, 1}, 0, "the sign of 0 is 1");
 }
 
