@@ -90,6 +90,11 @@ void read_train(const Config& root, Job& job) {
   if (job.log_every_steps < 0) throw train.error_at("log_every_steps", "must not be negative");
   job.validate_every_epochs = train.get_int("validate_every_epochs", 1);
   if (job.validate_every_epochs < 1) throw train.error_at("validate_every_epochs", "must be at least 1");
+  job.stop_without_mistakes =
+      train.has("stop_when") && train.get_choice("stop_when", "", {"no_mistakes"}) == "no_mistakes";
+  if (job.stop_without_mistakes && !job.loss.has_accuracy()) {
+    throw train.error_at("stop_when", "this loss knows no mistakes", "use a loss that classifies, or epochs");
+  }
   if (const std::optional<Config> early = train.find("early_stopping")) {
     job.early_stopping_patience = early->get_int("patience");
     if (job.early_stopping_patience < 1) throw early->error_at("patience", "must be at least 1");

@@ -57,6 +57,7 @@ struct Job {
   int64_t log_every_steps = 0;  // 0: about ten lines per epoch
   int64_t validate_every_epochs = 1;
   int64_t early_stopping_patience = 0;  // validations without improvement; 0: off
+  bool stop_without_mistakes = false;   // after an epoch that judged every training sample rightly
 
   int64_t checkpoint_every_epochs = 1, checkpoint_every_steps = 0;
   double checkpoint_every_minutes = 0;

@@ -94,6 +94,10 @@ class Trainer {
   void log_interval(const StepResult& result, Interval& interval, Progress& progress);
   bool validate(Progress& progress);  // true: the run is to stop early
   void save(Progress& progress);
+  /// Whether an epoch ends here in which the job's wish came true: each sample was right in its turn.
+  bool epoch_without_mistakes() const {
+    return job_.stop_without_mistakes && state_.step % steps_per_epoch_ == 0 && !state_.mistakes;
+  }
 
   const Job& job_;
   Communicator& comm_;
@@ -119,7 +123,8 @@ void Trainer::resume(const std::string& resume) {
       // A finished run may be given a longer life; one that stopped early stays stopped.
       const bool out_of_patience = job_.early_stopping_patience > 0 &&
                                    state_.validations_without_improvement >= job_.early_stopping_patience;
-      state_.finished = state_.finished && (state_.step >= total_steps_ || out_of_patience);
+      state_.finished =
+          state_.finished && (state_.step >= total_steps_ || out_of_patience || epoch_without_mistakes());
       const int64_t global_batch = read_job(Config::from_text(info.job, path + " (its job)")).global_batch;
       if (global_batch != job_.global_batch) {
         throw Error(
@@ -287,15 +292,17 @@ TrainResult Trainer::run() {
           fmt::format("lower the learning rate or check the data; the last good checkpoint is in {}",
                       folder_.checkpoints()));
     }
+    const bool epoch_begins = state_.step % steps_per_epoch_ == 0;
+    state_.mistakes = (!epoch_begins && state_.mistakes) || step.accuracy < 1;
     ++state_.step;
     interval.add(step);
     const bool epoch_ends = state_.step % steps_per_epoch_ == 0, run_ends = state_.step == total_steps_;
     if (state_.step % log_every == 0 || epoch_ends || run_ends) log_interval(step, interval, progress);
 
     const int64_t epoch = state_.step / steps_per_epoch_;
-    bool stops_early = false;
+    bool stops_early = epoch_without_mistakes();
     if (validator_ && (run_ends || (epoch_ends && epoch % job_.validate_every_epochs == 0))) {
-      stops_early = validate(progress);
+      stops_early = validate(progress) || stops_early;
       interval.start_s = progress.elapsed_s();
     }
     state_.finished = run_ends || stops_early;

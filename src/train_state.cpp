@@ -67,6 +67,7 @@ CheckpointInfo make_checkpoint_info(const Job& job, const TrainState& state, con
   info.numbers["best_value"] = state.best_value;
   info.numbers["validations_without_improvement"] =
       static_cast<double>(state.validations_without_improvement);
+  info.numbers["mistakes"] = state.mistakes ? 1 : 0;
   info.numbers["finished"] = state.finished ? 1 : 0;
   info.numbers["classes"] = static_cast<double>(contract.n_classes);
   info.texts["input_shape"] = join_shape(contract.input);
@@ -84,6 +85,7 @@ TrainState read_train_state(const CheckpointInfo& info) {
   state.best_value = number(info, "best_value", 0);
   state.validations_without_improvement =
       static_cast<int64_t>(number(info, "validations_without_improvement", 0));
+  state.mistakes = number(info, "mistakes", 1) != 0;
   state.finished = number(info, "finished", 0) != 0;
   return state;
 }

@@ -235,6 +235,7 @@ TEST_F(Commands, EveryJobFileRunsTwentySteps) {
     // Jobs whose data is not there run on random data of the right shape.
     const std::string input =
         entry.path().stem() == "lenet5-mnist" ? "--set 'model.input=[1,28,28]' --set model.classes=10 "
+        : entry.path().stem() == "perceptron" ? "--set 'model.input=[4]' "
         : entry.path().stem().string().ends_with("-digits") ? "--set 'model.input=[1,8,8]' "
                                                             : "";
     const std::string classes = entry.path().stem() == "lenet5-digits" ? "--set model.classes=10 " : "";

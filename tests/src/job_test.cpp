@@ -84,6 +84,7 @@ TEST(Job, DefaultsOfTheShortestJob) {
   EXPECT_EQ(job.log_every_steps, 0);
   EXPECT_EQ(job.validate_every_epochs, 1);
   EXPECT_EQ(job.early_stopping_patience, 0);
+  EXPECT_FALSE(job.stop_without_mistakes);
   EXPECT_EQ(job.checkpoint_every_epochs, 1);
   EXPECT_EQ(job.checkpoint_every_steps, 0);
   EXPECT_EQ(job.checkpoint_every_minutes, 0);
@@ -221,6 +222,7 @@ const BadLine kBadLines[] = {
     {9,
      "train: {epochs: 1, early_stopping: {patience: 0}}",
      {"train.early_stopping.patience", "must be at least 1"}},
+    {9, "train: {epochs: 1, stop_when: bored}", {"train.stop_when", "no_mistakes"}},
     {9, "train: {epochs: 1, early_stopping: {}}", {"train.early_stopping", "'patience' is missing"}},
     {10, "checkpoint: {every_epochs: -1}", {"checkpoint.every_epochs", "must not be negative"}},
     {10, "checkpoint: {every_steps: -1}", {"checkpoint.every_steps", "must not be negative"}},
@@ -244,6 +246,13 @@ TEST(Job, MissingKeysAndCombinations) {
   expect_error([] { read_with(4, "data: a"); }, {"job.yaml:4", "data"});
   expect_error([] { read_with(4, "data: {train: a}"); },
                {"job.yaml:9: train.early_stopping", "needs validation data"});
+  expect_error(
+      [] {
+        read(
+            "name: a\nmodel: {}\nbatch: 8\noptimizer: adam\nloss: l2\n"
+            "train: {epochs: 1, stop_when: no_mistakes}\n");
+      },
+      {"train.stop_when", "no mistakes", "classifies"});
   expect_error([] { read_with(6, "loss: l2"); }, {"job.yaml:10: checkpoint.best", "no accuracy"});
 }
 
