@@ -23,7 +23,7 @@ namespace {
 using namespace lockstep;
 namespace po = boost::program_options;
 
-constexpr double kBudgetS = 0.3;  // of repetitions per layer and direction, beyond the first two
+constexpr double kBudgetS = 0.1;  // of repetitions per layer and direction, beyond the first two
 
 /// An op with tensors of its own; random values in the range [-1, 1).
 class Bound {
