@@ -19,6 +19,7 @@ import contextlib
 import ctypes
 import glob
 import json
+import math
 import os
 import socket
 import statistics
@@ -79,9 +80,10 @@ def load_batches(torch, args, rank):
     shape = [int(v) for v in text.split(",")]
     shape = shape if len(shape) == 3 else [1, 1, shape[0]]
     generator = torch.Generator().manual_seed(1 + rank)
+    # As many as `lockstep bench step` makes: 256 MiB, but 2 to 8 batches.
     return [(torch.randn(args.batch, *shape, generator=generator),
              torch.randint(args.classes, (args.batch,), generator=generator))
-            for _ in range(max(2, 256 // args.batch))]  # as many samples as `lockstep bench step` makes
+            for _ in range(min(max(2, (1 << 26) // (math.prod(shape) * args.batch * args.ranks)), 8))]
 
 
 def time_variant(torch, args, variant, batches):
