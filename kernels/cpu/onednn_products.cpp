@@ -176,25 +176,31 @@ void ProductOp::build_backward(const ProductProblem& problem, const ProductPrimi
                                           {DNNL_ARG_DIFF_WEIGHTS, diff_weights},
                                           {DNNL_ARG_DIFF_BIAS, bias},
                                           {DNNL_ARG_SCRATCHPAD, weights.scratchpad_desc()}});
+  int64_t packed_bytes = 0;
   if (diff_weights != problem.canonical) {
-    diff_weights_offset_ = pieces.add(size_of(diff_weights));
+    packed_bytes = size_of(diff_weights);
     unpack_ = make_reorder_primitive(diff_weights, problem.canonical);
   }
   if (const auto& data = primitives.data) {
+    const MemoryDesc weights_for_data = data.query_md(Query::weights_md);
     scratch_bytes = std::max(scratch_bytes, size_of(data.scratchpad_desc()));
-    weights_for_data_ = PackedWeights(problem.canonical, data.query_md(Query::weights_md));
+    data_takes_forward_weights_ = weights_for_data == primitives.forward.query_md(Query::weights_md);
+    if (!data_takes_forward_weights_ && weights_for_data != problem.canonical) {
+      packed_bytes = std::max(packed_bytes, size_of(weights_for_data));
+      pack_for_data_ = make_reorder_primitive(problem.canonical, weights_for_data);
+    }
     backward_data_ = Primitive(data, {{DNNL_ARG_DIFF_SRC, src},
-                                      {DNNL_ARG_WEIGHTS, data.query_md(Query::weights_md)},
+                                      {DNNL_ARG_WEIGHTS, weights_for_data},
                                       {DNNL_ARG_DIFF_DST, dst},
                                       {DNNL_ARG_SCRATCHPAD, data.scratchpad_desc()}});
   }
+  packed_offset_ = pieces.add(packed_bytes);
   scratch_offset_ = pieces.add(scratch_bytes);
   info_.scratchpad_bytes = std::max(info_.scratchpad_bytes, pieces.n_bytes());
 }
 
 void ProductOp::prepare(Stream& stream, std::span<const Tensor> params) {
   weights_.refresh(stream, params[0].data);
-  weights_for_data_.refresh(stream, params[0].data);
 }
 
 void ProductOp::forward(Stream& stream, const OpArgs& args) {
@@ -210,14 +216,21 @@ void ProductOp::backward(Stream& stream, const OpArgs& args) {
     diff_dst = masked;
   }
   void* diff_weights = args.diff_params[0].data;
-  void* packed = unpack_ ? args.scratchpad + diff_weights_offset_ : diff_weights;
+  std::byte* const packed_place = args.scratchpad + packed_offset_;
+  void* packed = unpack_ ? packed_place : diff_weights;
   backward_weights_.run(stream,
                         {args.src[0].data, diff_dst, packed, has_bias_ ? args.diff_params[1].data : nullptr,
                          args.scratchpad + scratch_offset_});
   if (unpack_) unpack_.run(stream, {packed, diff_weights});
   if (!backward_data_ || args.diff_src.empty() || args.diff_src[0].empty()) return;
-  backward_data_.run(stream, {args.diff_src[0].data, weights_for_data_.data(args.params[0].data), diff_dst,
-                              args.scratchpad + scratch_offset_});
+  const void* weights = args.params[0].data;
+  if (data_takes_forward_weights_) weights = weights_.data(weights);
+  if (pack_for_data_) {
+    pack_for_data_.run(stream, {weights, packed_place});
+    weights = packed_place;
+  }
+  backward_data_.run(stream,
+                     {args.diff_src[0].data, weights, diff_dst, args.scratchpad + scratch_offset_});
 }
 
 }  // namespace lockstep::cpu

@@ -1,8 +1,9 @@
 // oneDNN's primitives of layers with weights (convolution, transposed convolution, affine), and an
-// Op made of them. Weights and their gradient are canonical float32 outside: copies in the
-// primitives' own layout and type are refreshed by prepare(), a blocked gradient is reordered at
-// the end of backward(). The derivative of a fused activation is taken in one pass into the
-// scratchpad.
+// Op made of them. Weights and their gradient are canonical float32 outside: the copy in forward's
+// own layout and type is refreshed by prepare(). backward() has a blocked gradient, and weights
+// in the layout that the gradient of src wants, for a moment in the scratchpad: a second copy of
+// all weights would cost more memory than the reorder costs time. So has it the derivative of a
+// fused activation.
 #pragma once
 
 #include <dnnl.hpp>
@@ -95,9 +96,10 @@ class ProductOp : public Op {
                       const MemoryDesc& bias);
 
   bool has_bias_;
-  Primitive forward_, mask_, backward_weights_, unpack_, backward_data_;
-  PackedWeights weights_, weights_for_data_;
-  int64_t masked_offset_ = 0, diff_weights_offset_ = 0, scratch_offset_ = 0;  // into the scratchpad
+  Primitive forward_, mask_, backward_weights_, unpack_, pack_for_data_, backward_data_;
+  PackedWeights weights_;
+  bool data_takes_forward_weights_ = false;
+  int64_t masked_offset_ = 0, packed_offset_ = 0, scratch_offset_ = 0;  // into the scratchpad
 };
 
 }  // namespace lockstep::cpu
