@@ -1,4 +1,4 @@
-# lockstep_test(NAME SOURCES … LINKS … [RANKS 1 2 4 8] [TIMEOUT s] [LABELS …])
+# lockstep_test(NAME SOURCES … LINKS … [RANKS 1 2 4 8] [TIMEOUT s] [LABELS …] [OWN_MAIN])
 #
 # A GoogleTest program. With RANKS it becomes one CTest test per rank count, NAME.npP,
 # started through mpirun; without, one test called NAME. Every test has a time limit; MPI
@@ -7,7 +7,7 @@ include_guard()
 find_package(GTest REQUIRED)
 
 function(lockstep_test name)
-  cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;LINKS;RANKS;LABELS" ${ARGN})
+  cmake_parse_arguments(ARG "OWN_MAIN" "TIMEOUT" "SOURCES;LINKS;RANKS;LABELS" ${ARGN})
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 120)
   endif()
@@ -24,7 +24,10 @@ function(lockstep_test name)
                            LABELS "mpi;${ARG_LABELS}" ENVIRONMENT "${LOCKSTEP_MPI_ENVIRONMENT}")
     endforeach()
   else()
-    target_link_libraries(${name} PRIVATE ${ARG_LINKS} GTest::gtest GTest::gtest_main)
+    target_link_libraries(${name} PRIVATE ${ARG_LINKS} GTest::gtest)
+    if(NOT ARG_OWN_MAIN)
+      target_link_libraries(${name} PRIVATE GTest::gtest_main)
+    endif()
     add_test(NAME ${name} COMMAND ${name})
     set_tests_properties(${name} PROPERTIES TIMEOUT ${ARG_TIMEOUT} LABELS "${ARG_LABELS}"
                          ENVIRONMENT "${LOCKSTEP_MPI_ENVIRONMENT}")

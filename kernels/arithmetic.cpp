@@ -8,13 +8,6 @@
 
 namespace lockstep {
 
-namespace {
-void check_float(const char* op, const TensorDesc& src) {
-  if (src.dtype != DType::kFloat32 && src.dtype != DType::kBFloat16)
-    throw Error(op, "cannot compute with " + std::string(name_of(src.dtype)));
-}
-}  // namespace
-
 Shape broadcast_shape(const Shape& a, const Shape& b) {
   const bool a_is_longer = a.rank() >= b.rank();
   Shape result = a_is_longer ? a : b;
@@ -31,8 +24,8 @@ Shape broadcast_shape(const Shape& a, const Shape& b) {
 }
 
 std::unique_ptr<Op> make_binary(const OpConfig& config, const BinaryDesc& desc) {
-  check_float("arithmetic", desc.a);
-  check_float("arithmetic", desc.b);
+  check_activation_type("arithmetic", config, desc.a.dtype);
+  check_activation_type("arithmetic", config, desc.b.dtype);
   if (desc.a.shape.rank() < 1 || desc.b.shape.rank() < 1 || desc.a.shape[0] != desc.b.shape[0])
     throw Error("arithmetic", desc.a.shape.str() + " and " + desc.b.shape.str() + " have other samples");
   return config.device.kind == Device::Kind::kCpu ? cpu::make_binary(config, desc)
@@ -40,7 +33,7 @@ std::unique_ptr<Op> make_binary(const OpConfig& config, const BinaryDesc& desc) 
 }
 
 std::unique_ptr<Op> make_map(const OpConfig& config, const MapDesc& desc) {
-  check_float("arithmetic", desc.src);
+  check_activation_type("arithmetic", config, desc.src.dtype);
   if (desc.src.shape.rank() < 1) throw Error("arithmetic", "src has no samples");
   return config.device.kind == Device::Kind::kCpu ? cpu::make_map(config, desc)
                                                   : cuda::make_map(config, desc);

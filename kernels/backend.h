@@ -36,8 +36,6 @@ namespace cpu {
 std::unique_ptr<Stream> make_stream();
 std::string device_name();
 bool has_bfloat16();
-/// The same memory under another shape that differs by extents of 1; `desc` has a layout.
-TensorDesc with_shape(const TensorDesc& desc, const Shape& shape);
 
 std::unique_ptr<Op> make_activation(const OpConfig&, const ActivationDesc&);
 std::unique_ptr<Op> make_affine(const OpConfig&, const AffineDesc&);
@@ -83,8 +81,14 @@ namespace cuda {
 std::unique_ptr<Stream> make_stream(int index);
 std::string device_name(int index);
 int device_count();
-std::byte* allocate(int index, int64_t n_bytes);  // zeroed, aligned to 256 bytes
+std::byte* allocate(int index, int64_t n_bytes);  // zeroed, aligned to 256 bytes; null: no room
 void release(int index, std::byte* data) noexcept;
+std::byte* allocate_on_host(int index, int64_t n_bytes);  // page-locked; null: no room
+void release_on_host(std::byte* data) noexcept;
+int64_t free_bytes(int index);
+void copy(Stream&, void* dst, const void* src, int64_t n_bytes);
+std::unique_ptr<Event> make_event(int index);
+std::unique_ptr<RecordedWork> record_work(Stream&, const std::function<void()>& submit);
 
 std::unique_ptr<Op> make_activation(const OpConfig&, const ActivationDesc&);
 std::unique_ptr<Op> make_affine(const OpConfig&, const AffineDesc&);

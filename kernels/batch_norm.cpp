@@ -12,10 +12,7 @@ std::unique_ptr<BatchNorm> make_batch_norm(const OpConfig& config, const BatchNo
   if (desc.src.shape.rank() < 2)
     throw Error("batch_norm", "src has shape " + desc.src.shape.str() + ", expected (N, C) or (N, C, …)",
                 "give the data at least one dimension besides the samples");
-  if (desc.src.dtype != DType::kFloat32 && desc.src.dtype != DType::kBFloat16)
-    throw Error("batch_norm",
-                "src is " + std::string(name_of(desc.src.dtype)) + ", expected float32 or bfloat16",
-                "set `precision` to one of them");
+  check_activation_type("batch_norm", config, desc.src.dtype);
   if (!(desc.epsilon > 0))
     throw Error("batch_norm", "epsilon is " + std::to_string(desc.epsilon) + ", it must be positive",
                 "use 1e-5");

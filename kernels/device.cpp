@@ -2,6 +2,7 @@
 #include "kernels/device.h"
 
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <cstdlib>
 #include <cstring>
@@ -41,12 +42,45 @@ std::unique_ptr<Stream> make_stream(Device device) {
   return device.kind == Device::Kind::kCpu ? cpu::make_stream() : cuda::make_stream(device.index);
 }
 
-Memory::Memory(Device device, int64_t n_bytes) : device_(device), n_bytes_(n_bytes) {
+void copy(Stream& stream, void* dst, const void* src, int64_t n_bytes) {
+  if (n_bytes == 0) return;
+  if (stream.device().kind == Device::Kind::kCuda) return cuda::copy(stream, dst, src, n_bytes);
+  std::memcpy(dst, src, static_cast<size_t>(n_bytes));
+}
+
+namespace {
+class CpuEvent : public Event {
+ public:
+  void record(Stream&) override {}
+  void hold(Stream&) override {}
+  void synchronize() override {}
+};
+}  // namespace
+
+std::unique_ptr<Event> make_event(Device device) {
+  if (device.kind == Device::Kind::kCuda) return cuda::make_event(device.index);
+  return std::make_unique<CpuEvent>();
+}
+
+std::unique_ptr<RecordedWork> record_work(Stream& stream, const std::function<void()>& submit) {
+  return stream.device().kind == Device::Kind::kCuda ? cuda::record_work(stream, submit) : nullptr;
+}
+
+Memory::Memory(Device device, int64_t n_bytes) : Memory(device, n_bytes, false) {}
+Memory Memory::on_host(Device device, int64_t n_bytes) { return {device, n_bytes, true}; }
+
+Memory::Memory(Device device, int64_t n_bytes, bool on_host)
+    : device_(device), on_host_(on_host), n_bytes_(n_bytes) {
   if (n_bytes < 0) throw Error("memory", "a negative size was asked for: " + std::to_string(n_bytes));
   if (n_bytes == 0) return;
-  data_ = device.kind == Device::Kind::kCpu ? allocate_host(n_bytes) : cuda::allocate(device.index, n_bytes);
+  if (device.kind == Device::Kind::kCpu) {
+    data_ = allocate_host(n_bytes);
+  } else {
+    data_ = on_host ? cuda::allocate_on_host(device.index, n_bytes) : cuda::allocate(device.index, n_bytes);
+  }
   if (!data_) {
-    throw Error("memory of " + device.str(), "no room for " + std::to_string(n_bytes >> 20) + " MiB",
+    throw Error("memory of " + (on_host ? "the host" : device.str()),
+                "no room for " + std::to_string(n_bytes >> 20) + " MiB",
                 "use a smaller micro-batch (batch.micro), or more memory per rank");
   }
 }
@@ -55,6 +89,8 @@ Memory::~Memory() {
   if (!data_) return;
   if (device_.kind == Device::Kind::kCpu) {
     std::free(data_);
+  } else if (on_host_) {
+    cuda::release_on_host(data_);
   } else {
     cuda::release(device_.index, data_);
   }
@@ -62,14 +98,21 @@ Memory::~Memory() {
 
 Memory::Memory(Memory&& other) noexcept
     : device_(other.device_),
+      on_host_(other.on_host_),
       data_(std::exchange(other.data_, nullptr)),
       n_bytes_(std::exchange(other.n_bytes_, 0)) {}
 
 Memory& Memory::operator=(Memory&& other) noexcept {
   std::swap(device_, other.device_);
+  std::swap(on_host_, other.on_host_);
   std::swap(data_, other.data_);
   std::swap(n_bytes_, other.n_bytes_);
   return *this;
+}
+
+int64_t free_bytes(Device device) {
+  if (device.kind == Device::Kind::kCuda) return cuda::free_bytes(device.index);
+  return int64_t{sysconf(_SC_AVPHYS_PAGES)} * sysconf(_SC_PAGESIZE);
 }
 
 bool cpu_has_bfloat16() { return cpu::has_bfloat16(); }

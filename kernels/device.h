@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -30,12 +31,44 @@ class Stream {
 
 std::unique_ptr<Stream> make_stream(Device device);
 
-/// Owns `n_bytes` of device memory, aligned to 4096 bytes and zeroed. Throws Error when
+/// Copies between memory of the stream's device and of the host, either way, or within one of them.
+/// On a GPU it is submitted to the stream, and asynchronous where the host's part is Memory::on_host().
+void copy(Stream& stream, void* dst, const void* src, int64_t n_bytes);
+
+/// A point in the work of a stream. On the CPU nothing is ever left to wait for.
+class Event {
+ public:
+  virtual ~Event() = default;
+  /// The work submitted to the stream so far.
+  virtual void record(Stream& stream) = 0;
+  /// What is submitted to the stream from now on starts after the recorded work. Does not wait.
+  virtual void hold(Stream& stream) = 0;
+  /// Returns once the recorded work is done.
+  virtual void synchronize() = 0;
+};
+std::unique_ptr<Event> make_event(Device device);
+
+/// Work that a stream has recorded and repeats at once (a CUDA graph).
+class RecordedWork {
+ public:
+  virtual ~RecordedWork() = default;
+  virtual void run(Stream& stream) = 0;
+};
+
+/// Calls `submit`, whose work on the stream is recorded instead of run: with the addresses and
+/// values that it has now. Null on the CPU, where `submit` is not called. Throws Error if it does what
+/// cannot be recorded, such as waiting.
+std::unique_ptr<RecordedWork> record_work(Stream& stream, const std::function<void()>& submit);
+
+/// Owns `n_bytes` of device memory, aligned to 4096 bytes (GPU: 256) and zeroed. Throws Error when
 /// the device has not enough. Never allocate inside a training step.
 class Memory {
  public:
   Memory() = default;
   Memory(Device device, int64_t n_bytes);
+  /// Memory of the host that the device copies to and from asynchronously, and that its kernels can
+  /// reach: page-locked for a GPU, plain for the CPU.
+  static Memory on_host(Device device, int64_t n_bytes);
   ~Memory();
   Memory(Memory&& other) noexcept;
   Memory& operator=(Memory&& other) noexcept;
@@ -51,10 +84,15 @@ class Memory {
   Device device() const { return device_; }
 
  private:
+  Memory(Device device, int64_t n_bytes, bool on_host);
   Device device_;
+  bool on_host_ = false;
   std::byte* data_ = nullptr;
   int64_t n_bytes_ = 0;
 };
+
+/// Bytes of the device's memory that nobody has taken; of the host on the CPU.
+int64_t free_bytes(Device device);
 
 /// Threads that ops on the CPU compute with, for the whole process; n >= 1. Call it once, at
 /// the start: an op keeps the number it was made with, and another number may give other bits.

@@ -11,9 +11,7 @@ std::unique_ptr<Op> make_dropout(const OpConfig& config, const DropoutDesc& desc
   if (!(desc.p >= 0 && desc.p < 1))
     throw Error("dropout", "p must lie in [0, 1)", "p is the share that is dropped, for instance 0.5");
   if (desc.src.shape.rank() < 1) throw Error("dropout", "the source has no dimensions, expected (N, ...)");
-  if (desc.src.dtype != DType::kFloat32 && desc.src.dtype != DType::kBFloat16)
-    throw Error("dropout", "the source is " + std::string(name_of(desc.src.dtype)) +
-                               ", activations are float32 or bfloat16");
+  check_activation_type("dropout", config, desc.src.dtype);
   if (desc.p == 0 || (!config.training && !desc.test_time_scaling)) return make_identity(config, desc.src);
   return config.device.kind == Device::Kind::kCpu ? cpu::make_dropout(config, desc)
                                                   : cuda::make_dropout(config, desc);

@@ -22,7 +22,6 @@ void add_chain(Stream& stream, int64_t n, std::span<const float* const> partials
 
 void sum_gradients(Stream& stream, DType dtype, int64_t n_elements, std::span<void* const> partials) {
   assert(n_elements >= 0 && !partials.empty());
-  assert(dtype == DType::kFloat32 || dtype == DType::kBFloat16);
   if (partials.size() < 2) return;
   if (stream.device().kind == Device::Kind::kCuda)
     return cuda::sum_gradients(stream, dtype, n_elements, partials);

@@ -22,8 +22,8 @@ void add_chain(Stream& stream, int64_t n, std::span<const float* const> partials
                float* dst);
 
 /// partials[0] = partials[0] + partials[1] + …, from the left, in float32: the gradient of a value with
-/// several readers. dtype float32 or bfloat16 (rounded once, at the end); all of one layout, n_elements
-/// with its padding. No two overlap. At least one; one stays as it is.
+/// several readers. dtype float32, bfloat16 or (GPUs) float16 (rounded once, at the end); all of one layout,
+/// n_elements with its padding. No two overlap. At least one; one stays as it is.
 void sum_gradients(Stream& stream, DType dtype, int64_t n_elements, std::span<void* const> partials);
 
 /// dst[i] = value

@@ -15,10 +15,7 @@ std::unique_ptr<Op> make_layer_norm(const OpConfig& config, const LayerNormDesc&
                 "cannot normalise the last " + std::to_string(desc.axes) + " dimensions of src " +
                     desc.src.shape.str() + ", of which the first counts samples",
                 "use `axes` from 1 to " + std::to_string(rank - 1));
-  if (desc.src.dtype != DType::kFloat32 && desc.src.dtype != DType::kBFloat16)
-    throw Error("layer_norm",
-                "src is " + std::string(name_of(desc.src.dtype)) + ", expected float32 or bfloat16",
-                "set `precision` to one of them");
+  check_activation_type("layer_norm", config, desc.src.dtype);
   if (!(desc.epsilon > 0))
     throw Error("layer_norm", "epsilon is " + std::to_string(desc.epsilon) + ", it must be positive",
                 "use 1e-5");

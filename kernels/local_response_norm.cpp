@@ -12,10 +12,7 @@ std::unique_ptr<Op> make_local_response_norm(const OpConfig& config, const Local
   if (desc.src.shape.rank() < 2)
     throw Error("local_response_norm", "src has shape " + desc.src.shape.str() + ", expected (N, C, …)",
                 "normalise images before they are flattened");
-  if (desc.src.dtype != DType::kFloat32 && desc.src.dtype != DType::kBFloat16)
-    throw Error("local_response_norm",
-                "src is " + std::string(name_of(desc.src.dtype)) + ", expected float32 or bfloat16",
-                "set `precision` to one of them");
+  check_activation_type("local_response_norm", config, desc.src.dtype);
   if (desc.size < 1)
     throw Error("local_response_norm", "the window has " + std::to_string(desc.size) + " channels",
                 "use a `size` of at least 1");

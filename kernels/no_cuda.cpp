@@ -17,5 +17,49 @@ std::string device_name(int) { refuse(); }
 int device_count() { return 0; }
 std::byte* allocate(int, int64_t) { refuse(); }
 void release(int, std::byte*) noexcept {}
+std::byte* allocate_on_host(int, int64_t) { refuse(); }
+void release_on_host(std::byte*) noexcept {}
+int64_t free_bytes(int) { refuse(); }
+void copy(Stream&, void*, const void*, int64_t) { refuse(); }
+std::unique_ptr<Event> make_event(int) { refuse(); }
+std::unique_ptr<RecordedWork> record_work(Stream&, const std::function<void()>&) { refuse(); }
+
+std::unique_ptr<Op> make_activation(const OpConfig&, const ActivationDesc&) { refuse(); }
+std::unique_ptr<Op> make_affine(const OpConfig&, const AffineDesc&) { refuse(); }
+std::unique_ptr<BatchNorm> make_batch_norm(const OpConfig&, const BatchNormDesc&) { refuse(); }
+std::unique_ptr<Op> make_binary_cross_entropy(const OpConfig&, const BinaryCrossEntropyDesc&) { refuse(); }
+std::unique_ptr<Op> make_binary(const OpConfig&, const BinaryDesc&) { refuse(); }
+std::unique_ptr<Op> make_concat(const OpConfig&, const ConcatDesc&) { refuse(); }
+std::unique_ptr<Op> make_conv2d(const OpConfig&, const Conv2dDesc&) { refuse(); }
+std::unique_ptr<Op> make_conv_transpose2d(const OpConfig&, const ConvTranspose2dDesc&) { refuse(); }
+std::unique_ptr<Op> make_dropout(const OpConfig&, const DropoutDesc&) { refuse(); }
+std::unique_ptr<Op> make_hinge_loss(const OpConfig&, const HingeLossDesc&) { refuse(); }
+std::unique_ptr<Op> make_l1_loss(const OpConfig&, const L1LossDesc&) { refuse(); }
+std::unique_ptr<Op> make_l2_loss(const OpConfig&, const L2LossDesc&) { refuse(); }
+std::unique_ptr<Op> make_layer_norm(const OpConfig&, const LayerNormDesc&) { refuse(); }
+std::unique_ptr<Op> make_local_conv2d(const OpConfig&, const LocalConv2dDesc&) { refuse(); }
+std::unique_ptr<Op> make_local_response_norm(const OpConfig&, const LocalResponseNormDesc&) { refuse(); }
+std::unique_ptr<Op> make_nonlinearity(const OpConfig&, const NonlinearityDesc&) { refuse(); }
+std::unique_ptr<Op> make_perceptron_loss(const OpConfig&, const PerceptronLossDesc&) { refuse(); }
+std::unique_ptr<Op> make_map(const OpConfig&, const MapDesc&) { refuse(); }
+std::unique_ptr<Op> make_pad2d(const OpConfig&, const Pad2dDesc&) { refuse(); }
+std::unique_ptr<Op> make_permute(const OpConfig&, const TensorDesc&, const std::vector<int>&) { refuse(); }
+std::unique_ptr<Op> make_pool2d(const OpConfig&, const Pool2dDesc&) { refuse(); }
+std::unique_ptr<Op> make_prelu(const OpConfig&, const PreluDesc&) { refuse(); }
+std::unique_ptr<Op> make_reorder(const OpConfig&, const TensorDesc&, const TensorDesc&) { refuse(); }
+std::unique_ptr<Op> make_softmax(const OpConfig&, const TensorDesc&) { refuse(); }
+std::unique_ptr<Op> make_softmax_cross_entropy(const OpConfig&, const SoftmaxCrossEntropyDesc&) { refuse(); }
+std::unique_ptr<Op> make_slice(const OpConfig&, const SliceDesc&) { refuse(); }
+std::unique_ptr<Op> make_softmax_cross_entropy(const OpConfig&, const TensorDesc&) { refuse(); }
+std::unique_ptr<Op> make_sum(const OpConfig&, const SumDesc&) { refuse(); }
+
+void add(Stream&, int64_t, const float*, const float*, float*) { refuse(); }
+void add_chain(Stream&, int64_t, std::span<const float* const>, const float*, float*) { refuse(); }
+void average_update(Stream&, int64_t, float, float, const float*, float*) { refuse(); }
+void fill(Stream&, int64_t, float, float*) { refuse(); }
+void sum_gradients(Stream&, DType, int64_t, std::span<void* const>) { refuse(); }
+double sum_of_squares(Stream&, int64_t, const float*) { refuse(); }
+void sgd_update(Stream&, const SgdUpdate&, int64_t, const float*, float*, float*) { refuse(); }
+void adam_update(Stream&, const AdamUpdate&, int64_t, const float*, float*, float*, float*) { refuse(); }
 
 }  // namespace lockstep::cuda

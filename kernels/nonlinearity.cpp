@@ -19,9 +19,7 @@ std::string_view name_of(Nonlinearity function) {
 
 std::unique_ptr<Op> make_nonlinearity(const OpConfig& config, const NonlinearityDesc& desc) {
   const std::string name(name_of(desc.function));
-  if (desc.src.dtype != DType::kFloat32 && desc.src.dtype != DType::kBFloat16)
-    throw Error(name, "the source is " + std::string(name_of(desc.src.dtype)) +
-                          ", activations are float32 or bfloat16");
+  check_activation_type(name.c_str(), config, desc.src.dtype);
   if (desc.function == Nonlinearity::kLeakyRelu && !(desc.alpha >= 0))
     throw Error(name, "the slope must not be negative", "the usual one is 0.01");
   if (desc.function == Nonlinearity::kElu && !(desc.alpha > 0))

@@ -9,8 +9,9 @@
 //    average of batch norm) is a param too: backward() writes n_valid times the micro-batch's
 //    value into its diff_params, so that the sum over micro-batches, divided by the samples,
 //    is their average.
-//  * With config.compute bfloat16, src and dst are bfloat16 unless the op says otherwise; sums
-//    inside an op are float32 or wider.
+//  * With config.compute bfloat16 (GPUs: or float16), src and dst have that type unless the op says
+//    otherwise; sums inside an op are float32 or wider.
+//  * On a GPU forward(), backward() and prepare() submit work to the stream and never wait.
 //  * An empty diff_src tensor means that this gradient is not wanted.
 //  * Every sum has a fixed order that depends on shapes and thread count only, never on
 //    timing, so that a repeated call gives equal bits.
@@ -31,9 +32,11 @@ struct OpConfig {
   Device device;
   bool training = true;             // false: backward() is never called
   DType compute = DType::kFloat32;  // type of activations
+  bool tf32 = false;                // GPUs: products of float32 may round their factors to TF32
 };
 
-/// What changes from micro-batch to micro-batch. The plan owns one; ops read it.
+/// What changes from micro-batch to micro-batch. The plan owns one; ops read it. On a GPU it and what it
+/// points to lie in memory of the GPU: kernels read it, the host side of an op never does.
 struct BatchContext {
   uint64_t seed = 0;
   int64_t step = 0;                     // global step, from 0
@@ -59,6 +62,10 @@ struct OpArgs {
   std::byte* scratchpad = nullptr;  // 64-byte aligned
   const BatchContext* batch = nullptr;
 };
+
+/// Throws Error in the name of `op` unless activations on this device can have that type: float32 or
+/// bfloat16, on a GPU also float16.
+void check_activation_type(const char* op, const OpConfig& config, DType dtype);
 
 class Op {
  public:

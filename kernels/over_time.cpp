@@ -1,7 +1,6 @@
 // See over_time.h.
 #include "kernels/over_time.h"
 
-#include "kernels/backend.h"
 #include "kernels/error.h"
 
 namespace lockstep {
@@ -9,7 +8,7 @@ namespace lockstep {
 namespace {
 
 TensorDesc with_shape(const TensorDesc& desc, const Shape& shape) {
-  return desc.layout ? cpu::with_shape(desc, shape) : TensorDesc{shape, desc.dtype, nullptr};
+  return {shape, desc.dtype, desc.layout ? desc.layout->with_shape(shape, desc.dtype) : nullptr};
 }
 
 /// Hands all calls on; only the shapes of info() differ.

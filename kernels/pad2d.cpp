@@ -31,8 +31,7 @@ std::unique_ptr<Op> make_pad2d(const OpConfig& config, const Pad2dDesc& desc) {
                 "pad images before they are flattened");
   if (desc.mode == PaddingMode::kZeros)
     throw Error("pad2d", "zeros are no pixels of the image", "give the padding to the convolution");
-  if (desc.src.dtype != DType::kFloat32 && desc.src.dtype != DType::kBFloat16)
-    throw Error("pad2d", "cannot pad " + std::string(name_of(desc.src.dtype)));
+  check_activation_type("pad2d", config, desc.src.dtype);
   for (int side = 0; side < 4; ++side) {
     const int64_t padding = desc.padding[static_cast<size_t>(side)];
     const int64_t most = largest_padding(desc.mode, src[2 + side / 2]);

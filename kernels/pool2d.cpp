@@ -55,8 +55,7 @@ std::unique_ptr<Op> make_pool2d(const OpConfig& config, const Pool2dDesc& desc) 
   if (!is_image && src.rank() != 3)
     throw Error("pool2d", "src has shape " + src.str() + ", expected (N, C, H, W) or (N, C, T)",
                 "pool images before they are flattened");
-  if (desc.src.dtype != DType::kFloat32 && desc.src.dtype != DType::kBFloat16)
-    throw Error("pool2d", "cannot pool " + std::string(name_of(desc.src.dtype)));
+  check_activation_type("pool2d", config, desc.src.dtype);
   if (desc.adaptive[1] != 0) {
     if (desc.pooling != Pooling::kAverage || desc.adaptive[1] < 1 || (is_image && desc.adaptive[0] < 1))
       throw Error("pool2d", "windows that cover the image need extents of at least 1, and an average");

@@ -35,9 +35,12 @@ std::unique_ptr<Op> make_identity(const OpConfig&, const TensorDesc& src) {
 }
 
 std::unique_ptr<Op> make_reorder(const OpConfig& config, const TensorDesc& src, const TensorDesc& dst) {
-  const auto is_float = [](DType dtype) { return dtype == DType::kFloat32 || dtype == DType::kBFloat16; };
+  const bool is_cuda = config.device.kind == Device::Kind::kCuda;
+  const auto is_float = [is_cuda](DType dtype) {
+    return dtype == DType::kFloat32 || dtype == DType::kBFloat16 || (is_cuda && dtype == DType::kFloat16);
+  };
   if (src.shape != dst.shape || (src.dtype != dst.dtype && !(is_float(src.dtype) && is_float(dst.dtype)))) {
-    throw Error("reorder", "shapes must agree, and types unless both are float32 or bfloat16: " +
+    throw Error("reorder", "shapes must agree, and types unless both are types of activations: " +
                                src.shape.str() + " " + std::string(name_of(src.dtype)) + " and " +
                                dst.shape.str() + " " + std::string(name_of(dst.dtype)));
   }

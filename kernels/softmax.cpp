@@ -9,9 +9,7 @@ namespace lockstep {
 std::unique_ptr<Op> make_softmax(const OpConfig& config, const TensorDesc& src) {
   if (src.shape.rank() < 2 || src.shape[src.shape.rank() - 1] < 1)
     throw Error("softmax", "the source has shape " + src.shape.str() + ", expected (N, ..., K) with K >= 1");
-  if (src.dtype != DType::kFloat32 && src.dtype != DType::kBFloat16)
-    throw Error("softmax",
-                "the source is " + std::string(name_of(src.dtype)) + ", activations are float32 or bfloat16");
+  check_activation_type("softmax", config, src.dtype);
   return config.device.kind == Device::Kind::kCpu ? cpu::make_softmax(config, src)
                                                   : cuda::make_softmax(config, src);
 }

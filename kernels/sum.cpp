@@ -18,8 +18,7 @@ std::unique_ptr<Op> make_sum(const OpConfig& config, const SumDesc& desc) {
   for (const TensorDesc& src : desc.src) {
     if (src.shape != desc.src[0].shape)
       throw Error("sum", "shapes differ: " + desc.src[0].shape.str() + " and " + src.shape.str());
-    if (src.dtype != DType::kFloat32 && src.dtype != DType::kBFloat16)
-      throw Error("sum", "cannot add " + std::string(name_of(src.dtype)));
+    check_activation_type("sum", config, src.dtype);
   }
   if (!sum_fuses(desc.activation))
     throw Error("sum", "does not close with " + std::string(name_of(desc.activation)),

@@ -19,6 +19,8 @@ class Layout {
   virtual int64_t n_bytes() const = 0;  // padding included
   virtual bool equals(const Layout& other) const = 0;
   virtual std::string name() const = 0;
+  /// The same memory as a tensor of another shape that differs by extents of 1.
+  virtual std::shared_ptr<const Layout> with_shape(const Shape& shape, DType dtype) const = 0;
 };
 
 struct TensorDesc {

@@ -128,6 +128,13 @@ MemoryDesc any_desc(const Shape& shape, DType dtype) {
   return MemoryDesc(dims_of(shape), onednn_type(dtype), dnnl::memory::format_tag::any);
 }
 
+std::shared_ptr<const Layout> OneDnnLayout::with_shape(const Shape& shape, DType dtype) const {
+  const MemoryDesc reshaped = build_onednn("reshape of a layout", [&] {
+    return desc_.reshape({shape.begin(), shape.end()});
+  });
+  return from_onednn(reshaped, shape, dtype).layout;
+}
+
 MemoryDesc batch_blocked_desc(const Shape& shape) {
   return MemoryDesc(dims_of(shape), dnnl::memory::data_type::f32, dnnl::memory::format_tag::Abcd16a);
 }

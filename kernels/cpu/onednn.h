@@ -38,6 +38,7 @@ class OneDnnLayout : public Layout {
   bool equals(const Layout& other) const override;
   /// "aBcd16b": outer dimensions in memory order, blocked ones in capitals, then the blocks.
   std::string name() const override;
+  std::shared_ptr<const Layout> with_shape(const Shape& shape, DType dtype) const override;
   const MemoryDesc& desc() const { return desc_; }
 
  private:

@@ -229,8 +229,7 @@ void ProductOp::backward(Stream& stream, const OpArgs& args) {
     pack_for_data_.run(stream, {weights, packed_place});
     weights = packed_place;
   }
-  backward_data_.run(stream,
-                     {args.diff_src[0].data, weights, diff_dst, args.scratchpad + scratch_offset_});
+  backward_data_.run(stream, {args.diff_src[0].data, weights, diff_dst, args.scratchpad + scratch_offset_});
 }
 
 }  // namespace lockstep::cpu

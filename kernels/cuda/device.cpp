@@ -1,46 +1,102 @@
-// CUDA devices: how many, their names, memory and streams. Host code over the CUDA runtime; a
-// machine without driver has no devices, which is not an error until one is asked for.
+// CUDA devices: how many, their names, memory, streams, events and recorded work. Host code over the
+// CUDA runtime; a machine without driver has no devices, which is not an error until one is asked for.
 #include <cuda_runtime.h>
 
+#include <algorithm>
 #include <string>
 
 #include "kernels/backend.h"
+#include "kernels/cuda/runtime.h"
 #include "kernels/error.h"
 
 namespace lockstep::cuda {
 
-namespace {
-
-void check(cudaError_t status, const char* call, int index) {
+void check(cudaError_t status, const char* call) {
   if (status == cudaSuccess) return;
+  int index = 0;
+  if (cudaGetDevice(&index) != cudaSuccess) index = 0;
   throw Error("cuda:" + std::to_string(index), std::string(call) + " failed: " + cudaGetErrorString(status),
               "see that `nvidia-smi` shows the device and that CUDA_VISIBLE_DEVICES is right");
 }
 
-class CudaStream : public Stream {
+CudaStream::CudaStream(int index) : index_(index) {
+  check(cudaSetDevice(index), "cudaSetDevice");
+  check(cudaStreamCreateWithFlags(&handle_, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
+  sums_ = reinterpret_cast<double*>(allocate(index, kSums * int64_t{sizeof(double)}));
+  result_ = reinterpret_cast<double*>(allocate_on_host(index, sizeof(double)));
+  if (!sums_ || !result_)
+    throw Error("memory of " + device().str(), "no room for a stream",
+                "see who else uses the GPU: nvidia-smi");
+}
+
+CudaStream::~CudaStream() {
+  if (result_) release_on_host(reinterpret_cast<std::byte*>(result_));
+  if (sums_) release(index_, reinterpret_cast<std::byte*>(sums_));
+  cudaStreamDestroy(handle_);
+}
+
+void CudaStream::synchronize() { check(cudaStreamSynchronize(handle_), "cudaStreamSynchronize"); }
+
+namespace {
+
+class CudaEvent : public Event {
  public:
-  explicit CudaStream(int index) : index_(index) {
-    check(cudaSetDevice(index), "cudaSetDevice", index);
-    check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "cudaStreamCreateWithFlags", index);
+  explicit CudaEvent(int index) {
+    check(cudaSetDevice(index), "cudaSetDevice");
+    check(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming), "cudaEventCreateWithFlags");
   }
-  ~CudaStream() override { cudaStreamDestroy(stream_); }
-  CudaStream(const CudaStream&) = delete;
-  CudaStream& operator=(const CudaStream&) = delete;
-  Device device() const override { return {Device::Kind::kCuda, index_}; }
-  void synchronize() override { check(cudaStreamSynchronize(stream_), "cudaStreamSynchronize", index_); }
+  ~CudaEvent() override { cudaEventDestroy(event_); }
+  CudaEvent(const CudaEvent&) = delete;
+  CudaEvent& operator=(const CudaEvent&) = delete;
+  void record(Stream& stream) override {
+    check(cudaEventRecord(event_, handle_of(stream)), "cudaEventRecord");
+  }
+  void hold(Stream& stream) override {
+    check(cudaStreamWaitEvent(handle_of(stream), event_, 0), "cudaStreamWaitEvent");
+  }
+  void synchronize() override { check(cudaEventSynchronize(event_), "cudaEventSynchronize"); }
 
  private:
-  int index_;
-  cudaStream_t stream_ = nullptr;
+  cudaEvent_t event_ = nullptr;
+};
+
+class CudaGraph : public RecordedWork {
+ public:
+  CudaGraph(Stream& stream, const std::function<void()>& submit) {
+    cudaGraph_t graph = nullptr;
+    check(cudaStreamBeginCapture(handle_of(stream), cudaStreamCaptureModeThreadLocal),
+          "cudaStreamBeginCapture");
+    try {
+      submit();
+    } catch (...) {
+      if (cudaStreamEndCapture(handle_of(stream), &graph) == cudaSuccess) cudaGraphDestroy(graph);
+      throw;
+    }
+    check(cudaStreamEndCapture(handle_of(stream), &graph), "cudaStreamEndCapture");
+    const cudaError_t status = cudaGraphInstantiate(&graph_, graph, 0);
+    cudaGraphDestroy(graph);
+    check(status, "cudaGraphInstantiate");
+  }
+  ~CudaGraph() override { cudaGraphExecDestroy(graph_); }
+  CudaGraph(const CudaGraph&) = delete;
+  CudaGraph& operator=(const CudaGraph&) = delete;
+  void run(Stream& stream) override { check(cudaGraphLaunch(graph_, handle_of(stream)), "cudaGraphLaunch"); }
+
+ private:
+  cudaGraphExec_t graph_ = nullptr;
 };
 
 }  // namespace
 
 std::unique_ptr<Stream> make_stream(int index) { return std::make_unique<CudaStream>(index); }
+std::unique_ptr<Event> make_event(int index) { return std::make_unique<CudaEvent>(index); }
+std::unique_ptr<RecordedWork> record_work(Stream& stream, const std::function<void()>& submit) {
+  return std::make_unique<CudaGraph>(stream, submit);
+}
 
 std::string device_name(int index) {
   cudaDeviceProp properties;
-  check(cudaGetDeviceProperties(&properties, index), "cudaGetDeviceProperties", index);
+  check(cudaGetDeviceProperties(&properties, index), "cudaGetDeviceProperties");
   return properties.name;
 }
 
@@ -49,19 +105,45 @@ int device_count() {
   return cudaGetDeviceCount(&n) == cudaSuccess ? n : 0;
 }
 
+int64_t free_bytes(int index) {
+  size_t free = 0, total = 0;
+  check(cudaSetDevice(index), "cudaSetDevice");
+  check(cudaMemGetInfo(&free, &total), "cudaMemGetInfo");
+  return static_cast<int64_t>(free);
+}
+
 std::byte* allocate(int index, int64_t n_bytes) {
-  check(cudaSetDevice(index), "cudaSetDevice", index);
+  check(cudaSetDevice(index), "cudaSetDevice");
   void* data = nullptr;
   if (cudaMalloc(&data, static_cast<size_t>(n_bytes)) != cudaSuccess) {
     cudaGetLastError();  // out of memory is reported by the caller, with the sizes
     return nullptr;
   }
-  check(cudaMemset(data, 0, static_cast<size_t>(n_bytes)), "cudaMemset", index);
+  check(cudaMemset(data, 0, static_cast<size_t>(n_bytes)), "cudaMemset");
+  check(cudaDeviceSynchronize(), "cudaDeviceSynchronize");  // streams do not wait for the memset
   return static_cast<std::byte*>(data);
 }
 
 void release(int index, std::byte* data) noexcept {
   if (cudaSetDevice(index) == cudaSuccess) cudaFree(data);
+}
+
+std::byte* allocate_on_host(int index, int64_t n_bytes) {
+  check(cudaSetDevice(index), "cudaSetDevice");
+  void* data = nullptr;
+  if (cudaHostAlloc(&data, static_cast<size_t>(n_bytes), cudaHostAllocPortable) != cudaSuccess) {
+    cudaGetLastError();
+    return nullptr;
+  }
+  std::fill_n(static_cast<std::byte*>(data), n_bytes, std::byte{0});
+  return static_cast<std::byte*>(data);
+}
+
+void release_on_host(std::byte* data) noexcept { cudaFreeHost(data); }
+
+void copy(Stream& stream, void* dst, const void* src, int64_t n_bytes) {
+  check(cudaMemcpyAsync(dst, src, static_cast<size_t>(n_bytes), cudaMemcpyDefault, handle_of(stream)),
+        "cudaMemcpyAsync");
 }
 
 }  // namespace lockstep::cuda

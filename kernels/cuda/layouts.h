@@ -15,6 +15,7 @@ class ChannelsLast : public Layout {
   int64_t n_bytes() const override { return n_bytes_; }
   bool equals(const Layout& other) const override;
   std::string name() const override { return "nhwc"; }
+  std::shared_ptr<const Layout> with_shape(const Shape& shape, DType dtype) const override;
 
  private:
   int64_t n_bytes_;

@@ -27,9 +27,16 @@ class CudaStream : public Stream {
   void synchronize() override;
   cudaStream_t handle() const { return handle_; }
 
+  /// Room for the partial results of a reduction of this stream, and for one result on the host.
+  static constexpr int kSums = 1024;
+  double* sums() const { return sums_; }
+  double* result() const { return result_; }
+
  private:
   int index_;
   cudaStream_t handle_ = nullptr;
+  double* sums_ = nullptr;
+  double* result_ = nullptr;
 };
 
 /// Streams that reach cuda/ are CUDA streams.

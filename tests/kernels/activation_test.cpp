@@ -17,7 +17,7 @@ constexpr double kTolerance = 1e-5;  // oneDNN's tanh and logistic are good to a
 class ActivationTest : public OpTestWith<Activation> {
  protected:
   void judge(const TensorDesc& desc, double tolerance = kTolerance) {
-    const auto op = make_activation(cpu_config(), {.src = desc, .activation = GetParam()});
+    const auto op = make_activation(test_config(), {.src = desc, .activation = GetParam()});
     const double reach = GetParam() == Activation::kRelu6 ? 12 : 2.5;
     Values x = random_values(desc.n_elements(), 1, -reach, reach);
     if (desc.dtype == DType::kBFloat16) x = rounded_to_bfloat16(x);
@@ -41,7 +41,7 @@ TEST_P(ActivationTest, AgreesWithReference) {
 // which run_op sees as equal bits of a second run on other memory.
 TEST_P(ActivationTest, KeepsBlockedLayouts) {
   const auto conv =
-      make_conv2d(cpu_config(), {.src = {Shape{2, 20, 6, 6}}, .out_channels = 37, .kernel = {3, 3}});
+      make_conv2d(test_config(), {.src = {Shape{2, 20, 6, 6}}, .out_channels = 37, .kernel = {3, 3}});
   judge(conv->info().dst[0]);
 }
 
@@ -57,7 +57,7 @@ TEST_P(ActivationTest, AgreesInBFloat16) {
 
 TEST_P(ActivationTest, KeepsNan) {
   for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) {
-    const auto op = make_activation(cpu_config(), {{Shape{19}, dtype, nullptr}, GetParam()});
+    const auto op = make_activation(test_config(), {{Shape{19}, dtype, nullptr}, GetParam()});
     const OpOutputs out =
         run_op(*op, {.src = {{Shape{19}, Values(19, std::nan("")), dtype}}, .run_backward = false});
     for (const double y : out.dst[0]) EXPECT_TRUE(std::isnan(y));
@@ -66,7 +66,7 @@ TEST_P(ActivationTest, KeepsNan) {
 }
 
 TEST_P(ActivationTest, FiniteDifferences) {
-  const auto op = make_activation(cpu_config(), {.src = {Shape{4, 9}}, .activation = GetParam()});
+  const auto op = make_activation(test_config(), {.src = {Shape{4, 9}}, .activation = GetParam()});
   OpInputs in{.src = {random_tensor(Shape{4, 9}, 3, -2, 2)}};
   for (double& x : in.src[0].values) x += x > 0 ? 0.1 : -0.1;  // away from relu's kink
   check_gradients(*op, in);

@@ -84,7 +84,7 @@ class AffineTest : public OpTestWith<Case> {
   }
 };
 
-TEST_P(AffineTest, AgreesWithReference) { check(cpu_config(), inputs(), kTolerance); }
+TEST_P(AffineTest, AgreesWithReference) { check(test_config(), inputs(), kTolerance); }
 
 TEST_P(AffineTest, AgreesInBFloat16) {
   OpInputs in = inputs();
@@ -92,7 +92,7 @@ TEST_P(AffineTest, AgreesInBFloat16) {
   in.src[0].values = rounded_to_bfloat16(in.src[0].values);
   in.params[0].values = rounded_to_bfloat16(in.params[0].values);
   in.diff_dst[0] = rounded_to_bfloat16(in.diff_dst[0]);
-  OpConfig config = cpu_config();
+  OpConfig config = test_config();
   config.compute = DType::kBFloat16;
   check(config, in, kBFloat16Tolerance);
 }
@@ -103,14 +103,14 @@ class AffineOnce : public OpTest {};
 
 TEST_F(AffineOnce, FiniteDifferences) {
   for (Activation a : {Activation::kNone, Activation::kTanh, Activation::kSigmoid}) {
-    const auto op = make_affine(cpu_config(), {.src = {Shape{5, 9}}, .out_features = 6, .activation = a});
+    const auto op = make_affine(test_config(), {.src = {Shape{5, 9}}, .out_features = 6, .activation = a});
     check_gradients(*op, {.src = {random_tensor(Shape{5, 9}, 1)},
                           .params = {random_tensor(Shape{6, 9}, 2), random_tensor(Shape{6}, 3)}});
   }
 }
 
 TEST_F(AffineOnce, IntegerValuesAreExact) {
-  const auto op = make_affine(cpu_config(),
+  const auto op = make_affine(test_config(),
                               {.src = {Shape{33, 100}}, .out_features = 17, .activation = Activation::kRelu});
   OpInputs in;
   in.src = {{Shape{33, 100}, integer_values(3300, 1, -4, 4)}};
@@ -128,7 +128,7 @@ TEST_F(AffineOnce, IntegerValuesAreExact) {
 
 TEST_F(AffineOnce, FirstLayerLeavesDiffSrcAlone) {
   const auto op =
-      make_affine(cpu_config(), {.src = {Shape{4, 6}}, .out_features = 3, .wants_diff_src = false});
+      make_affine(test_config(), {.src = {Shape{4, 6}}, .out_features = 3, .wants_diff_src = false});
   OpInputs in{.src = {random_tensor(Shape{4, 6}, 1)},
               .params = {random_tensor(Shape{3, 6}, 2), random_tensor(Shape{3}, 3)},
               .diff_dst = {random_values(12, 4)}};
@@ -141,13 +141,13 @@ TEST_F(AffineOnce, FirstLayerLeavesDiffSrcAlone) {
 TEST(AffineErrors, NameTheRemedy) {
   const AffineDesc images{.src = {Shape{4, 3, 8, 8}}, .out_features = 3};
   try {
-    make_affine(cpu_config(), images);
+    make_affine(test_config(), images);
     FAIL() << "accepted a src of rank 4";
   } catch (const Error& error) {
     EXPECT_NE(error.remedy().find("flatten"), std::string::npos) << error.what();
   }
-  EXPECT_THROW(make_affine(cpu_config(), {.src = {Shape{4, 3}}, .out_features = 0}), Error);
-  OpConfig cuda = cpu_config();
+  EXPECT_THROW(make_affine(test_config(), {.src = {Shape{4, 3}}, .out_features = 0}), Error);
+  OpConfig cuda = test_config();
   cuda.device = {Device::Kind::kCuda, 0};
   if (cuda_device_count() == 0) {
     EXPECT_THROW(make_affine(cuda, {.src = {Shape{4, 3}}, .out_features = 2}), Error);

@@ -60,7 +60,7 @@ TEST_F(BinaryTest, FiniteDifferences) {
       const Shape a{2, 3, 5}, b{2, 5};
       const TensorDesc first{swapped ? b : a}, second{swapped ? a : b};
       const OpInputs in{.src = {random_tensor(first.shape, 1), random_tensor(second.shape, 2, 1.0, 2.0)}};
-      check_gradients(*make_binary(cpu_config(), {arithmetic, first, second}), in,
+      check_gradients(*make_binary(test_config(), {arithmetic, first, second}), in,
                       {.h = 1.0 / 128, .relative = 1e-3});
     }
 }
@@ -70,7 +70,7 @@ TEST_F(BinaryTest, RowsOfPaddingAreZero) {
   OpInputs in{.src = {random_tensor(shape, 1), {shape, Values(24, 0.0)}}, .diff_dst = {Values(24, 1.0)}};
   for (size_t i = 0; i < 12; ++i) in.src[1].values[i] = 2;  // the other rows divide by zero
   in.batch.n_valid = 2;
-  const OpOutputs out = run_op(*make_binary(cpu_config(), {Arithmetic::kDivide, {shape}, {shape}}), in);
+  const OpOutputs out = run_op(*make_binary(test_config(), {Arithmetic::kDivide, {shape}, {shape}}), in);
   for (const Values& values : {out.dst[0], out.diff_src[0], out.diff_src[1]})
     expect_close({values.begin() + 12, values.end()}, Values(12, 0.0), 0, "padding");
   expect_close({out.diff_src[0].begin(), out.diff_src[0].begin() + 12}, Values(12, 0.5), 0, "diff_src");
@@ -83,7 +83,7 @@ TEST_F(BinaryTest, BitsDoNotDependOnThreads) {
   std::vector<OpOutputs> outputs;
   for (const int threads : {1, 4}) {
     set_compute_threads(threads);
-    outputs.push_back(run_op(*make_binary(cpu_config(), {Arithmetic::kMultiply, {a}, {b}}), in));
+    outputs.push_back(run_op(*make_binary(test_config(), {Arithmetic::kMultiply, {a}, {b}}), in));
   }
   set_compute_threads(before);
   expect_close(outputs[1].diff_src[1], outputs[0].diff_src[1], 0, "diff_src");
@@ -91,8 +91,8 @@ TEST_F(BinaryTest, BitsDoNotDependOnThreads) {
 
 TEST_F(BinaryTest, RefusesWhatDoesNotFit) {
   EXPECT_THROW(broadcast_shape({2, 3}, {2}), Error);
-  EXPECT_THROW(make_binary(cpu_config(), {Arithmetic::kAdd, {Shape{2, 3}}, {Shape{3, 3}}}), Error);
-  EXPECT_THROW(make_binary(cpu_config(), {Arithmetic::kAdd, {Shape{2, 3}, DType::kInt64}, {Shape{2, 3}}}),
+  EXPECT_THROW(make_binary(test_config(), {Arithmetic::kAdd, {Shape{2, 3}}, {Shape{3, 3}}}), Error);
+  EXPECT_THROW(make_binary(test_config(), {Arithmetic::kAdd, {Shape{2, 3}, DType::kInt64}, {Shape{2, 3}}}),
                Error);
   count_comparisons(3);
 }
@@ -137,7 +137,7 @@ TEST_F(MapTest, AgreesWithReference) {
 TEST_F(MapTest, FiniteDifferences) {
   for (const MapCase& c : kMaps) {
     const OpInputs in{.src = {random_tensor({2, 9}, 1, 0.5, 2.0)}};
-    check_gradients(*make_map(cpu_config(), {{Shape{2, 9}}, c.map, c.parameter}), in,
+    check_gradients(*make_map(test_config(), {{Shape{2, 9}}, c.map, c.parameter}), in,
                     {.h = 1.0 / 128, .relative = 1e-3});
   }
 }
@@ -145,7 +145,7 @@ TEST_F(MapTest, FiniteDifferences) {
 TEST_F(MapTest, RowsOfPaddingAreZero) {
   OpInputs in{.src = {{{3, 2}, {1, 1, 0, 0, -1, -1}}}, .diff_dst = {{1, 1, 0, 0, 0, 0}}};
   in.batch.n_valid = 1;
-  const OpOutputs out = run_op(*make_map(cpu_config(), {{Shape{3, 2}}, Map::kLog}), in);
+  const OpOutputs out = run_op(*make_map(test_config(), {{Shape{3, 2}}, Map::kLog}), in);
   expect_close(out.dst[0], {0, 0, 0, 0, 0, 0}, 0, "dst");
   expect_close(out.diff_src[0], {1, 1, 0, 0, 0, 0}, 0, "diff_src");
 }

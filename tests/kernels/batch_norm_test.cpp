@@ -128,7 +128,7 @@ class BatchNormTest : public OpTestWith<Case> {
 
   void compare(const BatchNormDesc& d) const {
     const Both b = inputs_of(d, n_valid());
-    const auto op = make_batch_norm(cpu_config(), d);
+    const auto op = make_batch_norm(test_config(), d);
     EXPECT_TRUE(op->info().src[0].same_form(d.src)) << "asks for another layout";
     EXPECT_EQ(op->info().src.size(), d.adds_residual ? 2u : 1u);
     const OpOutputs out = run_op(*op, b.in);
@@ -165,7 +165,7 @@ TEST_P(BatchNormTest, WithoutWeights) {
 }
 
 TEST_P(BatchNormTest, EvaluationUsesTheRunningStatistics) {
-  OpConfig config = cpu_config();
+  OpConfig config = test_config();
   config.training = false;
   BatchNormDesc d = desc();
   d.activation = Activation::kRelu;
@@ -191,7 +191,7 @@ TEST_F(BatchNormOnce, AgreesWithPyTorch) {
   in.src = {{d.src.shape, {1, 2, -3, 0.5, 0.25, -1.5, 4, 2, -2, 0.75, 1.25, -0.5}}};
   in.params = {{{2}, {1.5, -0.5}}, {{2}, {0.25, 0.5}}, {{2}, {0, 0}}, {{2}, {1, 1}}};
   in.diff_dst = {{1, -2, 0.5, 3, -1, 0.25, 2, -0.5, 1.5, 1, -3, 0.75}};
-  const OpOutputs out = run_op(*make_batch_norm(cpu_config(), d), in);
+  const OpOutputs out = run_op(*make_batch_norm(test_config(), d), in);
   expect_close(out.dst[0],
                {1.22909236, 2.29719329, 1.35751426, 0.54817498, 0.42801678, 0.0, 0.0, 0.20131525, 0.0,
                 0.96206719, 0.3747451, 0.77941477},
@@ -240,7 +240,7 @@ TEST_F(BatchNormOnce, FiniteDifferencesOfSourcesAndWeights) {
       };
       Both b = inputs_of(d, 3);
       b.in.params.resize(2);
-      Trained op(make_batch_norm(cpu_config(), d));
+      Trained op(make_batch_norm(test_config(), d));
       check_gradients(op, b.in);
     }
 }
@@ -250,7 +250,7 @@ TEST_F(BatchNormOnce, KeepsTheDigitsOfDataFarFromZero) {
     const BatchNormDesc d{.src = desc_of({4, 20, 33, 35}, tag)};
     // Uniform in 1e4 ± 2, a multiple of 2^-10: variance 4/3.
     const Both b = inputs_of(d, 4, 1e4);
-    const OpOutputs out = run_op(*make_batch_norm(cpu_config(), d), b.in);
+    const OpOutputs out = run_op(*make_batch_norm(test_config(), d), b.in);
     expect_close(out.dst[0], b.ref.forward(), kFloat32, "dst");
     const auto g = b.ref.backward(b.in.diff_dst[0]);
     expect_close(out.diff_src[0], g.src, kFloat32, "diff_src");
@@ -263,7 +263,7 @@ TEST_F(BatchNormOnce, ConstantChannelsGiveTheBias) {
   const BatchNormDesc d{.src = {Shape{4, 2, 3, 3}}};
   Both b = inputs_of(d, 4);
   b.in.src[0].values.assign(72, 3.0);
-  const OpOutputs out = run_op(*make_batch_norm(cpu_config(), d), b.in);
+  const OpOutputs out = run_op(*make_batch_norm(test_config(), d), b.in);
   Values expected;
   for (int i = 0; i < 72; ++i) expected.push_back(b.ref.bias[static_cast<size_t>(i / 9 % 2)]);
   expect_close(out.dst[0], expected, 0, "dst");
@@ -278,9 +278,9 @@ struct Bound {
   std::vector<double> workspace;
   BatchContext batch;
   OpArgs args;
-  std::unique_ptr<Stream> stream = make_stream(Device{});
+  std::unique_ptr<Stream> stream = make_stream(test_device());
 
-  Bound(const BatchNormDesc& desc, const Both& b) : op(make_batch_norm(cpu_config(), desc)) {
+  Bound(const BatchNormDesc& desc, const Both& b) : op(make_batch_norm(test_config(), desc)) {
     bytes.reserve(32);  // tensors point into it
     const auto bind = [&](std::vector<Tensor>& tensors, const Values& values, const TensorDesc& d) {
       tensors.push_back({bytes.emplace_back(to_layout(values, d)).data(), d});
@@ -353,7 +353,7 @@ TEST_F(BatchNormOnce, PhasesJoinMicroBatches) {
       total = summed([](Bound& p, double* sums) { p.op->backward_sums(*p.stream, p.args, sums); });
       for (const auto& p : parts) p->op->backward_apply(*p->stream, p->args, total.data());
 
-      const OpOutputs expected = run_op(*make_batch_norm(cpu_config(), d), whole.in);
+      const OpOutputs expected = run_op(*make_batch_norm(test_config(), d), whole.in);
       const auto joined = [&](const auto& tensor) {
         Values a = to_dense(tensor(*parts[0]).data, part.src), b = to_dense(tensor(*parts[1]).data, part.src);
         for (int64_t i = 2 * row; i < 3 * row; ++i) EXPECT_EQ(b[i], 0) << "padding row";
@@ -380,7 +380,7 @@ TEST_F(BatchNormOnce, BitsDoNotDependOnThreads) {
     std::vector<OpOutputs> outputs;
     for (const int threads : {1, 2, 5}) {
       set_compute_threads(threads);
-      outputs.push_back(run_op(*make_batch_norm(cpu_config(), d), inputs_of(d, 9).in));
+      outputs.push_back(run_op(*make_batch_norm(test_config(), d), inputs_of(d, 9).in));
     }
     for (const OpOutputs& out : outputs) {
       expect_close(out.dst[0], outputs[0].dst[0], 0, "dst");
@@ -396,9 +396,9 @@ TEST_F(BatchNormOnce, UnwantedGradients) {
   for (const bool adds_residual : {false, true}) {
     d.adds_residual = adds_residual;
     Both b = inputs_of(d, 4);
-    const OpOutputs all = run_op(*make_batch_norm(cpu_config(), d), b.in);
+    const OpOutputs all = run_op(*make_batch_norm(test_config(), d), b.in);
     b.in.wants_diff_src = false;
-    const OpOutputs few = run_op(*make_batch_norm(cpu_config(), d), b.in);
+    const OpOutputs few = run_op(*make_batch_norm(test_config(), d), b.in);
     for (size_t i = 0; i < 4; ++i) expect_close(few.diff_params[i], all.diff_params[i], 0, "diff_params");
     if (!adds_residual) continue;
     Bound bound(d, b);  // the residual's gradient alone is not wanted
@@ -411,14 +411,14 @@ TEST_F(BatchNormOnce, UnwantedGradients) {
 
 TEST_F(BatchNormOnce, WantsUnknownLayoutsDense) {
   const BatchNormDesc d{.src = desc_of({2, 3, 4, 5}, Tag::chwn)};
-  const auto op = make_batch_norm(cpu_config(), d);
+  const auto op = make_batch_norm(test_config(), d);
   EXPECT_EQ(op->info().src[0].layout, nullptr);
   count_comparisons(1);
 }
 
 TEST_F(BatchNormOnce, RefusesWhatHasNoMeaning) {
   const auto refuses = [](const BatchNormDesc& d) {
-    EXPECT_THROW(make_batch_norm(cpu_config(), d), Error);
+    EXPECT_THROW(make_batch_norm(test_config(), d), Error);
     count_comparisons(1);
   };
   refuses({.src = {Shape{4}}});

@@ -64,7 +64,7 @@ TEST_F(ConcatTest, EveryAxisLayoutAndType) {
 TEST_F(ConcatTest, SourcesOfSeveralLayouts) {
   const Shape shape{2, 16, 3, 3};
   ConcatDesc desc{.src = {in_form(shape, Form::kDense), in_form(shape, Form::kBlocked8)}};
-  const auto op = make_concat(cpu_config(), desc);
+  const auto op = make_concat(test_config(), desc);
   for (const TensorDesc& src : op->info().src) EXPECT_TRUE(src.same_form(desc.src[1]));
   OpInputs in{.src = {random_tensor(shape, 1), random_tensor(shape, 2)}};
   in.diff_dst = {random_values(2 * shape.n_elements(), 3)};
@@ -78,7 +78,7 @@ TEST_F(ConcatTest, KeepsIntegers) {
   OpInputs in{.src = {{src.shape, {1, 2, 3, 4, 5, 6}, DType::kInt64},
                       {src.shape, {7, 8, 9, 10, 11, 12}, DType::kInt64}}};
   in.run_backward = false;
-  const OpOutputs out = run_op(*make_concat(cpu_config(), {{src, src}, 1}), in);
+  const OpOutputs out = run_op(*make_concat(test_config(), {{src, src}, 1}), in);
   expect_close(out.dst[0], {1, 2, 3, 7, 8, 9, 4, 5, 6, 10, 11, 12}, 0, "dst");
 }
 
@@ -122,13 +122,13 @@ TEST_F(SliceTest, RefusesWhatIsNoPart) {
   const TensorDesc src{Shape{2, 8, 3}};
   for (const SliceDesc& desc :
        {SliceDesc{src, 0, 0, 1}, {src, 3, 0, 1}, {src, 1, -1, 2}, {src, 1, 3, 3}, {src, 1, 2, 9}}) {
-    EXPECT_THROW(make_slice(cpu_config(), desc), Error);
+    EXPECT_THROW(make_slice(test_config(), desc), Error);
     count_comparisons(1);
   }
-  EXPECT_THROW(make_concat(cpu_config(), {}), Error);
-  EXPECT_THROW(make_concat(cpu_config(), {{src, {Shape{2, 8, 4}}}, 1}), Error);
-  EXPECT_THROW(make_concat(cpu_config(), {{src, {Shape{2, 24}}}, 1}), Error);
-  EXPECT_THROW(make_concat(cpu_config(), {{src, src}, 0}), Error);
+  EXPECT_THROW(make_concat(test_config(), {}), Error);
+  EXPECT_THROW(make_concat(test_config(), {{src, {Shape{2, 8, 4}}}, 1}), Error);
+  EXPECT_THROW(make_concat(test_config(), {{src, {Shape{2, 24}}}, 1}), Error);
+  EXPECT_THROW(make_concat(test_config(), {{src, src}, 0}), Error);
 }
 
 }  // namespace

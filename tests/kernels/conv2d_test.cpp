@@ -145,7 +145,7 @@ void check_against_reference(const OpConfig& config, const Conv2dDesc& d, OpInpu
 
 TEST_P(Conv2dTest, AgreesWithReference) {
   const Conv2dDesc& d = GetParam().desc;
-  check_against_reference(cpu_config(), d, make_inputs(d), kTolerance);
+  check_against_reference(test_config(), d, make_inputs(d), kTolerance);
 }
 
 class Conv2dBFloat16Test : public OpTestWith<Case> {};
@@ -158,7 +158,7 @@ TEST_P(Conv2dBFloat16Test, AgreesWithReference) {
   in.src[0].values = rounded_to_bfloat16(in.src[0].values);
   // Weights that are bfloat16 numbers already: the op's rounding changes nothing.
   in.params[0].values = rounded_to_bfloat16(in.params[0].values);
-  OpConfig config = cpu_config();
+  OpConfig config = test_config();
   config.compute = DType::kBFloat16;
   check_against_reference(config, d, in, kBFloat16Tolerance);
 }
@@ -183,7 +183,7 @@ TEST_F(Conv2dOnce, FiniteDifferences) {
   for (int64_t channels : {2, 17})
     for (Activation a : {Activation::kNone, Activation::kTanh, Activation::kSigmoid}) {
       const Conv2dDesc d = conv({2, channels, 5, 6}, 3, {3, 2}, {.padding = {1, 0, 0, 1}, .activation = a});
-      const auto op = make_conv2d(cpu_config(), d);
+      const auto op = make_conv2d(test_config(), d);
       check_gradients(*op, make_inputs(d));
     }
 }
@@ -200,7 +200,7 @@ TEST_F(Conv2dOnce, IntegerValuesAreExact) {
     const reference::Conv2d ref = make_reference(d, in);
     const auto sums = ref.sums();
     in.diff_dst = {integer_values(static_cast<int64_t>(sums.size()), 4, -3, 3)};
-    const auto op = make_conv2d(cpu_config(), d);
+    const auto op = make_conv2d(test_config(), d);
     const OpOutputs out = run_op(*op, in);
     expect_close(out.dst[0], reference::activation_forward(d.activation, sums), 0, "dst");
     const auto expected = ref.backward(reference::activation_backward(d.activation, sums, in.diff_dst[0]));
@@ -213,7 +213,7 @@ TEST_F(Conv2dOnce, IntegerValuesAreExact) {
 /// One image (1, 1, h, w) through one 3 x 3 filter, without padding or bias.
 Values filtered(const Shape& image, const Values& pixels, const Values& filter) {
   const auto op =
-      make_conv2d(cpu_config(), {.src = {image}, .out_channels = 1, .kernel = {3, 3}, .has_bias = false});
+      make_conv2d(test_config(), {.src = {image}, .out_channels = 1, .kernel = {3, 3}, .has_bias = false});
   OpInputs in{.src = {{image, pixels}}, .params = {{Shape{1, 1, 3, 3}, filter}}};
   in.run_backward = false;
   return run_op(*op, in).dst[0];
@@ -258,12 +258,12 @@ TEST_F(Conv2dOnce, FirstLayerAndInference) {
   const auto sums = ref.sums();
   in.diff_dst = {make_diff_dst(d, sums)};
   in.wants_diff_src = false;
-  const auto first = make_conv2d(cpu_config(), d);
+  const auto first = make_conv2d(test_config(), d);
   const OpOutputs out = run_op(*first, in);
   const auto expected = ref.backward(reference::activation_backward(d.activation, sums, in.diff_dst[0]));
   expect_close(out.diff_params[0], expected.weights, kTolerance, "diff_weights");
 
-  OpConfig inference = cpu_config();
+  OpConfig inference = test_config();
   inference.training = false;
   in.run_backward = false;
   const auto predict = make_conv2d(inference, d);
@@ -274,7 +274,7 @@ TEST_F(Conv2dOnce, FirstLayerAndInference) {
 TEST(Conv2dErrors, NameTheCause) {
   const auto refused = [](const Conv2dDesc& d, const std::string& word) {
     try {
-      make_conv2d(cpu_config(), d);
+      make_conv2d(test_config(), d);
       ADD_FAILURE() << "accepted: " << word;
     } catch (const Error& error) {
       EXPECT_NE(std::string(error.what()).find(word), std::string::npos) << error.what();

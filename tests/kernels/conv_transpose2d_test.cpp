@@ -106,7 +106,7 @@ void check(const OpConfig& config, const ConvTranspose2dDesc& d, OpInputs in, do
 class ConvTranspose2dTest : public OpTestWith<Case> {};
 
 TEST_P(ConvTranspose2dTest, AgreesWithReference) {
-  check(cpu_config(), GetParam().desc, make_inputs(GetParam().desc), kTolerance);
+  check(test_config(), GetParam().desc, make_inputs(GetParam().desc), kTolerance);
 }
 
 TEST_P(ConvTranspose2dTest, AgreesInBFloat16) {
@@ -116,7 +116,7 @@ TEST_P(ConvTranspose2dTest, AgreesInBFloat16) {
   in.src[0].dtype = DType::kBFloat16;
   in.src[0].values = rounded_to_bfloat16(in.src[0].values);
   in.params[0].values = rounded_to_bfloat16(in.params[0].values);
-  OpConfig config = cpu_config();
+  OpConfig config = test_config();
   config.compute = DType::kBFloat16;
   check(config, d, in, kBFloat16Tolerance);
 }
@@ -135,7 +135,7 @@ TEST_F(ConvTranspose2dOnce, FiniteDifferences) {
                                 .padding = {1, 0, 0, 1},
                                 .output_padding = {1, 0},
                                 .activation = Activation::kTanh};
-    const auto op = make_conv_transpose2d(cpu_config(), d);
+    const auto op = make_conv_transpose2d(test_config(), d);
     check_gradients(*op, make_inputs(d));
   }
 }
@@ -160,7 +160,7 @@ TEST_F(ConvTranspose2dOnce, AgreesWithPyTorch) {
   in.src = {{d.src.shape, pattern(48, 1, 7, 3)}};
   in.params = {{weights_of(d), pattern(72, 5, 11, 5)}, {Shape{6}, {1, -2, 3, 0, 2, -1}}};
   in.diff_dst = {pattern(720, 3, 5, 2)};
-  const auto op = make_conv_transpose2d(cpu_config(), d);
+  const auto op = make_conv_transpose2d(test_config(), d);
   ASSERT_EQ(op->info().dst[0].shape, (Shape{2, 6, 6, 10}));
   const OpOutputs out = run_op(*op, in);
   const auto part = [](const Values& all, int64_t n, int64_t i) {
@@ -183,7 +183,7 @@ TEST_F(ConvTranspose2dOnce, OnesCountTheTaps) {
   in.src = {{d.src.shape, Values(9, 1)}};
   in.params = {{weights_of(d), Values(4, 1)}};
   in.diff_dst = {Values(16, 1)};
-  const auto op = make_conv_transpose2d(cpu_config(), d);
+  const auto op = make_conv_transpose2d(test_config(), d);
   const OpOutputs out = run_op(*op, in);
   expect_close(out.dst[0], {1, 2, 2, 1, 2, 4, 4, 2, 2, 4, 4, 2, 1, 2, 2, 1}, 0, "dst");
   expect_close(out.diff_src[0], Values(9, 4), 0, "diff_src");
@@ -192,7 +192,7 @@ TEST_F(ConvTranspose2dOnce, OnesCountTheTaps) {
 TEST(ConvTranspose2dErrors, NameTheCause) {
   const auto refused = [](const ConvTranspose2dDesc& d, const std::string& word) {
     try {
-      make_conv_transpose2d(cpu_config(), d);
+      make_conv_transpose2d(test_config(), d);
       ADD_FAILURE() << "accepted: " << word;
     } catch (const Error& error) {
       EXPECT_NE(std::string(error.what()).find(word), std::string::npos) << error.what();

@@ -31,7 +31,7 @@ struct Trial {
     in.batch.seed = seed;
     in.batch.step = step;
     in.batch.sample_ids = ids.data();
-    return run_op(*make_dropout(cpu_config(), {desc(), p, test_time_scaling, key}), in);
+    return run_op(*make_dropout(test_config(), {desc(), p, test_time_scaling, key}), in);
   }
   /// 1 where an element is kept, by the definition in dropout.h.
   Values mask() const {
@@ -122,7 +122,7 @@ TEST_F(DropoutTest, DropsTheShareAskedFor) {
 }
 
 TEST_F(DropoutTest, EvaluationKeepsOrScales) {
-  OpConfig config = cpu_config();
+  OpConfig config = test_config();
   config.training = false;
   for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) {
     const Trial run{.dtype = dtype};
@@ -165,8 +165,8 @@ TEST_F(DropoutTest, ManyWordsAreThoseOfTheStream) {
 
 TEST_F(DropoutTest, RefusesWhatHasNoMeaning) {
   for (const double p : {-0.1, 1.0, std::nan("")})
-    EXPECT_THROW(make_dropout(cpu_config(), {{Shape{4, 2}}, p}), Error);
-  EXPECT_THROW(make_dropout(cpu_config(), {{Shape{4, 2}, DType::kInt32, nullptr}}), Error);
+    EXPECT_THROW(make_dropout(test_config(), {{Shape{4, 2}}, p}), Error);
+  EXPECT_THROW(make_dropout(test_config(), {{Shape{4, 2}, DType::kInt32, nullptr}}), Error);
   count_comparisons(4);
 }
 

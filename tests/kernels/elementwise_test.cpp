@@ -35,12 +35,12 @@ class Vector {
  private:
   static constexpr int64_t kPad = 19;
   int64_t n_;
-  std::vector<float> data_;
+  SharedVector<float> data_;
 };
 
 class ElementwiseTest : public OpTest {
  protected:
-  std::unique_ptr<Stream> stream_ = make_stream(Device{});
+  std::unique_ptr<Stream> stream_ = make_stream(test_device());
 
   void expect_equal(const std::vector<float>& actual, const std::vector<float>& expected) {
     EXPECT_EQ(actual, expected);
@@ -56,6 +56,7 @@ TEST_F(ElementwiseTest, Add) {
       for (int64_t i = 0; i < n; ++i) expected.push_back(a.begin()[i] + b.begin()[i]);
       Vector& dst = alias == 0 ? c : alias == 1 ? a : b;
       add(*stream_, n, a.begin(), b.begin(), dst.begin());
+      stream_->synchronize();
       expect_equal(dst.copy(), expected);
       for (Vector* v : {&a, &b, &c}) v->expect_guards();
     }
@@ -79,6 +80,7 @@ TEST_F(ElementwiseTest, AddChain) {
         for (Vector& p : partials) pointers.push_back(p.begin());
         Vector& target = alias < 0 ? dst : alias == count ? last : partials[static_cast<size_t>(alias)];
         add_chain(*stream_, n, pointers, last.begin(), target.begin());
+        stream_->synchronize();
         expect_equal(target.copy(), expected);
         for (Vector& p : partials) p.expect_guards();
         last.expect_guards();
@@ -118,7 +120,9 @@ TEST_F(ElementwiseTest, SumGradients) {
       }
       expected_narrow.push_back(uint16_t{0x7FC1});
       sum_gradients(*stream_, DType::kFloat32, n, wide_pointers);
+      stream_->synchronize();
       sum_gradients(*stream_, DType::kBFloat16, n, narrow_pointers);
+      stream_->synchronize();
       expect_equal(wide[0].copy(), expected);
       EXPECT_EQ(narrow[0], expected_narrow);
       if (count > 1) expect_equal(wide[1].copy(), first_of_the_rest);  // the others stay
@@ -130,6 +134,7 @@ TEST_F(ElementwiseTest, Fill) {
   for (const int64_t n : kLengths) {
     Vector dst(n, 1);
     fill(*stream_, n, 2.5f, dst.begin());
+    stream_->synchronize();
     expect_equal(dst.copy(), std::vector<float>(static_cast<size_t>(n), 2.5f));
     dst.expect_guards();
   }

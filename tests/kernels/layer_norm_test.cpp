@@ -62,7 +62,7 @@ TEST_P(LayerNormTest, AgreesWithReference) {
           ref.bias = random_values(n, 4);
           in.params = {{normalized, ref.weight}, {normalized, ref.bias}};
         }
-        const OpOutputs out = run_op(*make_layer_norm(cpu_config(), desc), in);
+        const OpOutputs out = run_op(*make_layer_norm(test_config(), desc), in);
         const auto g = ref.backward(in.diff_dst[0]);
         const double tolerance = dtype == DType::kFloat32 ? kFloat32 : kBFloat16;
         expect_close(out.dst[0], ref.forward(), tolerance, "dst");
@@ -83,7 +83,7 @@ TEST_F(LayerNormOnce, AgreesWithPyTorch) {
   in.src = {{{2, 3}, {1, 2, -3, 0.25, -1.5, 4}}};
   in.params = {{{3}, {1.5, -0.5, 2}}, {{3}, {0.25, 0.5, -1}}};
   in.diff_dst = {{1, -2, 0.5, 3, -1, 0.25}};
-  const OpOutputs out = run_op(*make_layer_norm(cpu_config(), {.src = {Shape{2, 3}}}), in);
+  const OpOutputs out = run_op(*make_layer_norm(test_config(), {.src = {Shape{2, 3}}}), in);
   expect_close(out.dst[0], {0.94436431, 0.03709045, -3.77745724, -0.18585919, 1.02666318, 1.6877985}, 1e-6,
                "dst");
   expect_close(out.diff_src[0], {0.13777071, -0.11021653, -0.02755427, 1.11322355, -0.75901568, -0.35420793},
@@ -96,7 +96,7 @@ TEST_F(LayerNormOnce, FiniteDifferences) {
   OpInputs in;
   in.src = {random_tensor({3, 4, 5}, 1, -2, 2)};
   in.params = {random_tensor({4, 5}, 2), random_tensor({4, 5}, 3)};
-  check_gradients(*make_layer_norm(cpu_config(), {.src = {Shape{3, 4, 5}}, .axes = 2}), in);
+  check_gradients(*make_layer_norm(test_config(), {.src = {Shape{3, 4, 5}}, .axes = 2}), in);
 }
 
 TEST_F(LayerNormOnce, KeepsTheDigitsOfRowsFarFromZero) {
@@ -105,7 +105,7 @@ TEST_F(LayerNormOnce, KeepsTheDigitsOfRowsFarFromZero) {
   OpInputs in;
   in.src = {{{3, 1500}, ref.src}};
   in.diff_dst = {random_values(4500, 2)};
-  const auto op = make_layer_norm(cpu_config(), {.src = {Shape{3, 1500}}, .affine = false});
+  const auto op = make_layer_norm(test_config(), {.src = {Shape{3, 1500}}, .affine = false});
   const OpOutputs out = run_op(*op, in);
   expect_close(out.dst[0], ref.forward(), kFloat32, "dst");
   expect_close(out.diff_src[0], ref.backward(in.diff_dst[0]).src, kFloat32, "diff_src");
@@ -120,7 +120,7 @@ TEST_F(LayerNormOnce, BitsDoNotDependOnThreads) {
   std::vector<OpOutputs> outputs;
   for (const int threads : {1, 2, 5}) {
     set_compute_threads(threads);
-    outputs.push_back(run_op(*make_layer_norm(cpu_config(), {.src = {Shape{600, 300}}}), in));
+    outputs.push_back(run_op(*make_layer_norm(test_config(), {.src = {Shape{600, 300}}}), in));
   }
   set_compute_threads(before);
   for (const OpOutputs& out : outputs) {
@@ -132,7 +132,7 @@ TEST_F(LayerNormOnce, BitsDoNotDependOnThreads) {
 }
 
 TEST_F(LayerNormOnce, Evaluation) {
-  OpConfig config = cpu_config();
+  OpConfig config = test_config();
   config.training = false;
   OpInputs in;
   in.src = {random_tensor({4, 9}, 1)};
@@ -146,7 +146,7 @@ TEST_F(LayerNormOnce, Evaluation) {
 
 TEST_F(LayerNormOnce, RefusesWhatHasNoMeaning) {
   const auto refuses = [](const LayerNormDesc& desc) {
-    EXPECT_THROW(make_layer_norm(cpu_config(), desc), Error);
+    EXPECT_THROW(make_layer_norm(test_config(), desc), Error);
     count_comparisons(1);
   };
   refuses({.src = {Shape{4, 3}}, .axes = 0});

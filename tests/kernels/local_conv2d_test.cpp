@@ -66,7 +66,7 @@ class LocalConv2dTest : public OpTestWith<LocalConv2dDesc> {};
 INSTANTIATE_TEST_SUITE_P(Sweep, LocalConv2dTest, testing::ValuesIn(all_cases()));
 
 TEST_P(LocalConv2dTest, AgreesWithReference) {
-  check(cpu_config(), make_reference(GetParam(), 1), kTolerance);
+  check(test_config(), make_reference(GetParam(), 1), kTolerance);
 }
 
 TEST_P(LocalConv2dTest, AgreesInBFloat16) {
@@ -75,7 +75,7 @@ TEST_P(LocalConv2dTest, AgreesInBFloat16) {
   ref.src = rounded_to_bfloat16(ref.src);
   ref.weights = rounded_to_bfloat16(ref.weights);
   ref.bias = rounded_to_bfloat16(ref.bias);
-  OpConfig config = cpu_config();
+  OpConfig config = test_config();
   config.compute = DType::kBFloat16;
   check(config, ref, kBFloat16Tolerance);
 }
@@ -85,7 +85,7 @@ class LocalConv2dOnce : public OpTest {};
 TEST_F(LocalConv2dOnce, FiniteDifferences) {
   const reference::LocalConv2d ref = make_reference(
       {.src = {Shape{2, 2, 4, 4}}, .out_channels = 3, .kernel = {3, 2}, .padding = {1, 0, 0, 1}}, 5);
-  const auto op = make_local_conv2d(cpu_config(), ref.desc);
+  const auto op = make_local_conv2d(test_config(), ref.desc);
   check_gradients(*op, inputs_of(ref));
 }
 
@@ -97,15 +97,16 @@ TEST_F(LocalConv2dOnce, WithEqualWeightsItIsAConvolution) {
   OpInputs in{.src = {{d.src.shape, integer_values(d.src.n_elements(), 1, -3, 3)}},
               .params = {{Shape{5, 4, 3, 3}, kernel}, {Shape{5}, bias}},
               .diff_dst = {integer_values(3 * 5 * places, 4, -3, 3)}};
-  const OpOutputs shared = run_op(
-      *make_conv2d(cpu_config(), {.src = d.src, .out_channels = 5, .kernel = d.kernel, .padding = d.padding}),
-      in);
+  const OpOutputs shared =
+      run_op(*make_conv2d(test_config(),
+                          {.src = d.src, .out_channels = 5, .kernel = d.kernel, .padding = d.padding}),
+             in);
   in.params = {{Shape{places, 5, 36}, {}}, {Shape{5, 6, 5}, {}}};
   for (int64_t place = 0; place < places; ++place)
     in.params[0].values.insert(in.params[0].values.end(), kernel.begin(), kernel.end());
   for (double value : bias)
     in.params[1].values.insert(in.params[1].values.end(), static_cast<size_t>(places), value);
-  const OpOutputs local = run_op(*make_local_conv2d(cpu_config(), d), in);
+  const OpOutputs local = run_op(*make_local_conv2d(test_config(), d), in);
   expect_close(local.dst[0], shared.dst[0], 0, "dst");
   expect_close(local.diff_src[0], shared.diff_src[0], 0, "diff_src");
   Values sums(static_cast<size_t>(n_weights));
@@ -116,7 +117,7 @@ TEST_F(LocalConv2dOnce, WithEqualWeightsItIsAConvolution) {
 TEST(LocalConv2dErrors, NameTheCause) {
   const auto refused = [](const LocalConv2dDesc& d, const std::string& word) {
     try {
-      make_local_conv2d(cpu_config(), d);
+      make_local_conv2d(test_config(), d);
       ADD_FAILURE() << "accepted: " << word;
     } catch (const Error& error) {
       EXPECT_NE(std::string(error.what()).find(word), std::string::npos) << error.what();

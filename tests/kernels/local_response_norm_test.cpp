@@ -55,7 +55,7 @@ TEST_P(LocalResponseNormTest, AgreesWithReference) {
         const reference::LocalResponseNorm ref{
             shape[0], shape[1],        shape.n_elements() / shape[0] / shape[1], size, desc.alpha, beta,
             desc.k,   in.src[0].values};
-        const auto op = make_local_response_norm(cpu_config(), desc);
+        const auto op = make_local_response_norm(test_config(), desc);
         EXPECT_TRUE(op->info().src[0].same_form(desc.src)) << "asks for another layout";
         const OpOutputs out = run_op(*op, in);
         const double tolerance = dtype == DType::kFloat32 ? kFloat32 : kBFloat16;
@@ -74,12 +74,12 @@ TEST_F(LocalResponseNormOnce, AgreesWithPyTorch) {
   in.src = {{{1, 5, 1, 1}, {1, 2, -3, 0.5, 0.25}}};
   in.diff_dst = {{1, -2, 0.5, 3, -1}};
   LocalResponseNormDesc desc{.src = {Shape{1, 5, 1, 1}}, .size = 3, .alpha = 0.3, .beta = 0.75, .k = 2};
-  OpOutputs out = run_op(*make_local_response_norm(cpu_config(), desc), in);
+  OpOutputs out = run_op(*make_local_response_norm(test_config(), desc), in);
   expect_close(out.dst[0], {0.50297338, 0.79876822, -1.21836519, 0.22319289, 0.14693236}, 1e-6, "odd window");
   expect_close(out.diff_src[0], {0.54327452, -0.66320211, 0.01196891, 1.34119153, -0.59358287}, 1e-6,
                "diff_src, odd window");
   desc.size = 4;
-  out = run_op(*make_local_response_norm(cpu_config(), desc), in);
+  out = run_op(*make_local_response_norm(test_config(), desc), in);
   expect_close(out.dst[0], {0.52269977, 0.86657286, -1.29389822, 0.2194314, 0.11874238}, 1e-6, "even window");
   expect_close(out.diff_src[0], {0.58558494, -0.79020047, 0.01196128, 1.31857276, -0.47990665}, 1e-6,
                "diff_src, even window");
@@ -89,13 +89,13 @@ TEST_F(LocalResponseNormOnce, FiniteDifferences) {
   OpInputs in;
   in.src = {random_tensor({2, 9, 3, 3}, 1, -2, 2)};
   check_gradients(
-      *make_local_response_norm(cpu_config(), {.src = {Shape{2, 9, 3, 3}}, .size = 4, .alpha = 2, .k = 1}),
+      *make_local_response_norm(test_config(), {.src = {Shape{2, 9, 3, 3}}, .size = 4, .alpha = 2, .k = 1}),
       in);
 }
 
 TEST_F(LocalResponseNormOnce, RefusesWhatHasNoMeaning) {
   const auto refuses = [](const LocalResponseNormDesc& desc) {
-    EXPECT_THROW(make_local_response_norm(cpu_config(), desc), Error);
+    EXPECT_THROW(make_local_response_norm(test_config(), desc), Error);
     count_comparisons(1);
   };
   refuses({.src = {Shape{4}}});

@@ -68,7 +68,7 @@ TEST_P(LossOptions, AgreeWithReference) {
         SCOPED_TRACE(form.shape.str());
         const SoftmaxCrossEntropyDesc desc = desc_of(form);
         const OpInputs in = inputs_of(desc, form.shape[0] - missing, spread);
-        const auto op = make_softmax_cross_entropy(cpu_config(), desc);
+        const auto op = make_softmax_cross_entropy(test_config(), desc);
         const OpOutputs out = run_op(*op, in);
         const auto expected =
             reference::cross_entropy(desc, in.src[0].values, in.src[1].values, in.batch.n_valid);
@@ -82,7 +82,7 @@ TEST_P(LossOptions, AgreeWithReference) {
         };
         expect_close(above(out.diff_src[0]), above(expected.diff), kTolerance, "diff_src");
 
-        OpConfig evaluation = cpu_config();
+        OpConfig evaluation = test_config();
         evaluation.training = false;
         OpInputs forward = in;
         forward.run_backward = false;
@@ -101,8 +101,8 @@ TEST_P(LossOptions, FiniteDifferences) {
           return reference::cross_entropy(desc, x, in.src[1].values, form.shape[0]).loss;
         },
         in.src[0].values);
-    expect_close(run_op(*make_softmax_cross_entropy(cpu_config(), desc), in).diff_src[0], numeric, kTolerance,
-                 "diff_src");
+    expect_close(run_op(*make_softmax_cross_entropy(test_config(), desc), in).diff_src[0], numeric,
+                 kTolerance, "diff_src");
   }
 }
 
@@ -111,7 +111,7 @@ class LossOptionsOnce : public OpTest {};
 OpOutputs run(const SoftmaxCrossEntropyDesc& desc, const Values& logits, const Values& targets) {
   OpInputs in;
   in.src = {{desc.prediction.shape, logits}, {target_shape(desc), targets, DType::kInt64}};
-  return run_op(*make_softmax_cross_entropy(cpu_config(), desc), in);
+  return run_op(*make_softmax_cross_entropy(test_config(), desc), in);
 }
 
 const Values kLogits{0.5, -1.5, 0.25, 3, 3, 3, 1, -2, 0.5};
@@ -173,7 +173,7 @@ TEST_F(LossOptionsOnce, BitsOfPixelsDoNotDependOnThreads) {
   std::vector<OpOutputs> outputs;
   for (const int threads : {1, 2, 5}) {
     set_compute_threads(threads);
-    outputs.push_back(run_op(*make_softmax_cross_entropy(cpu_config(), desc), inputs_of(desc, 3, 2)));
+    outputs.push_back(run_op(*make_softmax_cross_entropy(test_config(), desc), inputs_of(desc, 3, 2)));
   }
   set_compute_threads(before);
   for (const OpOutputs& out : outputs) {

@@ -37,7 +37,7 @@ class SoftmaxCrossEntropyTest : public OpTestWith<Case> {};
 TEST_P(SoftmaxCrossEntropyTest, AgreesWithReference) {
   const Case& c = GetParam();
   const OpInputs in = cross_entropy_inputs(c, random_values(c.n * c.k, 1, -c.spread, c.spread));
-  const auto op = make_softmax_cross_entropy(cpu_config(), {Shape{c.n, c.k}});
+  const auto op = make_softmax_cross_entropy(test_config(), {Shape{c.n, c.k}});
   const OpOutputs out = run_op(*op, in);
   const auto expected =
       reference::cross_entropy({{Shape{c.n, c.k}}}, in.src[0].values, in.src[1].values, c.n_valid);
@@ -55,7 +55,7 @@ TEST_P(SoftmaxCrossEntropyTest, AgreesWithReference) {
 TEST_P(SoftmaxCrossEntropyTest, CountsTheFirstMaximum) {
   const Case& c = GetParam();
   const OpInputs in = cross_entropy_inputs(c, integer_values(c.n * c.k, 3, -2, 1));
-  const auto op = make_softmax_cross_entropy(cpu_config(), {Shape{c.n, c.k}});
+  const auto op = make_softmax_cross_entropy(test_config(), {Shape{c.n, c.k}});
   const OpOutputs out = run_op(*op, in);
   const auto expected =
       reference::cross_entropy({{Shape{c.n, c.k}}}, in.src[0].values, in.src[1].values, c.n_valid);
@@ -67,11 +67,11 @@ TEST_P(SoftmaxCrossEntropyTest, EvaluationGivesTheSameBits) {
   const Case& c = GetParam();
   OpInputs in = cross_entropy_inputs(c, random_values(c.n * c.k, 1, -c.spread, c.spread));
   in.run_backward = false;
-  OpConfig evaluation = cpu_config();
+  OpConfig evaluation = test_config();
   evaluation.training = false;
   const auto op = make_softmax_cross_entropy(evaluation, {Shape{c.n, c.k}});
   EXPECT_EQ(op->info().workspace_bytes, 0);
-  const auto trained = make_softmax_cross_entropy(cpu_config(), {Shape{c.n, c.k}});
+  const auto trained = make_softmax_cross_entropy(test_config(), {Shape{c.n, c.k}});
   expect_close(run_op(*op, in).dst[0], run_op(*trained, in).dst[0], 0, "dst");
 }
 
@@ -93,7 +93,7 @@ class LossOnce : public OpTest {};
 OpOutputs run_cross_entropy(Shape shape, Values logits, Values targets) {
   OpInputs in;
   in.src = {{shape, std::move(logits)}, {Shape{shape[0]}, std::move(targets), DType::kInt64}};
-  return run_op(*make_softmax_cross_entropy(cpu_config(), {shape}), in);
+  return run_op(*make_softmax_cross_entropy(test_config(), {shape}), in);
 }
 
 TEST_F(LossOnce, LargeLogitsAreExact) {
@@ -135,7 +135,7 @@ TEST_F(LossOnce, NanShowsInTheLoss) {
       logits[static_cast<size_t>(at)] = std::nan("");
       OpInputs in;
       in.src = {{Shape{1, k}, logits}, {Shape{1}, {1}, DType::kInt64}};
-      const auto op = make_softmax_cross_entropy(cpu_config(), {Shape{1, k}});
+      const auto op = make_softmax_cross_entropy(test_config(), {Shape{1, k}});
       EXPECT_TRUE(std::isnan(run_op(*op, in).dst[0][kLossSum])) << at << " of " << k;
       count_comparisons(1);
     }
@@ -157,7 +157,7 @@ TEST_F(LossOnce, BitsDoNotDependOnThreads) {
   std::vector<OpOutputs> outputs;
   for (const int threads : {1, 2, 5}) {
     set_compute_threads(threads);
-    outputs.push_back(run_op(*make_softmax_cross_entropy(cpu_config(), {Shape{67, 1001}}), in));
+    outputs.push_back(run_op(*make_softmax_cross_entropy(test_config(), {Shape{67, 1001}}), in));
   }
   set_compute_threads(before);
   for (const OpOutputs& out : outputs) {
@@ -178,17 +178,17 @@ TEST_F(LossOnce, CrossEntropyFiniteDifferences) {
   OpInputs in;
   in.src = {{Shape{n, k}, x}, {Shape{n}, targets, DType::kInt64}};
   in.batch.n_valid = n_valid;
-  const OpOutputs out = run_op(*make_softmax_cross_entropy(cpu_config(), {Shape{n, k}}), in);
+  const OpOutputs out = run_op(*make_softmax_cross_entropy(test_config(), {Shape{n, k}}), in);
   expect_close(out.diff_src[0], numeric, 1e-6, "diff_src");
 }
 
 TEST_F(LossOnce, RefusesOtherShapesAndTypes) {
-  EXPECT_THROW(make_softmax_cross_entropy(cpu_config(), {Shape{4}}), Error);
-  EXPECT_THROW(make_softmax_cross_entropy(cpu_config(), {Shape{4, 0}}), Error);
-  EXPECT_THROW(make_softmax_cross_entropy(cpu_config(), {{Shape{4, 3}}, {1, 2}}), Error);
-  EXPECT_THROW(make_softmax_cross_entropy(cpu_config(), {{Shape{4, 2}}, {1, -2}}), Error);
-  EXPECT_THROW(make_softmax_cross_entropy(cpu_config(), {{Shape{4, 2}}, {}, 1.0}), Error);
-  EXPECT_THROW(make_softmax_cross_entropy(cpu_config(), {Shape{4, 3}, DType::kFloat64, nullptr}), Error);
+  EXPECT_THROW(make_softmax_cross_entropy(test_config(), {Shape{4}}), Error);
+  EXPECT_THROW(make_softmax_cross_entropy(test_config(), {Shape{4, 0}}), Error);
+  EXPECT_THROW(make_softmax_cross_entropy(test_config(), {{Shape{4, 3}}, {1, 2}}), Error);
+  EXPECT_THROW(make_softmax_cross_entropy(test_config(), {{Shape{4, 2}}, {1, -2}}), Error);
+  EXPECT_THROW(make_softmax_cross_entropy(test_config(), {{Shape{4, 2}}, {}, 1.0}), Error);
+  EXPECT_THROW(make_softmax_cross_entropy(test_config(), {Shape{4, 3}, DType::kFloat64, nullptr}), Error);
   count_comparisons(6);
 }
 

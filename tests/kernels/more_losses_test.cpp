@@ -25,7 +25,7 @@ TEST_F(OtherLosses, L2AgreesWithReference) {
           OpInputs in;
           in.src = {random_tensor(shape, 6), random_tensor(shape, 7)};
           in.batch.n_valid = n_valid;
-          const auto op = make_l2_loss(cpu_config(), {{shape}, half, mean});
+          const auto op = make_l2_loss(test_config(), {{shape}, half, mean});
           const OpOutputs out = run_op(*op, in);
           const auto expected =
               reference::l2_loss(in.src[0].values, in.src[1].values, k, n_valid, half, mean);
@@ -45,7 +45,7 @@ TEST_F(OtherLosses, L2FiniteDifferences) {
       [&](const Values& y) { return reference::l2_loss(y, target, 20, 3, true, false).loss; }, x);
   OpInputs in;
   in.src = {{shape, x}, {shape, target}};
-  expect_close(run_op(*make_l2_loss(cpu_config(), {{shape}}), in).diff_src[0], numeric, 1e-6, "diff_src");
+  expect_close(run_op(*make_l2_loss(test_config(), {{shape}}), in).diff_src[0], numeric, 1e-6, "diff_src");
 }
 
 TEST_F(OtherLosses, L1AgreesWithReference) {
@@ -57,7 +57,7 @@ TEST_F(OtherLosses, L1AgreesWithReference) {
         in.src = {random_tensor(shape, 6), random_tensor(shape, 7)};
         in.src[0].values[0] = in.src[1].values[0];  // gradient 0
         in.batch.n_valid = n_valid;
-        const OpOutputs out = run_op(*make_l1_loss(cpu_config(), {{shape}, mean, 0.5}), in);
+        const OpOutputs out = run_op(*make_l1_loss(test_config(), {{shape}, mean, 0.5}), in);
         const auto expected = reference::l1_loss(in.src[0].values, in.src[1].values, k, n_valid, mean, 0.5);
         expect_close(out.dst[0], expected.values(), 1e-14, "dst");
         expect_close(out.diff_src[0], expected.diff, 1e-7, "diff_src");
@@ -77,7 +77,7 @@ TEST_F(OtherLosses, BinaryCrossEntropyAgreesWithReference) {
           in.src = {random_tensor(shape, 6, -reach, reach), random_tensor(shape, 7, 0, 1)};
           for (size_t i = 0; i < in.src[1].values.size(); i += 3) in.src[1].values[i] = i % 2 == 0 ? 0 : 1;
           in.batch.n_valid = n_valid;
-          const OpOutputs out = run_op(*make_binary_cross_entropy(cpu_config(), {{shape}, mean, 2}), in);
+          const OpOutputs out = run_op(*make_binary_cross_entropy(test_config(), {{shape}, mean, 2}), in);
           const auto expected =
               reference::binary_cross_entropy(in.src[0].values, in.src[1].values, k, n_valid, mean, 2);
           expect_close(out.dst[0], expected.values(), 1e-6, "dst");
@@ -95,9 +95,9 @@ TEST_F(OtherLosses, FiniteDifferences) {
     const Values numeric = numeric_gradient([&](const Values& y) { return reference(y).loss; }, x);
     expect_close(run_op(op, in).diff_src[0], numeric, 1e-6, "diff_src");
   };
-  judge(*make_l1_loss(cpu_config(), {{shape}}),
+  judge(*make_l1_loss(test_config(), {{shape}}),
         [&](const Values& y) { return reference::l1_loss(y, t, 20, 3, false); });
-  judge(*make_binary_cross_entropy(cpu_config(), {{shape}}),
+  judge(*make_binary_cross_entropy(test_config(), {{shape}}),
         [&](const Values& y) { return reference::binary_cross_entropy(y, t, 20, 3, false); });
 }
 
@@ -105,7 +105,7 @@ TEST_F(OtherLosses, FiniteDifferences) {
 TEST_F(OtherLosses, BinaryCrossEntropyAgreesWithPyTorch) {
   OpInputs in;
   in.src = {{Shape{5}, {-30, -1, 0, 0.5, 100}}, {Shape{5}, {0, 1, 0.25, 1, 0}}};
-  const OpOutputs out = run_op(*make_binary_cross_entropy(cpu_config(), {{Shape{5}}}), in);
+  const OpOutputs out = run_op(*make_binary_cross_entropy(test_config(), {{Shape{5}}}), in);
   expect_close(out.dst[0], {102.480484, 3, 5, 5}, 1e-7, "dst");  // wrong: -1 for 1 and 100 for 0
   expect_close(out.diff_src[0], {9.35762359e-14, -0.731058598, 0.25, -0.377540648, 1}, 2e-7, "diff_src");
 }
@@ -115,7 +115,7 @@ TEST_F(OtherLosses, BinaryCrossEntropyAgreesWithPyTorch) {
 TEST_F(OtherLosses, BernoulliLossOfTheCourse) {
   OpInputs in;
   in.src = {{Shape{1, 1}, {0.57}}, {Shape{1, 1}, {1}}};
-  const OpOutputs out = run_op(*make_binary_cross_entropy(cpu_config(), {{Shape{1, 1}}}), in);
+  const OpOutputs out = run_op(*make_binary_cross_entropy(test_config(), {{Shape{1, 1}}}), in);
   EXPECT_NEAR(std::exp(-out.dst[0][kLossSum]), 0.64, 0.005);
   EXPECT_NEAR(out.diff_src[0][0], 0.64 - 1, 0.005);
   EXPECT_EQ(out.dst[0][kNCorrect], 1);
@@ -134,7 +134,7 @@ TEST_F(OtherLosses, HingeAgreesWithReference) {
           in.src = {random_tensor(Shape{7, k}, 1, -2, 2),
                     {Shape{7}, integer_values(7, 2, 0, std::max<int64_t>(1, k - 1)), DType::kInt64}};
           in.batch.n_valid = n_valid;
-          const OpOutputs out = run_op(*make_hinge_loss(cpu_config(), desc), in);
+          const OpOutputs out = run_op(*make_hinge_loss(test_config(), desc), in);
           const auto expected = reference::hinge_loss(desc, in.src[0].values, in.src[1].values, n_valid);
           expect_close(out.dst[0], expected.values(), 1e-6, "dst");
           expect_close(out.diff_src[0], expected.diff, 1e-6, "diff_src");
@@ -145,7 +145,7 @@ TEST_F(OtherLosses, HingeAgreesWithReference) {
 TEST_F(OtherLosses, HingeAgreesWithPyTorch) {
   OpInputs in;
   in.src = {{Shape{3, 3}, {0.5, -1.5, 0.25, 3, 3, 3, 1, -2, 0.5}}, {Shape{3}, {2, 0, 1}, DType::kInt64}};
-  const OpOutputs out = run_op(*make_hinge_loss(cpu_config(), {{Shape{3, 3}}, 1, true}), in);
+  const OpOutputs out = run_op(*make_hinge_loss(test_config(), {{Shape{3, 3}}, 1, true}), in);
   expect_close(out.dst[0], {3.58333325, 1, 3, 3}, 1e-7, "dst");
   const double third = 1.0 / 3;
   expect_close(out.diff_src[0], {third, 0, -third, -2 * third, third, third, third, -2 * third, third}, 1e-7,
@@ -160,7 +160,7 @@ TEST_F(OtherLosses, BinaryHingeTakesClassesAndSigns) {
       for (const Shape& shape : {Shape{5}, Shape{5, 1}}) {
         OpInputs in;
         in.src = {{shape, scores}, {Shape{5}, targets, signs ? DType::kFloat32 : DType::kInt64}};
-        const OpOutputs out = run_op(*make_hinge_loss(cpu_config(), {{shape}, 1, false, signs}), in);
+        const OpOutputs out = run_op(*make_hinge_loss(test_config(), {{shape}, 1, false, signs}), in);
         expect_close(out.dst[0], {0.5 + 0.5 + 1.25, 4, 5, 5}, 0, "dst");
         expect_close(out.diff_src[0], {-1, 0, 1, 1, 0}, 0, "diff_src");
       }
@@ -169,10 +169,10 @@ TEST_F(OtherLosses, BinaryHingeTakesClassesAndSigns) {
 TEST_F(OtherLosses, PerceptronLearnsFromMistakesOnly) {
   OpInputs in;  //    right  wrong  zero    right  wrong  zero
   in.src = {{Shape{6}, {2, -3, 0, -1, 0.5, 0}}, {Shape{6}, {1, 1, 1, 0, 0, 0}, DType::kInt64}};
-  const OpOutputs out = run_op(*make_perceptron_loss(cpu_config(), {{Shape{6}}}), in);
+  const OpOutputs out = run_op(*make_perceptron_loss(test_config(), {{Shape{6}}}), in);
   expect_close(out.dst[0], {3.5, 2, 6, 6}, 0, "dst");
   expect_close(out.diff_src[0], {0, -1, -1, 0, 1, 1}, 0, "diff_src");
-  const OpOutputs slides = run_op(*make_perceptron_loss(cpu_config(), {{Shape{6}}, true}), in);
+  const OpOutputs slides = run_op(*make_perceptron_loss(test_config(), {{Shape{6}}, true}), in);
   expect_close(slides.dst[0], {3.5, 3, 6, 6}, 0, "dst");
   expect_close(slides.diff_src[0], {0, -1, 0, 0, 1, 1}, 0, "the sign of 0 is 1");
 }
@@ -182,7 +182,7 @@ TEST_F(OtherLosses, PerceptronLearnsFromMistakesOnly) {
 TEST_F(OtherLosses, PerceptronTracesTheRule) {
   const double x[4][3] = {{0, 0, 1}, {0, 1, 1}, {1, 0, 1}, {1, 1, 1}};
   const double y[4] = {-1, 1, 1, 1};
-  const auto op = make_perceptron_loss(cpu_config(), {{Shape{1}}, true});
+  const auto op = make_perceptron_loss(test_config(), {{Shape{1}}, true});
   double by_loss[3] = {}, by_rule[3] = {};
   int64_t n_mistakes = 0, last_mistake = 0;
   for (int64_t t = 0; t < 40; ++t) {
@@ -211,8 +211,8 @@ TEST_F(OtherLosses, WhatIsNoClassShowsInTheLoss) {
               {Shape{1}, {target}, DType::kInt64}};
     return run_op(op, in).dst[0][kLossSum];
   };
-  const auto hinge = make_hinge_loss(cpu_config(), {{Shape{1, 3}}});
-  const auto binary = make_hinge_loss(cpu_config(), {{Shape{1, 1}}});
+  const auto hinge = make_hinge_loss(test_config(), {{Shape{1, 3}}});
+  const auto binary = make_hinge_loss(test_config(), {{Shape{1, 1}}});
   for (const double target : {-2.0, 3.0, 1e15}) {
     EXPECT_TRUE(std::isnan(loss_of(*hinge, target)));
     EXPECT_TRUE(std::isnan(loss_of(*binary, target)));
@@ -221,7 +221,7 @@ TEST_F(OtherLosses, WhatIsNoClassShowsInTheLoss) {
 }
 
 TEST_F(OtherLosses, RefusesOtherShapesAndTypes) {
-  const OpConfig config = cpu_config();
+  const OpConfig config = test_config();
   const TensorDesc integers{Shape{4}, DType::kInt32, nullptr};
   EXPECT_THROW(make_l2_loss(config, {{Shape{}}}), Error);
   EXPECT_THROW(make_l2_loss(config, {integers}), Error);

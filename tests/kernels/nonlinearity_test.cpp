@@ -35,7 +35,7 @@ TensorDesc blocked(const Shape& shape, DType dtype, dnnl::memory::format_tag tag
 class NonlinearityTest : public OpTestWith<Case> {
  protected:
   static std::unique_ptr<Op> make(const TensorDesc& desc) {
-    return make_nonlinearity(cpu_config(), {desc, GetParam().function, GetParam().alpha});
+    return make_nonlinearity(test_config(), {desc, GetParam().function, GetParam().alpha});
   }
 
   void judge(const TensorDesc& desc, double reach, double tolerance) {
@@ -111,7 +111,7 @@ class NonlinearityOnce : public OpTest {};
 TEST_F(NonlinearityOnce, AgreesWithPyTorch) {
   const Values x{-7, -2.5, -1, -0.1, 0, 0.1, 1, 2.5, 7};
   const auto judge = [&](Nonlinearity function, float alpha, const Values& dst, const Values& diff_src) {
-    const auto op = make_nonlinearity(cpu_config(), {{Shape{9}}, function, alpha});
+    const auto op = make_nonlinearity(test_config(), {{Shape{9}}, function, alpha});
     const OpOutputs out = run_op(*op, {.src = {{Shape{9}, x}}, .diff_dst = {Values(9, 1.0)}});
     expect_close(out.dst[0], dst, 2e-7, "dst");
     expect_close(out.diff_src[0], diff_src, 2e-7, "diff_src");
@@ -131,7 +131,7 @@ TEST_F(NonlinearityOnce, AgreesWithPyTorch) {
 TEST_F(NonlinearityOnce, SignIsExact) {
   const Values x{-3, -0.0, 0, 1e-30, 5};
   for (const float at_zero : {1.0f, 0.0f}) {
-    const auto op = make_nonlinearity(cpu_config(), {{Shape{5}}, Nonlinearity::kSign, at_zero});
+    const auto op = make_nonlinearity(test_config(), {{Shape{5}}, Nonlinearity::kSign, at_zero});
     const OpOutputs out = run_op(*op, {.src = {{Shape{5}, x}}, .diff_dst = {{1, 2, 3, 4, 5}}});
     expect_close(out.dst[0], {-1, at_zero, at_zero, 1, 1}, 0, "dst");
     expect_close(out.diff_src[0], {0, 0, 0, 0, 0}, 0, "diff_src");
@@ -140,7 +140,7 @@ TEST_F(NonlinearityOnce, SignIsExact) {
 
 TEST_F(NonlinearityOnce, RefusesWhatHasNoMeaning) {
   const auto refuses = [](const NonlinearityDesc& desc) {
-    EXPECT_THROW(make_nonlinearity(cpu_config(), desc), Error);
+    EXPECT_THROW(make_nonlinearity(test_config(), desc), Error);
     count_comparisons(1);
   };
   refuses({{Shape{4}}, Nonlinearity::kLeakyRelu, -0.1f});

@@ -14,7 +14,7 @@ constexpr double kTolerance = 1e-6;
 
 class OptimizerUpdateTest : public OpTest {
  protected:
-  std::unique_ptr<Stream> stream_ = make_stream(Device{});
+  std::unique_ptr<Stream> stream_ = make_stream(test_device());
 
   using Update =
       std::function<void(int64_t step, int64_t n, const float* grad, float* weights, float* s, float* t)>;
@@ -22,7 +22,7 @@ class OptimizerUpdateTest : public OpTest {
   /// Steps 1 and 10 from the weights below with the gradients ((7 step + 5 i) mod 11 - 5) / 4.
   void expect_pytorch(const Update& update, const Values& after_1, const Values& after_10,
                       double relative = kTolerance) {
-    std::vector<float> weights = {0.5f, -1.25f, 2.0f, -0.0625f, 3.0f}, s(5), t(5), grad(5);
+    SharedVector<float> weights = {0.5f, -1.25f, 2.0f, -0.0625f, 3.0f}, s(5), t(5), grad(5);
     for (int64_t step = 0; step < 10; ++step) {
       for (int64_t i = 0; i < 5; ++i)
         grad[static_cast<size_t>(i)] = static_cast<float>((step * 7 + i * 5) % 11 - 5) / 4.0f;
@@ -35,6 +35,7 @@ class OptimizerUpdateTest : public OpTest {
   Update sgd(SgdUpdate rule) {
     return [this, rule](int64_t, int64_t n, const float* grad, float* weights, float* velocity, float*) {
       sgd_update(*stream_, rule, n, grad, weights, rule.momentum == 0 ? nullptr : velocity);
+      stream_->synchronize();
     };
   }
   Update adam(AdamUpdate rule) {
@@ -42,6 +43,7 @@ class OptimizerUpdateTest : public OpTest {
       AdamUpdate now = rule;
       now.step = step;
       adam_update(*stream_, now, n, grad, weights, m, v);
+      stream_->synchronize();
     };
   }
 };
@@ -101,12 +103,12 @@ void sweep(const std::function<void(int64_t, const float*, float*, float*, float
   for (const int64_t n : {0, 1, 3, 4, 7, 8, 15, 16, 17, 33, 100, 1023, 70001}) {
     Arrays expected(n);
     const auto guarded = [&](const Values& values) {
-      std::vector<float> result(pad, guard);
+      SharedVector<float> result(pad, guard);
       result.insert(result.end(), values.begin(), values.end());
       result.insert(result.end(), pad, guard);
       return result;
     };
-    const std::vector<float> grad = guarded(expected.grad);
+    const SharedVector<float> grad = guarded(expected.grad);
     auto weights = guarded(expected.weights), first = guarded(expected.first),
          second = guarded(expected.second);
     auto cut_weights = weights, cut_first = first, cut_second = second;
@@ -120,7 +122,7 @@ void sweep(const std::function<void(int64_t, const float*, float*, float*, float
     EXPECT_EQ(second, cut_second) << n;
 
     reference(expected);
-    const auto inside = [&](const std::vector<float>& values) {
+    const auto inside = [&](const SharedVector<float>& values) {
       for (size_t i = 0; i < pad; ++i) {
         EXPECT_EQ(values[i], guard);
         EXPECT_EQ(values[values.size() - 1 - i], guard);
@@ -170,17 +172,19 @@ TEST_F(OptimizerUpdateTest, AdamOfAnyLength) {
 TEST_F(OptimizerUpdateTest, BitsDoNotDependOnThreads) {
   const int64_t n = 100003;
   const int before = compute_threads();
-  std::vector<std::vector<float>> results;
+  std::vector<SharedVector<float>> results;
   for (const int threads : {1, 2, 5}) {
     set_compute_threads(threads);
     const Arrays start(n);
-    const std::vector<float> grad(start.grad.begin(), start.grad.end());
-    std::vector<float> weights(start.weights.begin(), start.weights.end()), m(grad.size()), v(grad.size()),
+    const SharedVector<float> grad(start.grad.begin(), start.grad.end());
+    SharedVector<float> weights(start.weights.begin(), start.weights.end()), m(grad.size()), v(grad.size()),
         velocity(grad.size());
     sgd_update(*stream_, {.momentum = 0.9f, .weight_decay = 0.1f}, n, grad.data(), weights.data(),
                velocity.data());
+    stream_->synchronize();
     adam_update(*stream_, {.weight_decay = 0.1f, .decoupled = true}, n, grad.data(), weights.data(), m.data(),
                 v.data());
+    stream_->synchronize();
     for (const auto& state : {velocity, m, v}) weights.insert(weights.end(), state.begin(), state.end());
     results.push_back(weights);
   }
@@ -192,12 +196,14 @@ TEST_F(OptimizerUpdateTest, BitsDoNotDependOnThreads) {
 // A power of two as scale moves exponents only: scaling the gradient by 8 and grad_scale by
 // 1/8 gives equal bits.
 TEST_F(OptimizerUpdateTest, GradScaleIsAppliedFirst) {
-  std::vector<float> grad = {0.3f, -0.7f, 1.1f}, large = {2.4f, -5.6f, 8.8f};
+  SharedVector<float> grad = {0.3f, -0.7f, 1.1f}, large = {2.4f, -5.6f, 8.8f};
   for (size_t i = 0; i < 3; ++i) large[i] = grad[i] * 8;
-  std::vector<float> a = {1, 2, 3}, b = a, va(3), vb(3);
+  SharedVector<float> a = {1, 2, 3}, b = a, va(3), vb(3);
   sgd_update(*stream_, {.momentum = 0.9f, .weight_decay = 0.1f}, 3, grad.data(), a.data(), va.data());
+  stream_->synchronize();
   sgd_update(*stream_, {.momentum = 0.9f, .weight_decay = 0.1f, .grad_scale = 0.125f}, 3, large.data(),
              b.data(), vb.data());
+  stream_->synchronize();
   EXPECT_EQ(a, b);
   EXPECT_EQ(va, vb);
   count_comparisons(6);

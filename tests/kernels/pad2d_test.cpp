@@ -61,7 +61,7 @@ TEST_F(Pad2dTest, AsMuchAsTheModeTakes) {
 // diff_dst 0, 1, 2, …
 TEST_F(Pad2dTest, AgreesWithPyTorch) {
   const auto judge_literal = [](PaddingMode mode, const Values& dst, const Values& diff_src) {
-    const auto op = make_pad2d(cpu_config(), {{Shape{1, 1, 3, 4}}, {2, 1, 1, 2}, mode});
+    const auto op = make_pad2d(test_config(), {{Shape{1, 1, 3, 4}}, {2, 1, 1, 2}, mode});
     OpInputs in;
     Values numbers;
     for (int i = 0; i < 42; ++i) numbers.push_back(i);
@@ -92,7 +92,7 @@ TEST_F(Pad2dTest, BitsDoNotDependOnThreads) {
     std::vector<OpOutputs> outputs;
     for (const int threads : {1, 2, 5}) {
       set_compute_threads(threads);
-      outputs.push_back(run_op(*make_pad2d(cpu_config(), desc), in));
+      outputs.push_back(run_op(*make_pad2d(test_config(), desc), in));
     }
     for (const OpOutputs& out : outputs) {
       expect_close(out.dst[0], outputs[0].dst[0], 0, "dst");
@@ -104,7 +104,7 @@ TEST_F(Pad2dTest, BitsDoNotDependOnThreads) {
 
 TEST_F(Pad2dTest, RefusesWhatHasNoMeaning) {
   const auto refuses = [](const Pad2dDesc& desc) {
-    EXPECT_THROW(make_pad2d(cpu_config(), desc), Error);
+    EXPECT_THROW(make_pad2d(test_config(), desc), Error);
     count_comparisons(1);
   };
   const TensorDesc image{Shape{1, 1, 4, 5}};
@@ -171,7 +171,7 @@ TEST_F(PaddedConv, FiniteDifferences) {
   for (const PaddingMode mode : kModes) {
     const Pad2dDesc pad{{Shape{2, 3, 4, 5}}, {1, 1, 2, 2}, mode};
     const Conv2dDesc conv{.out_channels = 4, .kernel = {3, 5}, .activation = Activation::kTanh};
-    check_gradients(*make(cpu_config(), pad, conv), inputs(pad, conv));
+    check_gradients(*make(test_config(), pad, conv), inputs(pad, conv));
   }
 }
 
@@ -180,7 +180,7 @@ TEST_F(PaddedConv, AgreesWithPyTorch) {
   const auto judge = [](PaddingMode mode, const Values& dst, const Values& diff_src,
                         const Values& diff_weights) {
     const auto op =
-        make(cpu_config(), {{Shape{1, 1, 3, 4}}, {1, 1, 1, 1}, mode}, {.out_channels = 1, .kernel = {3, 3}});
+        make(test_config(), {{Shape{1, 1, 3, 4}}, {1, 1, 1, 1}, mode}, {.out_channels = 1, .kernel = {3, 3}});
     OpInputs in;
     in.src = {{Shape{1, 1, 3, 4}, {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11}}};
     in.params = {{Shape{1, 1, 3, 3}, {1, -2, 3, 0, 2, -1, 4, 1, -3}}, {Shape{1}, {0.5}}};
@@ -204,10 +204,10 @@ TEST_F(PaddedConv, EvaluationHasTheBitsOfTraining) {
   const Conv2dDesc conv{.out_channels = 5, .kernel = {3, 3}, .activation = Activation::kRelu};
   OpInputs in = inputs(pad, conv);
   in.run_backward = false;
-  OpConfig evaluation = cpu_config();
+  OpConfig evaluation = test_config();
   evaluation.training = false;
   expect_close(run_op(*make(evaluation, pad, conv), in).dst[0],
-               run_op(*make(cpu_config(), pad, conv), in).dst[0], 0, "dst");
+               run_op(*make(test_config(), pad, conv), in).dst[0], 0, "dst");
 }
 
 }  // namespace

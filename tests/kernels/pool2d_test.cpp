@@ -129,7 +129,7 @@ void compare_types(Pool2dDesc desc, Form form) {
 /// Compares forward and backward with the reference. Few distinct values: many ties.
 void compare(const Pool2dDesc& desc, const Values& src) {
   const reference::Pool2d ref{desc, src};
-  const auto op = make_pool2d(cpu_config(), desc);
+  const auto op = make_pool2d(test_config(), desc);
   Shape pooled = desc.src.shape;
   if (pooled.rank() == 4) pooled[2] = ref.p();
   pooled[pooled.rank() - 1] = ref.q();
@@ -168,7 +168,7 @@ TEST_P(Pool2dTest, KeepsBlockedLayouts) {
   for (const Tag tag : {Tag::nChw16c, Tag::nChw8c, Tag::nChw4c, Tag::nhwc, Tag::Abcd16a}) {
     Pool2dDesc desc = GetParam().desc;
     desc.src.layout = layout_of(desc.src.shape, tag);
-    const auto op = make_pool2d(cpu_config(), desc);
+    const auto op = make_pool2d(test_config(), desc);
     EXPECT_TRUE(op->info().src[0].same_layout(desc.src));
     // Compared as oneDNN does: nhwc of one channel or one pixel is dense.
     const TensorDesc expected{op->info().dst[0].shape, DType::kFloat32,
@@ -187,7 +187,7 @@ class Pool2dOnce : public OpTest {};
 TEST_F(Pool2dOnce, WantsUnknownLayoutsDense) {
   const Pool2dDesc desc{.src = {Shape{2, 3, 4, 5}, DType::kFloat32,
                                 layout_of(Shape{2, 3, 4, 5}, dnnl::memory::format_tag::chwn)}};
-  const auto op = make_pool2d(cpu_config(), desc);
+  const auto op = make_pool2d(test_config(), desc);
   EXPECT_EQ(op->info().src[0].layout, nullptr);
   EXPECT_EQ(op->info().dst[0].layout, nullptr);
   compare(desc, random_values(desc.src.n_elements(), 1));
@@ -207,13 +207,13 @@ TEST_F(Pool2dOnce, FiniteDifferences) {
       for (size_t i = 0; i < values.size(); ++i)
         values[i] = 0.05 * static_cast<double>(i * 37 % values.size()) - 1.0;
       in.src = {{desc.src.shape, values}};
-      check_gradients(*make_pool2d(cpu_config(), desc), in, {.h = 1.0 / 64, .relative = 1e-3});
+      check_gradients(*make_pool2d(test_config(), desc), in, {.h = 1.0 / 64, .relative = 1e-3});
     }
 }
 
 Values forward_of(Pool2dDesc desc, const Values& src) {
   OpInputs in{.src = {{desc.src.shape, src}}, .run_backward = false};
-  return run_op(*make_pool2d(cpu_config(), desc), in).dst[0];
+  return run_op(*make_pool2d(test_config(), desc), in).dst[0];
 }
 
 // The worked examples of lecture slides.
@@ -238,7 +238,7 @@ TEST_F(Pool2dOnce, WeightedFiniteDifferences) {
                         .padding = {1, 1, 1, 1},
                         .ceil = true,
                         .weights = {1, 2, 1, 2, 4, 2, 1, 2, 1}};
-  check_gradients(*make_pool2d(cpu_config(), desc), {.src = {random_tensor(desc.src.shape, 1)}},
+  check_gradients(*make_pool2d(test_config(), desc), {.src = {random_tensor(desc.src.shape, 1)}},
                   {.h = 1.0 / 64, .relative = 1e-3});
 }
 
@@ -266,7 +266,7 @@ TEST_F(Pool2dOnce, PassesNanAndInfinityOn) {
       values[1] = std::nan("");
       values[2] = inf;
       in.src = {{desc.src.shape, values}};
-      const Values dst = run_op(*make_pool2d(cpu_config(), desc), in).dst[0];
+      const Values dst = run_op(*make_pool2d(test_config(), desc), in).dst[0];
       EXPECT_TRUE(std::isnan(dst[0]));           // columns 0 and 1
       EXPECT_EQ(dst[stride == 1 ? 2 : 1], inf);  // columns 2 and 3
       for (size_t q = 3; q < dst.size(); ++q) EXPECT_EQ(dst[q], -inf);
@@ -285,7 +285,7 @@ TEST_F(Pool2dOnce, BitsDoNotDependOnThreads) {
     std::vector<OpOutputs> outputs;
     for (const int threads : {1, 2, 5}) {
       set_compute_threads(threads);
-      outputs.push_back(run_op(*make_pool2d(cpu_config(), desc), in));
+      outputs.push_back(run_op(*make_pool2d(test_config(), desc), in));
     }
     for (const OpOutputs& out : outputs) {
       expect_close(out.dst[0], outputs[0].dst[0], 0, "dst");
@@ -296,7 +296,7 @@ TEST_F(Pool2dOnce, BitsDoNotDependOnThreads) {
 }
 
 TEST_F(Pool2dOnce, EvaluationKeepsNoWorkspace) {
-  OpConfig config = cpu_config();
+  OpConfig config = test_config();
   config.training = false;
   const Pool2dDesc desc{.src = {Shape{2, 3, 9, 21}}, .kernel = {3, 3}, .stride = {1, 1}};
   const auto op = make_pool2d(config, desc);
@@ -309,7 +309,7 @@ TEST_F(Pool2dOnce, EvaluationKeepsNoWorkspace) {
 
 TEST_F(Pool2dOnce, RefusesWhatHasNoMeaning) {
   const auto refuses = [](const Pool2dDesc& desc) {
-    EXPECT_THROW(make_pool2d(cpu_config(), desc), Error);
+    EXPECT_THROW(make_pool2d(test_config(), desc), Error);
     count_comparisons(1);
   };
   const TensorDesc image{Shape{1, 1, 4, 4}};

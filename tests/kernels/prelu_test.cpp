@@ -20,7 +20,7 @@ class PreluTest : public OpTestWith<bool> {
     const int64_t channels = desc.shape.rank() > 1 ? desc.shape[1] : 1;
     const Shape slope_shape{GetParam() ? channels : 1};
     const Values slopes = random_values(slope_shape[0], 3, 0.1, 0.5);
-    const auto op = make_prelu(cpu_config(), {desc, GetParam()});
+    const auto op = make_prelu(test_config(), {desc, GetParam()});
     const OpOutputs out = run_op(
         *op,
         {.src = {{desc.shape, x, desc.dtype}}, .params = {{slope_shape, slopes}}, .diff_dst = {diff_dst}});
@@ -57,7 +57,7 @@ TEST_P(PreluTest, KeepsBlockedLayouts) {
 
 TEST_P(PreluTest, SumsOfWholeNumbersAreExact) {
   const Shape shape{3, 5, 9, 9};
-  const auto op = make_prelu(cpu_config(), {{shape}, GetParam()});
+  const auto op = make_prelu(test_config(), {{shape}, GetParam()});
   const Values x = integer_values(shape.n_elements(), 1, -8, 8),
                g = integer_values(shape.n_elements(), 2, -8, 8);
   const Values slopes(GetParam() ? 5 : 1, 0.25);
@@ -74,7 +74,7 @@ TEST_P(PreluTest, FiniteDifferences) {
   DenseTensor x = random_tensor(shape, 3, -2, 2);
   for (double& value : x.values) value += value > 0 ? 0.1 : -0.1;  // away from the kink
   const Shape slopes{GetParam() ? 4 : 1};
-  check_gradients(*make_prelu(cpu_config(), {{shape}, GetParam()}),
+  check_gradients(*make_prelu(test_config(), {{shape}, GetParam()}),
                   {.src = {x}, .params = {random_tensor(slopes, 4, 0.1, 0.5)}});
 }
 
@@ -83,9 +83,9 @@ class PreluOnce : public OpTest {};
 // PyTorch 2.15, torch.nn.functional.prelu.
 TEST_F(PreluOnce, AgreesWithPyTorch) {
   const OpOutputs out =
-      run_op(*make_prelu(cpu_config(), {{Shape{2, 3}}}), {.src = {{Shape{2, 3}, {-1, 2, -0.5, 0, -3, 4}}},
-                                                          .params = {{Shape{1}, {0.25}}},
-                                                          .diff_dst = {{1, 2, 3, 4, 5, 6}}});
+      run_op(*make_prelu(test_config(), {{Shape{2, 3}}}), {.src = {{Shape{2, 3}, {-1, 2, -0.5, 0, -3, 4}}},
+                                                           .params = {{Shape{1}, {0.25}}},
+                                                           .diff_dst = {{1, 2, 3, 4, 5, 6}}});
   expect_close(out.dst[0], {-0.25, 2, -0.125, 0, -0.75, 4}, 0, "dst");
   expect_close(out.diff_params[0], {-17.5}, 0, "diff_slope");
 }
@@ -97,7 +97,7 @@ TEST_F(PreluOnce, BitsDoNotDependOnThreads) {
     std::vector<OpOutputs> outputs;
     for (const int threads : {1, 2, 5}) {
       set_compute_threads(threads);
-      outputs.push_back(run_op(*make_prelu(cpu_config(), {{shape}, per_channel}),
+      outputs.push_back(run_op(*make_prelu(test_config(), {{shape}, per_channel}),
                                {.src = {random_tensor(shape, 1)},
                                 .params = {random_tensor(slopes, 2)},
                                 .diff_dst = {random_values(shape.n_elements(), 3)}}));
@@ -109,8 +109,8 @@ TEST_F(PreluOnce, BitsDoNotDependOnThreads) {
 }
 
 TEST_F(PreluOnce, RefusesWhatHasNoMeaning) {
-  EXPECT_THROW(make_prelu(cpu_config(), {{Shape{4}}, true}), Error);
-  EXPECT_THROW(make_prelu(cpu_config(), {{Shape{4, 2}, DType::kInt32, nullptr}}), Error);
+  EXPECT_THROW(make_prelu(test_config(), {{Shape{4}}, true}), Error);
+  EXPECT_THROW(make_prelu(test_config(), {{Shape{4, 2}, DType::kInt32, nullptr}}), Error);
   count_comparisons(2);
 }
 

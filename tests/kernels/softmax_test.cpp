@@ -16,7 +16,7 @@ class SoftmaxTest : public OpTest {
     const Values x = rounded_to_bfloat16(random_values(desc.n_elements(), 1, -spread, spread));
     const Values g = rounded_to_bfloat16(random_values(desc.n_elements(), 2));
     const OpOutputs out =
-        run_op(*make_softmax(cpu_config(), desc), {.src = {{desc.shape, x, desc.dtype}}, .diff_dst = {g}});
+        run_op(*make_softmax(test_config(), desc), {.src = {{desc.shape, x, desc.dtype}}, .diff_dst = {g}});
     expect_close(out.dst[0], reference::softmax(x, k), tolerance, "dst");
     if (k > 1) expect_close(out.diff_src[0], reference::softmax_backward(x, g, k), tolerance, "diff_src");
   }
@@ -40,7 +40,7 @@ TEST_F(SoftmaxTest, TakesABlockedSource) {
 }
 
 TEST_F(SoftmaxTest, LargeValuesAreExact) {
-  const OpOutputs out = run_op(*make_softmax(cpu_config(), {Shape{1, 3}}),
+  const OpOutputs out = run_op(*make_softmax(test_config(), {Shape{1, 3}}),
                                {.src = {{Shape{1, 3}, {1, 1000, 2}}}, .diff_dst = {{1, 2, 3}}});
   expect_close(out.dst[0], {0, 1, 0}, 0, "dst");
   expect_close(out.diff_src[0], {0, 0, 0}, 0, "diff_src");
@@ -49,7 +49,7 @@ TEST_F(SoftmaxTest, LargeValuesAreExact) {
 // PyTorch 2.15, torch.nn.functional.softmax, float32.
 TEST_F(SoftmaxTest, AgreesWithPyTorch) {
   const OpOutputs out =
-      run_op(*make_softmax(cpu_config(), {Shape{2, 3}}),
+      run_op(*make_softmax(test_config(), {Shape{2, 3}}),
              {.src = {{Shape{2, 3}, {1, -1000, 2, 0.1, 0.2, 0.3}}}, .diff_dst = {{1, 2, 3, 3, 1, -1}}});
   expect_close(out.dst[0], {0.268941432, 0, 0.731058598, 0.300609589, 0.332224995, 0.367165387}, 2e-7, "dst");
   expect_close(out.diff_src[0], {-0.393223882, 0, 0.393223852, 0.641233861, 0.044223018, -0.685456753}, 3e-7,
@@ -57,13 +57,13 @@ TEST_F(SoftmaxTest, AgreesWithPyTorch) {
 }
 
 TEST_F(SoftmaxTest, FiniteDifferences) {
-  check_gradients(*make_softmax(cpu_config(), {Shape{3, 2, 9}}),
+  check_gradients(*make_softmax(test_config(), {Shape{3, 2, 9}}),
                   {.src = {random_tensor(Shape{3, 2, 9}, 3, -2, 2)}});
 }
 
 TEST_F(SoftmaxTest, RefusesWhatHasNoMeaning) {
-  EXPECT_THROW(make_softmax(cpu_config(), {Shape{4}}), Error);
-  EXPECT_THROW(make_softmax(cpu_config(), {Shape{4, 2}, DType::kInt32, nullptr}), Error);
+  EXPECT_THROW(make_softmax(test_config(), {Shape{4}}), Error);
+  EXPECT_THROW(make_softmax(test_config(), {Shape{4, 2}, DType::kInt32, nullptr}), Error);
   count_comparisons(2);
 }
 

@@ -67,7 +67,7 @@ TEST_F(SumTest, TakesTheLayoutOfTheFirstBlockedSource) {
   SumDesc desc;
   for (const Form form : {Form::kDense, Form::kBlocked8, Form::kBlocked16})
     desc.src.push_back(in_form(shape, form));
-  const auto op = make_sum(cpu_config(), desc);
+  const auto op = make_sum(test_config(), desc);
   for (const TensorDesc& src : op->info().src) EXPECT_TRUE(src.same_form(desc.src[1]));
   EXPECT_TRUE(op->info().dst[0].same_form(desc.src[1]));
   judge(shape, 3, Activation::kRelu, DType::kFloat32, {Form::kDense, Form::kBlocked8, Form::kBlocked16});
@@ -77,7 +77,7 @@ TEST_F(SumTest, GradientsNobodyWantsAreNotWritten) {
   const TensorDesc src{Shape{2, 100}};
   OpInputs in{.src = {random_tensor(src.shape, 1), random_tensor(src.shape, 2)}, .wants_diff_src = false};
   in.diff_dst = {random_values(200, 3)};
-  const OpOutputs out = run_op(*make_sum(cpu_config(), {{src, src}, Activation::kRelu}), in);
+  const OpOutputs out = run_op(*make_sum(test_config(), {{src, src}, Activation::kRelu}), in);
   EXPECT_TRUE(out.diff_src[0].empty());
   expect_close(out.dst[0], expected(in, Activation::kRelu).dst, 1e-6, "dst");
 }
@@ -87,7 +87,7 @@ TEST_F(SumTest, FiniteDifferences) {
   OpInputs in;
   for (uint64_t k = 0; k < 3; ++k) in.src.push_back({src.shape, integer_values(74, k, -9, 9)});
   for (double& v : in.src[0].values) v += 0.5;  // no sum near 0
-  check_gradients(*make_sum(cpu_config(), {{src, src, src}, Activation::kRelu}), in,
+  check_gradients(*make_sum(test_config(), {{src, src, src}, Activation::kRelu}), in,
                   {.h = 1.0 / 64, .relative = 1e-4});
 }
 
@@ -100,7 +100,7 @@ TEST_F(SumTest, BitsDoNotDependOnThreads) {
   std::vector<OpOutputs> outputs;
   for (const int threads : {1, 3}) {
     set_compute_threads(threads);
-    outputs.push_back(run_op(*make_sum(cpu_config(), {{src, src, src, src}, Activation::kRelu}), in));
+    outputs.push_back(run_op(*make_sum(test_config(), {{src, src, src, src}, Activation::kRelu}), in));
   }
   set_compute_threads(before);
   expect_close(outputs[1].dst[0], outputs[0].dst[0], 0, "dst");
@@ -109,11 +109,11 @@ TEST_F(SumTest, BitsDoNotDependOnThreads) {
 
 TEST_F(SumTest, RefusesWhatItCannotAdd) {
   const TensorDesc src{Shape{2, 4}};
-  EXPECT_THROW(make_sum(cpu_config(), {{src}}), Error);
-  EXPECT_THROW(make_sum(cpu_config(), {std::vector(9, src)}), Error);
-  EXPECT_THROW(make_sum(cpu_config(), {{src, {Shape{4, 2}}}}), Error);
-  EXPECT_THROW(make_sum(cpu_config(), {{src, {src.shape, DType::kInt64, nullptr}}}), Error);
-  EXPECT_THROW(make_sum(cpu_config(), {{src, src}, Activation::kTanh}), Error);
+  EXPECT_THROW(make_sum(test_config(), {{src}}), Error);
+  EXPECT_THROW(make_sum(test_config(), {std::vector(9, src)}), Error);
+  EXPECT_THROW(make_sum(test_config(), {{src, {Shape{4, 2}}}}), Error);
+  EXPECT_THROW(make_sum(test_config(), {{src, {src.shape, DType::kInt64, nullptr}}}), Error);
+  EXPECT_THROW(make_sum(test_config(), {{src, src}, Activation::kTanh}), Error);
   count_comparisons(5);
 }
 

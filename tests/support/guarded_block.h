@@ -1,5 +1,5 @@
-// Memory of one tensor between guard bytes that show writes outside of it. Under the address
-// sanitizer the guards are poisoned, so that stray reads are found as well.
+// Memory of one tensor, reached by test and device, between guard bytes that show writes outside of it. Under
+// the address sanitizer the guards are poisoned, so that stray reads are found as well.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -7,9 +7,10 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
-#include <new>
 #include <utility>
 #include <vector>
+
+#include "tests/support/op_test.h"
 
 #ifdef __SANITIZE_ADDRESS__
 #include <sanitizer/asan_interface.h>
@@ -24,8 +25,7 @@ namespace lockstep {
 class GuardedBlock {
  public:
   explicit GuardedBlock(int64_t n_bytes) : n_bytes_(n_bytes) {
-    base_ =
-        static_cast<std::byte*>(::operator new(static_cast<size_t>(n_bytes + 2 * kGuardBytes), kAlignment));
+    base_ = allocate_shared_bytes(static_cast<size_t>(n_bytes + 2 * kGuardBytes));
     std::memset(base_, kGuard, kGuardBytes);
     std::memset(data() + n_bytes_, kGuard, kGuardBytes);
     fill();
@@ -35,7 +35,7 @@ class GuardedBlock {
   ~GuardedBlock() {
     if (!base_) return;
     unpoison();
-    ::operator delete(base_, kAlignment);
+    release_shared_bytes(base_);
   }
   GuardedBlock(GuardedBlock&& other) noexcept
       : base_(std::exchange(other.base_, nullptr)), n_bytes_(other.n_bytes_) {}
@@ -63,7 +63,6 @@ class GuardedBlock {
  private:
   void unpoison() { ASAN_UNPOISON_MEMORY_REGION(base_, n_bytes_ + 2 * kGuardBytes); }
   static constexpr int64_t kGuardBytes = 256;
-  static constexpr std::align_val_t kAlignment{64};
   static constexpr int kGuard = 0xA5;
   static constexpr int kFill = 0xFF;  // a NaN in every float format, -1 in every integer
   std::byte* base_ = nullptr;

@@ -4,13 +4,32 @@
 
 #include <bit>
 
+#ifdef LOCKSTEP_TEST_CUDA
+#include "kernels/cuda/layouts.h"
+#else
 #include "kernels/cpu/onednn.h"
+#endif
 #include "tests/support/op_test.h"
 
 namespace lockstep {
 
 enum class Form { kDense, kBlocked16, kBlocked8, kChannelsLast };
+
+#ifdef LOCKSTEP_TEST_CUDA
+
+/// The layouts and types of activations that ops of this device take.
+inline constexpr Form kForms[] = {Form::kDense, Form::kChannelsLast};
+inline constexpr DType kTypes[] = {DType::kFloat32, DType::kBFloat16, DType::kFloat16};
+
+inline TensorDesc in_form(const Shape& shape, Form form, DType dtype = DType::kFloat32) {
+  const TensorDesc desc{shape, dtype, nullptr};
+  return form == Form::kChannelsLast ? cuda::channels_last(desc) : desc;
+}
+
+#else
+
 inline constexpr Form kForms[] = {Form::kDense, Form::kBlocked16, Form::kBlocked8, Form::kChannelsLast};
+inline constexpr DType kTypes[] = {DType::kFloat32, DType::kBFloat16};
 
 /// A tensor (N, C, W) or (N, C, H, W) in this form; others are dense.
 inline TensorDesc in_form(const Shape& shape, Form form, DType dtype = DType::kFloat32) {
@@ -24,8 +43,10 @@ inline TensorDesc in_form(const Shape& shape, Form form, DType dtype = DType::kF
                           dtype);
 }
 
+#endif
+
 inline OpConfig config_of(DType dtype) {
-  OpConfig config = cpu_config();
+  OpConfig config = test_config();
   config.compute = dtype;
   return config;
 }
@@ -42,8 +63,10 @@ inline DenseTensor short_tensor(const Shape& shape, uint64_t seed, DType dtype, 
   return {shape, short_values(shape.n_elements(), seed, low, high), dtype};
 }
 
-/// Relative error of a result that is rounded once to bfloat16, with room for float32 sums; for results
-/// in float32, `wide`.
-inline double tolerance_of(DType dtype, double wide) { return dtype == DType::kBFloat16 ? 0x1p-8 : wide; }
+/// Relative error of a result that is rounded once to bfloat16 or float16, with room for float32 sums; for
+/// results in float32, `wide`.
+inline double tolerance_of(DType dtype, double wide) {
+  return dtype == DType::kBFloat16 ? 0x1p-8 : dtype == DType::kFloat16 ? 0x1p-10 : wide;
+}
 
 }  // namespace lockstep

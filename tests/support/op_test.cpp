@@ -58,14 +58,14 @@ class Run {
         inputs_(inputs),
         workspace_(op.info().workspace_bytes),
         scratchpad_(op.info().scratchpad_bytes),
-        stream_(make_stream(Device{})) {
+        stream_(make_stream(test_device())) {
     bind_src();
     bind_dst();
     bind_params();
     bind_batch();
     args_ = {src_.tensors,      dst_.tensors,       params_.tensors,
              diff_src_.tensors, diff_dst_.tensors,  diff_params_.tensors,
-             workspace_.data(), scratchpad_.data(), &batch_};
+             workspace_.data(), scratchpad_.data(), batch_.data()};
   }
 
   /// prepare and forward on NaN-filled memory; returns the bytes of dst.
@@ -152,12 +152,13 @@ class Run {
   }
 
   void bind_batch() {
-    batch_ = inputs_.batch;
+    BatchContext& batch = batch_.emplace_back(inputs_.batch);
     if (inputs_.src.empty() || inputs_.src[0].shape.rank() == 0) return;
     const int64_t n = inputs_.src[0].shape[0];
-    if (batch_.n_valid == 0) batch_.n_valid = n;
-    for (int64_t i = 0; i < n; ++i) sample_ids_.push_back(1000 + 7 * i);
-    if (!batch_.sample_ids) batch_.sample_ids = sample_ids_.data();
+    if (batch.n_valid == 0) batch.n_valid = n;
+    for (int64_t i = 0; i < n; ++i)
+      sample_ids_.push_back(batch.sample_ids ? batch.sample_ids[i] : 1000 + 7 * i);
+    batch.sample_ids = sample_ids_.data();
   }
 
   void expect_guards() {
@@ -176,8 +177,8 @@ class Run {
   Group src_, dst_, params_, diff_src_, diff_dst_, diff_params_;
   Bytes src_bytes_, diff_dst_bytes_, params_bytes_;
   GuardedBlock workspace_, scratchpad_;
-  BatchContext batch_;
-  std::vector<int64_t> sample_ids_;
+  SharedVector<BatchContext> batch_;  // one
+  SharedVector<int64_t> sample_ids_;
   std::unique_ptr<Stream> stream_;
   OpArgs args_;
 };

@@ -1,5 +1,6 @@
-// Harness that runs any Op on the CPU and judges it. The test speaks in dense row-major
-// values; the harness moves them into the layouts the op wants and back. Around every call
+// Harness that runs any Op and judges it: on the CPU, and in test programs compiled with
+// LOCKSTEP_TEST_CUDA on a GPU or on the stand-in for one (tests/cuda_on_host). The test speaks in dense
+// row-major values; the harness moves them into the layouts the op wants and back. Around every call
 // it checks what op.h promises: nothing outside the outputs is written (guard bytes), inputs
 // stay as they were, outputs are written and not added to, backward reads src and dst only
 // where info() says so, and a second forward and backward give equal bits.
@@ -43,8 +44,42 @@ struct OpOutputs {
   std::vector<Values> dst, diff_src, diff_params;
 };
 
-/// The config of ops under test: CPU, float32, training.
-OpConfig cpu_config();
+/// The device of this test program: the CPU, or cuda:0.
+inline Device test_device() {
+#ifdef LOCKSTEP_TEST_CUDA
+  return {Device::Kind::kCuda, 0};
+#else
+  return {};
+#endif
+}
+
+/// The config of ops under test: float32, training.
+inline OpConfig test_config() { return {.device = test_device()}; }
+
+/// Memory that the test and the device under test both reach.
+template <typename T>
+struct SharedAllocator {
+  using value_type = T;
+  SharedAllocator() = default;
+  template <typename U>
+  SharedAllocator(const SharedAllocator<U>&) {}
+  T* allocate(size_t n);
+  void deallocate(T* data, size_t);
+  bool operator==(const SharedAllocator&) const = default;
+};
+std::byte* allocate_shared_bytes(size_t n_bytes);
+void release_shared_bytes(std::byte* data);
+template <typename T>
+T* SharedAllocator<T>::allocate(size_t n) {
+  return reinterpret_cast<T*>(allocate_shared_bytes(n * sizeof(T)));
+}
+template <typename T>
+void SharedAllocator<T>::deallocate(T* data, size_t) {
+  release_shared_bytes(reinterpret_cast<std::byte*>(data));
+}
+/// A vector for functions that take pointers into the device's memory.
+template <typename T>
+using SharedVector = std::vector<T, SharedAllocator<T>>;
 
 /// prepare, then forward and backward twice on fresh NaN-filled memory; adds GoogleTest
 /// failures where a promise of op.h is broken. Returns the values of the first round.

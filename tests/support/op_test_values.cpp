@@ -1,6 +1,7 @@
 // The values of op_test.h: conversion to element types and layouts, random inputs, comparison.
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <random>
 
 #include "kernels/reshape.h"
@@ -56,6 +57,23 @@ Values load_bfloat16(const std::byte* data, int64_t n) {
   return values;
 }
 
+void store_float16(const Values& values, std::byte* out) {
+  for (size_t i = 0; i < values.size(); ++i) {
+    const _Float16 value = static_cast<_Float16>(static_cast<float>(values[i]));
+    std::memcpy(out + i * sizeof(value), &value, sizeof(value));
+  }
+}
+
+Values load_float16(const std::byte* data, int64_t n) {
+  Values values(static_cast<size_t>(n));
+  for (size_t i = 0; i < values.size(); ++i) {
+    _Float16 value;
+    std::memcpy(&value, data + i * sizeof(value), sizeof(value));
+    values[i] = static_cast<float>(value);
+  }
+  return values;
+}
+
 void store_dense(const Values& values, DType dtype, std::byte* out) {
   switch (dtype) {
     case DType::kFloat32: return store<float>(values, out);
@@ -64,9 +82,8 @@ void store_dense(const Values& values, DType dtype, std::byte* out) {
     case DType::kInt32: return store<int32_t>(values, out);
     case DType::kInt64: return store<int64_t>(values, out);
     case DType::kBFloat16: return store_bfloat16(values, out);
-    case DType::kFloat16: break;
+    case DType::kFloat16: return store_float16(values, out);
   }
-  ADD_FAILURE() << "the test harness has no " << name_of(dtype);
 }
 
 Values load_dense(const std::byte* data, DType dtype, int64_t n) {
@@ -77,16 +94,15 @@ Values load_dense(const std::byte* data, DType dtype, int64_t n) {
     case DType::kInt32: return load<int32_t>(data, n);
     case DType::kInt64: return load<int64_t>(data, n);
     case DType::kBFloat16: return load_bfloat16(data, n);
-    case DType::kFloat16: break;
+    case DType::kFloat16: return load_float16(data, n);
   }
-  ADD_FAILURE() << "the test harness has no " << name_of(dtype);
   return {};
 }
 
 /// Runs make_reorder once from `from` to `to`.
 void reorder(const TensorDesc& from, const std::byte* source, const TensorDesc& to, std::byte* target) {
-  const std::unique_ptr<Op> op = make_reorder(cpu_config(), from, to);
-  const std::unique_ptr<Stream> stream = make_stream(Device{});
+  const std::unique_ptr<Op> op = make_reorder(test_config(), from, to);
+  const std::unique_ptr<Stream> stream = make_stream(test_device());
   GuardedBlock workspace(op->info().workspace_bytes), scratchpad(op->info().scratchpad_bytes);
   const Tensor src{const_cast<std::byte*>(source), from}, dst{target, to};
   OpArgs args;
@@ -107,7 +123,20 @@ double rms(const Values& values) {
 
 }  // namespace
 
-OpConfig cpu_config() { return {}; }
+namespace {
+std::map<std::byte*, Memory>& shared_blocks() {
+  static auto* blocks = new std::map<std::byte*, Memory>;
+  return *blocks;
+}
+}  // namespace
+
+std::byte* allocate_shared_bytes(size_t n_bytes) {
+  Memory memory = Memory::on_host(test_device(), static_cast<int64_t>(std::max<size_t>(n_bytes, 1)));
+  std::byte* data = memory.data();
+  shared_blocks().emplace(data, std::move(memory));
+  return data;
+}
+void release_shared_bytes(std::byte* data) { shared_blocks().erase(data); }
 
 std::vector<std::byte> to_layout(const Values& values, const TensorDesc& desc) {
   EXPECT_EQ(static_cast<int64_t>(values.size()), desc.n_elements()) << "values for " << desc.shape.str();

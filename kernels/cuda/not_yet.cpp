@@ -1,5 +1,5 @@
-// The CUDA ops that are not there yet, in every build: whoever asks for one is told so. Each
-// function leaves this file when its sibling appears under kernels/cuda/.
+// The CUDA ops that are not there yet: whoever asks for one is told so. Each function leaves this
+// file when its kernels appear beside it.
 #include "kernels/backend.h"
 #include "kernels/error.h"
 
@@ -12,7 +12,6 @@ namespace {
 }
 }  // namespace
 
-std::unique_ptr<Op> make_activation(const OpConfig&, const ActivationDesc&) { refuse(); }
 std::unique_ptr<Op> make_affine(const OpConfig&, const AffineDesc&) { refuse(); }
 std::unique_ptr<BatchNorm> make_batch_norm(const OpConfig&, const BatchNormDesc&) { refuse(); }
 std::unique_ptr<Op> make_binary_cross_entropy(const OpConfig&, const BinaryCrossEntropyDesc&) { refuse(); }
@@ -34,20 +33,10 @@ std::unique_ptr<Op> make_pad2d(const OpConfig&, const Pad2dDesc&) { refuse(); }
 std::unique_ptr<Op> make_permute(const OpConfig&, const TensorDesc&, const std::vector<int>&) { refuse(); }
 std::unique_ptr<Op> make_pool2d(const OpConfig&, const Pool2dDesc&) { refuse(); }
 std::unique_ptr<Op> make_prelu(const OpConfig&, const PreluDesc&) { refuse(); }
-std::unique_ptr<Op> make_reorder(const OpConfig&, const TensorDesc&, const TensorDesc&) { refuse(); }
 std::unique_ptr<Op> make_softmax(const OpConfig&, const TensorDesc&) { refuse(); }
 std::unique_ptr<Op> make_softmax_cross_entropy(const OpConfig&, const SoftmaxCrossEntropyDesc&) { refuse(); }
 std::unique_ptr<Op> make_slice(const OpConfig&, const SliceDesc&) { refuse(); }
 std::unique_ptr<Op> make_softmax_cross_entropy(const OpConfig&, const TensorDesc&) { refuse(); }
 std::unique_ptr<Op> make_sum(const OpConfig&, const SumDesc&) { refuse(); }
-
-void add(Stream&, int64_t, const float*, const float*, float*) { refuse(); }
-void add_chain(Stream&, int64_t, std::span<const float* const>, const float*, float*) { refuse(); }
-void average_update(Stream&, int64_t, float, float, const float*, float*) { refuse(); }
-void fill(Stream&, int64_t, float, float*) { refuse(); }
-void sum_gradients(Stream&, DType, int64_t, std::span<void* const>) { refuse(); }
-double sum_of_squares(Stream&, int64_t, const float*) { refuse(); }
-void sgd_update(Stream&, const SgdUpdate&, int64_t, const float*, float*, float*) { refuse(); }
-void adam_update(Stream&, const AdamUpdate&, int64_t, const float*, float*, float*, float*) { refuse(); }
 
 }  // namespace lockstep::cuda
