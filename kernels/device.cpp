@@ -110,6 +110,24 @@ Memory& Memory::operator=(Memory&& other) noexcept {
   return *this;
 }
 
+std::byte* HostMirror::data() {
+  if (memory_.device().kind == Device::Kind::kCpu) return memory_.data();
+  copy_.resize(static_cast<size_t>(memory_.n_bytes()));
+  return copy_.data();
+}
+
+void HostMirror::download(Stream& stream) {
+  if (memory_.device().kind == Device::Kind::kCpu) return;
+  copy(stream, data(), memory_.data(), memory_.n_bytes());
+  stream.synchronize();
+}
+
+void HostMirror::upload(Stream& stream) {
+  if (memory_.device().kind == Device::Kind::kCpu) return;
+  copy(stream, memory_.data(), data(), memory_.n_bytes());
+  stream.synchronize();
+}
+
 int64_t free_bytes(Device device) {
   if (device.kind == Device::Kind::kCuda) return cuda::free_bytes(device.index);
   return int64_t{sysconf(_SC_AVPHYS_PAGES)} * sysconf(_SC_PAGESIZE);

@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 namespace lockstep {
 
@@ -89,6 +90,26 @@ class Memory {
   bool on_host_ = false;
   std::byte* data_ = nullptr;
   int64_t n_bytes_ = 0;
+};
+
+/// What the host sees of memory of a device: on the CPU the memory itself, for a GPU a copy that
+/// download() and upload() exchange with it. `memory` must outlive the mirror and not move.
+class HostMirror {
+ public:
+  explicit HostMirror(const Memory& memory) : memory_(memory) {}
+  template <typename T>
+  T* as() {
+    return reinterpret_cast<T*>(data());
+  }
+  std::byte* data();
+  /// Device to host, after what was submitted to the stream before; returns when it is done.
+  void download(Stream& stream);
+  /// Host to device; returns when it is done.
+  void upload(Stream& stream);
+
+ private:
+  const Memory& memory_;
+  std::vector<std::byte> copy_;  // GPU only, from the first use on
 };
 
 /// Bytes of the device's memory that nobody has taken; of the host on the CPU.
