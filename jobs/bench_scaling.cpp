@@ -59,6 +59,13 @@ std::vector<int> read_ranks(const std::string& text) {
   return ranks;
 }
 
+/// This program as ranks start it: scripts/bundle's launcher names itself, because there /proc/self/exe
+/// is the machine's loader.
+std::string this_program() {
+  const char* launcher = std::getenv("LOCKSTEP_LAUNCHER");
+  return launcher ? launcher : std::filesystem::canonical("/proc/self/exe").string();
+}
+
 std::string default_launcher() { return std::getenv("SLURM_JOB_ID") ? "srun --mpi=pmix -n" : "mpirun -n"; }
 
 }  // namespace
@@ -84,7 +91,7 @@ int bench_scaling_command(const Words& words) {
     config.set(assignment);
   const Config batch = config.at("batch");
   const int64_t micro = batch.get_int("micro", batch.get_int("global"));
-  const std::string program = std::filesystem::canonical("/proc/self/exe");
+  const std::string program = this_program();
 
   std::vector<std::string> rows;
   double base_rate = 0;

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Sourced by quickstart, test and sanitize: folders, job count, the environment of mpirun,
+# Sourced by bundle, quickstart, test and sanitize: folders, job count, the environment of mpirun,
 # steps with a title and a time, and the one way to configure and build. Quickstart and test
 # use the same folder and the same flags, so that neither compiles what the other has.
 set -euo pipefail
