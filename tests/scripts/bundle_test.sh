@@ -33,12 +33,12 @@ for file in "$bundle"/libexec/* "$bundle"/openmpi/bin/mpirun; do
     case $path in
       "$bundle"/lib/*) n_resolved=$((n_resolved + 1)) ;;
       not | */lib*.so.*) [[ $(dpkg-query -S "$path" "/usr$path" 2>/dev/null) = *libc6:* || $name =~ ^lib(cuda|cudnn|cublas|nccl|nv) ]] ||
-        fail "$file takes $name from $path" ;;
+        fail "$(basename "$file") needs $name, which is not in the bundle (the loader says: $path)" ;;
       *) fail "unexpected from the loader for $file: $name $path" ;;
     esac
   done < <(LD_TRACE_LOADED_OBJECTS=1 "$loader" --library-path "$bundle/lib" "$file")
 done
-[ $n_resolved -ge 100 ] || fail "only $n_resolved libraries were resolved"
+[ $n_resolved -ge 50 ] || fail "only $n_resolved libraries were resolved"
 echo "every program: $n_resolved times a library of the bundle, else glibc's"
 
 # 2. The launcher looks for what the machine must have: a library that lies nowhere, in a folder of
