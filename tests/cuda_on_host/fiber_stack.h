@@ -1,5 +1,5 @@
 // The stacks of the executor's fibers: guarded by a page that may not be touched, and announced to
-// AddressSanitizer at every switch.
+// AddressSanitizer or ThreadSanitizer at every switch.
 #pragma once
 
 #include <boost/context/protected_fixedsize_stack.hpp>
@@ -7,6 +7,9 @@
 
 #ifdef __SANITIZE_ADDRESS__
 #include <sanitizer/common_interface_defs.h>
+#endif
+#ifdef __SANITIZE_THREAD__
+#include <sanitizer/tsan_interface.h>
 #endif
 
 namespace cuda_on_host {
@@ -16,6 +19,7 @@ struct StackBounds {
   const void* bottom = nullptr;
   size_t n_bytes = 0;
   void* fake_stack = nullptr;  // AddressSanitizer's
+  void* fiber = nullptr;       // ThreadSanitizer's
 };
 
 /// Boost.Context's allocator, which notes where the stack lies. Stacks begin at different places of
@@ -35,6 +39,9 @@ class StackMaker {
     stack.size -= shift_;
     bounds_->bottom = static_cast<const char*>(stack.sp) - stack.size;
     bounds_->n_bytes = stack.size;
+#ifdef __SANITIZE_THREAD__
+    bounds_->fiber = __tsan_create_fiber(0);
+#endif
     return stack;
   }
   void deallocate(boost::context::stack_context&) noexcept {}
@@ -49,6 +56,10 @@ class StackMaker {
 inline void leave_stack([[maybe_unused]] StackBounds& from, [[maybe_unused]] const StackBounds& to) {
 #ifdef __SANITIZE_ADDRESS__
   __sanitizer_start_switch_fiber(&from.fake_stack, to.bottom, to.n_bytes);
+#endif
+#ifdef __SANITIZE_THREAD__
+  from.fiber = __tsan_get_current_fiber();
+  __tsan_switch_to_fiber(to.fiber, 0);
 #endif
 }
 inline void arrived_on_stack([[maybe_unused]] StackBounds& own, [[maybe_unused]] StackBounds& from) {

@@ -5,6 +5,13 @@
 
 #include "tests/cuda_on_host/state.h"
 
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#else
+#define ASAN_POISON_MEMORY_REGION(data, n_bytes) static_cast<void>(data)
+#define ASAN_UNPOISON_MEMORY_REGION(data, n_bytes) static_cast<void>(data)
+#endif
+
 namespace cuda_on_host {
 
 namespace {
@@ -19,6 +26,7 @@ struct Allocation {
 
 std::map<const std::byte*, Allocation> allocations;  // by address
 size_t memory_of_device = size_t{16} << 30;
+int n_open = 0;  // OpenDeviceMemory
 
 /// The allocation that holds the address; null: none.
 const std::pair<const std::byte* const, Allocation>* find(const void* data) {
@@ -60,6 +68,7 @@ cudaError_t allocate(void** data, size_t n_bytes, cudaMemoryType type) {
   if (posix_memalign(data, kAlignment, n_bytes) != 0) return cudaErrorMemoryAllocation;
   std::memset(*data, 0xFF, n_bytes);
   allocations[static_cast<std::byte*>(*data)] = {n_bytes, type, device};
+  if (type == cudaMemoryTypeDevice && n_open == 0) ASAN_POISON_MEMORY_REGION(*data, n_bytes);
   return cudaSuccess;
 }
 
@@ -69,6 +78,7 @@ cudaError_t release(void* data, cudaMemoryType type) {
   if (data == nullptr) return cudaSuccess;
   const auto found = allocations.find(static_cast<std::byte*>(data));
   if (found == allocations.end() || found->second.type != type) return cudaErrorInvalidValue;
+  ASAN_UNPOISON_MEMORY_REGION(data, found->second.n_bytes);
   allocations.erase(found);
   std::free(data);
   return cudaSuccess;
@@ -92,6 +102,19 @@ cudaError_t check_fill(const void* data, size_t n_bytes) {
 }
 
 }  // namespace
+
+OpenDeviceMemory::OpenDeviceMemory() {
+  const std::lock_guard lock(state_mutex());
+  if (n_open++ > 0) return;
+  for (const auto& [data, allocation] : allocations) ASAN_UNPOISON_MEMORY_REGION(data, allocation.n_bytes);
+}
+
+OpenDeviceMemory::~OpenDeviceMemory() {
+  const std::lock_guard lock(state_mutex());
+  if (--n_open > 0) return;
+  for (const auto& [data, allocation] : allocations)
+    if (allocation.type == cudaMemoryTypeDevice) ASAN_POISON_MEMORY_REGION(data, allocation.n_bytes);
+}
 
 void set_memory(size_t n_bytes) {
   const std::lock_guard lock(state_mutex());

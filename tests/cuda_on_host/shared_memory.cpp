@@ -8,8 +8,6 @@
 #include <cstddef>
 #include <cstring>
 #include <fstream>
-#include <iterator>
-#include <string>
 #include <string_view>
 #include <vector>
 
@@ -36,31 +34,27 @@ ElfW(Addr) load_offset() {
 }
 
 template <typename T>
-T read_at(const std::string& file, size_t offset) {
-  T value;
-  if (offset + sizeof(T) > file.size()) fail("/proc/self/exe ends within its section headers");
-  std::memcpy(&value, file.data() + offset, sizeof(T));
-  return value;
+std::vector<T> read(std::ifstream& file, size_t offset, size_t n) {
+  std::vector<T> values(n);
+  file.seekg(static_cast<std::streamoff>(offset));
+  file.read(reinterpret_cast<char*>(values.data()), static_cast<std::streamsize>(n * sizeof(T)));
+  if (!file) fail("the section headers of /proc/self/exe cannot be read");
+  return values;
 }
 
 std::vector<Range> find_shared_memory() {
-  std::ifstream stream("/proc/self/exe", std::ios::binary);
-  const std::string file{std::istreambuf_iterator<char>(stream), {}};
-  const auto header = read_at<ElfW(Ehdr)>(file, 0);
-  const auto section = [&](size_t index) {
-    return read_at<ElfW(Shdr)>(file, header.e_shoff + index * header.e_shentsize);
-  };
-  // Programs with very many sections keep these two numbers in the first header.
-  const size_t n_sections = header.e_shnum != 0 ? header.e_shnum : section(0).sh_size;
-  const size_t of_names = header.e_shstrndx != SHN_XINDEX ? header.e_shstrndx : section(0).sh_link;
-  const size_t names = section(of_names).sh_offset;
+  std::ifstream file("/proc/self/exe", std::ios::binary);
+  const auto header = read<ElfW(Ehdr)>(file, 0, 1).front();
+  // Programs with very many sections keep these two numbers in the first section's header.
+  const auto first = read<ElfW(Shdr)>(file, header.e_shoff, 1).front();
+  const size_t n_sections = header.e_shnum != 0 ? header.e_shnum : first.sh_size;
+  const size_t of_names = header.e_shstrndx != SHN_XINDEX ? header.e_shstrndx : first.sh_link;
+  const auto sections = read<ElfW(Shdr)>(file, header.e_shoff, n_sections);
+  const auto names = read<char>(file, sections.at(of_names).sh_offset, sections.at(of_names).sh_size);
   std::vector<Range> found;
-  for (size_t i = 0; i < n_sections; ++i) {
-    const auto one = section(i);
-    const std::string_view name = file.c_str() + names + one.sh_name;
-    if (name.starts_with(".noinit"))
-      found.push_back({reinterpret_cast<std::byte*>(load_offset() + one.sh_addr), one.sh_size});
-  }
+  for (const auto& section : sections)
+    if (std::string_view(&names.at(section.sh_name)).starts_with(".noinit"))
+      found.push_back({reinterpret_cast<std::byte*>(load_offset() + section.sh_addr), section.sh_size});
   return found;
 }
 

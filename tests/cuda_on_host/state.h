@@ -45,6 +45,16 @@ cudaError_t spoil(const std::shared_ptr<Capture>& capture, cudaError_t error);
 /// error that spoils the capture.
 cudaError_t refuse_while_capturing();
 
+/// While one exists, device memory may be read and written. Otherwise AddressSanitizer, where it is
+/// in use, takes a touch for an error: a real GPU's memory is not the host's.
+class OpenDeviceMemory {
+ public:
+  OpenDeviceMemory();
+  ~OpenDeviceMemory();
+  OpenDeviceMemory(const OpenDeviceMemory&) = delete;
+  OpenDeviceMemory& operator=(const OpenDeviceMemory&) = delete;
+};
+
 }  // namespace cuda_on_host
 
 struct CUstream_st {

@@ -122,6 +122,7 @@ cudaError_t submit(cudaStream_t stream, std::function<void()> work) {
       return cudaSuccess;
     }
   }
+  const OpenDeviceMemory open;
   work();
   return cudaSuccess;
 }
