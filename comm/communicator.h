@@ -79,6 +79,8 @@ class Communicator {
 /// before or without MPI; 0 and 1 where there is no launcher.
 int launcher_rank();
 int launcher_size();
+/// The rank's number among those of its host.
+int launcher_local_rank();
 
 /// The MPI library by its own words, such as "Open MPI v4.1.4".
 std::string mpi_library_version();

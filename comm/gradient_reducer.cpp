@@ -26,10 +26,11 @@ struct GradientReducer::Impl {
   struct Job {
     float* data;
     int64_t n_elements;
+    Event* ready;
   };
 
-  Impl(Communicator& comm, Reduction reduction_, std::vector<Bucket> buckets_)
-      : reduction(reduction_), buckets(std::move(buckets_)), alone(comm.size() == 1) {
+  Impl(Communicator& comm, Reduction reduction_, std::vector<Bucket> buckets_, Device device_)
+      : device(device_), reduction(reduction_), buckets(std::move(buckets_)), alone(comm.size() == 1) {
     int64_t longest = 0;
     for (const Bucket& bucket : buckets) {
       if (bucket.begin < 0 || bucket.begin > bucket.end)
@@ -40,6 +41,10 @@ struct GradientReducer::Impl {
     if (reduction == Reduction::kTree) {
       check_tree_size(comm.size());
       scratch.resize(size_t(tree_scratch_elements(longest, sizeof(float), comm.size(), TreeTuning{})));
+    }
+    if (device.kind == Device::Kind::kCuda) {
+      on_host = Memory::on_host(device, longest * int64_t{sizeof(float)});
+      for (size_t b = 0; b < buckets.size(); ++b) ready.push_back(make_event(device));
     }
     jobs.reserve(2 * buckets.size() + 16);
     channel = std::make_unique<Communicator>(comm.duplicate());
@@ -60,6 +65,7 @@ struct GradientReducer::Impl {
     // that refer to these, so they live as long as the process.
     channel.release();
     new std::vector<float>(std::move(scratch));
+    new Memory(std::move(on_host));
   }
 
   void run() {
@@ -74,7 +80,11 @@ struct GradientReducer::Impl {
       }
       std::exception_ptr error;
       try {
-        reduce(job);
+        if (device.kind == Device::Kind::kCuda) {
+          reduce_on_host(job);
+        } else {
+          reduce(job.data, job.n_elements);
+        }
       } catch (...) {
         error = std::current_exception();
       }
@@ -85,26 +95,41 @@ struct GradientReducer::Impl {
     }
   }
 
-  void reduce(const Job& job) {
+  void reduce_on_host(const Job& job) {
+    if (!copies) copies = make_stream(device);
+    const int64_t n_bytes = job.n_elements * int64_t{sizeof(float)};
+    job.ready->hold(*copies);
+    copy(*copies, on_host.data(), job.data, n_bytes);
+    copies->synchronize();
+    reduce(on_host.as<float>(), job.n_elements);
+    copy(*copies, job.data, on_host.data(), n_bytes);
+    copies->synchronize();
+  }
+
+  void reduce(float* data, int64_t n_elements) {
     const Patience patience{&hurry, &abandon};
     if (reduction == Reduction::kTree)
-      tree_all_reduce(mpi_comm(*channel), job.data, job.n_elements, scratch.data(), TreeTuning{}, patience);
+      tree_all_reduce(mpi_comm(*channel), data, n_elements, scratch.data(), TreeTuning{}, patience);
     else
-      for (int64_t begin = 0; begin < job.n_elements; begin += kMaxPiece) {
+      for (int64_t begin = 0; begin < n_elements; begin += kMaxPiece) {
         MPI_Request request = MPI_REQUEST_NULL;
-        LOCKSTEP_MPI(MPI_Iallreduce(MPI_IN_PLACE, job.data + begin,
-                                    int(std::min(kMaxPiece, job.n_elements - begin)), MPI_FLOAT, MPI_SUM,
-                                    mpi_comm(*channel), &request));
+        LOCKSTEP_MPI(MPI_Iallreduce(MPI_IN_PLACE, data + begin, int(std::min(kMaxPiece, n_elements - begin)),
+                                    MPI_FLOAT, MPI_SUM, mpi_comm(*channel), &request));
         patience.wait(&request);
       }
   }
 
   static constexpr int64_t kMaxPiece = int64_t{1} << 30;
+  const Device device;
   const Reduction reduction;
   const std::vector<Bucket> buckets;
   const bool alone;
   std::unique_ptr<Communicator> channel;
   std::vector<float> scratch;
+  // GPUs: where buckets are reduced, and per bucket that it is final.
+  Memory on_host;
+  std::vector<std::unique_ptr<Event>> ready;
+  std::unique_ptr<Stream> copies;  // of the comm thread
 
   std::mutex mutex;  // guards the next six
   std::condition_variable job_added, job_done;
@@ -117,19 +142,22 @@ struct GradientReducer::Impl {
   std::thread thread;
 };
 
-GradientReducer::GradientReducer(Communicator& comm, Reduction reduction, std::vector<Bucket> buckets)
-    : impl_(std::make_unique<Impl>(comm, reduction, std::move(buckets))) {}
+GradientReducer::GradientReducer(Communicator& comm, Reduction reduction, std::vector<Bucket> buckets,
+                                 Device device)
+    : impl_(std::make_unique<Impl>(comm, reduction, std::move(buckets), device)) {}
 GradientReducer::~GradientReducer() = default;
 
 const std::vector<Bucket>& GradientReducer::buckets() const { return impl_->buckets; }
 
-void GradientReducer::bucket_ready(int index, float* gradients) {
+void GradientReducer::bucket_ready(int index, float* gradients, Stream* stream) {
   if (impl_->alone) return;
   const Bucket& bucket = impl_->buckets.at(size_t(index));
+  Event* ready = impl_->ready.empty() ? nullptr : impl_->ready[size_t(index)].get();
+  if (ready) ready->record(*stream);
   {
     std::lock_guard lock(impl_->mutex);
     if (impl_->failure) return;
-    impl_->jobs.push_back({gradients + bucket.begin, bucket.end - bucket.begin});
+    impl_->jobs.push_back({gradients + bucket.begin, bucket.end - bucket.begin, ready});
   }
   impl_->job_added.notify_one();
 }

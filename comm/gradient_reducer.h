@@ -3,8 +3,8 @@
 // A bucket is one contiguous range of the gradient arena. When backward has written a
 // bucket's last gradient (of the step's last micro-batch) the trainer calls
 // bucket_ready(); a comm thread with a duplicated communicator then runs the tree
-// all-reduce in place. Invariant: the result is the fixed binary tree over ranks whatever
-// the bucket sizes, the order of calls being equal on all ranks.
+// all-reduce in place, for gradients on a GPU in page-locked memory of the host. Invariant: the result is the
+// fixed binary tree over ranks whatever the bucket sizes, the order of calls being equal on all ranks.
 #pragma once
 
 #include <cstdint>
@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "comm/communicator.h"
+#include "kernels/device.h"
 
 namespace lockstep {
 
@@ -29,16 +30,18 @@ std::vector<Bucket> make_buckets(std::span<const int64_t> borders, int64_t first
 
 class GradientReducer {
  public:
-  /// Collective (duplicates `comm`). With one rank it does nothing and starts no thread.
-  GradientReducer(Communicator& comm, Reduction reduction, std::vector<Bucket> buckets);
+  /// Collective (duplicates `comm`). With one rank it does nothing and starts no thread. device: where
+  /// the gradients lie.
+  GradientReducer(Communicator& comm, Reduction reduction, std::vector<Bucket> buckets, Device device = {});
   ~GradientReducer();
 
   const std::vector<Bucket>& buckets() const;
 
-  /// Hands bucket `index` of `gradients` (the whole arena) to the comm thread. Does not wait.
-  /// The arena must outlive the reducer, also while an exception unwinds: declare it first.
-  void bucket_ready(int index, float* gradients);
-  /// Returns once every bucket handed in so far is reduced. Throws what the comm thread
+  /// Hands bucket `index` of `gradients` (the whole arena) to the comm thread, as the work submitted to
+  /// the stream so far leaves it (null: as it is now; the CPU's). Does not wait. Each index once between two
+  /// calls of wait(). The arena must outlive the reducer, also while an exception unwinds: declare it first.
+  void bucket_ready(int index, float* gradients, Stream* stream = nullptr);
+  /// Returns once every bucket handed in so far is reduced, on the device too. Throws what the comm thread
   /// threw. Returns the seconds waited: the communication that backward did not hide.
   double wait();
 

@@ -65,6 +65,12 @@ int launcher_size() {
   return started_by_srun() ? first_number({"SLURM_STEP_NUM_TASKS", "SLURM_NTASKS"}, 1) : 1;
 }
 
+int launcher_local_rank() {
+  const int rank = first_number({"OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID"}, -1);
+  if (rank >= 0) return rank;
+  return started_by_srun() ? first_number({"SLURM_LOCALID"}, 0) : 0;
+}
+
 std::string mpi_library_version() {
   char text[MPI_MAX_LIBRARY_VERSION_STRING] = "";
   int length = 0;

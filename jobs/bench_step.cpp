@@ -15,6 +15,7 @@
 #include "jobs/peak_memory.h"
 #include "jobs/step_profile.h"
 #include "kernels/affine.h"
+#include "kernels/random.h"
 #include "src/data.h"
 #include "src/loss_place.h"
 #include "src/model.h"
@@ -31,22 +32,44 @@ double seconds() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-/// Float32 FLOP/s of this rank: a 1024^3 matrix product, the best of several.
-double measure_peak(const Device& device) {
-  constexpr int64_t n = 1024;
+/// Random numbers in [0.5, 1) of that type.
+std::vector<std::byte> random_numbers(int64_t n, DType dtype) {
+  std::vector<std::byte> bytes(static_cast<size_t>(n * size_of(dtype)));
+  const RandomStream random(1, RandomPurpose::kSynthetic, 0, 0);
+  for (int64_t i = 0; i < n; ++i) {
+    if (dtype == DType::kFloat32) {
+      reinterpret_cast<uint32_t*>(bytes.data())[i] = 0x3F000000u | random.bits(i) >> 9;
+    } else {
+      const uint32_t exponent = dtype == DType::kBFloat16 ? 0x3F00 : 0x3800;
+      const int shift = dtype == DType::kBFloat16 ? 25 : 22;
+      reinterpret_cast<uint16_t*>(bytes.data())[i] =
+          static_cast<uint16_t>(exponent | random.bits(i) >> shift);
+    }
+  }
+  return bytes;
+}
+
+/// FLOP/s of this rank in the job's precision: a product of square matrices, the best of several.
+double measure_peak(const Job& job) {
+  const bool is_gpu = job.device.kind == Device::Kind::kCuda;
+  const int64_t n = is_gpu ? 8192 : 1024;
   OpConfig config;
-  config.device = device;
+  config.device = job.device;
+  config.compute = is_gpu ? job.precision : DType::kFloat32;
+  config.tf32 = job.tf32;
   config.training = false;
   AffineDesc desc;
-  desc.src = {{n, n}, DType::kFloat32, nullptr};
+  desc.src = {{n, n}, config.compute, nullptr};
   desc.out_features = n;
   desc.has_bias = false;
   const std::unique_ptr<Op> op = make_affine(config, desc);
-  const std::unique_ptr<Stream> stream = make_stream(device);
-  Memory src(device, n * n * 4), weights(device, n * n * 4), dst(device, n * n * 4),
-      scratchpad(device, op->info().scratchpad_bytes + 64);
-  std::fill_n(src.as<float>(), n * n, 0.5f);
-  std::fill_n(weights.as<float>(), n * n, 0.25f);
+  const std::unique_ptr<Stream> stream = make_stream(job.device);
+  Memory src(job.device, n * n * 4), weights(job.device, n * n * 4), dst(job.device, n * n * 4),
+      scratchpad(job.device, op->info().scratchpad_bytes + 64);
+  const std::vector<std::byte> src_bytes = random_numbers(n * n, config.compute),
+                               weight_bytes = random_numbers(n * n, DType::kFloat32);
+  copy(*stream, src.data(), src_bytes.data(), static_cast<int64_t>(src_bytes.size()));
+  copy(*stream, weights.data(), weight_bytes.data(), static_cast<int64_t>(weight_bytes.size()));
   const Tensor src_t{src.data(), op->info().src[0]}, dst_t{dst.data(), op->info().dst[0]};
   const Tensor weights_t{weights.data(), {{n, n}, DType::kFloat32, nullptr}};
   op->prepare(*stream, {&weights_t, 1});
@@ -56,12 +79,14 @@ double measure_peak(const Device& device) {
   args.params = {&weights_t, 1};
   args.scratchpad = scratchpad.data();
   double best_s = 1e30;
+  stream->synchronize();
   for (int i = 0; i < 10; ++i) {
     const double start = seconds();
     op->forward(*stream, args);
+    stream->synchronize();
     best_s = std::min(best_s, seconds() - start);
   }
-  return 2.0 * n * n * n / best_s;
+  return 2.0 * static_cast<double>(n) * static_cast<double>(n) * static_cast<double>(n) / best_s;
 }
 
 /// Forward, and backward for weights and inputs; the first layers with weights need no
@@ -199,7 +224,8 @@ int bench_step_command(const Words& words, Communicator& comm) {
   std::unique_ptr<BenchData> bench;
   all_or_none(comm, [&] { bench = std::make_unique<BenchData>(job, comm.rank()); });
   const PeakMemory memory;
-  Replica replica(job, bench->graph, comm);
+  const int64_t free_before = free_bytes(job.device);
+  Replica replica(job, bench->graph, comm, line.has("profile"));
   const int64_t n_samples = bench->data.train->n_samples();
   DataLoader loader(*bench->data.train,
                     make_loader_options(job, *bench->data.train, bench->data.train_fields, bench->graph, true,
@@ -207,7 +233,7 @@ int bench_step_command(const Words& words, Communicator& comm) {
                     0);
 
   Result result;
-  result.peak = measure_peak(job.device);
+  result.peak = measure_peak(job);
   const int64_t n_warm = std::max<int64_t>(3, n_steps / 5);
   int64_t step = 0;
   // Full steps only: the short last step of an epoch would flatter the median.
@@ -240,7 +266,9 @@ int bench_step_command(const Words& words, Communicator& comm) {
   result.times = {(after.data_wait - before.data_wait) / n, (after.forward - before.forward) / n,
                   (after.backward - before.backward) / n, (after.communication - before.communication) / n,
                   (after.update - before.update) / n};
-  result.memory_mb = memory.mb();
+  result.memory_mb = job.device.kind == Device::Kind::kCuda
+                         ? static_cast<double>(free_before - free_bytes(job.device)) / (1 << 20)
+                         : memory.mb();
   if (line.has("profile")) {
     result.profile = line.has("json") ? profile_json(profile_before, profile_after, n)
                                       : profile_table(profile_before, profile_after, n, result.step_s);

@@ -51,6 +51,7 @@ int predict_command(const Words& words, Communicator& comm) {
   options.config.device = model.job.device;
   options.config.training = false;
   options.config.compute = model.job.precision;
+  options.config.tf32 = model.job.tf32;
   options.micro_batch = model.job.micro_batch;
   Plan plan(model.graph, *model.arena, model.job.losses(), options);
   plan.refresh_weights();
@@ -72,10 +73,11 @@ int predict_command(const Words& words, Communicator& comm) {
     context.sample_ids = batch.sample_ids.data();
     plan.forward({batch.data.begin(), batch.data.end()}, {}, context);
     const int64_t first = batch.sample_ids[0];  // without shuffling a micro-batch is one run of rows
-    file.write("output", first, batch.n_valid, plan.output());
+    const float* output = plan.output();
+    file.write("output", first, batch.n_valid, output);
     if (!classifies) continue;
     const int64_t k = sample.n_elements();
-    for (int64_t i = 0; i < batch.n_valid; ++i) classes[i] = arg_max(plan.output() + i * k, k);
+    for (int64_t i = 0; i < batch.n_valid; ++i) classes[i] = arg_max(output + i * k, k);
     file.write("class", first, batch.n_valid, classes.data());
   }
   file.close();

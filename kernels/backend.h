@@ -81,6 +81,8 @@ namespace cuda {
 std::unique_ptr<Stream> make_stream(int index);
 std::string device_name(int index);
 int device_count();
+std::string why_no_device();
+std::string device_address(int index);
 std::byte* allocate(int index, int64_t n_bytes);  // zeroed, aligned to 256 bytes; null: no room
 void release(int index, std::byte* data) noexcept;
 std::byte* allocate_on_host(int index, int64_t n_bytes);  // page-locked; null: no room

@@ -136,6 +136,10 @@ int64_t free_bytes(Device device) {
 bool cpu_has_bfloat16() { return cpu::has_bfloat16(); }
 
 int cuda_device_count() { return cuda::device_count(); }
+std::string why_no_cuda() { return cuda::why_no_device(); }
+std::string device_address(Device device) {
+  return device.kind == Device::Kind::kCuda ? cuda::device_address(device.index) : "";
+}
 
 std::string device_name(Device device) {
   return device.kind == Device::Kind::kCpu ? cpu::device_name() : cuda::device_name(device.index);

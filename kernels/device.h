@@ -127,6 +127,11 @@ bool cpu_has_bfloat16();
 
 /// Number of usable CUDA devices; 0 in a build without CUDA or on a machine without driver.
 int cuda_device_count();
+/// Why there is none: a sentence's end, such as "this build of Lockstep has no CUDA support".
+std::string why_no_cuda();
+/// Which GPU it is among all of the host's, whatever CUDA_VISIBLE_DEVICES shows: its PCI address. "" on the
+/// CPU.
+std::string device_address(Device device);
 
 /// What this machine's device is called ("Intel(R) Xeon(R) …", "NVIDIA H200").
 std::string device_name(Device device);

@@ -15,6 +15,8 @@ namespace {
 std::unique_ptr<Stream> make_stream(int) { refuse(); }
 std::string device_name(int) { refuse(); }
 int device_count() { return 0; }
+std::string why_no_device() { return "this build of Lockstep has no CUDA support"; }
+std::string device_address(int) { refuse(); }
 std::byte* allocate(int, int64_t) { refuse(); }
 void release(int, std::byte*) noexcept {}
 std::byte* allocate_on_host(int, int64_t) { refuse(); }

@@ -20,6 +20,7 @@ ParameterArena::ParameterArena(const Graph& graph, Device device) : of_vertex_(g
   }
   for (int v = 0; v < graph.size(); ++v) of_vertex_[v] = of_vertex_[graph.vertex(v).parameters_of];
   weights_ = Memory(device, n_elements_ * int64_t{sizeof(float)});
+  host_ = std::make_unique<HostMirror>(weights_);
 }
 
 std::vector<const Segment*> ParameterArena::of_vertex(int vertex) const {

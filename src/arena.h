@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -31,13 +32,17 @@ class ParameterArena {
   static constexpr int64_t kAlignment = 64;  // elements of 4 bytes
 
   ParameterArena(const Graph& graph, Device device);
+  ParameterArena(const ParameterArena&) = delete;
+  ParameterArena& operator=(const ParameterArena&) = delete;
 
   const std::vector<Segment>& segments() const { return segments_; }
   /// The parameters that one vertex uses, in the layer's order; its own unless it shares another's.
   std::vector<const Segment*> of_vertex(int vertex) const;
-  int64_t n_elements() const { return n_elements_; }  // padding included
-  int64_t n_parameters() const;                       // padding and statistics excluded
-  float* weights() const { return weights_.as<float>(); }
+  int64_t n_elements() const { return n_elements_; }       // padding included
+  int64_t n_parameters() const;                            // padding and statistics excluded
+  float* weights() const { return weights_.as<float>(); }  // on the device
+  /// The weights as the host sees them.
+  HostMirror& host() const { return *host_; }
   Device device() const { return weights_.device(); }
   /// A zeroed array of the same layout.
   Memory make_parallel() const;
@@ -49,6 +54,7 @@ class ParameterArena {
   std::vector<std::vector<int>> of_vertex_;  // segment indices
   int64_t n_elements_ = 0;
   Memory weights_;
+  std::unique_ptr<HostMirror> host_;
 };
 
 }  // namespace lockstep

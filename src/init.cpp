@@ -66,7 +66,7 @@ void initialize(const ParameterArena& arena, const InitSpec& init, uint64_t seed
     }
 
     const RandomStream random(seed, RandomPurpose::kInit, 0, hash_name(segment.name));
-    float* weights = arena.weights() + segment.offset;
+    float* weights = arena.host().as<float>() + segment.offset;
     for (int64_t i = 0; i < segment.n_elements(); ++i) {
       if (limit > 0) {
         weights[i] = static_cast<float>(limit * (2.0 * random.uniform(i) - 1.0));
@@ -77,6 +77,7 @@ void initialize(const ParameterArena& arena, const InitSpec& init, uint64_t seed
       }
     }
   }
+  arena.host().upload(*make_stream(arena.device()));
 }
 
 }  // namespace lockstep

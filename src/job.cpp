@@ -127,6 +127,28 @@ void read_checkpoint(const Config& root, Job& job) {
   checkpoint->finish();
 }
 
+/// Ranks of one host take its GPUs in turn.
+void read_device(const Config& root, Job& job) {
+  const std::string device = root.get_choice("device", "auto", {"auto", "cpu", "cuda"});
+  const int n_gpus = device == "cpu" ? 0 : cuda_device_count();
+  if (device == "cuda" && n_gpus == 0) {
+    throw root.error_at(
+        "device", why_no_cuda(),
+        "set device: cpu; or build with -DLOCKSTEP_CUDA=ON and see that nvidia-smi shows a GPU");
+  }
+  if (n_gpus > 0) job.device = {Device::Kind::kCuda, launcher_local_rank() % n_gpus};
+  const std::string precision =
+      root.get_choice("precision", "float32", {"float32", "tf32", "bfloat16", "float16"});
+  if (n_gpus == 0 && (precision == "tf32" || precision == "float16")) {
+    throw root.error_at("precision",
+                        fmt::format("{} is a format of GPUs, and this job runs on the CPU", precision),
+                        "set precision: float32 or bfloat16");
+  }
+  job.tf32 = precision == "tf32";
+  if (precision == "bfloat16") job.precision = DType::kBFloat16;
+  if (precision == "float16") job.precision = DType::kFloat16;
+}
+
 }  // namespace
 
 Job read_job(Config root) {
@@ -140,19 +162,7 @@ Job read_job(Config root) {
   if (seed < 0) throw root.error_at("seed", "must not be negative");
   job.seed = static_cast<uint64_t>(seed);
 
-  const std::string device = root.get_choice("device", "auto", {"auto", "cpu", "cuda"});
-  if (device == "cuda") {
-    throw root.error_at("device", "this version trains on the CPU; its CUDA layer kernels are not there yet",
-                        "set device: auto or device: cpu");
-  }
-  const std::string precision =
-      root.get_choice("precision", "float32", {"float32", "tf32", "bfloat16", "float16"});
-  if (precision == "tf32" || precision == "float16") {
-    throw root.error_at("precision",
-                        fmt::format("{} is a format of GPUs, and this job runs on the CPU", precision),
-                        "set precision: float32 or bfloat16");
-  }
-  if (precision == "bfloat16") job.precision = DType::kBFloat16;
+  read_device(root, job);
   job.threads = static_cast<int>(root.get_int("threads", 1));
   if (job.threads < 1) throw root.error_at("threads", "must be at least 1");
 

@@ -31,6 +31,7 @@ struct Job {
   Device device;
   int threads = 1;                    // per rank, on the CPU; part of what fixes the bits
   DType precision = DType::kFloat32;  // of activations; weights are float32
+  bool tf32 = false;                  // GPUs: float32 products with factors of TF32
 
   std::shared_ptr<Config> model;
 

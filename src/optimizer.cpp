@@ -41,11 +41,12 @@ OptimizerSpec read_optimizer(const Config& description) {
 
 Optimizer::Optimizer(const OptimizerSpec& spec, const ParameterArena& arena) : spec_(spec), arena_(arena) {
   if (spec.kind == OptimizerSpec::Kind::kSgd) {
-    if (spec.momentum > 0) slots_.push_back({"velocity", arena.make_parallel()});
+    if (spec.momentum > 0) add_slot("velocity");
   } else {
-    slots_.push_back({"m", arena.make_parallel()});
-    slots_.push_back({"v", arena.make_parallel()});
+    add_slot("m");
+    add_slot("v");
   }
+  for (Slot& slot : slots_) slot.host = std::make_unique<HostMirror>(slot.memory);  // slots no longer move
   const std::vector<Segment>& segments = arena.segments();
   for (size_t i = 0; i < segments.size(); ++i) {
     if (segments[i].is_statistic()) continue;  // averaged by the replica
@@ -58,6 +59,10 @@ Optimizer::Optimizer(const OptimizerSpec& spec, const ParameterArena& arena) : s
       ranges_.push_back({segments[i].offset, end, decays});
     }
   }
+}
+
+void Optimizer::add_slot(const std::string& name) {
+  slots_.push_back({name, arena_.make_parallel(), nullptr});
 }
 
 void Optimizer::update(Stream& stream, const float* gradients, double lr, double grad_scale, int64_t step) {

@@ -1,6 +1,7 @@
 // Optimizer: the update of an arena range, in place, with its states in parallel arenas.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -36,7 +37,8 @@ class Optimizer {
   /// State arrays by slot name, for checkpoints ("velocity"; "m", "v").
   struct Slot {
     std::string name;
-    Memory memory;
+    Memory memory;  // on the device
+    std::unique_ptr<HostMirror> host;
   };
   const std::vector<Slot>& slots() const { return slots_; }
   const OptimizerSpec& spec() const { return spec_; }
@@ -50,6 +52,7 @@ class Optimizer {
   OptimizerSpec spec_;
   const ParameterArena& arena_;
   std::vector<Range> ranges_;
+  void add_slot(const std::string& name);
   std::vector<Slot> slots_;
 };
 

@@ -50,36 +50,71 @@ Plan::Plan(const Graph& graph, const ParameterArena& arena, const std::vector<Lo
 
 Plan::~Plan() = default;
 
+bool Plan::Impl::records() const {
+  if (!is_cuda() || options.times_steps) return false;
+  return std::none_of(steps.begin(), steps.end(),
+                      [](const PlanStep& step) { return step.synchronized != nullptr; });
+}
+
+void Plan::Impl::run_recorded(std::unique_ptr<RecordedWork>& work, int& n_plain,
+                              const std::function<void()>& submit) {
+  if (!records() || n_plain++ == 0) return submit();
+  if (!work) work = record_work(*stream, submit);
+  work->run(*stream);
+}
+
 void Plan::refresh_weights() {
-  for (PlanStep& step : impl_->steps) {
-    if (step.params_t.empty() || step.repeats >= 0) continue;
-    const Timer timer(step.times.prepare);
-    step.op->prepare(*impl_->stream, step.params_t);
-  }
+  Impl& p = *impl_;
+  p.run_recorded(p.recorded_refresh, p.n_plain_runs[0], [&] {
+    for (PlanStep& step : p.steps) {
+      if (step.params_t.empty() || step.repeats >= 0) continue;
+      const Timer timer(step.times.prepare);
+      step.op->prepare(*p.stream, step.params_t);
+      p.wait_if_timed();
+    }
+  });
 }
 
-void Plan::forward(const std::vector<const void*>& inputs, const std::vector<const void*>& targets,
-                   const BatchContext& batch) {
-  start_forward(inputs, targets, batch);
-  while (!continue_forward().empty()) {
-  }
-}
-
-void Plan::start_forward(const std::vector<const void*>& inputs, const std::vector<const void*>& targets,
-                         const BatchContext& batch) {
+void Plan::stage(const std::vector<const void*>& inputs, const std::vector<const void*>& targets,
+                 const BatchContext& batch) {
   Impl& p = *impl_;
   assert(inputs.size() == p.input_values.size());
   p.with_loss = targets.size() == p.target_values.size();
-  p.batch = batch;
+  std::vector<const void*> arrays = inputs;
+  if (p.with_loss) arrays.insert(arrays.end(), targets.begin(), targets.end());
+  p.inputs->stage(arrays, batch);
+}
+
+void Plan::wait_staged() { impl_->inputs->wait_staged(); }
+bool Plan::is_staged() const { return impl_->inputs->is_staged(); }
+
+void Plan::forward(const std::vector<const void*>& inputs, const std::vector<const void*>& targets,
+                   const BatchContext& batch) {
+  stage(inputs, targets, batch);
+  forward();
+}
+
+void Plan::forward() {
+  Impl& p = *impl_;
+  start_forward();
+  p.run_recorded(p.recorded_forward[p.with_loss], p.n_plain_runs[1], [&] {
+    p.next_call = 0;
+    while (!continue_forward().empty()) {
+    }
+  });
+}
+
+void Plan::start_forward() {
+  Impl& p = *impl_;
+  p.inputs->bring(*p.stream);
   for (auto& [value, tensor] : p.external) {
-    const void* data = nullptr;
-    for (size_t i = 0; i < inputs.size(); ++i) {
-      if (p.input_values[i] == value) data = inputs[i];
+    size_t array = 0;
+    for (const std::vector<int>* ids : {&p.input_values, &p.target_values}) {
+      for (int id : *ids) {
+        if (id == value) tensor->data = const_cast<void*>(p.inputs->data(array));
+        ++array;
+      }
     }
-    for (size_t i = 0; i < targets.size(); ++i) {
-      if (p.target_values[i] == value) data = targets[i];
-    }
-    tensor->data = const_cast<void*>(data);
   }
   p.next_call = 0;
   p.has_sums = false;
@@ -104,21 +139,68 @@ std::span<double> Plan::continue_forward() {
     } else if (!step.op->info().aliases_src) {
       step.op->forward(*p.stream, step.args);
     }
+    p.wait_if_timed();
   }
-  p.loss_sums = {};
-  for (size_t l = 0; p.with_loss && l < p.losses.size(); ++l) {
-    const double* sums = p.steps[p.losses[l].step].dst_t[0].as<double>();
-    if (l == 0) std::copy_n(sums, kLossValues, p.loss_sums.begin());
-    if (l > 0) p.loss_sums[kLossSum] += sums[kLossSum];
+  for (size_t l = 0; p.with_loss && l < p.losses.size(); ++l) {  // backward may reuse their memory
+    copy(*p.stream, p.losses_on_host.as<double>() + l * kLossValues, p.steps[p.losses[l].step].dst_t[0].data,
+         kLossValues * int64_t{sizeof(double)});
   }
   forward_s_ += seconds() - start;
   return {};
 }
 
-void Plan::backward(float* gradients, const std::function<void(int64_t)>& final_below) {
-  start_backward(gradients);
-  while (!continue_backward(final_below).empty()) {
+void Plan::backward(float* gradients, const std::function<void(int64_t)>& final_below,
+                    std::span<const int64_t> marks) {
+  Impl& p = *impl_;
+  if (!p.is_cuda()) {
+    start_backward(gradients);
+    while (!continue_backward(final_below).empty()) {
+    }
+    return;
   }
+  // Calls back where a mark is passed, and at the end.
+  size_t next_mark = 0;
+  const auto passes_mark = [&](int64_t n) {
+    const size_t before = next_mark;
+    while (next_mark < marks.size() && marks[next_mark] <= n) ++next_mark;
+    return next_mark > before;
+  };
+  if (!p.records() || p.n_plain_runs[2]++ == 0) {
+    start_backward(gradients);
+    while (!continue_backward([&](int64_t n) {
+              if (final_below && passes_mark(n)) final_below(n);
+            }).empty()) {
+    }
+  } else {
+    std::vector<RecordedPart>& parts = p.recorded_backward[{gradients, !marks.empty()}];
+    if (parts.empty()) record_backward(gradients, passes_mark, parts);
+    for (const RecordedPart& part : parts) {
+      part.work->run(*p.stream);
+      if (final_below && part.final_below > 0) final_below(part.final_below);
+    }
+  }
+  if (final_below && p.announced < p.arena.n_elements()) final_below(p.arena.n_elements());
+}
+
+void Plan::record_backward(float* gradients, const std::function<bool(int64_t)>& passes_mark,
+                           std::vector<RecordedPart>& parts) {
+  Impl& p = *impl_;
+  bool ended = false;
+  for (bool begins = true; !ended; begins = false) {
+    RecordedPart part;
+    part.work = record_work(*p.stream, [&] {
+      if (begins) start_backward(gradients);
+      p.stops = false;
+      ended = continue_backward([&](int64_t n) {
+                if (!passes_mark(n)) return;
+                part.final_below = n;
+                p.stops = true;
+              }).empty() &&
+              p.next_call == p.backward_calls.size();
+    });
+    parts.push_back(std::move(part));
+  }
+  p.stops = false;
 }
 
 void Plan::start_backward(float* gradients) {
@@ -134,11 +216,12 @@ std::span<double> Plan::continue_backward(const std::function<void(int64_t)>& fi
   const double start = seconds();
   double outside = 0;
   Impl& p = *impl_;
-  for (; p.next_call < p.backward_calls.size(); ++p.next_call) {
+  while (p.next_call < p.backward_calls.size()) {
     const PlanCall& call = p.backward_calls[p.next_call];
     PlanStep& step = p.steps[call.step];
     if (!call.backward) {
       p.forward_again(step);
+      ++p.next_call;
       continue;
     }
     if (!p.has_sums) p.prepare_backward(step);
@@ -146,11 +229,13 @@ std::span<double> Plan::continue_backward(const std::function<void(int64_t)>& fi
       backward_s_ += seconds() - start - outside;
       return step.diff_sums;
     }
+    ++p.next_call;
     if (final_below && step.final_below > p.announced) {
       p.announced = step.final_below;
       const double before = seconds();
       final_below(p.announced);
       outside += seconds() - before;
+      if (p.stops) break;  // the rest is recorded as another part
     }
   }
   backward_s_ += seconds() - start - outside;
@@ -165,6 +250,7 @@ void Plan::Impl::forward_again(PlanStep& step) {
   } else {
     step.op->forward(*stream, step.args);
   }
+  wait_if_timed();
 }
 
 void Plan::Impl::prepare_backward(PlanStep& step) {
@@ -189,6 +275,7 @@ bool Plan::Impl::run_backward(PlanStep& step) {
     step.op->backward(*stream, step.args);
   }
   add_shared_gradients(step);
+  wait_if_timed();
   return true;
 }
 
@@ -208,17 +295,34 @@ std::vector<PlanStepTimes> Plan::step_times() const {
   return all;
 }
 
-const double* Plan::loss_values() const { return impl_->loss_sums.data(); }
+const double* Plan::loss_values() {
+  Impl& p = *impl_;
+  if (p.is_cuda()) p.stream->synchronize();
+  p.loss_sums = {};
+  for (size_t l = 0; p.with_loss && l < p.losses.size(); ++l) {
+    const double* sums = p.losses_on_host.as<double>() + l * kLossValues;
+    if (l == 0) std::copy_n(sums, kLossValues, p.loss_sums.begin());
+    if (l > 0) p.loss_sums[kLossSum] += sums[kLossSum];
+  }
+  return p.loss_sums.data();
+}
 
 bool Plan::synchronizes() const {
   return std::any_of(impl_->steps.begin(), impl_->steps.end(),
                      [](const PlanStep& step) { return step.synchronized != nullptr; });
 }
 
-const float* Plan::output() const {
-  const PlanValue& value = impl_->values[impl_->output_value];
+const float* Plan::output() {
+  Impl& p = *impl_;
+  const PlanValue& value = p.values[p.output_value];
   if (value.producer < 0) return nullptr;  // the network is empty: its output is its input
-  return impl_->steps[value.producer].dst_t[0].as<float>();
+  const Tensor& output = p.steps[value.producer].dst_t[0];
+  if (!p.is_cuda()) return output.as<float>();
+  if (p.output_on_host.n_bytes() == 0)
+    p.output_on_host = Memory::on_host(p.options.config.device, output.desc.n_bytes());
+  copy(*p.stream, p.output_on_host.data(), output.data, output.desc.n_bytes());
+  p.stream->synchronize();
+  return p.output_on_host.as<float>();
 }
 
 const Shape& Plan::output_shape() const { return impl_->values[impl_->output_value].desc.shape; }

@@ -19,11 +19,13 @@
 namespace lockstep {
 
 struct PlanOptions {
-  OpConfig config;           // device, training or evaluation, type of activations
-  int64_t micro_batch = 1;   // N
-  bool reuse_memory = true;  // false: every buffer has its own place (must give equal bits)
-  bool fuse = true;          // false: activations and sums stay steps of their own
-  bool synchronize = false;  // layers that ask for it take statistics over all micro-batches of a step
+  OpConfig config;                 // device, training or evaluation, type of activations
+  int64_t micro_batch = 1;         // N
+  bool reuse_memory = true;        // false: every buffer has its own place (must give equal bits)
+  bool fuse = true;                // false: activations and sums stay steps of their own
+  std::shared_ptr<Stream> stream;  // null: one of its own
+  bool times_steps = false;        // GPUs: wait after every step, for step_times()
+  bool synchronize = false;        // layers that ask for it take statistics over all micro-batches of a step
 };
 
 /// Seconds that one step has taken since the plan was made.
@@ -35,6 +37,8 @@ struct PlanStepTimes {
   /// Adds factor * other; the name stays.
   void add(const PlanStepTimes& other, double factor = 1);
 };
+
+struct RecordedPart;
 
 class Plan {
  public:
@@ -50,38 +54,48 @@ class Plan {
   /// Refreshes packed weights; call after every change of the arena's weights.
   void refresh_weights();
 
-  /// Runs forward and the losses for one micro-batch.
-  ///   inputs   one dense (N, sample shape) float32 array per graph input, read in place and
-  ///            needed until backward() returns
+  /// Names the next micro-batch; on a GPU its way to the device starts, beside what is being computed.
+  ///   inputs   one dense (N, sample shape) float32 array of the host per graph input; needed until
+  ///            wait_staged() returns, on the CPU until backward() does: there they are read in place
   ///   targets  per loss that does not compare with a graph input, (N, …) int64 class ids or
   ///            float32; empty: no loss is computed
+  void stage(const std::vector<const void*>& inputs, const std::vector<const void*>& targets,
+             const BatchContext& batch);
+  void wait_staged();
+  bool is_staged() const;
+
+  /// Runs forward and the losses for the staged micro-batch.
+  void forward();
   void forward(const std::vector<const void*>& inputs, const std::vector<const void*>& targets,
                const BatchContext& batch);
 
-  /// Runs backward and writes every parameter gradient into `gradients`, an array with the
-  /// arena's layout. `final_below(n)` is called whenever elements [0, n) have become final.
-  void backward(float* gradients, const std::function<void(int64_t)>& final_below);
+  /// Runs backward and writes every parameter gradient into `gradients`, an array of the device with
+  /// the arena's layout. `final_below(n)` is called when elements [0, n) are final, or the work that
+  /// makes them so is submitted: for the first n at or above each of `marks` (ascending); without marks
+  /// on the CPU as often as n grows, on a GPU at the end.
+  void backward(float* gradients, const std::function<void(int64_t)>& final_below,
+                std::span<const int64_t> marks = {});
 
   /// Whether an op takes statistics over the whole batch (PlanOptions::synchronize). Then one plan per
-  /// micro-batch walks in step with the others: start_…, and continue_… until it returns nothing.
+  /// micro-batch walks in step with the others: stage, start_…, and continue_… until it returns nothing.
   /// A span that comes back holds this micro-batch's sums; the caller replaces them by the sums
   /// over all micro-batches before it continues. Without such ops they run through at once.
   bool synchronizes() const;
-  void start_forward(const std::vector<const void*>& inputs, const std::vector<const void*>& targets,
-                     const BatchContext& batch);
+  void start_forward();
   std::span<double> continue_forward();
   void start_backward(float* gradients);
   std::span<double> continue_backward(const std::function<void(int64_t)>& final_below);
 
   /// After forward(): the sums of this micro-batch, indexed by LossValue. With several losses
-  /// kLossSum is their weighted sum, the rest is of the first.
-  const double* loss_values() const;
-  /// After forward(): the network's output (N, …), dense float32.
-  const float* output() const;
+  /// kLossSum is their weighted sum, the rest is of the first. On a GPU it waits for all submitted work.
+  const double* loss_values();
+  /// After forward(): the network's output (N, …), dense float32, for the host. On a GPU it waits too,
+  /// and copies.
+  const float* output();
   const Shape& output_shape() const;  // with N
 
   /// After forward() gave a loss that is not finite: runs it again and names what was not finite
-  /// first: an input, the parameter of a layer, or a layer's output. Host memory only.
+  /// first: an input, the parameter of a layer, or a layer's output.
   std::string first_not_finite();
 
   int64_t activation_bytes() const;  // activations, gradients of activations, workspaces
@@ -102,6 +116,8 @@ class Plan {
  private:
   struct Impl;
   std::unique_ptr<Impl> impl_;
+  void record_backward(float* gradients, const std::function<bool(int64_t)>& passes_mark,
+                       std::vector<RecordedPart>& parts);
   double forward_s_ = 0, backward_s_ = 0;
 };
 

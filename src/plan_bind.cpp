@@ -66,12 +66,19 @@ void Plan::Impl::bind() {
     if (!written[i]) zero_gradients.emplace_back(segment.offset, segment.n_elements());
   }
 
+  std::vector<int64_t> input_bytes;
+  for (const std::vector<int>* ids : {&input_values, &target_values})
+    for (int v : *ids) input_bytes.push_back(values[v].desc.n_bytes());
+  inputs = std::make_unique<PlanInputs>(options.config.device, input_bytes, options.micro_batch);
+  losses_on_host = Memory::on_host(options.config.device,
+                                   static_cast<int64_t>(losses.size() * kLossValues * sizeof(double)));
+
   // The vectors no longer move: spans and external pointers may be taken.
   for (size_t s = 0; s < steps.size(); ++s) {
     PlanStep& step = steps[s];
     step.args = {step.src_t,      step.dst_t,         step.params_t,           step.diff_src_t,
                  step.diff_dst_t, step.diff_params_t, at(places.workspace[s]), scratchpad.data(),
-                 &batch};
+                 inputs->batch()};
     const auto note_external = [&](const std::vector<int>& ids, std::vector<Tensor>& tensors) {
       for (size_t i = 0; i < ids.size(); ++i) {
         const int root = values[ids[i]].root;

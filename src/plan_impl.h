@@ -12,6 +12,7 @@
 
 #include "kernels/batch_norm.h"
 #include "src/plan.h"
+#include "src/plan_inputs.h"
 
 namespace lockstep {
 
@@ -70,6 +71,12 @@ struct PlanUnit {
   int first = 0, last = 0, again = -1;
 };
 
+/// A stretch of the backward walk, up to where the host wants to know.
+struct RecordedPart {
+  std::unique_ptr<RecordedWork> work;
+  int64_t final_below = 0;
+};
+
 struct PlanLoss {
   int step = -1, value = -1;  // value: the sums that it writes
 };
@@ -78,7 +85,7 @@ struct Plan::Impl {
   const Graph& graph;
   const ParameterArena& arena;
   PlanOptions options;
-  std::unique_ptr<Stream> stream;
+  std::shared_ptr<Stream> stream;
   std::vector<PlanValue> values;
   std::vector<PlanStep> steps;
   std::vector<PlanUnit> units;  // in the order of the forward pass
@@ -92,18 +99,34 @@ struct Plan::Impl {
   std::vector<std::pair<int64_t, int64_t>> zero_gradients;  // (offset, n) of parameters no loss reaches
   std::array<double, kLossValues> loss_sums{};
   Memory block, scratchpad;
-  BatchContext batch;
+  std::unique_ptr<PlanInputs> inputs;  // of graph inputs, then of targets
+  // What the host reads, and, on GPUs, work recorded once and repeated from then on.
+  Memory losses_on_host, output_on_host;
+  std::unique_ptr<RecordedWork> recorded_refresh;
+  std::array<std::unique_ptr<RecordedWork>, 2> recorded_forward;                   // without losses, with
+  std::map<std::pair<float*, bool>, std::vector<RecordedPart>> recorded_backward;  // gradients, with marks
+  std::array<int, 3> n_plain_runs{};  // of refresh, forward, backward, before they are recorded
   // The walk in progress.
   size_t next_call = 0;
   bool with_loss = false;
   bool has_sums = false;  // the next call's sums have been taken
   float* gradients = nullptr;
   int64_t announced = 0;
+  bool stops = false;  // continue_backward returns after the call that it is at
   /// Every bound tensor that views an input or target, to be pointed at the next micro-batch.
   std::vector<std::pair<int, Tensor*>> external;
 
   Impl(const Graph& g, const ParameterArena& a, const PlanOptions& o)
-      : graph(g), arena(a), options(o), stream(make_stream(o.config.device)) {}
+      : graph(g), arena(a), options(o), stream(o.stream ? o.stream : make_stream(o.config.device)) {}
+
+  bool is_cuda() const { return options.config.device.kind == Device::Kind::kCuda; }
+  /// Whether work is recorded: not where the host takes part, or looks at the clock after each step.
+  bool records() const;
+  void wait_if_timed() {
+    if (options.times_steps && is_cuda()) stream->synchronize();
+  }
+  /// Runs `submit`, recorded after it ran plainly before: the libraries prepare themselves in a first run.
+  void run_recorded(std::unique_ptr<RecordedWork>& work, int& n_plain, const std::function<void()>& submit);
 
   // plan.cpp
   void forward_again(PlanStep& step);

@@ -32,7 +32,7 @@ uint64_t hash_words(const void* data, int64_t n_bytes) {
 
 }  // namespace
 
-Replica::Replica(const Job& job, Graph graph, Communicator& comm)
+Replica::Replica(const Job& job, Graph graph, Communicator& comm, bool times_steps)
     : job_(job),
       comm_(comm),
       graph_(std::move(graph)),
@@ -40,7 +40,8 @@ Replica::Replica(const Job& job, Graph graph, Communicator& comm)
       stream_(make_stream(job.device)),
       gradients_(arena_, job.n_micro() / comm.size()),
       optimizer_(job.optimizer, arena_),
-      reducer_(comm, job.reduction, make_buckets(arena_.borders(), job.first_bucket_bytes, job.bucket_bytes)),
+      reducer_(comm, job.reduction, make_buckets(arena_.borders(), job.first_bucket_bytes, job.bucket_bytes),
+               job.device),
       loss_rows_(gradients_.n_micro() * kRow),
       scratch_(kRow),
       inputs_(graph_.inputs().size()),
@@ -48,12 +49,18 @@ Replica::Replica(const Job& job, Graph graph, Communicator& comm)
   PlanOptions options;
   options.config.device = job.device;
   options.config.compute = job.precision;
+  options.config.tf32 = job.tf32;
   options.micro_batch = job.micro_batch;
+  options.stream = stream_;
+  options.times_steps = times_steps;
   initialize(arena_, job.init, job.seed);
   if (job.n_micro() > 1 && SynchronizedBatch::wanted(graph_)) {
-    together_ = std::make_unique<SynchronizedBatch>(job, graph_, arena_, comm);
+    together_ = std::make_unique<SynchronizedBatch>(job, graph_, arena_, comm, stream_);
   } else {
     plan_ = std::make_unique<Plan>(graph_, arena_, job.losses(), options);
+  }
+  if (comm.size() > 1) {
+    for (const Bucket& bucket : reducer_.buckets()) marks_.push_back(bucket.end);
   }
   weights_changed();
 }
@@ -66,49 +73,66 @@ void Replica::run_micro_batches(DataLoader& loader, int64_t step) {
     together_->run(loader, step);
     for (int64_t m = 0; m < gradients_.n_micro(); ++m) {
       read_losses(together_->plan(m), m);
-      std::copy_n(together_->gradients(m), arena_.n_elements(), gradients_.target(m));
+      copy(*stream_, gradients_.target(m), together_->gradients(m),
+           arena_.n_elements() * int64_t{sizeof(float)});
       gradients_.merge(*stream_, m, 0, arena_.n_elements());
     }
     start_buckets(arena_.n_elements());
     return;
   }
   for (int64_t m = 0; m < gradients_.n_micro(); ++m) {
-    const MicroBatch& batch = loader.next();
-    BatchContext context;
-    context.seed = job_.seed;
-    context.step = step;
-    context.n_valid = batch.n_valid;
-    context.sample_ids = batch.sample_ids.data();
-    std::copy_n(batch.data.begin(), inputs_.size(), inputs_.begin());
-    std::copy_n(batch.data.begin() + static_cast<int64_t>(inputs_.size()), targets_.size(), targets_.begin());
-    plan_->forward(inputs_, targets_, context);
-    read_losses(*plan_, m);
+    if (staged_from_ != &loader) stage(loader, step);
+    staged_from_ = nullptr;
+    plan_->forward();
     if (m + 1 < gradients_.n_micro()) {
       plan_->backward(gradients_.target(m), nullptr);
       gradients_.merge(*stream_, m, 0, arena_.n_elements());
-      continue;
+    } else {
+      // The last micro-batch: every range is merged with the pending partial sums as soon as
+      // it is final, and its buckets start their way over the ranks under the rest of backward.
+      plan_->backward(
+          gradients_.target(m),
+          [&](int64_t final_below) {
+            gradients_.merge(*stream_, m, merged_, final_below);
+            merged_ = final_below;
+            start_buckets(final_below);
+          },
+          marks_);
     }
-    // The last micro-batch: every range is merged with the pending partial sums as soon as
-    // it is final, and its buckets start their way over the ranks under the rest of backward.
-    plan_->backward(gradients_.target(m), [&](int64_t final_below) {
-      gradients_.merge(*stream_, m, merged_, final_below);
-      merged_ = final_below;
-      start_buckets(final_below);
-    });
+    // The next micro-batch goes to a GPU while it computes; on the CPU it would overwrite this one's.
+    if (job_.device.kind == Device::Kind::kCuda) {
+      plan_->wait_staged();
+      stage(loader, m + 1 < gradients_.n_micro() ? step : step + 1);
+    }
+    read_losses(*plan_, m);
   }
 }
 
+void Replica::stage(DataLoader& loader, int64_t step) {
+  const MicroBatch& batch = loader.next();
+  BatchContext context;
+  context.seed = job_.seed;
+  context.step = step;
+  context.n_valid = batch.n_valid;
+  context.sample_ids = batch.sample_ids.data();
+  std::copy_n(batch.data.begin(), inputs_.size(), inputs_.begin());
+  std::copy_n(batch.data.begin() + static_cast<int64_t>(inputs_.size()), targets_.size(), targets_.begin());
+  plan_->stage(inputs_, targets_, context);
+  staged_from_ = &loader;
+}
+
 void Replica::read_losses(Plan& plan, int64_t m) {
-  std::copy_n(plan.loss_values(), kLossValues, loss_rows_.data() + m * kRow);
+  const double* values = plan.loss_values();
+  std::copy_n(values, kLossValues, loss_rows_.data() + m * kRow);
   loss_rows_[m * kRow + kStopSignals] = loss_rows_[m * kRow + kFlags] = 0;
-  if (!std::isfinite(plan.loss_values()[kLossSum]) && not_finite_.empty())
+  if (!std::isfinite(values[kLossSum]) && not_finite_.empty())
     not_finite_ = fmt::format("rank {}: {}", comm_.rank(), plan.first_not_finite());
 }
 
 void Replica::start_buckets(int64_t final_below) {
   const std::vector<Bucket>& buckets = reducer_.buckets();
   while (buckets_started_ < buckets.size() && buckets[buckets_started_].end <= final_below) {
-    reducer_.bucket_ready(static_cast<int>(buckets_started_++), gradients_.result());
+    reducer_.bucket_ready(static_cast<int>(buckets_started_++), gradients_.result(), stream_.get());
   }
 }
 
@@ -172,6 +196,17 @@ void Replica::update_statistics(double scale) {
   }
 }
 
+void Replica::download_state() {
+  arena_.host().download(*stream_);
+  for (const Optimizer::Slot& slot : optimizer_.slots()) slot.host->download(*stream_);
+}
+
+void Replica::upload_state() {
+  arena_.host().upload(*stream_);
+  for (const Optimizer::Slot& slot : optimizer_.slots()) slot.host->upload(*stream_);
+  weights_changed();
+}
+
 void Replica::weights_changed() {
   if (together_) return together_->refresh_weights();
   plan_->refresh_weights();
@@ -202,7 +237,8 @@ double Replica::gradient_norm() {
 }
 
 void Replica::prove_equal_weights() {
-  const uint64_t hash = hash_words(arena_.weights(), arena_.n_elements() * int64_t{sizeof(float)});
+  arena_.host().download(*stream_);
+  const uint64_t hash = hash_words(arena_.host().data(), arena_.n_elements() * int64_t{sizeof(float)});
   const std::vector<std::string> hashes = comm_.all_gather_strings(fmt::format("{:016x}", hash));
   std::string different;
   for (size_t r = 1; r < hashes.size(); ++r) {

@@ -37,7 +37,8 @@ struct StepTimes {
 class Replica {
  public:
   /// Collective. Compiles the plan and initialises the weights from the job's seed.
-  Replica(const Job& job, Graph graph, Communicator& comm);
+  /// times_steps: GPUs wait after every step of the plan, for step_times().
+  Replica(const Job& job, Graph graph, Communicator& comm, bool times_steps = false);
 
   /// Runs update number `step` (from 0) with this rank's next micro-batches. Collective.
   /// n_samples: of the training data; total_steps: of the run, for the schedule. `flag` of any
@@ -45,8 +46,10 @@ class Replica {
   StepResult step(DataLoader& loader, int64_t step, int64_t n_samples, int64_t total_steps,
                   bool flag = false);
 
-  /// Refreshes packed weights after the arena was changed from outside (a checkpoint).
-  void weights_changed();
+  /// Brings weights and optimizer state to the host, where checkpoints are written from.
+  void download_state();
+  /// Takes them from the host after a checkpoint was read, and refreshes packed weights.
+  void upload_state();
   /// Collective. Throws AgreedError naming the ranks that differ if not all hold equal weights.
   void prove_equal_weights();
 
@@ -63,20 +66,25 @@ class Replica {
 
  private:
   void run_micro_batches(DataLoader& loader, int64_t step);
+  /// Hands the loader's next micro-batch, of that step, to the plan.
+  void stage(DataLoader& loader, int64_t step);
   void read_losses(Plan& plan, int64_t m);
   void start_buckets(int64_t final_below);
   void update_statistics(double scale);
+  void weights_changed();
 
   const Job& job_;
   Communicator& comm_;
   Graph graph_;
   ParameterArena arena_;
-  std::unique_ptr<Stream> stream_;
+  std::shared_ptr<Stream> stream_;
   std::unique_ptr<Plan> plan_;
   std::unique_ptr<SynchronizedBatch> together_;  // where layers take statistics over the whole batch
   MicroBatchTree gradients_;
   Optimizer optimizer_;
   GradientReducer reducer_;
+  std::vector<int64_t> marks_;               // ends of buckets, where several ranks reduce them
+  const DataLoader* staged_from_ = nullptr;  // the plan holds a micro-batch of it
   size_t buckets_started_ = 0;
   int64_t merged_ = 0;                       // elements of the last micro-batch already merged
   std::vector<double> loss_rows_, scratch_;  // (n_micro, values of a step)

@@ -14,7 +14,7 @@ bool SynchronizedBatch::wanted(const Graph& graph) {
 }
 
 SynchronizedBatch::SynchronizedBatch(const Job& job, const Graph& graph, const ParameterArena& arena,
-                                     Communicator& comm)
+                                     Communicator& comm, std::shared_ptr<Stream> stream)
     : reduction_(job.reduction),
       seed_(job.seed),
       micro_batch_(job.micro_batch),
@@ -33,12 +33,14 @@ SynchronizedBatch::SynchronizedBatch(const Job& job, const Graph& graph, const P
   PlanOptions options;
   options.config.device = job.device;
   options.config.compute = job.precision;
+  options.config.tf32 = job.tf32;
   options.micro_batch = job.micro_batch;
   options.synchronize = true;
+  options.stream = std::move(stream);
   for (Member& member : members_) {
     member.plan = std::make_unique<Plan>(graph, arena, job.losses(), options);
     member.gradients = arena.make_parallel();
-    for (int64_t n_bytes : input_bytes_) member.data.emplace_back(job.device, n_bytes);
+    for (int64_t n_bytes : input_bytes_) member.data.push_back(Memory::on_host(job.device, n_bytes));
     member.sample_ids.resize(job.micro_batch);
   }
 }
@@ -58,7 +60,8 @@ void SynchronizedBatch::read(Member& member, const MicroBatch& batch, int64_t st
   context.sample_ids = member.sample_ids.data();
   for (size_t i = 0; i < n_inputs_; ++i) inputs_[i] = member.data[i].data();
   for (size_t i = 0; i < targets_.size(); ++i) targets_[i] = member.data[n_inputs_ + i].data();
-  member.plan->start_forward(inputs_, targets_, context);
+  member.plan->stage(inputs_, targets_, context);
+  member.plan->start_forward();
 }
 
 void SynchronizedBatch::add_sums() {

@@ -20,7 +20,8 @@ class SynchronizedBatch {
   /// Whether a layer of the graph asks for it.
   static bool wanted(const Graph& graph);
   /// All but the job's numbers must outlive it.
-  SynchronizedBatch(const Job& job, const Graph& graph, const ParameterArena& arena, Communicator& comm);
+  SynchronizedBatch(const Job& job, const Graph& graph, const ParameterArena& arena, Communicator& comm,
+                    std::shared_ptr<Stream> stream);
 
   void refresh_weights();
   /// Collective. Forward and backward of this rank's next micro-batches.

@@ -125,7 +125,9 @@ void Trainer::resume(const std::string& resume) {
                                    state_.validations_without_improvement >= job_.early_stopping_patience;
       state_.finished =
           state_.finished && (state_.step >= total_steps_ || out_of_patience || epoch_without_mistakes());
-      const int64_t global_batch = read_job(Config::from_text(info.job, path + " (its job)")).global_batch;
+      Config batch = Config::from_text(info.job, path + " (its job)").at("batch");
+      batch.positional("global");
+      const int64_t global_batch = batch.get_int("global");
       if (global_batch != job_.global_batch) {
         throw Error(
             path,
@@ -139,7 +141,7 @@ void Trainer::resume(const std::string& resume) {
                     fmt::format("set seed: {}, or start over in another --out", info.seed));
       }
     });
-    replica_.weights_changed();
+    replica_.upload_state();
     saved_step_ = state_.step;
   }
   folder_.open_metrics(job_, path.empty() ? -1 : state_.step);
@@ -231,6 +233,7 @@ void Trainer::save(Progress& progress) {
   if (saved_step_ == state_.step) return;
   const double start_s = progress.elapsed_s();
   std::string path;
+  replica_.download_state();
   try {
     path = save_checkpoint(
         comm_, folder_.checkpoints(),

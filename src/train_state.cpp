@@ -41,11 +41,11 @@ std::vector<CheckpointTensor> checkpoint_tensors(const ParameterArena& arena, Op
       tensors.push_back({prefix + segment.name, segment.shape, DType::kFloat32, base + segment.offset});
     }
   };
-  add_arena("/parameters/", arena.weights(), false);
-  add_arena("/buffers/", arena.weights(), true);
+  add_arena("/parameters/", arena.host().as<float>(), false);
+  add_arena("/buffers/", arena.host().as<float>(), true);
   if (optimizer) {
     for (const Optimizer::Slot& slot : optimizer->slots())
-      add_arena("/optimizer/" + slot.name + "/", slot.memory.as<float>(), false);
+      add_arena("/optimizer/" + slot.name + "/", slot.host->as<float>(), false);
   }
   const auto channels = static_cast<int64_t>(normalization.mean.size());
   if (channels > 0) {

@@ -13,6 +13,7 @@ TrainedModel load_model(const std::string& checkpoint) {
   model.arena = std::make_unique<ParameterArena>(model.graph, model.job.device);
   Normalization none;
   load_checkpoint(checkpoint, checkpoint_tensors(*model.arena, nullptr, none));
+  model.arena->host().upload(*make_stream(model.job.device));
   return model;
 }
 

@@ -13,6 +13,7 @@ PlanOptions evaluation_options(const Job& job) {
   options.config.device = job.device;
   options.config.training = false;
   options.config.compute = job.precision;
+  options.config.tf32 = job.tf32;
   options.micro_batch = job.micro_batch;
   return options;
 }
@@ -85,7 +86,7 @@ ValidationResult Validator::run() {
   return result;
 }
 
-void Validator::count_confusion(int64_t n_valid, ValidationResult& result) const {
+void Validator::count_confusion(int64_t n_valid, ValidationResult& result) {
   // Scores (K, places) of a sample, or (places, K); one score says class 1 where it is positive.
   const int64_t k = result.n_classes, sample = plan_.output_shape().without_front().n_elements();
   const int64_t n_scores = sample == 1 ? 1 : k;
@@ -93,8 +94,9 @@ void Validator::count_confusion(int64_t n_valid, ValidationResult& result) const
   const int64_t score_stride = job_.loss.classes_last ? 1 : places;
   const int64_t place_stride = job_.loss.classes_last ? n_scores : 1;
   const auto* target = static_cast<const int64_t*>(targets_[0]);
+  const float* output = plan_.output();
   for (int64_t i = 0; i < n_valid * places; ++i) {
-    const float* scores = plan_.output() + i / places * sample + i % places * place_stride;
+    const float* scores = output + i / places * sample + i % places * place_stride;
     const bool is_class = target[i] >= 0 && target[i] < k;
     if (!is_class || (job_.loss.ignore && target[i] == *job_.loss.ignore)) continue;
     int64_t predicted = n_scores == 1 ? scores[0] > 0 : 0;

@@ -35,7 +35,7 @@ class Validator {
   const Job& job_;
   Communicator& comm_;
   int64_t n_samples_;
-  void count_confusion(int64_t n_valid, ValidationResult& result) const;
+  void count_confusion(int64_t n_valid, ValidationResult& result);
 
   Plan plan_;
   std::vector<const void*> inputs_, targets_;

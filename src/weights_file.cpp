@@ -78,10 +78,11 @@ ImportResult import_weights(const SafetensorsFile& file, const ImportRules& rule
   }
   for (const auto& [name, entry] : found) {
     const Segment& segment = *wanted.at(name);
-    file.read(*entry, arena.weights() + segment.offset);
+    file.read(*entry, arena.host().as<float>() + segment.offset);
     ++result.n_tensors;
     result.n_values += segment.n_elements();
   }
+  arena.host().upload(*make_stream(arena.device()));
   return result;
 }
 

@@ -105,6 +105,20 @@ int device_count() {
   return cudaGetDeviceCount(&n) == cudaSuccess ? n : 0;
 }
 
+std::string why_no_device() {
+  int n = 0;
+  const cudaError_t status = cudaGetDeviceCount(&n);
+  if (status == cudaSuccess && n > 0) return "";
+  return std::string("no usable GPU was found: ") +
+         (status == cudaSuccess ? "CUDA_VISIBLE_DEVICES hides them" : cudaGetErrorString(status));
+}
+
+std::string device_address(int index) {
+  char address[32] = {};
+  check(cudaDeviceGetPCIBusId(address, sizeof(address), index), "cudaDeviceGetPCIBusId");
+  return address;
+}
+
 int64_t free_bytes(int index) {
   size_t free = 0, total = 0;
   check(cudaSetDevice(index), "cudaSetDevice");

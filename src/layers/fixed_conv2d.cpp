@@ -1,7 +1,5 @@
 // Convolution with constant weights, such as edge filters: shapes are the convolution's, parameters
 // there are none. The op around the convolution's own holds the weights and drops their gradients.
-#include <algorithm>
-
 #include "src/layers/layers.h"
 
 namespace lockstep {
@@ -16,10 +14,12 @@ class FixedConv2dOp : public Op {
         weights_(config.device, desc.n_bytes()),
         diff_weights_(config.device, desc.n_bytes()) {
     info_ = conv_->info();
-    std::copy(weights.begin(), weights.end(), weights_.as<float>());
     params_ = {weights_.data(), desc};
     diff_params_ = {diff_weights_.data(), desc};
-    conv_->prepare(*make_stream(config.device), {&params_, 1});
+    const std::unique_ptr<Stream> stream = make_stream(config.device);
+    copy(*stream, weights_.data(), weights.data(), desc.n_bytes());
+    conv_->prepare(*stream, {&params_, 1});
+    stream->synchronize();
   }
 
   void forward(Stream& stream, const OpArgs& args) override { conv_->forward(stream, with_weights(args)); }

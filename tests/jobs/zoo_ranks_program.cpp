@@ -1,8 +1,8 @@
 // Trains every zoo model for two steps at a small size on the ranks it is started with, in float32
-// and bfloat16, and prints one line each: the loss, and a hash of all weights and running averages.
-// zoo_ranks_test compares the lines of 1, 2, 4 and 8 ranks.
+// and bfloat16 (on GPUs also float16), and prints one line each: the loss, and a hash of all weights and
+// running averages. zoo_ranks_test compares the lines of 1, 2, 4 and 8 ranks, zoo_cuda_test those of devices.
 //
-//   mpirun -n P zoo_ranks_program FOLDER      FOLDER: for the random data, shared by the ranks
+//   mpirun -n P zoo_ranks_program FOLDER [cpu|cuda]      FOLDER: for the random data, shared by the ranks
 #include <fmt/format.h>
 
 #include <cstdint>
@@ -66,17 +66,18 @@ const std::vector<SmallModel> kModels = {
     {"zoo: sobel, input: [1, 8, 8]", "l2"},
 };
 
-std::string job_text(const SmallModel& small, const std::string& precision) {
+std::string job_text(const SmallModel& small, const std::string& precision, const std::string& device) {
   return fmt::format(
-      "name: zoo\nprecision: {}\nmodel: {{{}}}\nloss: {}\nbatch: {{global: {}, micro: {}, first_bucket_mb: "
+      "name: zoo\ndevice: {}\nprecision: {}\nmodel: {{{}}}\nloss: {}\nbatch: {{global: {}, micro: {}, "
+      "first_bucket_mb: "
       "0.01, "
       "bucket_mb: 0.05}}\noptimizer: {{sgd: {{lr: 0.01, momentum: 0.9}}}}\ntrain: {{steps: 2}}\n",
-      precision, small.model, small.loss, kGlobal, kMicro);
+      device, precision, small.model, small.loss, kGlobal, kMicro);
 }
 
-void train(const SmallModel& small, const std::string& precision, const std::filesystem::path& folder,
-           Communicator& world) {
-  Job job = read_job(Config::from_text(job_text(small, precision), "zoo_ranks"));
+void train(const SmallModel& small, const std::string& precision, const std::string& device,
+           const std::filesystem::path& folder, Communicator& world) {
+  Job job = read_job(Config::from_text(job_text(small, precision, device), "zoo_ranks"));
   const Graph graph = build_graph(job, {});
   const std::filesystem::path data = folder / "data.h5";
   check_on_root(world, [&] {
@@ -98,10 +99,10 @@ void train(const SmallModel& small, const std::string& precision, const std::fil
   double loss = 0;
   for (int64_t step = 0; step < 2; ++step)
     loss = replica.step(loader, step, opened.train->n_samples(), 2).loss;
-  replica.prove_equal_weights();
+  replica.prove_equal_weights();  // brings them to the host
   uint64_t hash = 0xcbf29ce484222325u;
   for (const Segment& segment : replica.arena().segments()) {
-    const auto* words = reinterpret_cast<const uint32_t*>(replica.arena().weights() + segment.offset);
+    const auto* words = replica.arena().host().as<const uint32_t>() + segment.offset;
     for (int64_t i = 0; i < segment.n_elements(); ++i) hash = (hash ^ words[i]) * 0x100000001b3u;
   }
   if (world.is_root()) fmt::print("{} {} loss {} weights {:016x}\n", small.model, precision, loss, hash);
@@ -114,13 +115,17 @@ int run(int argc, char** argv) {
   MpiSession session(&argc, &argv);
   Communicator world = Communicator::world();
   set_compute_threads(1);
-  if (argc != 2) {
-    if (world.is_root()) fmt::print(stderr, "usage: zoo_ranks_program FOLDER\n");
+  if (argc != 2 && argc != 3) {
+    if (world.is_root()) fmt::print(stderr, "usage: zoo_ranks_program FOLDER [cpu|cuda]\n");
     return 2;
   }
+  const std::string device = argc == 3 ? argv[2] : "cpu";
   try {
     for (const SmallModel& small : kModels) {
-      for (const char* precision : {"float32", "bfloat16"}) train(small, precision, argv[1], world);
+      for (const char* precision : {"float32", "bfloat16", "float16"}) {
+        if (device == "cuda" || std::string_view(precision) != "float16")
+          train(small, precision, device, argv[1], world);
+      }
     }
   } catch (const std::exception& e) {
     abort_all(fmt::format("rank {}: {}", world.rank(), e.what()), 1);
