@@ -12,19 +12,15 @@ namespace {
 }
 }  // namespace
 
-std::unique_ptr<Op> make_affine(const OpConfig&, const AffineDesc&) { refuse(); }
 std::unique_ptr<BatchNorm> make_batch_norm(const OpConfig&, const BatchNormDesc&) { refuse(); }
 std::unique_ptr<Op> make_binary_cross_entropy(const OpConfig&, const BinaryCrossEntropyDesc&) { refuse(); }
 std::unique_ptr<Op> make_binary(const OpConfig&, const BinaryDesc&) { refuse(); }
 std::unique_ptr<Op> make_concat(const OpConfig&, const ConcatDesc&) { refuse(); }
-std::unique_ptr<Op> make_conv2d(const OpConfig&, const Conv2dDesc&) { refuse(); }
-std::unique_ptr<Op> make_conv_transpose2d(const OpConfig&, const ConvTranspose2dDesc&) { refuse(); }
 std::unique_ptr<Op> make_dropout(const OpConfig&, const DropoutDesc&) { refuse(); }
 std::unique_ptr<Op> make_hinge_loss(const OpConfig&, const HingeLossDesc&) { refuse(); }
 std::unique_ptr<Op> make_l1_loss(const OpConfig&, const L1LossDesc&) { refuse(); }
 std::unique_ptr<Op> make_l2_loss(const OpConfig&, const L2LossDesc&) { refuse(); }
 std::unique_ptr<Op> make_layer_norm(const OpConfig&, const LayerNormDesc&) { refuse(); }
-std::unique_ptr<Op> make_local_conv2d(const OpConfig&, const LocalConv2dDesc&) { refuse(); }
 std::unique_ptr<Op> make_local_response_norm(const OpConfig&, const LocalResponseNormDesc&) { refuse(); }
 std::unique_ptr<Op> make_nonlinearity(const OpConfig&, const NonlinearityDesc&) { refuse(); }
 std::unique_ptr<Op> make_perceptron_loss(const OpConfig&, const PerceptronLossDesc&) { refuse(); }

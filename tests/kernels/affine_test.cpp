@@ -11,8 +11,9 @@ namespace {
 // float32 sums of up to 1000 products of numbers below 1, relative to the rms of the result.
 constexpr double kTolerance = 1e-5;
 // dst and diff_src are rounded to 8 bits (a half unit is 2^-9); the derivative of tanh and sigmoid is
-// taken from a rounded dst, and masked diff_dst may be rounded once more before it is summed.
-constexpr double kBFloat16Tolerance = 0.02;
+// taken from a rounded dst, on GPUs of a rounded product, and masked diff_dst may be rounded once more
+// before it is summed.
+constexpr double kNarrowTolerance = 0.03;
 
 struct Case {
   int64_t n, in, out;
@@ -86,15 +87,16 @@ class AffineTest : public OpTestWith<Case> {
 
 TEST_P(AffineTest, AgreesWithReference) { check(test_config(), inputs(), kTolerance); }
 
-TEST_P(AffineTest, AgreesInBFloat16) {
+TEST_P(AffineTest, AgreesInNarrowTypes) {
   OpInputs in = inputs();
-  in.src[0].dtype = DType::kBFloat16;
   in.src[0].values = rounded_to_bfloat16(in.src[0].values);
-  in.params[0].values = rounded_to_bfloat16(in.params[0].values);
+  for (DenseTensor& param : in.params) param.values = rounded_to_bfloat16(param.values);
   in.diff_dst[0] = rounded_to_bfloat16(in.diff_dst[0]);
   OpConfig config = test_config();
-  config.compute = DType::kBFloat16;
-  check(config, in, kBFloat16Tolerance);
+  for (const DType dtype : kNarrowTypes) {
+    config.compute = in.src[0].dtype = dtype;
+    check(config, in, kNarrowTolerance);
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Sweep, AffineTest, testing::ValuesIn(all_cases()), name);

@@ -12,7 +12,7 @@ namespace {
 
 constexpr double kTolerance = 1e-5;  // float32 sums of some hundred products
 // dst and diff_src are rounded to 8 bits (a half unit is 2^-9), as are sums on the way.
-constexpr double kBFloat16Tolerance = 0.02;
+constexpr double kNarrowTolerance = 0.02;
 
 std::vector<LocalConv2dDesc> all_cases() {
   std::vector<LocalConv2dDesc> cases;
@@ -69,15 +69,16 @@ TEST_P(LocalConv2dTest, AgreesWithReference) {
   check(test_config(), make_reference(GetParam(), 1), kTolerance);
 }
 
-TEST_P(LocalConv2dTest, AgreesInBFloat16) {
+TEST_P(LocalConv2dTest, AgreesInNarrowTypes) {
   reference::LocalConv2d ref = make_reference(GetParam(), 1);
-  ref.desc.src.dtype = DType::kBFloat16;
   ref.src = rounded_to_bfloat16(ref.src);
   ref.weights = rounded_to_bfloat16(ref.weights);
   ref.bias = rounded_to_bfloat16(ref.bias);
   OpConfig config = test_config();
-  config.compute = DType::kBFloat16;
-  check(config, ref, kBFloat16Tolerance);
+  for (const DType dtype : kNarrowTypes) {
+    config.compute = ref.desc.src.dtype = dtype;
+    check(config, ref, kNarrowTolerance);
+  }
 }
 
 class LocalConv2dOnce : public OpTest {};

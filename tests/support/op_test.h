@@ -53,6 +53,14 @@ inline Device test_device() {
 #endif
 }
 
+/// The types of activations with fewer bits than float32 that ops of this device take. All hold the
+/// numbers of rounded_to_bfloat16 (to 2^-24 in float16).
+#ifdef LOCKSTEP_TEST_CUDA
+inline constexpr DType kNarrowTypes[] = {DType::kBFloat16, DType::kFloat16};
+#else
+inline constexpr DType kNarrowTypes[] = {DType::kBFloat16};
+#endif
+
 /// The config of ops under test: float32, training.
 inline OpConfig test_config() { return {.device = test_device()}; }
 
