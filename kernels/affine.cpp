@@ -7,6 +7,7 @@
 namespace lockstep {
 
 std::unique_ptr<Op> make_affine(const OpConfig& config, const AffineDesc& desc) {
+  check_activation_type("affine", config, config.compute);
   if (desc.src.shape.rank() != 2) {
     throw Error("affine", "src must be (N, I), not " + desc.src.shape.str(), "put a flatten layer before it");
   }

@@ -19,6 +19,7 @@ std::unique_ptr<Op> make_conv2d(const OpConfig& config, const Conv2dDesc& desc) 
   const auto refuse = [](const std::string& what, const std::string& remedy = {}) {
     throw Error("conv2d", what, remedy);
   };
+  check_activation_type("conv2d", config, config.compute);
   if (desc.src.shape.rank() != 4) refuse("src must be (N, C, H, W), not " + desc.src.shape.str());
   const int64_t channels = desc.src.shape[1];
   if (desc.out_channels < 1) refuse("out_channels must be at least 1");

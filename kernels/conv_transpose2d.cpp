@@ -18,6 +18,7 @@ std::unique_ptr<Op> make_conv_transpose2d(const OpConfig& config, const ConvTran
   const auto refuse = [](const std::string& what, const std::string& remedy = {}) {
     throw Error("conv_transpose2d", what, remedy);
   };
+  check_activation_type("conv_transpose2d", config, config.compute);
   if (desc.src.shape.rank() != 4) refuse("src must be (N, C, H, W), not " + desc.src.shape.str());
   const int64_t channels = desc.src.shape[1];
   if (desc.out_channels < 1) refuse("out_channels must be at least 1");

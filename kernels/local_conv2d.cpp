@@ -10,6 +10,7 @@
 namespace lockstep {
 
 std::unique_ptr<Op> make_local_conv2d(const OpConfig& config, const LocalConv2dDesc& desc) {
+  check_activation_type("local_conv2d", config, config.compute);
   const Shape& src = desc.src.shape;
   if (src.rank() != 4) throw Error("local_conv2d", "src must be (N, C, H, W), not " + src.str());
   if (desc.out_channels < 1) throw Error("local_conv2d", "out_channels must be at least 1");

@@ -28,10 +28,10 @@ struct ConvolutionDesc {
 class Convolution {
  public:
   enum class Pass : uint8_t {
-    kForward,          // dst of src and weights
-    kForwardBias,      // … and bias
-    kForwardBiasRelu,  // … and then relu; whether NaN stays NaN is the library's choice
-    kForwardRelu,
+    kForward,                // dst of src and weights
+    kForwardBias,            // … and bias
+    kForwardBiasRelu,        // … and then relu; whether NaN stays NaN is the library's choice
+    kForwardRelu,            // cuDNN 9.19 fuses it on no shape that was asked for
     kBackwardData,           // src of weights and dst: their gradients
     kBackwardWeights,        // weights of src and dst
     kBackwardWeightsFloat32  // … as float32, whatever dtype is
