@@ -23,6 +23,25 @@ Shape broadcast_shape(const Shape& a, const Shape& b) {
   return result;
 }
 
+std::vector<BroadcastAxis> broadcast_axes(const Shape& a, const Shape& b, const Shape& dst) {
+  std::vector<BroadcastAxis> axes;
+  int64_t a_stride = a.n_elements(), b_stride = b.n_elements();
+  for (int i = 0; i < dst.rank(); ++i) {
+    const int in_a = i - (dst.rank() - a.rank()), in_b = i - (dst.rank() - b.rank());
+    const int64_t a_extent = in_a < 0 ? 1 : a[in_a], b_extent = in_b < 0 ? 1 : b[in_b];
+    a_stride /= a_extent;
+    b_stride /= b_extent;
+    if (dst[i] == 1) continue;
+    const BroadcastAxis axis{dst[i], a_extent == 1 ? 0 : a_stride, b_extent == 1 ? 0 : b_stride};
+    if (!axes.empty() && axes.back().a_stride == axis.extent * axis.a_stride &&
+        axes.back().b_stride == axis.extent * axis.b_stride)
+      axes.back() = {axes.back().extent * axis.extent, axis.a_stride, axis.b_stride};
+    else
+      axes.push_back(axis);
+  }
+  return axes;
+}
+
 std::unique_ptr<Op> make_binary(const OpConfig& config, const BinaryDesc& desc) {
   check_activation_type("arithmetic", config, desc.a.dtype);
   check_activation_type("arithmetic", config, desc.b.dtype);

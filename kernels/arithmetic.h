@@ -4,6 +4,7 @@
 #pragma once
 
 #include <memory>
+#include <vector>
 
 #include "kernels/op.h"
 
@@ -20,8 +21,17 @@ struct BinaryDesc {
 /// absent or has extent 1 repeats. Throws Error where two extents differ.
 Shape broadcast_shape(const Shape& a, const Shape& b);
 
-/// dst = a + b, a - b, a · b or a / b, dense. The gradient of a value that repeats is the sum over its
-/// copies, in row-major order of the rest (16 running sums along the last axis, added as a tree).
+/// An axis of dst and how far a step along it moves in a and b: 0 where that value repeats.
+struct BroadcastAxis {
+  int64_t extent, a_stride, b_stride;
+};
+/// The axes of dst in order, those of extent 1 left out; neighbours that advance alike are one axis.
+std::vector<BroadcastAxis> broadcast_axes(const Shape& a, const Shape& b, const Shape& dst);
+
+/// dst = a + b, a - b, a · b or a / b; dense on the CPU, channels-last on a GPU where a value of the rank of
+/// dst is. The gradient of a value that repeats is the sum over its copies, in row-major order of the rest
+/// (CPU: 16 running sums along the last axis, added as a tree; GPU: one thread, or a warp's or block's as a
+/// tree).
 std::unique_ptr<Op> make_binary(const OpConfig& config, const BinaryDesc& desc);
 
 enum class Map : uint8_t { kScale, kShift, kPower, kAbsolute, kSquareRoot, kLog, kExp };
@@ -33,7 +43,7 @@ struct MapDesc {
 };
 
 /// dst = c x, x + c, x^c, |x|, √x, ln x or e^x, element by element. Keeps a layout by channels where
-/// f(0) = 0. The derivative of |x| at 0 is 0.
+/// f(0) = 0, or nothing is padded. The derivative of |x| at 0 is 0.
 std::unique_ptr<Op> make_map(const OpConfig& config, const MapDesc& desc);
 
 }  // namespace lockstep

@@ -63,7 +63,6 @@ std::unique_ptr<Op> make_reorder(const OpConfig&, const TensorDesc& src, const T
 std::unique_ptr<Op> make_softmax(const OpConfig&, const TensorDesc& src);
 std::unique_ptr<Op> make_softmax_cross_entropy(const OpConfig&, const SoftmaxCrossEntropyDesc&);
 std::unique_ptr<Op> make_slice(const OpConfig&, const SliceDesc&);
-std::unique_ptr<Op> make_softmax_cross_entropy(const OpConfig&, const TensorDesc& prediction);
 std::unique_ptr<Op> make_sum(const OpConfig&, const SumDesc&);
 
 void add(Stream&, int64_t n, const float* a, const float* b, float* dst);
@@ -118,7 +117,6 @@ std::unique_ptr<Op> make_reorder(const OpConfig&, const TensorDesc& src, const T
 std::unique_ptr<Op> make_softmax(const OpConfig&, const TensorDesc& src);
 std::unique_ptr<Op> make_softmax_cross_entropy(const OpConfig&, const SoftmaxCrossEntropyDesc&);
 std::unique_ptr<Op> make_slice(const OpConfig&, const SliceDesc&);
-std::unique_ptr<Op> make_softmax_cross_entropy(const OpConfig&, const TensorDesc& prediction);
 std::unique_ptr<Op> make_sum(const OpConfig&, const SumDesc&);
 
 void add(Stream&, int64_t n, const float* a, const float* b, float* dst);

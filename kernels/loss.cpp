@@ -42,6 +42,16 @@ std::unique_ptr<Op> make_softmax_cross_entropy(const OpConfig& config, const Sof
                          : cpu::make_softmax_cross_entropy(config, desc);
 }
 
+ClassView class_view(const SoftmaxCrossEntropyDesc& desc) {
+  const Shape& shape = desc.prediction.shape;
+  const int class_axis = desc.classes_last ? shape.rank() - 1 : 1;
+  std::vector<int64_t> extents;
+  for (int i = 0; i < shape.rank(); ++i)
+    if (i != class_axis) extents.push_back(shape[i]);
+  const Shape target{std::span<const int64_t>(extents)};
+  return {shape[0], shape[class_axis], target.without_front().n_elements(), target};
+}
+
 std::unique_ptr<Op> make_l2_loss(const OpConfig& config, const L2LossDesc& desc) {
   check_prediction("l2", desc.prediction, 1);
   return is_cuda(config) ? cuda::make_l2_loss(config, desc) : cpu::make_l2_loss(config, desc);

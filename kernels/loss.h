@@ -2,8 +2,9 @@
 // of the micro-batch, not means; the trainer divides once by a sum over the global batch.
 //
 // All of them: prediction (N, …) float32. dst[0] holds LossValue. Gradients go to diff_src[0], 0 for
-// padding; diff_src[1] is empty unless said otherwise. `weight` scales loss and gradient. Class ids
-// that are none, which the loader refuses, give the loss NaN and nothing worse.
+// padding; diff_src[1] is empty unless said otherwise. `weight` scales loss and gradient,
+// BatchContext::loss_scale the gradient alone. Class ids that are none, which the loader refuses, give the
+// loss NaN and nothing worse.
 #pragma once
 
 #include <memory>
@@ -25,7 +26,7 @@ enum LossValue : int { kLossSum = 0, kNCorrect = 1, kNCounted = 2, kWeightSum = 
 /// label smoothing, a row's loss is PyTorch's
 ///   -(1 - e) w_target l_target - e / K sum_c w_c l_c
 /// and its part of kWeightSum w_target. kNCorrect counts rows whose first maximum is the target.
-/// The workspace keeps diff_src.
+/// The workspace keeps diff_src on the CPU, two numbers of each row on a GPU.
 struct SoftmaxCrossEntropyDesc {
   TensorDesc prediction;
   std::vector<float> class_weights = {};         // (K); empty: 1 each
@@ -35,6 +36,13 @@ struct SoftmaxCrossEntropyDesc {
   double weight = 1;
 };
 std::unique_ptr<Op> make_softmax_cross_entropy(const OpConfig& config, const SoftmaxCrossEntropyDesc& desc);
+
+/// The prediction as classes of places: each of `samples` has as many rows, pixels or steps.
+struct ClassView {
+  int64_t samples = 0, classes = 0, places = 0;
+  Shape target;  // (N, d1, …)
+};
+ClassView class_view(const SoftmaxCrossEntropyDesc& desc);
 
 /// prediction and target (N, …) float32 of equal shape; row loss: the sum over its elements, divided
 /// by their number if `mean` (PyTorch). kNCorrect stays 0.

@@ -52,7 +52,6 @@ std::unique_ptr<Op> make_reorder(const OpConfig&, const TensorDesc&, const Tenso
 std::unique_ptr<Op> make_softmax(const OpConfig&, const TensorDesc&) { refuse(); }
 std::unique_ptr<Op> make_softmax_cross_entropy(const OpConfig&, const SoftmaxCrossEntropyDesc&) { refuse(); }
 std::unique_ptr<Op> make_slice(const OpConfig&, const SliceDesc&) { refuse(); }
-std::unique_ptr<Op> make_softmax_cross_entropy(const OpConfig&, const TensorDesc&) { refuse(); }
 std::unique_ptr<Op> make_sum(const OpConfig&, const SumDesc&) { refuse(); }
 
 void add(Stream&, int64_t, const float*, const float*, float*) { refuse(); }

@@ -42,6 +42,7 @@ struct BatchContext {
   int64_t step = 0;                     // global step, from 0
   int64_t n_valid = 0;                  // rows [n_valid, N) are padding: no loss, zero gradient
   const int64_t* sample_ids = nullptr;  // (N): dataset row of each sample
+  float loss_scale = 1;  // of the gradients that losses write, not of their values: for float16
 };
 
 struct OpInfo {

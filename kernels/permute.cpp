@@ -22,4 +22,26 @@ std::unique_ptr<Op> make_permute(const OpConfig& config, const TensorDesc& src,
                                                   : cuda::make_permute(config, src, axes);
 }
 
+std::vector<PermutedAxis> permuted_axes(const Shape& src, const std::vector<int>& axes) {
+  std::vector<int64_t> stride(axes.size(), 1);
+  for (int i = src.rank() - 2; i >= 0; --i)
+    stride[static_cast<size_t>(i)] = stride[static_cast<size_t>(i) + 1] * src[i + 1];
+  std::vector<PermutedAxis> dims;
+  for (const int axis : axes) {
+    const PermutedAxis dim{src[axis], stride[static_cast<size_t>(axis)], 0};
+    if (dim.extent == 1) continue;
+    if (!dims.empty() && dims.back().src_stride == dim.extent * dim.src_stride)
+      dims.back() = {dims.back().extent * dim.extent, dim.src_stride, 0};
+    else
+      dims.push_back(dim);
+  }
+  if (dims.empty()) dims.push_back({1, 1, 0});
+  int64_t next = 1;
+  for (auto dim = dims.rbegin(); dim != dims.rend(); ++dim) {
+    dim->dst_stride = next;
+    next *= dim->extent;
+  }
+  return dims;
+}
+
 }  // namespace lockstep

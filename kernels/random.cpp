@@ -7,15 +7,10 @@
 
 namespace lockstep {
 
-// key = seed mixed with (purpose, major): for a given seed a bijection of (purpose, major).
-// counter = (minor, index / 4): exact. Words of one block are used in turn.
 RandomStream::RandomStream(uint64_t seed, RandomPurpose purpose, uint32_t major, uint64_t minor)
-    : base_(minor) {
-  const uint64_t stream = (uint64_t{static_cast<uint32_t>(purpose)} << 32) | major;
-  const uint64_t key = mix_bits(mix_bits(seed + 0x9E3779B97F4A7C15u) ^ stream);
-  key_ = {static_cast<uint32_t>(key), static_cast<uint32_t>(key >> 32)};
-}
+    : key_(stream_key(seed, purpose, major)), base_(minor) {}
 
+// counter = (minor, index / 4): exact. Words of one block are used in turn.
 std::array<uint32_t, 4> RandomStream::block(uint64_t index) const {
   return philox(key_, {static_cast<uint32_t>(index), static_cast<uint32_t>(index >> 32),
                        static_cast<uint32_t>(base_), static_cast<uint32_t>(base_ >> 32)});

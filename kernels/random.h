@@ -40,6 +40,13 @@ constexpr uint64_t hash_name(std::string_view name) {
   return hash;
 }
 
+/// The key of Philox for (seed, purpose, major): for a given seed a bijection of the other two.
+constexpr std::array<uint32_t, 2> stream_key(uint64_t seed, RandomPurpose purpose, uint32_t major) {
+  const uint64_t stream = (uint64_t{static_cast<uint32_t>(purpose)} << 32) | major;
+  const uint64_t key = mix_bits(mix_bits(seed + 0x9E3779B97F4A7C15u) ^ stream);
+  return {static_cast<uint32_t>(key), static_cast<uint32_t>(key >> 32)};
+}
+
 /// A stream of numbers keyed by (seed, purpose, major, minor): for instance layer and
 /// epoch, or step and sample id. `minor` may be any 64-bit id.
 class RandomStream {

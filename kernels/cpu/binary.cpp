@@ -15,10 +15,7 @@ namespace {
 constexpr int64_t kParallelElements = 1 << 15;  // below, a second thread costs more than it brings
 constexpr int kSums = 16;                       // running sums of a row, on every instruction set
 
-/// Rows of n elements; a stride of 0 repeats one element.
-struct Dim {
-  int64_t extent, a_stride, b_stride;
-};
+using Dim = BroadcastAxis;
 
 template <Arithmetic kArithmetic>
 LOCKSTEP_INLINE float value_of(float a, float b) {
@@ -119,7 +116,11 @@ class Binary : public Op {
     a_size_ = a.n_elements();
     b_size_ = b.n_elements();
     dst_size_ = dst.n_elements();
-    walk(a, b, dst);
+    outer_ = broadcast_axes(a, b, dst);
+    if (!outer_.empty()) {
+      row_ = outer_.back();
+      outer_.pop_back();
+    }
     info_.src = {desc.a.dense(), desc.b.dense()};
     info_.dst = {{dst.with_front(desc.a.shape[0])}};
     info_.backward_needs_src = arithmetic_ == Arithmetic::kMultiply || arithmetic_ == Arithmetic::kDivide;
@@ -155,30 +156,6 @@ class Binary : public Op {
   }
 
  private:
-  /// The axes of dst with the strides of both values; neighbours that advance alike are one axis.
-  void walk(const Shape& a, const Shape& b, const Shape& dst) {
-    std::vector<Dim> dims;
-    int64_t a_stride = a_size_, b_stride = b_size_;
-    for (int i = 0; i < dst.rank(); ++i) {
-      const int in_a = i - (dst.rank() - a.rank()), in_b = i - (dst.rank() - b.rank());
-      const int64_t a_extent = in_a < 0 ? 1 : a[in_a], b_extent = in_b < 0 ? 1 : b[in_b];
-      a_stride /= a_extent;
-      b_stride /= b_extent;
-      if (dst[i] == 1) continue;
-      const Dim dim{dst[i], a_extent == 1 ? 0 : a_stride, b_extent == 1 ? 0 : b_stride};
-      if (!dims.empty() && dims.back().a_stride == dim.extent * dim.a_stride &&
-          dims.back().b_stride == dim.extent * dim.b_stride)
-        dims.back() = {dims.back().extent * dim.extent, dim.a_stride, dim.b_stride};
-      else
-        dims.push_back(dim);
-    }
-    if (!dims.empty()) {
-      row_ = dims.back();
-      dims.pop_back();
-    }
-    outer_ = std::move(dims);
-  }
-
   template <typename F>
   void for_rows(int64_t sample, const F& f) const {
     const int64_t n_rows = dst_size_ / row_.extent;

@@ -91,11 +91,12 @@ class ElementwiseLoss : public Op {
   void backward(Stream&, const OpArgs& args) override {
     const float *x = args.src[0].as<const float>(), *t = args.src[1].as<const float>();
     const int64_t n_valid = args.batch->n_valid;
+    const float factor = gradient_factor_ * args.batch->loss_scale;
     const float* operands[2][2] = {{x, t}, {t, x}};
     for (size_t i = 0; i < (formula_.symmetric ? 2 : 1); ++i) {
       if (!wants(args, i)) continue;
       float* diff = args.diff_src[i].as<float>();
-      formula_.gradient(n_valid * k_, gradient_factor_, operands[i][0], operands[i][1], diff);
+      formula_.gradient(n_valid * k_, factor, operands[i][0], operands[i][1], diff);
       clear_padding(n_, k_, n_valid, diff);
     }
   }

@@ -45,9 +45,10 @@ class OneScoreLoss : public Op {
     if (!wants(args, 0)) return;
     const float* x = args.src[0].as<const float>();
     float* diff = args.diff_src[0].as<float>();
+    const double factor = rule_.weight * static_cast<double>(args.batch->loss_scale);
     for (int64_t row = 0; row < args.batch->n_valid; ++row) {
       const double t = target(args, row);
-      diff[row] = is_mistake(t, t * x[row]) ? static_cast<float>(-rule_.weight * t) : 0.0f;
+      diff[row] = is_mistake(t, t * x[row]) ? static_cast<float>(-factor * t) : 0.0f;
     }
     clear_padding(n_, 1, args.batch->n_valid, diff);
   }
@@ -106,6 +107,7 @@ class MultiClassHinge : public Op {
   void backward(Stream&, const OpArgs& args) override {
     if (!wants(args, 0)) return;
     float* diff = args.diff_src[0].as<float>();
+    const double factor = factor_ * static_cast<double>(args.batch->loss_scale);
     for (int64_t row = 0; row < args.batch->n_valid; ++row) {
       const float* x = args.src[0].as<const float>() + row * k_;
       float* d = diff + row * k_;
@@ -114,10 +116,10 @@ class MultiClassHinge : public Op {
       int64_t n_exceeding = 0;
       for (int64_t j = 0; j < k_; ++j) {
         const bool exceeds = is_class && j != target && margin_ + (static_cast<double>(x[j]) - x[target]) > 0;
-        d[j] = exceeds ? static_cast<float>(factor_) : 0.0f;
+        d[j] = exceeds ? static_cast<float>(factor) : 0.0f;
         n_exceeding += exceeds;
       }
-      if (is_class) d[target] = static_cast<float>(-factor_ * static_cast<double>(n_exceeding));
+      if (is_class) d[target] = static_cast<float>(-factor * static_cast<double>(n_exceeding));
     }
     clear_padding(n_, k_, args.batch->n_valid, diff);
   }

@@ -15,49 +15,22 @@ namespace {
 constexpr int64_t kTile = 32;
 constexpr int64_t kParallelBytes = 1 << 17;  // below, a second thread costs more than it brings
 
-struct Dim {
-  int64_t extent, src_stride, dst_stride;  // strides in elements
-};
-
-/// A permutation as axes in the order of dst; neighbours that stay neighbours are one axis.
-std::vector<Dim> dims_of(const Shape& src, const std::vector<int>& axes) {
-  std::vector<int64_t> stride(axes.size(), 1);
-  for (int i = src.rank() - 2; i >= 0; --i)
-    stride[static_cast<size_t>(i)] = stride[static_cast<size_t>(i) + 1] * src[i + 1];
-  std::vector<Dim> dims;
-  for (const int axis : axes) {
-    const Dim dim{src[axis], stride[static_cast<size_t>(axis)], 0};
-    if (dim.extent == 1) continue;
-    if (!dims.empty() && dims.back().src_stride == dim.extent * dim.src_stride)
-      dims.back() = {dims.back().extent * dim.extent, dim.src_stride, 0};
-    else
-      dims.push_back(dim);
-  }
-  if (dims.empty()) dims.push_back({1, 1, 0});
-  int64_t next = 1;
-  for (auto dim = dims.rbegin(); dim != dims.rend(); ++dim) {
-    dim->dst_stride = next;
-    next *= dim->extent;
-  }
-  return dims;
-}
-
 /// One direction, prepared: `rows` is the axis along which src is contiguous, `columns` the one along
 /// which dst is.
 template <typename T>
 class Moves {
  public:
   Moves() = default;
-  explicit Moves(std::vector<Dim> dims) : columns_(dims.back()) {
+  explicit Moves(std::vector<PermutedAxis> dims) : columns_(dims.back()) {
     dims.pop_back();
     if (columns_.src_stride != 1) {
       const auto inner =
-          std::find_if(dims.begin(), dims.end(), [](const Dim& dim) { return dim.src_stride == 1; });
+          std::find_if(dims.begin(), dims.end(), [](const PermutedAxis& dim) { return dim.src_stride == 1; });
       rows_ = *inner;
       dims.erase(inner);
     }
     others_ = std::move(dims);
-    for (const Dim& dim : others_) n_others_ *= dim.extent;
+    for (const PermutedAxis& dim : others_) n_others_ *= dim.extent;
   }
 
   void run(const T* src, T* dst) const {
@@ -89,22 +62,22 @@ class Moves {
     }
   }
 
-  Dim columns_{1, 1, 1}, rows_{1, 0, 0};
-  std::vector<Dim> others_;
+  PermutedAxis columns_{1, 1, 1}, rows_{1, 0, 0};
+  std::vector<PermutedAxis> others_;
   int64_t n_others_ = 1;
 };
 
 template <typename T>
 class Permute : public Op {
  public:
-  Permute(const TensorDesc& src, const std::vector<int>& axes) : forward_(dims_of(src.shape, axes)) {
+  Permute(const TensorDesc& src, const std::vector<int>& axes) : forward_(permuted_axes(src.shape, axes)) {
     Shape dst = src.shape;
     std::vector<int> inverse(axes.size());
     for (size_t i = 0; i < axes.size(); ++i) {
       dst[static_cast<int>(i)] = src.shape[axes[i]];
       inverse[static_cast<size_t>(axes[i])] = static_cast<int>(i);
     }
-    backward_ = Moves<T>(dims_of(dst, inverse));
+    backward_ = Moves<T>(permuted_axes(dst, inverse));
     info_.src = {src};
     info_.dst = {{dst, src.dtype, nullptr}};
     info_.backward_needs_src = false;

@@ -1,6 +1,6 @@
 // Softmax cross-entropy on the CPU. Threads share rows, or blocks of pixels; their sums are added in
 // order, so that bits depend on the shape alone. The loops are in cross_entropy.cpp.
-#include <cstring>
+#include <algorithm>
 
 #include "kernels/backend.h"
 #include "kernels/cpu/cross_entropy.h"
@@ -14,16 +14,10 @@ class SoftmaxCrossEntropy : public Op {
  public:
   SoftmaxCrossEntropy(const OpConfig& config, const SoftmaxCrossEntropyDesc& desc)
       : class_weights_(desc.class_weights), training_(config.training) {
-    const Shape& shape = desc.prediction.shape;
-    const int class_axis = desc.classes_last ? shape.rank() - 1 : 1;
-    Shape target;
-    std::vector<int64_t> extents;
-    for (int i = 0; i < shape.rank(); ++i)
-      if (i != class_axis) extents.push_back(shape[i]);
-    target = Shape(std::span<const int64_t>(extents));
-    n_ = shape[0];
-    rule_.k = shape[class_axis];
-    places_ = target.without_front().n_elements();
+    const ClassView view = class_view(desc);
+    n_ = view.samples;
+    places_ = view.places;
+    rule_.k = view.classes;
     in_rows_ = desc.classes_last || places_ == 1;
     blocks_ = in_rows_ ? places_ : (places_ + kPixelBlock - 1) / kPixelBlock;
 
@@ -33,7 +27,7 @@ class SoftmaxCrossEntropy : public Op {
     rule_.smoothing_factor = desc.label_smoothing / static_cast<double>(rule_.k) * desc.weight;
     for (int64_t c = 0; c < rule_.k; ++c) rule_.weights_total += rule_.class_weight(c);
 
-    info_.src = {desc.prediction.dense(), {target, DType::kInt64, nullptr}};
+    info_.src = {desc.prediction.dense(), {view.target, DType::kInt64, nullptr}};
     info_.dst = {loss_desc()};
     // The workspace keeps diff_src, so that backward needs no source.
     info_.workspace_bytes = training_ ? n_ * row_bytes() : 0;
@@ -56,8 +50,10 @@ class SoftmaxCrossEntropy : public Op {
   void backward(Stream&, const OpArgs& args) override {
     if (!wants(args, 0)) return;
     float* diff = args.diff_src[0].as<float>();
+    const float* kept = reinterpret_cast<const float*>(args.workspace);
+    const float scale = args.batch->loss_scale;
     const int64_t n_valid = args.batch->n_valid;
-    std::memcpy(diff, args.workspace, static_cast<size_t>(n_valid * row_bytes()));
+    for (int64_t i = 0; i < n_valid * places_ * rule_.k; ++i) diff[i] = scale * kept[i];
     clear_padding(n_, places_ * rule_.k, n_valid, diff);
   }
 

@@ -4,7 +4,7 @@
 
 #include "kernels/loss.h"
 #include "tests/reference/loss.h"
-#include "tests/support/op_test.h"
+#include "tests/support/layouts.h"
 
 namespace lockstep {
 namespace {
@@ -35,21 +35,22 @@ OpInputs inputs_of(const SoftmaxCrossEntropyDesc& desc, int64_t n_valid, double 
   return in;
 }
 
-struct Form {
+struct Logits {
   Shape shape;
   bool classes_last;
 };
-const Form kForms[] = {{Shape{5, 7}, false},     {Shape{5, 33}, false},        {Shape{3, 4, 1}, false},
-                       {Shape{3, 2, 5}, false},  {Shape{2, 21, 9, 15}, false}, {Shape{2, 3, 8, 8}, false},
-                       {Shape{3, 4, 65}, false}, {Shape{2, 1, 7}, false},      {Shape{3, 2, 3, 4, 5}, false},
-                       {Shape{3, 9, 5}, true},   {Shape{2, 3, 4, 17}, true},   {Shape{4, 6}, true}};
+const Logits kLogitShapes[] = {
+    {Shape{5, 7}, false},     {Shape{5, 33}, false},        {Shape{3, 4, 1}, false},
+    {Shape{3, 2, 5}, false},  {Shape{2, 21, 9, 15}, false}, {Shape{2, 3, 8, 8}, false},
+    {Shape{3, 4, 65}, false}, {Shape{2, 1, 7}, false},      {Shape{3, 2, 3, 4, 5}, false},
+    {Shape{3, 9, 5}, true},   {Shape{2, 3, 4, 17}, true},   {Shape{4, 6}, true}};
 
 class LossOptions : public OpTestWith<int> {
  protected:
   /// Bits of the parameter choose the options.
-  static SoftmaxCrossEntropyDesc desc_of(const Form& form) {
-    SoftmaxCrossEntropyDesc desc{{form.shape}};
-    desc.classes_last = form.classes_last;
+  static SoftmaxCrossEntropyDesc desc_of(const Logits& logits) {
+    SoftmaxCrossEntropyDesc desc{{logits.shape}};
+    desc.classes_last = logits.classes_last;
     const int64_t k = n_classes(desc);
     if (GetParam() & 1)
       for (int64_t c = 0; c < k; ++c) desc.class_weights.push_back(0.25f + 0.5f * static_cast<float>(c % 4));
@@ -62,12 +63,12 @@ class LossOptions : public OpTestWith<int> {
 INSTANTIATE_TEST_SUITE_P(All, LossOptions, testing::Range(0, 16));
 
 TEST_P(LossOptions, AgreeWithReference) {
-  for (const Form& form : kForms)
+  for (const Logits& logits : kLogitShapes)
     for (const int64_t missing : {0, 1})
       for (const double spread : {2.0, 60.0}) {
-        SCOPED_TRACE(form.shape.str());
-        const SoftmaxCrossEntropyDesc desc = desc_of(form);
-        const OpInputs in = inputs_of(desc, form.shape[0] - missing, spread);
+        SCOPED_TRACE(logits.shape.str());
+        const SoftmaxCrossEntropyDesc desc = desc_of(logits);
+        const OpInputs in = inputs_of(desc, logits.shape[0] - missing, spread);
         const auto op = make_softmax_cross_entropy(test_config(), desc);
         const OpOutputs out = run_op(*op, in);
         const auto expected =
@@ -92,18 +93,32 @@ TEST_P(LossOptions, AgreeWithReference) {
 }
 
 TEST_P(LossOptions, FiniteDifferences) {
-  for (const Form& form :
-       {Form{Shape{3, 5}, false}, Form{Shape{2, 3, 4}, false}, Form{Shape{2, 3, 4}, true}}) {
-    const SoftmaxCrossEntropyDesc desc = desc_of(form);
-    const OpInputs in = inputs_of(desc, form.shape[0], 2);
+  for (const Logits& logits :
+       {Logits{Shape{3, 5}, false}, Logits{Shape{2, 3, 4}, false}, Logits{Shape{2, 3, 4}, true}}) {
+    const SoftmaxCrossEntropyDesc desc = desc_of(logits);
+    const OpInputs in = inputs_of(desc, logits.shape[0], 2);
     const Values numeric = numeric_gradient(
         [&](const Values& x) {
-          return reference::cross_entropy(desc, x, in.src[1].values, form.shape[0]).loss;
+          return reference::cross_entropy(desc, x, in.src[1].values, logits.shape[0]).loss;
         },
         in.src[0].values);
     expect_close(run_op(*make_softmax_cross_entropy(test_config(), desc), in).diff_src[0], numeric,
                  kTolerance, "diff_src");
   }
+}
+
+// Channels-last, the classes of a pixel lie side by side; targets and values stay the same.
+TEST_P(LossOptions, TakesTheLayoutOfThePrediction) {
+  for (const Form form : kForms)
+    for (const Shape& shape : {Shape{2, 21, 9, 15}, Shape{3, 8, 6}}) {
+      SoftmaxCrossEntropyDesc desc = desc_of({shape, false});
+      const OpInputs in = inputs_of(desc, shape[0], 2);
+      desc.prediction = in_form(shape, form);
+      const OpOutputs out = run_op(*make_softmax_cross_entropy(test_config(), desc), in);
+      const auto expected = reference::cross_entropy(desc, in.src[0].values, in.src[1].values, shape[0]);
+      expect_close(out.dst[0], expected.values(), kTolerance, "dst");
+      expect_close(out.diff_src[0], expected.diff, kTolerance, "diff_src");
+    }
 }
 
 class LossOptionsOnce : public OpTest {};

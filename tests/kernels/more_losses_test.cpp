@@ -204,6 +204,35 @@ TEST_F(OtherLosses, PerceptronTracesTheRule) {
   EXPECT_LT(last_mistake, 30) << "did not converge";
 }
 
+// A power of two: gradients are scaled exactly, values stay.
+TEST_F(OtherLosses, LossScaleIsOfGradientsAlone) {
+  const Shape shape{5, 12};
+  const auto judge = [&](Op& op, DenseTensor target, size_t n_gradients = 1) {
+    OpInputs in{.src = {random_tensor(op.info().src[0].shape, 1, -2, 2), std::move(target)}};
+    in.batch.n_valid = 4;
+    const OpOutputs plain = run_op(op, in);
+    in.batch.loss_scale = 1024;
+    const OpOutputs scaled = run_op(op, in);
+    expect_close(scaled.dst[0], plain.dst[0], 0, "dst");
+    for (size_t i = 0; i < n_gradients; ++i) {
+      Values expected = plain.diff_src[i];
+      for (double& g : expected) g *= 1024;
+      expect_close(scaled.diff_src[i], expected, 0, "diff_src");
+    }
+  };
+  const OpConfig config = test_config();
+  const DenseTensor classes{Shape{5}, integer_values(5, 2, 0, 1), DType::kInt64};
+  judge(*make_softmax_cross_entropy(config, {{shape}, {}, 0.1}), classes);
+  judge(*make_softmax_cross_entropy(config, {{Shape{5, 3, 2}}}),
+        {Shape{5, 2}, integer_values(10, 2, 0, 2), DType::kInt64});
+  judge(*make_l2_loss(config, {{shape}}), random_tensor(shape, 3), 2);
+  judge(*make_l1_loss(config, {{shape}}), random_tensor(shape, 3), 2);
+  judge(*make_binary_cross_entropy(config, {{shape}}), random_tensor(shape, 3, 0, 1));
+  judge(*make_hinge_loss(config, {{shape}}), classes);
+  judge(*make_hinge_loss(config, {{Shape{5, 1}}}), classes);
+  judge(*make_perceptron_loss(config, {{Shape{5}}}), classes);
+}
+
 TEST_F(OtherLosses, WhatIsNoClassShowsInTheLoss) {
   const auto loss_of = [](Op& op, double target) {
     OpInputs in;
