@@ -13,19 +13,9 @@ namespace {
 }  // namespace
 
 std::unique_ptr<BatchNorm> make_batch_norm(const OpConfig&, const BatchNormDesc&) { refuse(); }
-std::unique_ptr<Op> make_binary(const OpConfig&, const BinaryDesc&) { refuse(); }
-std::unique_ptr<Op> make_concat(const OpConfig&, const ConcatDesc&) { refuse(); }
-std::unique_ptr<Op> make_dropout(const OpConfig&, const DropoutDesc&) { refuse(); }
 std::unique_ptr<Op> make_layer_norm(const OpConfig&, const LayerNormDesc&) { refuse(); }
 std::unique_ptr<Op> make_local_response_norm(const OpConfig&, const LocalResponseNormDesc&) { refuse(); }
-std::unique_ptr<Op> make_nonlinearity(const OpConfig&, const NonlinearityDesc&) { refuse(); }
-std::unique_ptr<Op> make_map(const OpConfig&, const MapDesc&) { refuse(); }
 std::unique_ptr<Op> make_pad2d(const OpConfig&, const Pad2dDesc&) { refuse(); }
-std::unique_ptr<Op> make_permute(const OpConfig&, const TensorDesc&, const std::vector<int>&) { refuse(); }
 std::unique_ptr<Op> make_pool2d(const OpConfig&, const Pool2dDesc&) { refuse(); }
-std::unique_ptr<Op> make_prelu(const OpConfig&, const PreluDesc&) { refuse(); }
-std::unique_ptr<Op> make_softmax(const OpConfig&, const TensorDesc&) { refuse(); }
-std::unique_ptr<Op> make_slice(const OpConfig&, const SliceDesc&) { refuse(); }
-std::unique_ptr<Op> make_sum(const OpConfig&, const SumDesc&) { refuse(); }
 
 }  // namespace lockstep::cuda

@@ -12,8 +12,10 @@ constexpr int64_t kRowOfWarp = 1024;  // elements up to which a warp takes a row
 /// Combines one value per thread of the group that calls; all of its threads take part.
 template <int kGroup, typename Combine, typename T>
 __device__ __forceinline__ T group_reduce(T value, Combine combine) {
-  static_assert(kGroup == kWarp || kGroup == kThreads);
-  if constexpr (kGroup == kWarp) {
+  static_assert(kGroup == 1 || kGroup == kWarp || kGroup == kThreads);
+  if constexpr (kGroup == 1) {
+    return value;
+  } else if constexpr (kGroup == kWarp) {
     return warp_reduce(value, combine);
   } else {
     return block_reduce(value, combine);

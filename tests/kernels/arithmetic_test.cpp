@@ -31,27 +31,47 @@ const Shapes kShapes[] = {
     {{1, 129}, {17, 1}, {17, 129}},
 };
 
-class BinaryTest : public OpTest {};
+class BinaryTest : public OpTest {
+ protected:
+  static void judge(Arithmetic arithmetic, const Shapes& shapes, Form form, DType dtype = DType::kFloat32) {
+    EXPECT_EQ(broadcast_shape(shapes.a, shapes.b), shapes.dst);
+    const Shape a = shapes.a.with_front(3), b = shapes.b.with_front(3), dst = shapes.dst.with_front(3);
+    OpInputs in{.src = {short_tensor(a, 1, dtype), short_tensor(b, 2, dtype, 0.5, 2.0)},
+                .diff_dst = {short_values(dst.n_elements(), 3)}};
+    const auto op =
+        make_binary(config_of(dtype), {arithmetic, in_form(a, form, dtype), in_form(b, form, dtype)});
+    ASSERT_EQ(op->info().dst[0].shape, dst);
+    const OpOutputs out = run_op(*op, in);
+    const reference::Binary ref{arithmetic, a, b, dst, in.src[0].values, in.src[1].values};
+    const double tolerance = tolerance_of(dtype, kTolerance);
+    expect_close(out.dst[0], ref.forward(), tolerance, "dst");
+    Values diff_a, diff_b;
+    ref.backward(in.diff_dst[0], diff_a, diff_b);
+    expect_close(out.diff_src[0], diff_a, tolerance, "diff_a " + dst.str());
+    expect_close(out.diff_src[1], diff_b, tolerance, "diff_b " + dst.str());
+  }
+};
 
 TEST_F(BinaryTest, AgreesWithReference) {
-  for (const DType dtype : {DType::kFloat32, DType::kBFloat16})
+  for (const DType dtype : kTypes)
     for (const Arithmetic arithmetic : kArithmetics)
-      for (const Shapes& shapes : kShapes) {
-        EXPECT_EQ(broadcast_shape(shapes.a, shapes.b), shapes.dst);
-        const Shape a = shapes.a.with_front(3), b = shapes.b.with_front(3), dst = shapes.dst.with_front(3);
-        OpInputs in{.src = {short_tensor(a, 1, dtype), short_tensor(b, 2, dtype, 0.5, 2.0)},
-                    .diff_dst = {short_values(dst.n_elements(), 3)}};
-        const auto op = make_binary(config_of(dtype), {arithmetic, {a, dtype}, {b, dtype}});
-        ASSERT_EQ(op->info().dst[0].shape, dst);
-        const OpOutputs out = run_op(*op, in);
-        const reference::Binary ref{arithmetic, a, b, dst, in.src[0].values, in.src[1].values};
-        const double tolerance = tolerance_of(dtype, kTolerance);
-        expect_close(out.dst[0], ref.forward(), tolerance, "dst");
-        Values diff_a, diff_b;
-        ref.backward(in.diff_dst[0], diff_a, diff_b);
-        expect_close(out.diff_src[0], diff_a, tolerance, "diff_a " + dst.str());
-        expect_close(out.diff_src[1], diff_b, tolerance, "diff_b " + dst.str());
-      }
+      for (const Shapes& shapes : kShapes) judge(arithmetic, shapes, Form::kDense, dtype);
+}
+
+// Values that repeat over pixels, channels, rows and samples' columns, in layouts by channels.
+TEST_F(BinaryTest, AgreesInEveryLayout) {
+  const Shapes cases[] = {{{19, 4, 6}, {19, 4, 6}, {19, 4, 6}}, {{19, 4, 6}, {19, 1, 1}, {19, 4, 6}},
+                          {{1, 4, 6}, {16, 4, 6}, {16, 4, 6}},  {{8, 4, 6}, {6}, {8, 4, 6}},
+                          {{8, 4, 6}, {4, 1}, {8, 4, 6}},       {{3, 40, 50}, {1, 1, 1}, {3, 40, 50}},
+                          {{8, 1, 64}, {1, 5, 64}, {8, 5, 64}}};
+  for (const DType dtype : kTypes)
+    for (const Form form : kForms)
+      for (const Shapes& shapes : cases) judge(Arithmetic::kDivide, shapes, form, dtype);
+}
+
+// So many elements that a thread sums the copies of each.
+TEST_F(BinaryTest, SumsSideBySide) {
+  judge(Arithmetic::kMultiply, {{5, 2000}, {2000}, {5, 2000}}, Form::kDense);
 }
 
 TEST_F(BinaryTest, FiniteDifferences) {
@@ -105,10 +125,16 @@ const MapCase kMaps[] = {{Map::kScale, -1.5},   {Map::kShift, 0.75}, {Map::kPowe
                          {Map::kPower, 3},      {Map::kPower, -0.5}, {Map::kAbsolute, 1},
                          {Map::kSquareRoot, 1}, {Map::kLog, 1},      {Map::kExp, 1}};
 
+#ifdef LOCKSTEP_TEST_CUDA
+constexpr bool kKeepsAll = true;  // no layout pads
+#else
+constexpr bool kKeepsAll = false;
+#endif
+
 class MapTest : public OpTest {};
 
 TEST_F(MapTest, AgreesWithReference) {
-  for (const DType dtype : {DType::kFloat32, DType::kBFloat16})
+  for (const DType dtype : kTypes)
     for (const MapCase& c : kMaps)
       for (const Form form : kForms)
         for (const Shape& shape :
@@ -127,7 +153,8 @@ TEST_F(MapTest, AgreesWithReference) {
           expect_close(out.dst[0], dst, tolerance_of(dtype, kTolerance), "dst");
           // In bfloat16, √ and exp know their slope from the rounded dst: two roundings.
           expect_close(out.diff_src[0], diff_src, 2 * tolerance_of(dtype, kTolerance), "diff_src");
-          const TensorDesc kept = in_form(shape, c.map == Map::kScale ? form : Form::kDense, dtype);
+          const TensorDesc kept =
+              in_form(shape, c.map == Map::kScale || kKeepsAll ? form : Form::kDense, dtype);
           if (c.map == Map::kScale || c.map == Map::kLog) {
             EXPECT_TRUE(op->info().dst[0].same_form(kept));
           }

@@ -40,7 +40,7 @@ class ConcatTest : public OpTest {
 };
 
 TEST_F(ConcatTest, EveryAxisLayoutAndType) {
-  for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) {
+  for (const DType dtype : kTypes) {
     for (const Form form : kForms) {
       const auto keeps = [&](int axis, const std::vector<int64_t>& extents) {
         EXPECT_TRUE(judge(Shape{3, 21, 5, 4}, axis, extents, form, dtype)) << axis;
@@ -63,7 +63,7 @@ TEST_F(ConcatTest, EveryAxisLayoutAndType) {
 
 TEST_F(ConcatTest, SourcesOfSeveralLayouts) {
   const Shape shape{2, 16, 3, 3};
-  ConcatDesc desc{.src = {in_form(shape, Form::kDense), in_form(shape, Form::kBlocked8)}};
+  ConcatDesc desc{.src = {in_form(shape, kForms[0]), in_form(shape, kForms[1])}};
   const auto op = make_concat(test_config(), desc);
   for (const TensorDesc& src : op->info().src) EXPECT_TRUE(src.same_form(desc.src[1]));
   OpInputs in{.src = {random_tensor(shape, 1), random_tensor(shape, 2)}};
@@ -99,7 +99,7 @@ class SliceTest : public OpTest {
 };
 
 TEST_F(SliceTest, EveryAxisLayoutAndType) {
-  for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) {
+  for (const DType dtype : kTypes) {
     for (const Form form : kForms) {
       const Shape shape{3, 53, 5, 4};
       EXPECT_TRUE(judge(shape, 1, 16, 48, form, dtype));

@@ -4,10 +4,10 @@
 #include <algorithm>
 #include <cmath>
 
-#include "kernels/cpu/onednn.h"
 #include "kernels/cpu/philox_words.h"
 #include "kernels/error.h"
-#include "tests/support/op_test.h"
+#include "kernels/random.h"
+#include "tests/support/layouts.h"
 
 namespace lockstep {
 namespace {
@@ -20,12 +20,9 @@ struct Trial {
   int64_t step = 7;
   std::vector<int64_t> ids{1000, 3, -1};
   DType dtype = DType::kFloat32;
-  dnnl::memory::format_tag tag = dnnl::memory::format_tag::undef;
+  Form form = Form::kDense;
 
-  TensorDesc desc() const {
-    if (tag == dnnl::memory::format_tag::undef) return {shape, dtype, nullptr};
-    return cpu::from_onednn({{shape.begin(), shape.end()}, cpu::onednn_type(dtype), tag}, shape, dtype);
-  }
+  TensorDesc desc() const { return in_form(shape, form, dtype); }
   OpOutputs operator()(const Values& src, const Values& diff_dst) const {
     OpInputs in{.src = {{shape, src, dtype}}, .diff_dst = {diff_dst}};
     in.batch.seed = seed;
@@ -53,25 +50,35 @@ struct Trial {
   }
 };
 
-class DropoutTest : public OpTest {};
+class DropoutTest : public OpTest {
+ protected:
+  static void judge(const Trial& run) {
+    const Values x = rounded_to_bfloat16(random_values(run.shape.n_elements(), 1)),
+                 g = rounded_to_bfloat16(random_values(run.shape.n_elements(), 2));
+    const OpOutputs out = run(x, g);
+    const double factor = run.test_time_scaling ? 1 : 1 / (1 - run.p);
+    Values dst = run.mask(), diff_src = dst;
+    for (size_t i = 0; i < x.size(); ++i) dst[i] *= factor * x[i], diff_src[i] *= factor * g[i];
+    const double tolerance = run.dtype == DType::kFloat32 ? 1e-6 : 1e-2;  // the product is rounded
+    expect_close(out.dst[0], dst, tolerance, "dst");
+    expect_close(out.diff_src[0], diff_src, tolerance, "diff_src");
+  }
+};
 
 TEST_F(DropoutTest, AgreesWithItsDefinition) {
   for (const Shape& shape :
        {Shape{3}, Shape{3, 1}, Shape{3, 50}, Shape{3, 64}, Shape{3, 4, 5, 7}, Shape{3, 9001}})
     for (const double p : {0.1, 0.5, 0.9})
       for (const bool test_time_scaling : {false, true})
-        for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) {
-          const Trial run{.shape = shape, .p = p, .test_time_scaling = test_time_scaling, .dtype = dtype};
-          const Values x = rounded_to_bfloat16(random_values(shape.n_elements(), 1)),
-                       g = rounded_to_bfloat16(random_values(shape.n_elements(), 2));
-          const OpOutputs out = run(x, g);
-          const double factor = test_time_scaling ? 1 : 1 / (1 - p);
-          Values dst = run.mask(), diff_src = dst;
-          for (size_t i = 0; i < x.size(); ++i) dst[i] *= factor * x[i], diff_src[i] *= factor * g[i];
-          const double tolerance = dtype == DType::kFloat32 ? 1e-6 : 1e-2;  // the product is rounded
-          expect_close(out.dst[0], dst, tolerance, "dst");
-          expect_close(out.diff_src[0], diff_src, tolerance, "diff_src");
-        }
+        for (const DType dtype : kTypes)
+          judge({.shape = shape, .p = p, .test_time_scaling = test_time_scaling, .dtype = dtype});
+}
+
+TEST_F(DropoutTest, AgreesInEveryLayout) {
+  for (const DType dtype : kTypes)
+    for (const Form form : kElementForms)
+      for (const Shape& shape : {Shape{3, 19, 3, 5}, Shape{3, 7, 6, 6}, Shape{3, 40, 8, 33}, Shape{3, 5, 12}})
+        judge({.shape = shape, .dtype = dtype, .form = form});
 }
 
 TEST_F(DropoutTest, ZeroSourcesPassTheirGradient) {
@@ -92,9 +99,8 @@ TEST_F(DropoutTest, MaskBelongsToTheSample) {
                         together.begin() + static_cast<int64_t>(n + 1) * 50),
                  0, "alone");
   const Values dense = Trial{.shape = {3, 19, 3, 5}}.kept();
-  using Tag = dnnl::memory::format_tag;
-  for (const Tag tag : {Tag::nChw16c, Tag::nChw8c, Tag::nhwc, Tag::Abcd16a})
-    expect_close(Trial{.shape = {3, 19, 3, 5}, .tag = tag}.kept(), dense, 0, "layout");
+  for (const Form form : kElementForms)
+    expect_close(Trial{.shape = {3, 19, 3, 5}, .form = form}.kept(), dense, 0, "layout");
 }
 
 TEST_F(DropoutTest, MaskChangesWithEveryKey) {
@@ -124,7 +130,7 @@ TEST_F(DropoutTest, DropsTheShareAskedFor) {
 TEST_F(DropoutTest, EvaluationKeepsOrScales) {
   OpConfig config = test_config();
   config.training = false;
-  for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) {
+  for (const DType dtype : kTypes) {
     const Trial run{.dtype = dtype};
     const Values x = rounded_to_bfloat16(random_values(150, 1));
     const OpInputs in{.src = {{run.shape, x, dtype}}, .run_backward = false};

@@ -4,10 +4,9 @@
 
 #include <cmath>
 
-#include "kernels/cpu/onednn.h"
 #include "kernels/error.h"
 #include "tests/reference/nonlinearity.h"
-#include "tests/support/op_test.h"
+#include "tests/support/layouts.h"
 
 namespace lockstep {
 namespace {
@@ -28,10 +27,6 @@ const Case kCases[] = {{Nonlinearity::kSign, 1.0f, "sign"},
                        {Nonlinearity::kGelu, 0.0f, "gelu"},
                        {Nonlinearity::kGeluTanh, 0.0f, "gelu_tanh"}};
 
-TensorDesc blocked(const Shape& shape, DType dtype, dnnl::memory::format_tag tag) {
-  return cpu::from_onednn({{shape.begin(), shape.end()}, cpu::onednn_type(dtype), tag}, shape, dtype);
-}
-
 class NonlinearityTest : public OpTestWith<Case> {
  protected:
   static std::unique_ptr<Op> make(const TensorDesc& desc) {
@@ -42,7 +37,7 @@ class NonlinearityTest : public OpTestWith<Case> {
     const auto [function, alpha, name] = GetParam();
     Values x = random_values(desc.n_elements(), 1, -reach, reach);
     if (!x.empty()) x[0] = 0;
-    if (desc.dtype == DType::kBFloat16) x = rounded_to_bfloat16(x);
+    if (desc.dtype != DType::kFloat32) x = rounded_to_bfloat16(x);
     const Values diff_dst = rounded_to_bfloat16(random_values(desc.n_elements(), 2));
     const auto op = make(desc);
     const OpOutputs out = run_op(*op, {.src = {{desc.shape, x, desc.dtype}}, .diff_dst = {diff_dst}});
@@ -70,11 +65,10 @@ TEST_P(NonlinearityTest, AgreesWithReference) {
 
 // Channels that do not fill the last block: the padding must stay zero, which run_op sees as equal
 // bits of a second run on other memory.
-TEST_P(NonlinearityTest, KeepsBlockedLayouts) {
-  using Tag = dnnl::memory::format_tag;
-  for (const Tag tag : {Tag::nChw16c, Tag::nChw8c, Tag::nhwc, Tag::Abcd16a})
-    for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) {
-      const TensorDesc desc = blocked({2, 19, 3, 5}, dtype, tag);
+TEST_P(NonlinearityTest, KeepsLayouts) {
+  for (const Form form : kElementForms)
+    for (const DType dtype : kTypes) {
+      const TensorDesc desc = in_form(Shape{2, 19, 3, 5}, form, dtype);
       if (GetParam().function != Nonlinearity::kSign) {
         EXPECT_TRUE(make(desc)->info().dst[0].same_layout(desc));
       }
@@ -83,9 +77,12 @@ TEST_P(NonlinearityTest, KeepsBlockedLayouts) {
 }
 
 // bfloat16 has 8 bits; elu's derivative is that of the rounded dst.
-TEST_P(NonlinearityTest, AgreesInBFloat16) {
-  for (const Shape& shape : {Shape{1}, Shape{7}, Shape{17, 5}, Shape{33, 1000}})
-    judge({shape, DType::kBFloat16, nullptr}, 4, 1e-2);
+TEST_P(NonlinearityTest, AgreesInShortTypes) {
+  for (const DType dtype : kTypes) {
+    if (dtype == DType::kFloat32) continue;
+    for (const Shape& shape : {Shape{1}, Shape{7}, Shape{17, 5}, Shape{33, 1000}})
+      judge({shape, dtype, nullptr}, 4, 1e-2);
+  }
 }
 
 TEST_P(NonlinearityTest, FiniteDifferences) {
@@ -96,7 +93,7 @@ TEST_P(NonlinearityTest, FiniteDifferences) {
 }
 
 TEST_P(NonlinearityTest, KeepsNan) {
-  for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) {
+  for (const DType dtype : kTypes) {
     const auto op = make({Shape{19}, dtype, nullptr});
     const OpOutputs out =
         run_op(*op, {.src = {{Shape{19}, Values(19, std::nan("")), dtype}}, .run_backward = false});

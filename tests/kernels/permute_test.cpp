@@ -32,7 +32,7 @@ class PermuteTest : public OpTest {
 };
 
 TEST_F(PermuteTest, EveryOrder) {
-  for (const DType dtype : {DType::kFloat32, DType::kBFloat16})
+  for (const DType dtype : kTypes)
     for (const Shape& shape : {Shape{5}, Shape{3, 7}, Shape{2, 5, 3}, Shape{3, 1, 4}, Shape{2, 3, 1, 5},
                                Shape{2, 3, 4, 5}, Shape{1, 1, 1, 1}, Shape{2, 3, 2, 3, 4}}) {
       std::vector<int> axes(static_cast<size_t>(shape.rank()));
@@ -43,7 +43,7 @@ TEST_F(PermuteTest, EveryOrder) {
 }
 
 TEST_F(PermuteTest, LargerThanTilesAndOneThread) {
-  for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) {
+  for (const DType dtype : kTypes) {
     judge({3, 33, 65}, {0, 2, 1}, dtype);
     judge({20, 100, 70}, {0, 2, 1}, dtype);
     judge({3, 40, 8, 64}, {0, 2, 1, 3}, dtype);  // heads of attention

@@ -44,7 +44,7 @@ class SumTest : public OpTest {
 };
 
 TEST_F(SumTest, EveryLengthCountAndType) {
-  for (const DType dtype : {DType::kFloat32, DType::kBFloat16})
+  for (const DType dtype : kTypes)
     for (const Activation activation : {Activation::kNone, Activation::kRelu, Activation::kRelu6}) {
       for (const int64_t n : {1, 3, 7, 8, 9, 16, 17, 31, 33, 2047, 2048, 2049, 40001})
         judge(Shape{1, n}, 2, activation, dtype, {Form::kDense});
@@ -54,7 +54,7 @@ TEST_F(SumTest, EveryLengthCountAndType) {
 }
 
 TEST_F(SumTest, EveryLayoutWithItsPadding) {
-  for (const DType dtype : {DType::kFloat32, DType::kBFloat16})
+  for (const DType dtype : kTypes)
     for (const Form form : kForms)
       for (const int64_t channels : {1, 16, 21}) {
         judge(Shape{3, channels, 5, 7}, 2, Activation::kRelu6, dtype, {form});
@@ -62,15 +62,14 @@ TEST_F(SumTest, EveryLayoutWithItsPadding) {
       }
 }
 
-TEST_F(SumTest, TakesTheLayoutOfTheFirstBlockedSource) {
+TEST_F(SumTest, TakesTheLayoutOfTheFirstThatHasOne) {
   const Shape shape{2, 21, 4, 3};
   SumDesc desc;
-  for (const Form form : {Form::kDense, Form::kBlocked8, Form::kBlocked16})
-    desc.src.push_back(in_form(shape, form));
+  for (const Form form : kForms) desc.src.push_back(in_form(shape, form));
   const auto op = make_sum(test_config(), desc);
   for (const TensorDesc& src : op->info().src) EXPECT_TRUE(src.same_form(desc.src[1]));
   EXPECT_TRUE(op->info().dst[0].same_form(desc.src[1]));
-  judge(shape, 3, Activation::kRelu, DType::kFloat32, {Form::kDense, Form::kBlocked8, Form::kBlocked16});
+  judge(shape, desc.src.size(), Activation::kRelu, DType::kFloat32, {std::begin(kForms), std::end(kForms)});
 }
 
 TEST_F(SumTest, GradientsNobodyWantsAreNotWritten) {
