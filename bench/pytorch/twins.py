@@ -13,6 +13,7 @@ PyTorch was loaded and neither data nor model were made; it is told when one var
     twins.py --model resnet18_cifar --batch 64 --steps 10 --precision bfloat16
     twins.py --model lenet5 --ranks 2          two processes, DistributedDataParallel over gloo
     twins.py --model lenet5 --data DIR         images from HDF5 files instead of synthetic ones
+    twins.py --model resnet50 --device cuda --precision tf32        on a GPU, see on_cuda.py
 """
 import argparse
 import contextlib
@@ -26,6 +27,8 @@ import statistics
 import sys
 import time
 
+import on_cuda
+
 
 def parse_arguments():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -34,8 +37,9 @@ def parse_arguments():
     p.add_argument("--ranks", type=int, default=1, help="processes on this host")
     p.add_argument("--threads", type=int, default=1, help="threads per process")
     p.add_argument("--input", default="", help="C,H,W of a sample (default: 784 for mlp, 1,32,32 for lenet5, else 3,224,224)")
-    p.add_argument("--precision", choices=["float32", "bfloat16"], default="float32",
-                   help="bfloat16: autocast, weights stay float32")
+    p.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    p.add_argument("--precision", choices=["float32", "bfloat16", "tf32", "float16"], default="float32",
+                   help="bfloat16: autocast, weights stay float32; tf32 and float16: on GPUs only")
     p.add_argument("--hidden", default="512,512", help="widths of the MLP's hidden layers")
     p.add_argument("--classes", type=int, default=10)
     p.add_argument("--activation", choices=["relu", "tanh", "sigmoid"], default="relu")
@@ -46,9 +50,13 @@ def parse_arguments():
     p.add_argument("--steps", type=int, default=200, help="timed steps; the median counts")
     p.add_argument("--warmup", type=int, default=20, help="steps before the first timed one")
     p.add_argument("--variants", default="all",
-                   help="comma list of eager, foreach, no_onednn, compile, channels_last, channels_last_compile; or all")
+                   help="comma list of eager, foreach, no_onednn, compile, channels_last, channels_last_compile "
+                        "(on GPUs: of on_cuda.py's); or all")
     p.add_argument("--json", action="store_true", help="the output is always JSON")
-    return p.parse_args()
+    args = p.parse_args()
+    if args.device == "cpu" and args.precision in ("tf32", "float16"):
+        p.error(f"{args.precision} is a format of GPUs: add --device cuda")
+    return args
 
 
 def make_model(args, shape):
@@ -95,10 +103,13 @@ def time_variant(torch, args, variant, batches):
     if "channels_last" in variant:
         model = model.to(memory_format=torch.channels_last)
         batches = [(src.to(memory_format=torch.channels_last), target) for src, target in batches]
+    model = model.to(batches[0][0].device)
     options = {"foreach": True} if variant == "foreach" else {"fused": True}
     optimizer = torch.optim.SGD(model.parameters(), lr=args.lr, momentum=args.momentum, **options)
     if args.ranks > 1:
         model = torch.nn.parallel.DistributedDataParallel(model, gradient_as_bucket_view=True)
+    if args.device == "cuda":
+        return on_cuda.time_steps(torch, args, variant, model, optimizer, batches), n_parameters
     if "compile" in variant:
         model = torch.compile(model)
     loss_function = torch.nn.CrossEntropyLoss()
@@ -144,9 +155,12 @@ def worker(rank, args, port, results):
     keep_freed_memory()
     import torch
     torch.set_num_threads(args.threads)
+    device = on_cuda.prepare(torch, args, rank) if args.device == "cuda" else torch.device("cpu")
     if args.ranks > 1:
-        os.sched_setaffinity(0, cores_of(rank, args))
-        torch.distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}",
+        if args.device == "cpu":
+            os.sched_setaffinity(0, cores_of(rank, args))
+        backend = "nccl" if args.device == "cuda" else "gloo"
+        torch.distributed.init_process_group(backend, init_method=f"tcp://127.0.0.1:{port}",
                                              rank=rank, world_size=args.ranks)
     small = args.model in ("mlp", "lenet5")
     if not small:
@@ -154,9 +168,13 @@ def worker(rank, args, port, results):
     reset_peak()
     resident_before_mb = resident_mb("VmRSS")
     batches = load_batches(torch, args, rank)
+    batches = [(src.to(device), target.to(device)) for src, target in batches]
     names = ["eager", "foreach", "compile", "no_onednn"] if small else ["eager", "compile"]
     if args.model != "mlp":
         names += ["channels_last", "channels_last_compile"]
+    if args.device == "cuda":
+        names = on_cuda.variants(args.model, args.ranks)
+        torch.cuda.reset_peak_memory_stats()
     if args.variants != "all":
         names = args.variants.split(",")
     report = {}
@@ -167,16 +185,20 @@ def worker(rank, args, port, results):
             report[name] = {"samples_per_s": args.batch * args.ranks / statistics.median(times),
                             "step_s": statistics.median(times), "step_min_s": min(times)}
         except Exception as error:  # a variant this installation cannot run is reported, not fatal
-            if name == "eager":
+            if name == "eager" and args.device == "cpu":
                 raise
             report[name] = {"error": (str(error).strip() or type(error).__name__).splitlines()[0][:200]}
+    memory_mb = on_cuda.peak_mb(torch) if args.device == "cuda" else resident_mb("VmHWM") - resident_before_mb
     if rank == 0:
         good = {k: v for k, v in report.items() if "samples_per_s" in v}
+        if not good:
+            raise RuntimeError(f"no variant ran: {report}")
         best = max(good, key=lambda k: good[k]["samples_per_s"])
         results.put({"program": "pytorch", "version": torch.__version__, "model": args.model,
                      "parameters": n_parameters, "ranks": args.ranks, "threads": args.threads,
                      "batch_per_rank": args.batch, "precision": args.precision,
-                     "memory_mb": resident_mb("VmHWM") - resident_before_mb if len(names) == 1 else None,
+                     "gpu": torch.cuda.get_device_name() if args.device == "cuda" else None,
+                     "memory_mb": memory_mb if len(names) == 1 else None,
                      "input": list(batches[0][0].shape[1:]),
                      "samples_per_s": good[best]["samples_per_s"], "step_s": good[best]["step_s"],
                      "variant": best, "variants": report})
