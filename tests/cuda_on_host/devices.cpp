@@ -1,6 +1,7 @@
 // Errors and devices: one to eight records of a GPU that does not exist.
 #include <algorithm>
 #include <cstdlib>
+#include <cstdio>
 #include <cstring>
 
 #include "tests/cuda_on_host/state.h"
@@ -109,6 +110,12 @@ cudaError_t cudaSetDevice(int index) {
 
 cudaError_t cudaGetDevice(int* index) {
   *index = device;
+  return cudaSuccess;
+}
+
+cudaError_t cudaDeviceGetPCIBusId(char* address, int n_bytes, int index) {
+  if (index < 0 || index >= n_devices()) return remember(cudaErrorInvalidDevice);
+  std::snprintf(address, static_cast<size_t>(n_bytes), "0000:%02x:00.0", static_cast<unsigned>(index));
   return cudaSuccess;
 }
 

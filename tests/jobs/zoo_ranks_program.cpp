@@ -2,7 +2,9 @@
 // and bfloat16 (on GPUs also float16), and prints one line each: the loss, and a hash of all weights and
 // running averages. zoo_ranks_test compares the lines of 1, 2, 4 and 8 ranks, zoo_cuda_test those of devices.
 //
-//   mpirun -n P zoo_ranks_program FOLDER [cpu|cuda]      FOLDER: for the random data, shared by the ranks
+//   mpirun -n P zoo_ranks_program FOLDER [cpu|cuda] [NAME]
+//
+// FOLDER: for the random data, shared by the ranks. NAME: only models whose options hold that text.
 #include <fmt/format.h>
 
 #include <cstdint>
@@ -115,13 +117,14 @@ int run(int argc, char** argv) {
   MpiSession session(&argc, &argv);
   Communicator world = Communicator::world();
   set_compute_threads(1);
-  if (argc != 2 && argc != 3) {
-    if (world.is_root()) fmt::print(stderr, "usage: zoo_ranks_program FOLDER [cpu|cuda]\n");
+  if (argc < 2 || argc > 4) {
+    if (world.is_root()) fmt::print(stderr, "usage: zoo_ranks_program FOLDER [cpu|cuda] [NAME]\n");
     return 2;
   }
-  const std::string device = argc == 3 ? argv[2] : "cpu";
+  const std::string device = argc > 2 ? argv[2] : "cpu", name = argc > 3 ? argv[3] : "";
   try {
     for (const SmallModel& small : kModels) {
+      if (std::string_view(small.model).find(name) == std::string_view::npos) continue;
       for (const char* precision : {"float32", "bfloat16", "float16"}) {
         if (device == "cuda" || std::string_view(precision) != "float16")
           train(small, precision, device, argv[1], world);

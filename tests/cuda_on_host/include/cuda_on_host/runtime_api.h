@@ -99,6 +99,8 @@ cudaError_t cudaMallocHost(T** data, size_t n_bytes) {
   return cudaHostAlloc(reinterpret_cast<void**>(data), n_bytes, cudaHostAllocDefault);
 }
 cudaError_t cudaFreeHost(void* data);
+/// "0000:0I:00.0" for device I.
+cudaError_t cudaDeviceGetPCIBusId(char* address, int n_bytes, int index);
 cudaError_t cudaMemGetInfo(size_t* n_bytes_free, size_t* n_bytes_total);
 cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, const void* data);
 cudaError_t cudaMemset(void* data, int value, size_t n_bytes);

@@ -1,0 +1,60 @@
+// Every model of the zoo trains on a CUDA device as on the CPU, up to rounding, and with the same bits
+// on 1 and 2 ranks. The device is a GPU or, in the program linked with lockstep_kernels_on_host, the
+// stand-in for one.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <sstream>
+
+#include "tests/jobs/program.h"
+
+namespace lockstep {
+namespace {
+
+struct Line {
+  std::string model, precision, weights;
+  double loss = 0;
+};
+
+/// What zoo_ranks_program printed: "zoo: OPTIONS PRECISION loss X weights HASH".
+std::vector<Line> lines_of(int n_ranks, const std::string& device) {
+  const TemporaryFolder folder;
+  const Ended ended = run_shell(std::string(LOCKSTEP_MPIEXEC) + " -n " + std::to_string(n_ranks) + " " +
+                                    LOCKSTEP_ZOO_PROGRAM + " " + folder.path() + " " + device,
+                                800);
+  EXPECT_EQ(ended.status, 0) << ended.output;
+  std::vector<Line> lines;
+  std::stringstream text(ended.output);
+  for (std::string row; std::getline(text, row);) {
+    const size_t loss = row.find(" loss ");
+    if (!row.starts_with("zoo: ") || loss == std::string::npos) continue;
+    const size_t precision = row.rfind(' ', loss - 1);
+    Line line{row.substr(0, precision), row.substr(precision + 1, loss - precision - 1), {}, 0};
+    std::stringstream(row.substr(loss + 6)) >> line.loss;
+    line.weights = row.substr(row.rfind(' ') + 1);
+    lines.push_back(line);
+  }
+  return lines;
+}
+
+TEST(ZooOnCuda, TrainsAsOnTheCpuWithTheSameBitsOnAnyNumberOfRanks) {
+  const std::vector<Line> cpu = lines_of(1, "cpu"), one = lines_of(1, "cuda"), two = lines_of(2, "cuda");
+  ASSERT_FALSE(cpu.empty());
+  ASSERT_EQ(one.size(), two.size());
+  size_t n_compared = 0;
+  for (size_t i = 0; i < one.size(); ++i) {
+    EXPECT_EQ(one[i].weights, two[i].weights) << one[i].model << " " << one[i].precision << " on 2 ranks";
+    EXPECT_TRUE(std::isfinite(one[i].loss)) << one[i].model << " " << one[i].precision;
+    for (const Line& line : cpu) {
+      if (line.model != one[i].model || line.precision != one[i].precision) continue;
+      // The loss of the second step, after one update. Batches of two images make batch norm sensitive.
+      const double tolerance = line.precision == "float32" ? 2e-3 : 6e-2;
+      EXPECT_NEAR(one[i].loss, line.loss, tolerance * std::abs(line.loss)) << line.model << " " << line.precision;
+      ++n_compared;
+    }
+  }
+  EXPECT_EQ(n_compared, cpu.size());
+}
+
+}  // namespace
+}  // namespace lockstep
