@@ -24,7 +24,9 @@ struct AddAll {
     const Pack<T, W> first = load<W>(src[0] + i);
 #pragma unroll
     for (int k = 0; k < W; ++k) sum[k] = to_float(first.at[k]);
-    for (int s = 1; s < n_src; ++s) {
+#pragma unroll  // indices known to the compiler: pointers come from the parameters, not from a copy in memory
+    for (int s = 1; s < static_cast<int>(kMaxSummands); ++s) {
+      if (s >= n_src) break;
       const Pack<T, W> x = load<W>(src[s] + i);
 #pragma unroll
       for (int k = 0; k < W; ++k) sum[k] += to_float(x.at[k]);
@@ -51,7 +53,9 @@ struct ShareGradient {
 #pragma unroll
       for (int k = 0; k < W; ++k) g.at[k] = from_float<T>(f.gradient(to_float(y.at[k]), to_float(g.at[k])));
     }
-    for (int s = 0; s < n_diff_src; ++s) store<W>(diff_src[s] + i, g);
+#pragma unroll
+    for (int s = 0; s < static_cast<int>(kMaxSummands); ++s)
+      if (s < n_diff_src) store<W>(diff_src[s] + i, g);
   }
 };
 
