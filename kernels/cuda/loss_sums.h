@@ -21,6 +21,9 @@ struct LossSums {
   }
 };
 
+/// The loss of what is no class.
+__device__ __forceinline__ float not_a_number() { return __int_as_float(0x7FC00000); }
+
 constexpr int64_t kLossBlocks = 512;  // at most, of a forward kernel: each loops over its share
 constexpr int64_t kLossScratchpad = kLossBlocks * static_cast<int64_t>(sizeof(LossSums));
 

@@ -8,8 +8,6 @@ namespace lockstep::cuda {
 
 namespace {
 
-__device__ __forceinline__ double not_a_number() { return static_cast<double>(__int_as_float(0x7FC00000)); }
-
 /// max(0, margin - t x) of one score; the perceptron's is that with margin 0 where 0 counts too.
 struct OneScore {
   double margin = 0;
@@ -105,7 +103,7 @@ __global__ void __launch_bounds__(kThreads)
     const float* scores = x + row * rule.k;
     const int64_t target = targets[row];
     const bool is_class = target >= 0 && target < rule.k;
-    const float of_target = is_class ? scores[target] : __int_as_float(0x7FC00000);
+    const float of_target = is_class ? scores[target] : not_a_number();
     double loss = 0;
     int larger = 0;  // scores because of which the target is not the first maximum
     for_row<kWarp, 1>(rule.k, at.lane, scores, [&](int64_t j, float v) {

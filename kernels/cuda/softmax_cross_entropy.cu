@@ -39,7 +39,7 @@ __device__ __forceinline__ LossSums place_loss(const Rule& rule, int64_t target,
                                                Kept* kept) {
   if (target < 0 || target >= rule.k) {
     if (kept) *kept = {0.0f, 0.0f};
-    return {static_cast<double>(__int_as_float(0x7FC00000)), 0, 1, 1};
+    return {not_a_number(), 0, 1, 1};
   }
   const double weight = rule.class_weight(target), factor = rule.target_factor * weight;
   if (kept)
