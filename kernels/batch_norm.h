@@ -31,7 +31,8 @@ struct BatchNormDesc {
 /// micro-batches between the two, in an order of its own, and so for backward. Each micro-batch
 /// keeps its own workspace. Gradients of weight and bias are those of the micro-batch alone: they
 /// are added up as any other. Those of the running statistics are n_valid times the statistics
-/// of all. Training only.
+/// of all. Training only. The sums lie in memory of the host: on a GPU these four calls copy and wait, and
+/// cannot be recorded.
 class BatchNorm : public Op {
  public:
   /// Of one channel c: sums[c] = sum of x (backward: of g = diff_dst f'), sums[C + c] = sum of x^2

@@ -12,7 +12,6 @@ namespace {
 }
 }  // namespace
 
-std::unique_ptr<BatchNorm> make_batch_norm(const OpConfig&, const BatchNormDesc&) { refuse(); }
 std::unique_ptr<Op> make_layer_norm(const OpConfig&, const LayerNormDesc&) { refuse(); }
 std::unique_ptr<Op> make_local_response_norm(const OpConfig&, const LocalResponseNormDesc&) { refuse(); }
 std::unique_ptr<Op> make_pad2d(const OpConfig&, const Pad2dDesc&) { refuse(); }

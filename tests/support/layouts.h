@@ -2,6 +2,7 @@
 // and inputs that bfloat16 and float16 hold exactly.
 #pragma once
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 
@@ -57,12 +58,13 @@ inline OpConfig config_of(DType dtype) {
   return config;
 }
 
-/// Uniform in [low, high) with the 8 significant bits of bfloat16; 0 where float16 would lose some of them.
+/// Uniform in [low, high) with the 8 significant bits of bfloat16 and no smaller than float16's normal
+/// numbers, so that every type holds them exactly.
 inline Values short_values(int64_t n, uint64_t seed, double low = -1.0, double high = 1.0) {
   Values values = random_values(n, seed, low, high);
   for (double& v : values) {
     v = std::bit_cast<float>(std::bit_cast<uint32_t>(static_cast<float>(v)) & 0xFFFF0000u);
-    if (std::abs(v) < 0x1p-17) v = 0;
+    v = std::copysign(std::max(std::abs(v), 0x1p-14), v);
   }
   return values;
 }
