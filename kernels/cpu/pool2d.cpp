@@ -5,7 +5,6 @@
 #include "kernels/pool2d.h"
 
 #include <algorithm>
-#include <numeric>
 
 #include "kernels/backend.h"
 #include "kernels/cpu/bfloat16.h"
@@ -38,54 +37,14 @@ Planes planes_of(const TensorDesc& src, const Shape& pooled) {
   return {src.dense(), {pooled, src.dtype, nullptr}, shape[0] * shape[1], 1};
 }
 
-/// Windows of equal size where they cover the image evenly, else each of its own.
-void set_adaptive(PoolShape& s, const std::array<int64_t, 2>& extents) {
-  s.rows = extents[0];
-  s.columns = extents[1];
-  s.adaptive = s.height % s.rows != 0 || s.width % s.columns != 0;
-  s.kernel_h = s.stride_h = (s.height + s.rows - 1) / s.rows;
-  s.kernel_w = s.stride_w = (s.width + s.columns - 1) / s.columns;
-}
-
-PoolShape shape_of(const Pool2dDesc& desc) {
-  const Shape& src = desc.src.shape;
-  const bool is_image = src.rank() == 4;
-  PoolShape s{};
-  s.height = is_image ? src[2] : 1;
-  s.width = src[src.rank() - 1];
-  if (desc.adaptive[1] != 0) {
-    set_adaptive(s, {is_image ? desc.adaptive[0] : 1, desc.adaptive[1]});
-    return s;
-  }
-  s.kernel_h = is_image ? desc.kernel[0] : 1;
-  s.stride_h = is_image ? desc.stride[0] : 1;
-  s.top = is_image ? desc.padding[0] : 0;
-  s.bottom = is_image ? desc.padding[1] : 0;
-  s.kernel_w = desc.kernel[1];
-  s.stride_w = desc.stride[1];
-  s.left = desc.padding[2];
-  s.right = desc.padding[3];
-  s.rows = pool_output_extent(s.height, s.kernel_h, s.stride_h, s.top, s.bottom, desc.ceil);
-  s.columns = pool_output_extent(s.width, s.kernel_w, s.stride_w, s.left, s.right, desc.ceil);
-  s.count_padding = desc.count_padding;
-  return s;
-}
-
 class Pool2d : public Op {
  public:
   Pool2d(const OpConfig& config, const Pool2dDesc& desc)
-      : pooling_(desc.pooling), weights_(desc.weights), s_(shape_of(desc)) {
-    Shape pooled = desc.src.shape;
-    if (pooled.rank() == 4) pooled[2] = s_.rows;
-    pooled[pooled.rank() - 1] = s_.columns;
-    const Planes planes = planes_of(with_dtype(desc.src, config.compute), pooled);
+      : pooling_(desc.pooling), weights_(desc.weights), s_(pool_shape(desc)) {
+    const Planes planes = planes_of(with_dtype(desc.src, config.compute), pooled_shape(desc, s_));
     s_.planes = planes.planes;
     s_.inner = planes.inner;
-    if (pooling_ == Pooling::kWeighted) {
-      s_.weights = weights_.data();
-      s_.normalize = desc.normalize;
-      s_.weight_sum = std::accumulate(weights_.begin(), weights_.end(), 0.0f);
-    }
+    if (pooling_ == Pooling::kWeighted) s_.weights = weights_.data();
     info_.src = {planes.src};
     info_.dst = {planes.dst};
     info_.backward_needs_src = false;

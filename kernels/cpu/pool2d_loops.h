@@ -5,22 +5,9 @@
 
 #include <cstdint>
 
+#include "kernels/pool_shape.h"
+
 namespace lockstep::cpu {
-
-struct PoolShape {
-  int64_t planes, inner;  // src (planes, H, W, inner), dst (planes, P, Q, inner)
-  int64_t height, width;  // H, W
-  int64_t rows, columns;  // P, Q
-  int64_t kernel_h, kernel_w, stride_h, stride_w, top, bottom, left, right;
-  bool count_padding;    // average: padding counts in the divisor
-  bool adaptive;         // window p: rows [floor(p H / P), ceil((p + 1) H / P)), and columns likewise
-  const float* weights;  // weighted sums: (kernel_h, kernel_w); null: an average
-  float weight_sum;      // of all of them
-  bool normalize;        // weighted: divide by the sum of the weights that count
-
-  int64_t src_plane() const { return height * width * inner; }
-  int64_t dst_plane() const { return rows * columns * inner; }
-};
 
 // Each call does the planes [begin, end). Pointers are to the whole tensors. `places`, of the
 // shape of dst, holds i * kernel_w + j of each maximum; null in max_pool_forward: not wanted.

@@ -39,4 +39,14 @@ void stream_over(Stream& stream, int64_t n, const F& f, const Pointers*... point
   }
 }
 
+/// The same where a pack must not reach from one group of `group` neighbours, such as the channels of a
+/// pixel, into the next: W is 1 unless a group is whole packs.
+template <int kWidth, typename F, typename... Pointers>
+void stream_groups(Stream& stream, int64_t n, int64_t group, const F& f, const Pointers*... pointers) {
+  if (group % kWidth == 0)
+    stream_over<kWidth>(stream, n, f, pointers...);
+  else
+    stream_over<1>(stream, n, f, pointers...);
+}
+
 }  // namespace lockstep::cuda
