@@ -12,7 +12,5 @@ namespace {
 }
 }  // namespace
 
-std::unique_ptr<Op> make_layer_norm(const OpConfig&, const LayerNormDesc&) { refuse(); }
-std::unique_ptr<Op> make_local_response_norm(const OpConfig&, const LocalResponseNormDesc&) { refuse(); }
 
 }  // namespace lockstep::cuda

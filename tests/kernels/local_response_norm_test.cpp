@@ -2,23 +2,19 @@
 // differences and PyTorch's numbers.
 #include "kernels/local_response_norm.h"
 
-#include "kernels/cpu/onednn.h"
 #include "kernels/error.h"
 #include "tests/reference/local_response_norm.h"
-#include "tests/support/op_test.h"
+#include "tests/support/layouts.h"
 
 namespace lockstep {
 namespace {
 
-using Tag = dnnl::memory::format_tag;
-
-constexpr double kFloat32 = 2e-6;   // sums of a window, two roots or a power
-constexpr double kBFloat16 = 4e-3;  // 8 bits: half a unit in the last place is at most 2^-8 of a value
+constexpr double kFloat32 = 2e-6;  // sums of a window, two roots or a power
 
 struct Case {
   std::string name;
   Shape shape;
-  Tag tag = Tag::undef;  // undef: dense
+  Form form = Form::kDense;
 };
 void PrintTo(const Case& c, std::ostream* out) { *out << c.name; }
 
@@ -27,10 +23,10 @@ std::vector<Case> all_cases() {
                           {"sequence", {2, 5, 37}},   {"image", {2, 7, 5, 9}},
                           {"row_16", {2, 3, 1, 16}},  {"few_channels", {2, 2, 3, 3}},
                           {"volume", {2, 6, 2, 3, 4}}};
-  for (const auto& [name, tag] :
-       {std::pair{"nChw8c", Tag::nChw8c}, {"nChw16c", Tag::nChw16c}, {"nhwc", Tag::nhwc}})
+  for (const Form form : kForms)
     for (const int64_t c : {3, 16, 21})
-      cases.push_back({std::string(name) + "_c" + std::to_string(c), {2, c, 5, 7}, tag});
+      cases.push_back(
+          {"form" + std::to_string(static_cast<int>(form)) + "_c" + std::to_string(c), {2, c, 5, 8}, form});
   return cases;
 }
 
@@ -38,27 +34,28 @@ class LocalResponseNormTest : public OpTestWith<Case> {};
 
 TEST_P(LocalResponseNormTest, AgreesWithReference) {
   const Shape& shape = GetParam().shape;
-  for (const DType dtype : {DType::kFloat32, DType::kBFloat16})
+  for (const DType dtype : kTypes)
     for (const int64_t size : {1, 4, 5, 40})
       for (const double beta : {0.75, 0.5, 1.3}) {
-        LocalResponseNormDesc desc{
-            .src = {shape, dtype, nullptr}, .size = size, .alpha = 0.6, .beta = beta, .k = 1.5};
-        if (GetParam().tag != Tag::undef)
-          desc.src.layout = std::make_shared<cpu::OneDnnLayout>(
-              cpu::MemoryDesc({shape.begin(), shape.end()}, cpu::onednn_type(dtype), GetParam().tag));
-        const auto rounded = [&](const Values& values) {
-          return dtype == DType::kFloat32 ? values : rounded_to_bfloat16(values);
+        const LocalResponseNormDesc desc{.src = in_form(shape, GetParam().form, dtype),
+                                         .size = size,
+                                         .alpha = 0.6,
+                                         .beta = beta,
+                                         .k = 1.5};
+        const auto values_of = [&](uint64_t seed, double low, double high) {
+          return dtype == DType::kFloat32 ? random_values(shape.n_elements(), seed, low, high)
+                                          : short_values(shape.n_elements(), seed, low, high);
         };
         OpInputs in;
-        in.src = {{shape, rounded(random_values(shape.n_elements(), 1, -3, 3)), dtype}};
-        in.diff_dst = {rounded(random_values(shape.n_elements(), 2))};
+        in.src = {{shape, values_of(1, -3, 3), dtype}};
+        in.diff_dst = {values_of(2, -1, 1)};
         const reference::LocalResponseNorm ref{
             shape[0], shape[1],        shape.n_elements() / shape[0] / shape[1], size, desc.alpha, beta,
             desc.k,   in.src[0].values};
         const auto op = make_local_response_norm(test_config(), desc);
         EXPECT_TRUE(op->info().src[0].same_form(desc.src)) << "asks for another layout";
         const OpOutputs out = run_op(*op, in);
-        const double tolerance = dtype == DType::kFloat32 ? kFloat32 : kBFloat16;
+        const double tolerance = tolerance_of(dtype, kFloat32);
         expect_close(out.dst[0], ref.forward(), tolerance, "dst");
         expect_close(out.diff_src[0], ref.backward(in.diff_dst[0]), tolerance, "diff_src");
       }
