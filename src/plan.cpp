@@ -160,26 +160,31 @@ void Plan::backward(float* gradients, const std::function<void(int64_t)>& final_
   }
   // Calls back where a mark is passed, and at the end.
   size_t next_mark = 0;
+  int64_t told = 0;
   const auto passes_mark = [&](int64_t n) {
     const size_t before = next_mark;
     while (next_mark < marks.size() && marks[next_mark] <= n) ++next_mark;
     return next_mark > before;
   };
+  const auto tell = [&](int64_t n) {
+    if (final_below && n > told) final_below(told = n);
+  };
   if (!p.records() || p.n_plain_runs[2]++ == 0) {
     start_backward(gradients);
-    while (!continue_backward([&](int64_t n) {
-              if (final_below && passes_mark(n)) final_below(n);
-            }).empty()) {
+    const auto tell_at_mark = [&](int64_t n) {
+      if (passes_mark(n)) tell(n);
+    };
+    while (!continue_backward(tell_at_mark).empty()) {
     }
   } else {
     std::vector<RecordedPart>& parts = p.recorded_backward[{gradients, !marks.empty()}];
     if (parts.empty()) record_backward(gradients, passes_mark, parts);
     for (const RecordedPart& part : parts) {
       part.work->run(*p.stream);
-      if (final_below && part.final_below > 0) final_below(part.final_below);
+      tell(part.final_below);
     }
   }
-  if (final_below && p.announced < p.arena.n_elements()) final_below(p.arena.n_elements());
+  tell(p.arena.n_elements());
 }
 
 void Plan::record_backward(float* gradients, const std::function<bool(int64_t)>& passes_mark,

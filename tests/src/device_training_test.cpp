@@ -1,0 +1,103 @@
+// Training on a CUDA device beside the CPU: losses and weights agree up to rounding, recorded work gives
+// the bits of plain work, and a second run those of the first. The device is a GPU or, linked with
+// lockstep_kernels_on_host, the stand-in for one.
+#include <gtest/gtest.h>
+
+#include <array>
+
+#include "src/init.h"
+#include "src/micro_batch_tree.h"
+#include "src/optimizer.h"
+#include "tests/src/network.h"
+
+namespace lockstep {
+namespace {
+
+struct Trained {
+  std::vector<double> losses;
+  std::vector<float> weights;
+};
+
+struct Setting {
+  Device device;
+  DType compute = DType::kFloat32;
+  bool records = true;
+};
+
+constexpr int64_t kSteps = 4, kMicroBatches = 4, kRows = 4;
+const Device kGpu{Device::Kind::kCuda, 0};
+
+/// Steps of four micro-batches, the last one with a padding row.
+Trained train(const std::string& model, const std::string& loss_name, const Setting& setting) {
+  const Graph graph = graph_from(model);
+  const LossSpec loss = loss_from(loss_name);
+  ParameterArena arena(graph, setting.device);
+  initialize(arena, InitSpec{InitSpec::Kind::kHeNormal}, 3);
+  const std::shared_ptr<Stream> stream = make_stream(setting.device);
+  PlanOptions options = plan_options(kRows);
+  options.config.device = setting.device;
+  options.config.compute = setting.compute;
+  options.stream = stream;
+  options.times_steps = !setting.records;
+  Plan plan(graph, arena, loss, options);
+  MicroBatchTree gradients(arena, kMicroBatches);
+  Optimizer optimizer(read_optimizer(Config::from_text("{sgd: {lr: 0.02, momentum: 0.9}}", "test")), arena);
+  Trained result;
+  for (int64_t step = 0; step < kSteps; ++step) {
+    double sum = 0;
+    plan.refresh_weights();
+    for (int64_t m = 0; m < kMicroBatches; ++m) {
+      const int64_t n_valid = m + 1 < kMicroBatches ? kRows : kRows - 1;
+      const Batch batch = random_batch(graph, loss, kRows, n_valid, static_cast<uint64_t>(step * 10 + m));
+      plan.forward({batch.input.data()}, {batch.target.data()}, batch.context());
+      plan.backward(gradients.target(m), nullptr);
+      gradients.merge(*stream, m, 0, arena.n_elements());
+      sum += plan.loss_values()[kLossSum];
+    }
+    result.losses.push_back(sum);
+    optimizer.update(*stream, gradients.result(), 0.02, 1.0 / (kRows * kMicroBatches - 1), step);
+  }
+  arena.host().download(*stream);
+  result.weights.assign(arena.host().as<float>(), arena.host().as<float>() + arena.n_elements());
+  return result;
+}
+
+struct Network {
+  const char *model, *loss;
+  double tolerance = 1e-5;  // of losses, in float32
+};
+
+class DeviceTrainingTest : public testing::TestWithParam<Network> {};
+
+TEST_P(DeviceTrainingTest, AgreesWithTheCpu) {
+  const auto [model, loss, tolerance] = GetParam();
+  const Trained cpu = train(model, loss, {Device{}}), gpu = train(model, loss, {kGpu});
+  for (int64_t s = 0; s < kSteps; ++s)
+    EXPECT_NEAR(gpu.losses[s], cpu.losses[s], tolerance * std::abs(cpu.losses[s])) << "step " << s;
+  expect_near(gpu.weights, cpu.weights, 30 * tolerance, "weights");
+}
+
+TEST_P(DeviceTrainingTest, RepeatsItsBitsRecordedOrNot) {
+  for (const DType dtype : {DType::kFloat32, DType::kBFloat16, DType::kFloat16}) {
+    const Setting recorded{kGpu, dtype}, plain{kGpu, dtype, false};
+    const auto [model, loss, tolerance] = GetParam();
+    const Trained first = train(model, loss, recorded);
+    for (const Setting& setting : {recorded, plain}) {
+      const Trained again = train(model, loss, setting);
+      EXPECT_EQ(again.losses, first.losses);
+      expect_same_bits(again.weights, first.weights, setting.records ? "a second run" : "plain work");
+    }
+  }
+}
+
+const Network kNetworks[] = {
+    {"{zoo: linear, input: [6], outputs: 2}", "l2"},
+    {"{zoo: mlp, input: [20], hidden: [33, 17], classes: 5}", "softmax_cross_entropy"},
+    {"{zoo: lenet5, input: [1, 28, 28], classes: 10}", "softmax_cross_entropy"},
+    {"{zoo: resnet20, input: [3, 16, 16], width: 0.5, classes: 10}", "softmax_cross_entropy", 2e-4},
+    {"{zoo: mobilenet_v2, input: [3, 32, 32], width: 0.25, classes: 10}", "softmax_cross_entropy", 2e-3},
+};
+INSTANTIATE_TEST_SUITE_P(Zoo, DeviceTrainingTest, testing::ValuesIn(kNetworks));
+
+}  // namespace
+}  // namespace lockstep
