@@ -1,7 +1,7 @@
 // Errors and devices: one to eight records of a GPU that does not exist.
 #include <algorithm>
-#include <cstdlib>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 
 #include "tests/cuda_on_host/state.h"

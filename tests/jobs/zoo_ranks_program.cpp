@@ -1,5 +1,5 @@
 // Trains every zoo model for two steps at a small size on the ranks it is started with, in float32
-// and bfloat16 (on GPUs also float16), and prints one line each: the loss, and a hash of all weights and
+// and bfloat16 (on GPUs also float16), and prints one line each: both losses, and a hash of all weights and
 // running averages. zoo_ranks_test compares the lines of 1, 2, 4 and 8 ranks, zoo_cuda_test those of devices.
 //
 //   mpirun -n P zoo_ranks_program FOLDER [cpu|cuda] [NAME]
@@ -7,6 +7,7 @@
 // FOLDER: for the random data, shared by the ranks. NAME: only models whose options hold that text.
 #include <fmt/format.h>
 
+#include <array>
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>
@@ -98,16 +99,17 @@ void train(const SmallModel& small, const std::string& precision, const std::str
                     make_loader_options(job, *opened.train, opened.train_fields, graph, true, {},
                                         world.rank(), world.size()),
                     0);
-  double loss = 0;
+  std::array<double, 2> losses{};
   for (int64_t step = 0; step < 2; ++step)
-    loss = replica.step(loader, step, opened.train->n_samples(), 2).loss;
+    losses[step] = replica.step(loader, step, opened.train->n_samples(), 2).loss;
   replica.prove_equal_weights();  // brings them to the host
   uint64_t hash = 0xcbf29ce484222325u;
   for (const Segment& segment : replica.arena().segments()) {
     const auto* words = replica.arena().host().as<const uint32_t>() + segment.offset;
     for (int64_t i = 0; i < segment.n_elements(); ++i) hash = (hash ^ words[i]) * 0x100000001b3u;
   }
-  if (world.is_root()) fmt::print("{} {} loss {} weights {:016x}\n", small.model, precision, loss, hash);
+  if (world.is_root())
+    fmt::print("{} {} loss {} {} weights {:016x}\n", small.model, precision, losses[0], losses[1], hash);
   world.barrier();
 }
 

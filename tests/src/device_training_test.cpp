@@ -41,7 +41,7 @@ Trained train(const std::string& model, const std::string& loss_name, const Sett
   options.times_steps = !setting.records;
   Plan plan(graph, arena, loss, options);
   MicroBatchTree gradients(arena, kMicroBatches);
-  Optimizer optimizer(read_optimizer(Config::from_text("{sgd: {lr: 0.02, momentum: 0.9}}", "test")), arena);
+  Optimizer optimizer(read_optimizer(Config::from_text("{sgd: {lr: 0.002, momentum: 0.9}}", "test")), arena);
   Trained result;
   for (int64_t step = 0; step < kSteps; ++step) {
     double sum = 0;
@@ -55,7 +55,7 @@ Trained train(const std::string& model, const std::string& loss_name, const Sett
       sum += plan.loss_values()[kLossSum];
     }
     result.losses.push_back(sum);
-    optimizer.update(*stream, gradients.result(), 0.02, 1.0 / (kRows * kMicroBatches - 1), step);
+    optimizer.update(*stream, gradients.result(), 0.002, 1.0 / (kRows * kMicroBatches - 1), step);
   }
   arena.host().download(*stream);
   result.weights.assign(arena.host().as<float>(), arena.host().as<float>() + arena.n_elements());
@@ -95,7 +95,10 @@ const Network kNetworks[] = {
     {"{zoo: mlp, input: [20], hidden: [33, 17], classes: 5}", "softmax_cross_entropy"},
     {"{zoo: lenet5, input: [1, 28, 28], classes: 10}", "softmax_cross_entropy"},
     {"{zoo: resnet20, input: [3, 16, 16], width: 0.5, classes: 10}", "softmax_cross_entropy", 2e-4},
-    {"{zoo: mobilenet_v2, input: [3, 32, 32], width: 0.25, classes: 10}", "softmax_cross_entropy", 2e-3},
+    {"{zoo: mobilenet_v2, input: [3, 64, 64], width: 0.25, classes: 10}", "softmax_cross_entropy", 2e-3},
+    {"{zoo: mobilenet_v2, input: [3, 96, 96], width: 0.25, classes: 10}", "softmax_cross_entropy", 2e-3},
+    {"{zoo: mobilenet_v2, input: [3, 96, 96], width: 0.25, dropout: 0, classes: 10}", "softmax_cross_entropy",
+     2e-3},
 };
 INSTANTIATE_TEST_SUITE_P(Zoo, DeviceTrainingTest, testing::ValuesIn(kNetworks));
 

@@ -17,14 +17,15 @@ LossSpec loss_from(const std::string& loss) {
 }
 
 std::unique_ptr<ParameterArena> random_arena(const Graph& graph, uint64_t seed) {
-  auto arena = std::make_unique<ParameterArena>(graph, Device{});
+  auto arena = std::make_unique<ParameterArena>(graph, network_device());
   initialize(*arena, InitSpec{InitSpec::Kind::kHeNormal}, seed);
   for (const Segment& segment : arena->segments()) {
     if (segment.spec.role != ParameterSpec::Role::kBias) continue;
     const RandomStream random(seed, RandomPurpose::kSynthetic, 1, static_cast<uint64_t>(segment.offset));
     for (int64_t i = 0; i < segment.n_elements(); ++i)
-      arena->weights()[segment.offset + i] = 0.3f * random.normal(i);
+      arena->host().as<float>()[segment.offset + i] = 0.3f * random.normal(i);
   }
+  arena->host().upload(*make_stream(network_device()));
   return arena;
 }
 
@@ -68,23 +69,29 @@ Batch random_batch(const Graph& graph, const LossSpec& loss, int64_t n, int64_t 
 
 PlanOptions plan_options(int64_t n) {
   PlanOptions options;
+  options.config.device = network_device();
   options.micro_batch = n;
   return options;
 }
 
 Outcome run(Plan& plan, const ParameterArena& arena, const Batch& batch) {
   const Memory gradients = arena.make_parallel();
+  HostMirror host(gradients);
+  const std::unique_ptr<Stream> stream = make_stream(arena.device());
   for (const Segment& segment : arena.segments()) {
-    std::fill_n(gradients.as<float>() + segment.offset, segment.n_elements(),
+    std::fill_n(host.as<float>() + segment.offset, segment.n_elements(),
                 std::numeric_limits<float>::quiet_NaN());
   }
+  host.upload(*stream);
   Outcome outcome;
   plan.refresh_weights();
   plan.forward({batch.input.data()}, {batch.target.data()}, batch.context());
   outcome.loss_values.assign(plan.loss_values(), plan.loss_values() + kLossValues);
   outcome.output.assign(plan.output(), plan.output() + plan.output_shape().n_elements());
   plan.backward(gradients.as<float>(), [&](int64_t final_below) { outcome.marks.push_back(final_below); });
-  outcome.gradients.assign(gradients.as<float>(), gradients.as<float>() + arena.n_elements());
+  plan.loss_values();  // waits for the plan's stream
+  host.download(*stream);
+  outcome.gradients.assign(host.as<float>(), host.as<float>() + arena.n_elements());
   return outcome;
 }
 

@@ -13,6 +13,15 @@
 
 namespace lockstep {
 
+/// Where plans of this test program run: the CPU; with LOCKSTEP_TEST_CUDA cuda:0.
+inline Device network_device() {
+#ifdef LOCKSTEP_TEST_CUDA
+  return {Device::Kind::kCuda, 0};
+#else
+  return {};
+#endif
+}
+
 /// From the `model` key of a job file, such as "{zoo: mlp, input: [4], classes: 3}".
 Graph graph_from(const std::string& model);
 

@@ -36,10 +36,11 @@ void fill_weights(const ParameterArena& arena, double bias) {
     const double offset = segment.name.ends_with(".bias") ? bias : is_one ? 1 : 0;
     const double fan_in = static_cast<double>(segment.n_elements()) / static_cast<double>(segment.shape[0]);
     for (int64_t i = 0; i < segment.n_elements(); ++i) {
-      arena.weights()[segment.offset + i] =
+      arena.host().as<float>()[segment.offset + i] =
           is_matrix ? value(segment.name, i, 2 * std::sqrt(6 / fan_in)) : value(segment.name, i, 0.4, offset);
     }
   }
+  arena.host().upload(*make_stream(arena.device()));
 }
 
 struct Case {
@@ -123,7 +124,7 @@ class ReferenceModels : public testing::TestWithParam<Case> {
       GTEST_SKIP() << "the zoo has no " << model.get_string("zoo");
     graph = graph_from(GetParam().model);
     loss = loss_from(GetParam().loss);
-    arena = std::make_unique<ParameterArena>(graph, Device{});
+    arena = std::make_unique<ParameterArena>(graph, network_device());
     fill_weights(*arena, GetParam().bias);
     batch = random_batch(graph, loss, GetParam().samples, GetParam().samples, 1);
     const int64_t n_inputs = GetParam().samples * graph.vertex(0).shape.n_elements();
@@ -186,13 +187,16 @@ TEST_P(ReferenceModels, TenStepsHaveTheLosses) {
   ASSERT_EQ(losses.size(), 10u);
   Plan plan(graph, *arena, loss, plan_options(GetParam().samples));
   Optimizer optimizer(read_optimizer(Config::from_text(GetParam().optimizer, "optimizer")), *arena);
-  const std::unique_ptr<Stream> stream = make_stream(Device{});
+  const std::unique_ptr<Stream> stream = make_stream(network_device());
+  const Memory gradients = arena->make_parallel();
   const double scale = 1 / static_cast<double>(GetParam().samples);
   for (int step = 0; step < 10; ++step) {
     const Outcome outcome = run(plan, *arena, batch);
     const double expected = losses[static_cast<size_t>(step)];
     EXPECT_NEAR(outcome.loss_values[kLossSum] * scale, expected, tolerance * expected) << "step " << step;
-    optimizer.update(*stream, outcome.gradients.data(), optimizer.spec().lr, scale, step);
+    copy(*stream, gradients.data(), outcome.gradients.data(), gradients.n_bytes());
+    optimizer.update(*stream, gradients.as<float>(), optimizer.spec().lr, scale, step);
+    stream->synchronize();
   }
   EXPECT_LT(losses[9], losses[0]);
 }
