@@ -81,6 +81,7 @@ int launcher_rank();
 int launcher_size();
 /// The rank's number among those of its host.
 int launcher_local_rank();
+std::string host_name();
 
 /// The MPI library by its own words, such as "Open MPI v4.1.4".
 std::string mpi_library_version();

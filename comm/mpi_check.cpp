@@ -16,9 +16,7 @@ std::string rank_and_host() {
   MPI_Initialized(&initialized);
   MPI_Finalized(&finalized);
   if (initialized && !finalized) MPI_Comm_rank(MPI_COMM_WORLD, &rank);
-  char host[256] = "";
-  if (gethostname(host, sizeof(host) - 1) != 0) std::strcpy(host, "unknown host");
-  return fmt::format("rank {} on {}", rank, host);
+  return fmt::format("rank {} on {}", rank, host_name());
 }
 
 void mpi_check(int code, const char* call, const char* file, int line) {

@@ -3,6 +3,7 @@
 // A rank that fails alone must not wait in MPI_Finalize for the others: the destructor
 // skips it while an exception unwinds, and main() then calls abort_all(), which ends all.
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <cstdlib>
 #include <cstring>
@@ -63,6 +64,12 @@ int launcher_size() {
   const int size = first_number({"OMPI_COMM_WORLD_SIZE", "PMI_SIZE"}, 0);
   if (size > 0) return size;
   return started_by_srun() ? first_number({"SLURM_STEP_NUM_TASKS", "SLURM_NTASKS"}, 1) : 1;
+}
+
+std::string host_name() {
+  char host[256] = "";
+  if (gethostname(host, sizeof(host) - 1) != 0) return "unknown host";
+  return host;
 }
 
 int launcher_local_rank() {

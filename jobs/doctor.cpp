@@ -5,8 +5,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cctype>
 #include <chrono>
 #include <filesystem>
+#include <fstream>
 #include <map>
 #include <set>
 
@@ -26,10 +28,24 @@ double seconds() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
+/// The GPU that this rank would train on, with its NUMA node: GPUs and cores of one node are best. "" without
+/// one.
+std::string gpu_of_rank() {
+  const int n_gpus = cuda_device_count();
+  if (n_gpus == 0) return "";
+  const Device device{Device::Kind::kCuda, launcher_local_rank() % n_gpus};
+  std::string address = device_address(device);
+  std::transform(address.begin(), address.end(), address.begin(),
+                 [](unsigned char c) { return std::tolower(c); });
+  std::ifstream file("/sys/bus/pci/devices/" + address + "/numa_node");
+  std::string node;
+  file >> node;
+  return fmt::format("{} {} at {}{}", device.str(), device_name(device), address,
+                     node.empty() || node == "-1" ? "" : ", NUMA node " + node);
+}
+
 /// "host cpus": the processors that this rank may run on.
 std::string placement() {
-  char host[256] = "";
-  gethostname(host, sizeof host - 1);
   cpu_set_t set;
   CPU_ZERO(&set);
   sched_getaffinity(0, sizeof set, &set);
@@ -37,7 +53,7 @@ std::string placement() {
   for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
     if (CPU_ISSET(cpu, &set)) cpus += (cpus.empty() ? "" : ",") + std::to_string(cpu);
   }
-  return std::string(host) + " " + cpus;
+  return host_name() + " " + cpus;
 }
 
 /// Seconds per all-reduce of n floats, and bytes moved per second as n_bytes / time.
@@ -77,6 +93,7 @@ int doctor_command(const Words& words, Communicator& comm) {
   if (!line.parse(words, comm.is_root())) return 0;
 
   const std::vector<std::string> placements = comm.all_gather_strings(placement());
+  const std::vector<std::string> gpus = comm.all_gather_strings(gpu_of_rank());
   std::set<std::string> hosts;
   std::map<std::string, int> same_place;
   for (const std::string& p : placements) {
@@ -112,11 +129,12 @@ int doctor_command(const Words& words, Communicator& comm) {
     o.set("checkpoint_mb_per_s", rate * 1e-6).set("fit", findings.empty());
     fmt::print("{}\n", o.str());
   } else {
-    fmt::print("ranks        {} on {} host{}\ndevice       {}\nGPUs         {}\n", comm.size(), hosts.size(),
-               hosts.size() > 1 ? "s" : "", device_name(Device{}), cuda_device_count());
+    fmt::print("ranks        {} on {} host{}\ndevice       {}\nGPUs         {}{}\n", comm.size(),
+               hosts.size(), hosts.size() > 1 ? "s" : "", device_name(Device{}), cuda_device_count(),
+               cuda_device_count() == 0 ? " (" + why_no_cuda() + ")" : "");
     for (size_t r = 0; r < placements.size() && r < 16; ++r) {
-      fmt::print("  rank {:<4} {} (cores {})\n", r, placements[r].substr(0, placements[r].find(' ')),
-                 placements[r].substr(placements[r].find(' ') + 1));
+      fmt::print("  rank {:<4} {} (cores {}) {}\n", r, placements[r].substr(0, placements[r].find(' ')),
+                 placements[r].substr(placements[r].find(' ') + 1), gpus[r]);
     }
     if (comm.size() > 1)
       fmt::print("all-reduce   {:.1f} us for 32 bytes, {:.1f} ms for 16 MiB\n", 1e6 * small_s, 1e3 * large_s);

@@ -80,9 +80,9 @@ void Plan::stage(const std::vector<const void*>& inputs, const std::vector<const
   Impl& p = *impl_;
   assert(inputs.size() == p.input_values.size());
   p.with_loss = targets.size() == p.target_values.size();
-  std::vector<const void*> arrays = inputs;
-  if (p.with_loss) arrays.insert(arrays.end(), targets.begin(), targets.end());
-  p.inputs->stage(arrays, batch);
+  p.staged.assign(inputs.begin(), inputs.end());
+  if (p.with_loss) p.staged.insert(p.staged.end(), targets.begin(), targets.end());
+  p.inputs->stage(p.staged, batch);
 }
 
 void Plan::wait_staged() { impl_->inputs->wait_staged(); }

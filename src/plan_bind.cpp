@@ -69,6 +69,7 @@ void Plan::Impl::bind() {
   std::vector<int64_t> input_bytes;
   for (const std::vector<int>* ids : {&input_values, &target_values})
     for (int v : *ids) input_bytes.push_back(values[v].desc.n_bytes());
+  staged.reserve(input_bytes.size());
   inputs = std::make_unique<PlanInputs>(options.config.device, input_bytes, options.micro_batch);
   losses_on_host = Memory::on_host(options.config.device,
                                    static_cast<int64_t>(losses.size() * kLossValues * sizeof(double)));

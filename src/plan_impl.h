@@ -100,6 +100,7 @@ struct Plan::Impl {
   std::array<double, kLossValues> loss_sums{};
   Memory block, scratchpad;
   std::unique_ptr<PlanInputs> inputs;  // of graph inputs, then of targets
+  std::vector<const void*> staged;     // their arrays on the host
   // What the host reads, and, on GPUs, work recorded once and repeated from then on.
   Memory losses_on_host, output_on_host;
   std::unique_ptr<RecordedWork> recorded_refresh;

@@ -53,6 +53,7 @@ Replica::Replica(const Job& job, Graph graph, Communicator& comm, bool times_ste
   options.micro_batch = job.micro_batch;
   options.stream = stream_;
   options.times_steps = times_steps;
+  if (job.precision == DType::kFloat16) loss_scale_.now = loss_scale_.next = LossScale::kFirst;
   initialize(arena_, job.init, job.seed);
   if (job.n_micro() > 1 && SynchronizedBatch::wanted(graph_)) {
     together_ = std::make_unique<SynchronizedBatch>(job, graph_, arena_, comm, stream_);
@@ -69,8 +70,9 @@ void Replica::run_micro_batches(DataLoader& loader, int64_t step) {
   buckets_started_ = 0;
   merged_ = 0;
   not_finite_.clear();
+  step_ = step;
   if (together_) {
-    together_->run(loader, step);
+    together_->run(loader, step, static_cast<float>(loss_scale_.now));
     for (int64_t m = 0; m < gradients_.n_micro(); ++m) {
       read_losses(together_->plan(m), m);
       copy(*stream_, gradients_.target(m), together_->gradients(m),
@@ -115,6 +117,7 @@ void Replica::stage(DataLoader& loader, int64_t step) {
   context.step = step;
   context.n_valid = batch.n_valid;
   context.sample_ids = batch.sample_ids.data();
+  context.loss_scale = static_cast<float>(step == step_ ? loss_scale_.now : loss_scale_.next);
   std::copy_n(batch.data.begin(), inputs_.size(), inputs_.begin());
   std::copy_n(batch.data.begin() + static_cast<int64_t>(inputs_.size()), targets_.size(), targets_.begin());
   plan_->stage(inputs_, targets_, context);
@@ -176,9 +179,13 @@ StepResult Replica::step(DataLoader& loader, int64_t step, int64_t n_samples, in
   }
 
   const double update_start = seconds();
-  grad_scale_ = sums[kWeightSum] > 0 ? 1.0 / sums[kWeightSum] : 0.0;
+  grad_scale_ = sums[kWeightSum] > 0 ? 1.0 / (sums[kWeightSum] * loss_scale_.now) : 0.0;
   result.lr = job_.optimizer.lr * job_.schedule.factor(step, total_steps, steps_per_epoch);
-  optimizer_.update(*stream_, gradients_.result(), result.lr, grad_scale_, step);
+  if (job_.precision == DType::kFloat16) {
+    result.overflowed = !std::isfinite(sum_of_squares(*stream_, arena_.n_elements(), gradients_.result()));
+    loss_scale_.advance(result.overflowed);
+  }
+  if (!result.overflowed) optimizer_.update(*stream_, gradients_.result(), result.lr, grad_scale_, step);
   update_statistics(1.0 / static_cast<double>(result.n_samples));
   weights_changed();
   times_.update += seconds() - update_start;

@@ -10,6 +10,7 @@
 #include "comm/gradient_reducer.h"
 #include "io/loader.h"
 #include "src/job.h"
+#include "src/loss_scale.h"
 #include "src/micro_batch_tree.h"
 #include "src/optimizer.h"
 #include "src/plan.h"
@@ -25,6 +26,7 @@ struct StepResult {
   bool stop_requested = false;  // some rank has received a stop signal
   bool flagged = false;         // some rank passed flag = true
   double lr = 0;
+  bool overflowed = false;  // float16: the gradients did, and no update was made
   std::string
       not_finite;  // where a loss that is not finite came from, with the rank; then no update was made
 };
@@ -59,6 +61,9 @@ class Replica {
   Optimizer& optimizer() { return optimizer_; }
   Communicator& comm() { return comm_; }
   StepTimes times() const;
+  /// float16: the factor of gradients; part of what a checkpoint keeps.
+  const LossScale& loss_scale() const { return loss_scale_; }
+  void set_loss_scale(const LossScale& scale) { loss_scale_ = scale; }
   /// Per step of the plan, over all micro-batches.
   std::vector<PlanStepTimes> step_times() const;
   /// Euclidean norm of the last step's mean gradient.
@@ -90,6 +95,8 @@ class Replica {
   std::vector<double> loss_rows_, scratch_;  // (n_micro, values of a step)
   std::vector<const void*> inputs_, targets_;
   std::string not_finite_;  // of this rank, in this step
+  LossScale loss_scale_;
+  int64_t step_ = 0;  // that runs
   double grad_scale_ = 1;
   StepTimes times_;
 };

@@ -49,7 +49,7 @@ void SynchronizedBatch::refresh_weights() {
   for (Member& member : members_) member.plan->refresh_weights();
 }
 
-void SynchronizedBatch::read(Member& member, const MicroBatch& batch, int64_t step) {
+void SynchronizedBatch::read(Member& member, const MicroBatch& batch, int64_t step, float loss_scale) {
   for (size_t i = 0; i < input_bytes_.size(); ++i)
     std::memcpy(member.data[i].data(), batch.data[i], static_cast<size_t>(input_bytes_[i]));
   std::copy_n(batch.sample_ids.begin(), micro_batch_, member.sample_ids.begin());
@@ -57,6 +57,7 @@ void SynchronizedBatch::read(Member& member, const MicroBatch& batch, int64_t st
   context.seed = seed_;
   context.step = step;
   context.n_valid = batch.n_valid;
+  context.loss_scale = loss_scale;
   context.sample_ids = member.sample_ids.data();
   for (size_t i = 0; i < n_inputs_; ++i) inputs_[i] = member.data[i].data();
   for (size_t i = 0; i < targets_.size(); ++i) targets_[i] = member.data[n_inputs_ + i].data();
@@ -88,8 +89,8 @@ void SynchronizedBatch::walk(const Continue& next) {
   }
 }
 
-void SynchronizedBatch::run(DataLoader& loader, int64_t step) {
-  for (Member& member : members_) read(member, loader.next(), step);
+void SynchronizedBatch::run(DataLoader& loader, int64_t step, float loss_scale) {
+  for (Member& member : members_) read(member, loader.next(), step, loss_scale);
   walk([](Plan& plan) { return plan.continue_forward(); });
   for (Member& member : members_) member.plan->start_backward(member.gradients.as<float>());
   walk([](Plan& plan) { return plan.continue_backward(nullptr); });

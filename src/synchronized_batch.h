@@ -25,7 +25,7 @@ class SynchronizedBatch {
 
   void refresh_weights();
   /// Collective. Forward and backward of this rank's next micro-batches.
-  void run(DataLoader& loader, int64_t step);
+  void run(DataLoader& loader, int64_t step, float loss_scale = 1);
   Plan& plan(int64_t m) { return *members_[m].plan; }
   /// The gradients of micro-batch m alone, in the arena's layout.
   const float* gradients(int64_t m) const { return members_[m].gradients.as<float>(); }
@@ -38,7 +38,7 @@ class SynchronizedBatch {
     std::vector<int64_t> sample_ids;
     std::span<double> sums;  // of the layer it stands at
   };
-  void read(Member& member, const MicroBatch& batch, int64_t step);
+  void read(Member& member, const MicroBatch& batch, int64_t step, float loss_scale);
   void add_sums();
   template <typename Continue>
   void walk(const Continue& next);

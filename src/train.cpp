@@ -5,6 +5,7 @@
 #include <array>
 #include <cmath>
 #include <filesystem>
+#include <map>
 #include <memory>
 
 #include "comm/agreement.h"
@@ -64,6 +65,20 @@ struct Interval {
     n_samples += result.n_samples;
   }
 };
+
+/// Collective. A sentence where several ranks compute on one GPU; "" where none do.
+std::string gpus_shared_by_ranks(Communicator& comm, Device device) {
+  const std::string own =
+      device.kind == Device::Kind::kCuda ? fmt::format("{} {}", host_name(), device_address(device)) : "";
+  std::map<std::string, int> n_ranks;
+  for (const std::string& gpu : comm.all_gather_strings(own)) ++n_ranks[gpu];
+  int n_shared = 0;
+  for (const auto& [gpu, n] : n_ranks) n_shared += !gpu.empty() && n > 1;
+  if (n_shared == 0) return "";
+  return fmt::format(
+      "{} of {} GPUs are shared by several ranks, which take turns on them: start one rank per GPU", n_shared,
+      n_ranks.size());
+}
 
 /// One run: the parts, and what happens beside the steps.
 class Trainer {
@@ -142,6 +157,7 @@ void Trainer::resume(const std::string& resume) {
       }
     });
     replica_.upload_state();
+    if (job_.precision == DType::kFloat16 && state_.loss_scale) replica_.set_loss_scale(*state_.loss_scale);
     saved_step_ = state_.step;
   }
   folder_.open_metrics(job_, path.empty() ? -1 : state_.step);
@@ -184,6 +200,7 @@ void Trainer::log_interval(const StepResult& result, Interval& interval, Progres
       .set("samples_per_s", n / span_s)
       .set("grad_norm", gradient_norm)
       .set("time_s", now_s);
+  if (job_.precision == DType::kFloat16) line.set("loss_scale", replica_.loss_scale().now);
   line.set("data_wait_s", times.data_wait - interval.times.data_wait);
   line.set("communication_s", times.communication - interval.times.communication);
   folder_.write(line);
@@ -234,6 +251,7 @@ void Trainer::save(Progress& progress) {
   const double start_s = progress.elapsed_s();
   std::string path;
   replica_.download_state();
+  if (job_.precision == DType::kFloat16) state_.loss_scale = replica_.loss_scale();
   try {
     path = save_checkpoint(
         comm_, folder_.checkpoints(),
@@ -283,6 +301,10 @@ TrainResult Trainer::run() {
         "which is "
         "slower than precision: float32");
   }
+  if (const std::string shared = gpus_shared_by_ranks(comm_, job_.device); !shared.empty()) {
+    folder_.warn(state_.step, shared);
+    progress.note(shared);
+  }
   Interval interval;
   double last_save_s = 0;
   while (state_.step < total_steps_ && !state_.finished) {
@@ -299,6 +321,13 @@ TrainResult Trainer::run() {
     state_.mistakes = (!epoch_begins && state_.mistakes) || step.accuracy < 1;
     ++state_.step;
     interval.add(step);
+    if (step.overflowed && replica_.loss_scale().next <= LossScale::kSmallest) {
+      throw AgreedError(fmt::format("step {}", state_.step),
+                        "the float16 gradients overflow even without a loss scale",
+                        fmt::format("use precision: bfloat16, or lower the learning rate; the last good "
+                                    "checkpoint is in {}",
+                                    folder_.checkpoints()));
+    }
     const bool epoch_ends = state_.step % steps_per_epoch_ == 0, run_ends = state_.step == total_steps_;
     if (state_.step % log_every == 0 || epoch_ends || run_ends) log_interval(step, interval, progress);
 

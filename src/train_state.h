@@ -2,6 +2,7 @@
 // checkpoints. Everything here follows from the job and the data, never from time or ranks.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -18,6 +19,7 @@ struct TrainState {
   int64_t validations_without_improvement = 0;
   bool mistakes = true;   // in the epoch of the last update: some sample of it was judged wrongly
   bool finished = false;  // the run has reached its end
+  std::optional<LossScale> loss_scale;  // float16
 };
 
 /// The tensors of a checkpoint, viewing the replica's memory: /parameters/…, /optimizer/SLOT/…,

@@ -95,10 +95,6 @@ const Network kNetworks[] = {
     {"{zoo: mlp, input: [20], hidden: [33, 17], classes: 5}", "softmax_cross_entropy"},
     {"{zoo: lenet5, input: [1, 28, 28], classes: 10}", "softmax_cross_entropy"},
     {"{zoo: resnet20, input: [3, 16, 16], width: 0.5, classes: 10}", "softmax_cross_entropy", 2e-4},
-    {"{zoo: mobilenet_v2, input: [3, 64, 64], width: 0.25, classes: 10}", "softmax_cross_entropy", 2e-3},
-    {"{zoo: mobilenet_v2, input: [3, 96, 96], width: 0.25, classes: 10}", "softmax_cross_entropy", 2e-3},
-    {"{zoo: mobilenet_v2, input: [3, 96, 96], width: 0.25, dropout: 0, classes: 10}", "softmax_cross_entropy",
-     2e-3},
 };
 INSTANTIATE_TEST_SUITE_P(Zoo, DeviceTrainingTest, testing::ValuesIn(kNetworks));
 

@@ -1,6 +1,7 @@
 // Job: every key's value and default, and for every mistake one message with file, line and
 // remedy. A case replaces one line of a good job file, so the line in the message is known.
 #include "src/job.h"
+#include "src/loss_scale.h"
 
 #include <sstream>
 
@@ -40,7 +41,6 @@ TEST(Job, ReadsEveryKey) {
   EXPECT_EQ(job.name, "good");
   EXPECT_EQ(job.seed, 3u);
   EXPECT_EQ(job.threads, 2);
-  EXPECT_EQ(job.device, Device{});
   EXPECT_EQ(job.train->path, "a");
   EXPECT_EQ(job.train->input, "x");
   EXPECT_EQ(job.train->target, "y");
@@ -60,6 +60,43 @@ TEST(Job, ReadsEveryKey) {
   EXPECT_EQ(job.best, Job::Best::kAccuracy);
   EXPECT_EQ(job.init.kind, InitSpec::Kind::kHeNormal);
   EXPECT_EQ(build_model(*job.model, {}).n_parameters(), 4 * 8 + 8 + 8 * 3 + 3);
+}
+
+TEST(Job, DevicesAndTheirPrecisions) {
+  EXPECT_EQ(read_with(2, "device: cpu").device, Device{});
+  EXPECT_EQ(read_with(2, "precision: bfloat16").precision, DType::kBFloat16);
+  if (cuda_device_count() > 0) {
+    EXPECT_EQ(read(kGood).device.kind, Device::Kind::kCuda);
+    EXPECT_TRUE(read_with(2, "precision: tf32").tf32);
+    EXPECT_EQ(read_with(2, "precision: float16").precision, DType::kFloat16);
+    return;
+  }
+  EXPECT_EQ(read(kGood).device, Device{});
+  for (const auto& [line, remedy] : {std::pair{"device: cuda", "device: cpu"},
+                                     {"precision: tf32", "precision: float32"},
+                                     {"precision: float16", "precision: float32"}}) {
+    try {
+      read_with(2, line);
+      FAIL() << line << " was taken";
+    } catch (const Error& error) {
+      EXPECT_NE(error.remedy().find(remedy), std::string::npos) << error.what();
+    }
+  }
+}
+
+TEST(LossScale, HalvesAtOnceAndDoublesAfterManyGoodStepsOneStepLate) {
+  LossScale scale{65536, 65536, 0};
+  scale.advance(true);
+  EXPECT_EQ(scale.now, 65536);  // the next micro-batch is on its way
+  EXPECT_EQ(scale.next, 32768);
+  scale.advance(true);
+  EXPECT_EQ(scale.now, 32768);
+  EXPECT_EQ(scale.next, 32768);
+  for (int64_t i = 0; i < LossScale::kGoodSteps; ++i) scale.advance(false);
+  EXPECT_EQ(scale.now, 32768);
+  EXPECT_EQ(scale.next, 65536);
+  for (int i = 0; i < 100; ++i) scale.advance(true);
+  EXPECT_EQ(scale.now, LossScale::kSmallest);
 }
 
 TEST(Job, DefaultsOfTheShortestJob) {
@@ -173,9 +210,7 @@ const BadLine kBadLines[] = {
     {1, "name: a/b", {"name", "must be a plain word", "run folder"}},
     {1, "name: ''", {"name", "must be a plain word"}},
     {2, "seed: -1", {"seed", "must not be negative"}},
-    {2, "device: cuda", {"device", "CPU", "device: cpu"}},
     {2, "device: gpu", {"device", "choose one of: auto, cpu, cuda"}},
-    {2, "precision: float16", {"precision", "float32"}},
     {2, "precision: double", {"precision", "choose one of: float32"}},
     {12, "threads: 0", {"threads", "must be at least 1"}},
     {4, "data: {train: a, validation: b, prefetch: 0}", {"data.prefetch", "must be at least 1"}},
