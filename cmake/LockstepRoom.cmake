@@ -1,4 +1,4 @@
-# lockstep_room(NAME [WHOLE] SOURCES … LINKS … PRIVATE_LINKS …): the one library target of a room,
+# lockstep_room(NAME [WHOLE] [SHARED] SOURCES … LINKS … PRIVATE_LINKS …): the one library target of a room,
 # with the include root, the warnings and the sanitizers that all rooms share.
 include_guard()
 
@@ -21,7 +21,7 @@ if(LOCKSTEP_SANITIZE)
 endif()
 
 function(lockstep_room name)
-  cmake_parse_arguments(ARG "WHOLE" "" "SOURCES;LINKS;PRIVATE_LINKS" ${ARGN})
+  cmake_parse_arguments(ARG "WHOLE;SHARED" "" "SOURCES;LINKS;PRIVATE_LINKS" ${ARGN})
   set(target lockstep_${name})
   if(ARG_WHOLE)
     # Programs link the whole archive, also the objects that nobody names.
@@ -29,6 +29,10 @@ function(lockstep_room name)
     set(target lockstep_${name}_objects)
     target_link_libraries(lockstep_${name} INTERFACE $<LINK_LIBRARY:WHOLE_ARCHIVE,${target}>)
   endif()
-  add_library(${target} STATIC ${ARG_SOURCES})
+  set(kind STATIC)
+  if(ARG_SHARED)
+    set(kind SHARED)
+  endif()
+  add_library(${target} ${kind} ${ARG_SOURCES})
   target_link_libraries(${target} PUBLIC lockstep_flags ${ARG_LINKS} PRIVATE ${ARG_PRIVATE_LINKS})
 endfunction()

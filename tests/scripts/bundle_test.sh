@@ -104,8 +104,8 @@ done
 [ $n_equal -ge 1 ]
 cat ssh.log
 "$bundle/lockstep" bench scaling "$bundle/jobs/bench-mlp.yaml" --ranks 1,2 --steps 2 --set batch.micro=32 --set batch.global=32
-"$bundle/run" kernels_softmax_test
-"$bundle/tests/kernels_elementwise_test"
+"$bundle/run" kernels_reshape_test
+"$bundle/tests/kernels_random_test"
 "$bundle/bin/lockstep_conv_limit" "$bundle/jobs/bench-mlp.yaml" --batch 32
 echo "equal checkpoints of 1 and 2 ranks: $n_equal"
 SH

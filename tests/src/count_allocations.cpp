@@ -102,7 +102,8 @@ Allocations stop_counting() {
         continue;
       }
       allocation.owner = by_openmp ? "OpenMP for " + file : file;
-      allocation.is_own = is_program && !by_openmp;
+      const bool is_ours = is_program || file.rfind("liblockstep", 0) == 0;
+      allocation.is_own = is_ours && !by_openmp;
     }
     if (allocation.owner.empty()) allocation.owner = by_openmp ? "OpenMP" : "the C library";
     result.items.push_back(std::move(allocation));
