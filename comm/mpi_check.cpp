@@ -3,7 +3,6 @@
 #include "comm/mpi_check.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <cstring>
 

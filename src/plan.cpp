@@ -86,7 +86,6 @@ void Plan::stage(const std::vector<const void*>& inputs, const std::vector<const
 }
 
 void Plan::wait_staged() { impl_->inputs->wait_staged(); }
-bool Plan::is_staged() const { return impl_->inputs->is_staged(); }
 
 void Plan::forward(const std::vector<const void*>& inputs, const std::vector<const void*>& targets,
                    const BatchContext& batch) {

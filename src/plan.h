@@ -62,7 +62,6 @@ class Plan {
   void stage(const std::vector<const void*>& inputs, const std::vector<const void*>& targets,
              const BatchContext& batch);
   void wait_staged();
-  bool is_staged() const;
 
   /// Runs forward and the losses for the staged micro-batch.
   void forward();

@@ -21,7 +21,6 @@ class PlanInputs {
   /// They and batch.sample_ids may be overwritten after wait_staged() (CPU: after the plan's backward).
   void stage(const std::vector<const void*>& arrays, const BatchContext& batch);
   void wait_staged();
-  bool is_staged() const { return is_staged_; }
   /// The staged micro-batch becomes the current one for what is submitted to the stream from now on.
   void bring(Stream& stream);
 
