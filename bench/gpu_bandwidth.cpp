@@ -62,13 +62,15 @@ void add_vectors(Bench& bench, const Options& options) {
     });
     bench.add("sgd_momentum" + suffix, bytes(5), [&, n](Buffers& b) {
       float *grad = b.floats(n), *weights = b.floats(n), *velocity = b.floats(n);
-      return [&s, n, grad, weights, velocity] {
-        sgd_update(s, {.lr = 1e-3f, .momentum = 0.9f}, n, grad, weights, velocity);
+      auto whole = std::make_shared<UpdateRanges>(s.device(), std::vector<UpdateRange>{{0, n}});
+      return [&s, whole, grad, weights, velocity] {
+        sgd_update(s, {.lr = 1e-3f, .momentum = 0.9f}, *whole, grad, weights, velocity);
       };
     });
     bench.add("adam" + suffix, bytes(7), [&, n](Buffers& b) {
       float *grad = b.floats(n), *weights = b.floats(n), *m = b.floats(n), *v = b.floats(n);
-      return [&s, n, grad, weights, m, v] { adam_update(s, {}, n, grad, weights, m, v); };
+      auto whole = std::make_shared<UpdateRanges>(s.device(), std::vector<UpdateRange>{{0, n}});
+      return [&s, whole, grad, weights, m, v] { adam_update(s, {}, *whole, grad, weights, m, v); };
     });
   }
 }

@@ -209,6 +209,11 @@ void add_joint_cases(DType dtype) {
   });
 }
 
+/// All of an arena of n elements, for an update.
+std::shared_ptr<const UpdateRanges> whole_of(int64_t n) {
+  return std::make_shared<UpdateRanges>(Device{}, std::vector<UpdateRange>{{0, n}});
+}
+
 void register_all() {
   add_vector_case("fill", 1, [](Buffers& b, int64_t n) {
     float* dst = b.floats(n);
@@ -230,17 +235,21 @@ void register_all() {
   });
   add_vector_case("sgd", 3, [](Buffers& b, int64_t n) {
     float *grad = b.floats(n), *weights = b.floats(n);
-    return [&b, n, grad, weights] { sgd_update(b.stream(), {.lr = 1e-3f}, n, grad, weights, nullptr); };
+    return [&b, whole = whole_of(n), grad, weights] {
+      sgd_update(b.stream(), {.lr = 1e-3f}, *whole, grad, weights, nullptr);
+    };
   });
   add_vector_case("sgd_momentum", 5, [](Buffers& b, int64_t n) {
     float *grad = b.floats(n), *weights = b.floats(n), *velocity = b.floats(n);
-    return [&b, n, grad, weights, velocity] {
-      sgd_update(b.stream(), {.lr = 1e-3f, .momentum = 0.9f}, n, grad, weights, velocity);
+    return [&b, whole = whole_of(n), grad, weights, velocity] {
+      sgd_update(b.stream(), {.lr = 1e-3f, .momentum = 0.9f}, *whole, grad, weights, velocity);
     };
   });
   add_vector_case("adam", 7, [](Buffers& b, int64_t n) {
     float *grad = b.floats(n), *weights = b.floats(n), *m = b.floats(n), *v = b.floats(n);
-    return [&b, n, grad, weights, m, v] { adam_update(b.stream(), {}, n, grad, weights, m, v); };
+    return [&b, whole = whole_of(n), grad, weights, m, v] {
+      adam_update(b.stream(), {}, *whole, grad, weights, m, v);
+    };
   });
   add_op_cases("softmax_cross_entropy/128x10", [] {
     return make_softmax_cross_entropy({}, {Shape{128, 10}});

@@ -135,6 +135,17 @@ int64_t Communicator::all_reduce_sum(int64_t value) {
   return value;
 }
 
+bool Communicator::all_equal(std::span<const uint64_t> words) {
+  // Words are equal where what all have in common is what some have: AND of w against NOT AND of NOT w.
+  std::vector<uint64_t> common(words.begin(), words.end());
+  for (const uint64_t word : words) common.push_back(~word);
+  LOCKSTEP_MPI(
+      MPI_Allreduce(MPI_IN_PLACE, common.data(), int(common.size()), MPI_UINT64_T, MPI_BAND, impl_->comm));
+  for (size_t i = 0; i < words.size(); ++i)
+    if (common[i] != ~common[words.size() + i]) return false;
+  return true;
+}
+
 void Communicator::tree_all_reduce(std::span<float> values, std::span<float> scratch) {
   checked_tree_all_reduce(*this, values, scratch);
 }

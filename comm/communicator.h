@@ -51,6 +51,8 @@ class Communicator {
   std::vector<std::string> all_gather_strings(const std::string& text);
   int64_t all_reduce_max(int64_t value);
   int64_t all_reduce_sum(int64_t value);
+  /// Whether all ranks hold equal words, the same number on each; in one reduction.
+  bool all_equal(std::span<const uint64_t> words);
 
   /// Element-wise sum over ranks in the fixed binary tree over rank indices: recursive
   /// halving, then doubling, partner distances 1, 2, 4 … Every rank ends with equal bits,

@@ -71,4 +71,9 @@ uint64_t piece_checksum(const void* data, int64_t n_bytes) {
   return XXH3_64bits(data, static_cast<size_t>(n_bytes));
 }
 
+Hash128 hash128(const void* data, int64_t n_bytes) {
+  const XXH128_hash_t hash = XXH3_128bits(data, static_cast<size_t>(n_bytes));
+  return {hash.low64, hash.high64};
+}
+
 }  // namespace lockstep

@@ -34,4 +34,10 @@ class ChunkedChecksum {
 /// XXH3_64 of up to one piece.
 uint64_t piece_checksum(const void* data, int64_t n_bytes);
 
+/// XXH3_128 of any length.
+struct Hash128 {
+  uint64_t low, high;
+};
+Hash128 hash128(const void* data, int64_t n_bytes);
+
 }  // namespace lockstep

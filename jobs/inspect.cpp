@@ -86,9 +86,7 @@ int inspect_job(const std::string& path, const Words& assignments, bool json) {
   const Graph graph = job_graph(job);
   const ParameterArena arena(graph, job.device);
   PlanOptions options;
-  options.config.device = job.device;
-  options.config.compute = job.precision;
-  options.config.tf32 = job.tf32;
+  options.config = job.op_config();
   options.micro_batch = job.micro_batch;
   const Plan plan(graph, arena, job.losses(), options);
   const Optimizer optimizer(job.optimizer, arena);

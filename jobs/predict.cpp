@@ -48,10 +48,7 @@ int predict_command(const Words& words, Communicator& comm) {
 
   set_compute_threads(model.job.threads);
   PlanOptions options;
-  options.config.device = model.job.device;
-  options.config.training = false;
-  options.config.compute = model.job.precision;
-  options.config.tf32 = model.job.tf32;
+  options.config = model.job.op_config(false);
   options.micro_batch = model.job.micro_batch;
   Plan plan(model.graph, *model.arena, model.job.losses(), options);
   plan.refresh_weights();

@@ -67,12 +67,13 @@ std::unique_ptr<Op> make_sum(const OpConfig&, const SumDesc&);
 
 void add(Stream&, int64_t n, const float* a, const float* b, float* dst);
 void add_chain(Stream&, int64_t n, std::span<const float* const> partials, const float* last, float* dst);
-void average_update(Stream&, int64_t n, float momentum, float scale, const float* sum, float* average);
+void average_update(Stream&, float scale, const UpdateRanges&, float* sums, float* averages);
 void fill(Stream&, int64_t n, float value, float* dst);
 void sum_gradients(Stream&, DType, int64_t n_elements, std::span<void* const> partials);
 double sum_of_squares(Stream&, int64_t n, const float* src);
-void sgd_update(Stream&, const SgdUpdate&, int64_t n, const float* grad, float* weights, float* velocity);
-void adam_update(Stream&, const AdamUpdate&, int64_t n, const float* grad, float* weights, float* m,
+void sgd_update(Stream&, const SgdUpdate&, const UpdateRanges&, const float* grad, float* weights,
+                float* velocity);
+void adam_update(Stream&, const AdamUpdate&, const UpdateRanges&, const float* grad, float* weights, float* m,
                  float* v);
 }  // namespace cpu
 
@@ -121,12 +122,13 @@ std::unique_ptr<Op> make_sum(const OpConfig&, const SumDesc&);
 
 void add(Stream&, int64_t n, const float* a, const float* b, float* dst);
 void add_chain(Stream&, int64_t n, std::span<const float* const> partials, const float* last, float* dst);
-void average_update(Stream&, int64_t n, float momentum, float scale, const float* sum, float* average);
+void average_update(Stream&, float scale, const UpdateRanges&, float* sums, float* averages);
 void fill(Stream&, int64_t n, float value, float* dst);
 void sum_gradients(Stream&, DType, int64_t n_elements, std::span<void* const> partials);
 double sum_of_squares(Stream&, int64_t n, const float* src);
-void sgd_update(Stream&, const SgdUpdate&, int64_t n, const float* grad, float* weights, float* velocity);
-void adam_update(Stream&, const AdamUpdate&, int64_t n, const float* grad, float* weights, float* m,
+void sgd_update(Stream&, const SgdUpdate&, const UpdateRanges&, const float* grad, float* weights,
+                float* velocity);
+void adam_update(Stream&, const AdamUpdate&, const UpdateRanges&, const float* grad, float* weights, float* m,
                  float* v);
 }  // namespace cuda
 

@@ -79,9 +79,11 @@ Memory::Memory(Device device, int64_t n_bytes, bool on_host)
     data_ = on_host ? cuda::allocate_on_host(device.index, n_bytes) : cuda::allocate(device.index, n_bytes);
   }
   if (!data_) {
-    throw Error("memory of " + (on_host ? "the host" : device.str()),
-                "no room for " + std::to_string(n_bytes >> 20) + " MiB",
-                "use a smaller micro-batch (batch.micro), or more memory per rank");
+    const Device owner = on_host ? Device{} : device;
+    const std::string free = std::to_string(lockstep::free_bytes(owner) >> 20);
+    throw OutOfMemory(owner, n_bytes, "memory of " + (on_host ? "the host" : device.str()),
+                      "no room for " + std::to_string(n_bytes >> 20) + " MiB, " + free + " MiB are free",
+                      "use a smaller micro-batch (batch.micro), or more memory per rank");
   }
 }
 

@@ -9,6 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "kernels/error.h"
+
 namespace lockstep {
 
 struct Device {
@@ -61,7 +63,20 @@ class RecordedWork {
 /// cannot be recorded, such as waiting.
 std::unique_ptr<RecordedWork> record_work(Stream& stream, const std::function<void()>& submit);
 
-/// Owns `n_bytes` of device memory, aligned to 4096 bytes (GPU: 256) and zeroed. Throws Error when
+/// What Memory throws where there is no room; who knows what the memory was for may say more.
+class OutOfMemory : public Error {
+ public:
+  OutOfMemory(Device device, int64_t n_bytes, std::string where, std::string what, std::string remedy)
+      : Error(std::move(where), std::move(what), std::move(remedy)), device_(device), n_bytes_(n_bytes) {}
+  Device device() const { return device_; }     // whose memory
+  int64_t n_bytes() const { return n_bytes_; }  // that were asked for
+
+ private:
+  Device device_;
+  int64_t n_bytes_;
+};
+
+/// Owns `n_bytes` of device memory, aligned to 4096 bytes (GPU: 256) and zeroed. Throws OutOfMemory when
 /// the device has not enough. Never allocate inside a training step.
 class Memory {
  public:

@@ -33,6 +33,8 @@ struct OpConfig {
   bool training = true;             // false: backward() is never called
   DType compute = DType::kFloat32;  // type of activations
   bool tf32 = false;                // GPUs: products of float32 may round their factors to TF32
+  /// GPUs: of those that compute a convolution, algorithms that want more scratch memory are passed over.
+  int64_t convolution_workspace_bytes = int64_t{512} << 20;
 };
 
 /// What changes from micro-batch to micro-batch. The plan owns one; ops read it. On a GPU it and what it
@@ -64,8 +66,9 @@ struct OpArgs {
   const BatchContext* batch = nullptr;
 };
 
-/// Throws Error in the name of `op` unless activations on this device can have that type: float32 or
-/// bfloat16, on a GPU also float16.
+/// Whether activations on this device can have that type: float32 or bfloat16, on a GPU also float16.
+bool is_activation_type(Device device, DType dtype);
+/// Throws Error in the name of `op` unless they can.
 void check_activation_type(const char* op, const OpConfig& config, DType dtype);
 
 class Op {

@@ -35,10 +35,7 @@ std::unique_ptr<Op> make_identity(const OpConfig&, const TensorDesc& src) {
 }
 
 std::unique_ptr<Op> make_reorder(const OpConfig& config, const TensorDesc& src, const TensorDesc& dst) {
-  const bool is_cuda = config.device.kind == Device::Kind::kCuda;
-  const auto is_float = [is_cuda](DType dtype) {
-    return dtype == DType::kFloat32 || dtype == DType::kBFloat16 || (is_cuda && dtype == DType::kFloat16);
-  };
+  const auto is_float = [&config](DType dtype) { return is_activation_type(config.device, dtype); };
   if (src.shape != dst.shape || (src.dtype != dst.dtype && !(is_float(src.dtype) && is_float(dst.dtype)))) {
     throw Error("reorder", "shapes must agree, and types unless both are types of activations: " +
                                src.shape.str() + " " + std::string(name_of(src.dtype)) + " and " +

@@ -50,6 +50,8 @@ class ParameterArena {
   std::vector<int64_t> borders() const;
 
  private:
+  Memory make_array(Device device) const;
+
   std::vector<Segment> segments_;
   std::vector<std::vector<int>> of_vertex_;  // segment indices
   int64_t n_elements_ = 0;

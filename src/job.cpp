@@ -76,6 +76,15 @@ void read_batch(const Config& root, Job& job) {
   batch.finish();
 }
 
+void read_sync_guard(const Config& root, Job& job) {
+  const std::optional<Config> guard = root.find("sync_guard");
+  if (!guard) return;
+  job.sync_guard.every_steps = guard->get_int("every_steps", job.sync_guard.every_steps);
+  if (job.sync_guard.every_steps < 0) throw guard->error_at("every_steps", "must not be negative");
+  job.sync_guard.restores = guard->get_choice("on_difference", "stop", {"stop", "restore"}) == "restore";
+  guard->finish();
+}
+
 void read_train(const Config& root, Job& job) {
   const Config train = root.at("train");
   job.epochs = train.get_int("epochs", 0);
@@ -147,6 +156,9 @@ void read_device(const Config& root, Job& job) {
   job.tf32 = precision == "tf32";
   if (precision == "bfloat16") job.precision = DType::kBFloat16;
   if (precision == "float16") job.precision = DType::kFloat16;
+  const double workspace_mb = root.get_double("convolution_workspace_mb", 512);
+  if (workspace_mb < 0) throw root.error_at("convolution_workspace_mb", "must not be negative");
+  job.convolution_workspace_bytes = static_cast<int64_t>(workspace_mb * (1 << 20));
 }
 
 }  // namespace
@@ -169,6 +181,7 @@ Job read_job(Config root) {
   job.model = std::make_shared<Config>(root.at("model"));
   read_data(root, job);
   read_batch(root, job);
+  read_sync_guard(root, job);
   if (const std::optional<Config> loss = root.find("loss")) {
     if (loss->is_list()) {
       const std::vector<Config> items = loss->items();
@@ -186,6 +199,14 @@ Job read_job(Config root) {
   read_checkpoint(root, job);
   root.finish();
   return job;
+}
+
+OpConfig Job::op_config(bool training) const {
+  return {.device = device,
+          .training = training,
+          .compute = precision,
+          .tf32 = tf32,
+          .convolution_workspace_bytes = convolution_workspace_bytes};
 }
 
 std::vector<LossSpec> Job::losses() const {

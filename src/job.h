@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "comm/gradient_reducer.h"
-#include "kernels/device.h"
+#include "kernels/op.h"
 #include "src/config.h"
 #include "src/init.h"
 #include "src/loss.h"
@@ -32,6 +32,9 @@ struct Job {
   int threads = 1;                    // per rank, on the CPU; part of what fixes the bits
   DType precision = DType::kFloat32;  // of activations; weights are float32
   bool tf32 = false;                  // GPUs: float32 products with factors of TF32
+  int64_t convolution_workspace_bytes = OpConfig{}.convolution_workspace_bytes;
+  /// How its ops are to be built.
+  OpConfig op_config(bool training = true) const;
 
   std::shared_ptr<Config> model;
 
@@ -44,6 +47,10 @@ struct Job {
   int64_t global_batch = 0, micro_batch = 0;
   Reduction reduction = Reduction::kTree;
   int64_t first_bucket_bytes = int64_t{1} << 20, bucket_bytes = int64_t{25} << 20;
+  struct SyncGuard {
+    int64_t every_steps = 100;  // 0: only at the start and before checkpoints
+    bool restores = false;      // from the ranks that agree; false: the run stops
+  } sync_guard;
 
   LossSpec loss;                         // the one that is reported
   std::vector<LossSpec> further_losses;  // of other layers; their gradients are added

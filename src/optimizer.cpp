@@ -39,7 +39,31 @@ OptimizerSpec read_optimizer(const Config& description) {
   return spec;
 }
 
-Optimizer::Optimizer(const OptimizerSpec& spec, const ParameterArena& arena) : spec_(spec), arena_(arena) {
+namespace {
+
+/// Neighbouring segments with one factor of weight decay become one range.
+std::vector<UpdateRange> ranges_of(const OptimizerSpec& spec, const ParameterArena& arena) {
+  std::vector<UpdateRange> ranges;
+  const std::vector<Segment>& segments = arena.segments();
+  for (size_t i = 0; i < segments.size(); ++i) {
+    if (segments[i].is_statistic()) continue;  // averaged by the replica
+    const bool decays = spec.weight_decay > 0 && (spec.decay_biases || segments[i].shape.rank() > 1);
+    const float factor = decays ? 1.0f : 0.0f;
+    const int64_t begin = segments[i].offset;
+    const int64_t end = i + 1 < segments.size() ? segments[i + 1].offset : arena.n_elements();
+    if (!ranges.empty() && ranges.back().end == begin && ranges.back().factor == factor) {
+      ranges.back().end = end;
+    } else {
+      ranges.push_back({begin, end, begin, factor});
+    }
+  }
+  return ranges;
+}
+
+}  // namespace
+
+Optimizer::Optimizer(const OptimizerSpec& spec, const ParameterArena& arena)
+    : spec_(spec), arena_(arena), ranges_(arena.device(), ranges_of(spec, arena)) {
   if (spec.kind == OptimizerSpec::Kind::kSgd) {
     if (spec.momentum > 0) add_slot("velocity");
   } else {
@@ -47,18 +71,6 @@ Optimizer::Optimizer(const OptimizerSpec& spec, const ParameterArena& arena) : s
     add_slot("v");
   }
   for (Slot& slot : slots_) slot.host = std::make_unique<HostMirror>(slot.memory);  // slots no longer move
-  const std::vector<Segment>& segments = arena.segments();
-  for (size_t i = 0; i < segments.size(); ++i) {
-    if (segments[i].is_statistic()) continue;  // averaged by the replica
-    const bool decays = spec.decay_biases || segments[i].shape.rank() > 1;
-    const int64_t end = i + 1 < segments.size() ? segments[i + 1].offset : arena.n_elements();
-    const bool follows = !ranges_.empty() && ranges_.back().end == segments[i].offset;
-    if (follows && (ranges_.back().decays == decays || spec.weight_decay == 0)) {
-      ranges_.back().end = end;
-    } else {
-      ranges_.push_back({segments[i].offset, end, decays});
-    }
-  }
 }
 
 void Optimizer::add_slot(const std::string& name) {
@@ -66,32 +78,27 @@ void Optimizer::add_slot(const std::string& name) {
 }
 
 void Optimizer::update(Stream& stream, const float* gradients, double lr, double grad_scale, int64_t step) {
-  for (const Range& range : ranges_) {
-    const int64_t n = range.end - range.begin;
-    const float decay = range.decays ? static_cast<float>(spec_.weight_decay) : 0.0f;
-    float* weights = arena_.weights() + range.begin;
-    if (spec_.kind == OptimizerSpec::Kind::kSgd) {
-      SgdUpdate rule;
-      rule.lr = static_cast<float>(lr);
-      rule.momentum = static_cast<float>(spec_.momentum);
-      rule.nesterov = spec_.nesterov;
-      rule.weight_decay = decay;
-      rule.grad_scale = static_cast<float>(grad_scale);
-      float* velocity = slots_.empty() ? nullptr : slots_[0].memory.as<float>() + range.begin;
-      sgd_update(stream, rule, n, gradients + range.begin, weights, velocity);
-    } else {
-      AdamUpdate rule;
-      rule.lr = static_cast<float>(lr);
-      rule.beta1 = static_cast<float>(spec_.beta1);
-      rule.beta2 = static_cast<float>(spec_.beta2);
-      rule.epsilon = static_cast<float>(spec_.epsilon);
-      rule.weight_decay = decay;
-      rule.decoupled = spec_.decoupled;
-      rule.grad_scale = static_cast<float>(grad_scale);
-      rule.step = step + 1;
-      adam_update(stream, rule, n, gradients + range.begin, weights,
-                  slots_[0].memory.as<float>() + range.begin, slots_[1].memory.as<float>() + range.begin);
-    }
+  if (spec_.kind == OptimizerSpec::Kind::kSgd) {
+    SgdUpdate rule;
+    rule.lr = static_cast<float>(lr);
+    rule.momentum = static_cast<float>(spec_.momentum);
+    rule.nesterov = spec_.nesterov;
+    rule.weight_decay = static_cast<float>(spec_.weight_decay);
+    rule.grad_scale = static_cast<float>(grad_scale);
+    float* velocity = slots_.empty() ? nullptr : slots_[0].memory.as<float>();
+    sgd_update(stream, rule, ranges_, gradients, arena_.weights(), velocity);
+  } else {
+    AdamUpdate rule;
+    rule.lr = static_cast<float>(lr);
+    rule.beta1 = static_cast<float>(spec_.beta1);
+    rule.beta2 = static_cast<float>(spec_.beta2);
+    rule.epsilon = static_cast<float>(spec_.epsilon);
+    rule.weight_decay = static_cast<float>(spec_.weight_decay);
+    rule.decoupled = spec_.decoupled;
+    rule.grad_scale = static_cast<float>(grad_scale);
+    rule.step = step + 1;
+    adam_update(stream, rule, ranges_, gradients, arena_.weights(), slots_[0].memory.as<float>(),
+                slots_[1].memory.as<float>());
   }
 }
 

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/update_ranges.h"
 #include "src/arena.h"
 #include "src/config.h"
 
@@ -44,14 +45,9 @@ class Optimizer {
   const OptimizerSpec& spec() const { return spec_; }
 
  private:
-  /// Neighbouring segments with one weight decay, updated in one pass.
-  struct Range {
-    int64_t begin, end;
-    bool decays;
-  };
   OptimizerSpec spec_;
   const ParameterArena& arena_;
-  std::vector<Range> ranges_;
+  UpdateRanges ranges_;  // factor: of the weight decay
   void add_slot(const std::string& name);
   std::vector<Slot> slots_;
 };

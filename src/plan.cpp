@@ -43,9 +43,13 @@ void PlanStepTimes::add(const PlanStepTimes& other, double factor) {
 Plan::Plan(const Graph& graph, const ParameterArena& arena, const std::vector<LossSpec>& losses,
            const PlanOptions& options)
     : impl_(std::make_unique<Impl>(graph, arena, options)) {
-  impl_->compile(losses);
-  impl_->schedule();
-  impl_->bind();
+  try {
+    impl_->compile(losses);
+    impl_->schedule();
+    impl_->bind();
+  } catch (const OutOfMemory& error) {
+    impl_->explain(error);
+  }
 }
 
 Plan::~Plan() = default;

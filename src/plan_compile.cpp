@@ -189,6 +189,8 @@ class Plan::Impl::Compiler {
     std::shared_ptr<Op> op;
     try {
       op = vertex.layer->lower(context);
+    } catch (const OutOfMemory&) {
+      throw;
     } catch (const Error& e) {
       throw Error(fmt::format("layer '{}' ({})", vertex.name, vertex.layer->type()), e.reason(), e.remedy());
     }

@@ -1,6 +1,6 @@
 // What a compiled plan consists of, shared by the files that build it (plan_compile.cpp: steps;
-// plan_schedule.cpp: the order of calls; plan_memory.cpp: places; plan_bind.cpp: bindings) and
-// the one that runs it (plan.cpp).
+// plan_schedule.cpp: the order of calls; plan_memory.cpp: places; plan_bind.cpp: bindings;
+// plan_out_of_memory.cpp: what is said when there is no room) and the one that runs it (plan.cpp).
 #pragma once
 
 #include <array>
@@ -98,6 +98,7 @@ struct Plan::Impl {
   int output_value = -1, n_fused = 0;
   std::vector<std::pair<int64_t, int64_t>> zero_gradients;  // (offset, n) of parameters no loss reaches
   std::array<double, kLossValues> loss_sums{};
+  int64_t block_bytes = 0;  // known before there is memory
   Memory block, scratchpad;
   std::unique_ptr<PlanInputs> inputs;  // of graph inputs, then of targets
   std::vector<const void*> staged;     // their arrays on the host
@@ -162,6 +163,10 @@ struct Plan::Impl {
 
   // plan_bind.cpp
   void bind();
+
+  // plan_out_of_memory.cpp
+  /// Throws the error anew, with what the memory was for.
+  [[noreturn]] void explain(const OutOfMemory& error) const;
 
  private:
   class Compiler;

@@ -92,7 +92,8 @@ Plan::Impl::Places Plan::Impl::place_memory() {
   }
 
   const MemoryPlan plan = plan_memory(requests, options.reuse_memory);
-  block = Memory(options.config.device, std::max<int64_t>(plan.n_bytes, 64));
+  block_bytes = std::max<int64_t>(plan.n_bytes, 64);
+  block = Memory(options.config.device, block_bytes);
   Places places;
   places.value.assign(values.size(), -1);
   for (size_t v = 0; v < values.size(); ++v) {

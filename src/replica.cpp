@@ -22,12 +22,15 @@ double seconds() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-/// FNV-1a over 64-bit words: cheap, and equal on ranks exactly when the bits are.
-uint64_t hash_words(const void* data, int64_t n_bytes) {
-  const auto* words = static_cast<const uint64_t*>(data);
-  uint64_t hash = 0xcbf29ce484222325u;
-  for (int64_t i = 0; i < n_bytes / 8; ++i) hash = (hash ^ words[i]) * 0x100000001b3u;
-  return hash;
+/// With the momentum as factor.
+std::vector<UpdateRange> ranges_of_statistics(const ParameterArena& arena) {
+  std::vector<UpdateRange> ranges;
+  for (const Segment& segment : arena.segments()) {
+    if (!segment.is_statistic()) continue;
+    ranges.push_back({segment.offset, segment.offset + segment.n_elements(), segment.offset,
+                      static_cast<float>(segment.spec.momentum)});
+  }
+  return ranges;
 }
 
 }  // namespace
@@ -40,6 +43,7 @@ Replica::Replica(const Job& job, Graph graph, Communicator& comm, bool times_ste
       stream_(make_stream(job.device)),
       gradients_(arena_, job.n_micro() / comm.size()),
       optimizer_(job.optimizer, arena_),
+      statistics_(job.device, ranges_of_statistics(arena_)),
       reducer_(comm, job.reduction, make_buckets(arena_.borders(), job.first_bucket_bytes, job.bucket_bytes),
                job.device),
       loss_rows_(gradients_.n_micro() * kRow),
@@ -47,9 +51,7 @@ Replica::Replica(const Job& job, Graph graph, Communicator& comm, bool times_ste
       inputs_(graph_.inputs().size()),
       targets_(count_targets(graph_, job.losses())) {
   PlanOptions options;
-  options.config.device = job.device;
-  options.config.compute = job.precision;
-  options.config.tf32 = job.tf32;
+  options.config = job.op_config();
   options.micro_batch = job.micro_batch;
   options.stream = stream_;
   options.times_steps = times_steps;
@@ -186,21 +188,12 @@ StepResult Replica::step(DataLoader& loader, int64_t step, int64_t n_samples, in
     loss_scale_.advance(result.overflowed);
   }
   if (!result.overflowed) optimizer_.update(*stream_, gradients_.result(), result.lr, grad_scale_, step);
-  update_statistics(1.0 / static_cast<double>(result.n_samples));
+  // What backward left there is a sum over samples of the micro-batches' values.
+  average_update(*stream_, static_cast<float>(1.0 / static_cast<double>(result.n_samples)), statistics_,
+                 gradients_.result(), arena_.weights());
   weights_changed();
   times_.update += seconds() - update_start;
   return result;
-}
-
-void Replica::update_statistics(double scale) {
-  // What backward left there is a sum over samples of the micro-batches' values.
-  for (const Segment& segment : arena_.segments()) {
-    if (!segment.is_statistic()) continue;
-    float* sum = gradients_.result() + segment.offset;
-    average_update(*stream_, segment.n_elements(), static_cast<float>(segment.spec.momentum),
-                   static_cast<float>(scale), sum, arena_.weights() + segment.offset);
-    fill(*stream_, segment.n_elements(), 0.0f, sum);  // no part of the gradient's norm
-  }
 }
 
 void Replica::download_state() {
@@ -243,17 +236,17 @@ double Replica::gradient_norm() {
   return std::sqrt(sum_of_squares(*stream_, arena_.n_elements(), gradients_.result())) * grad_scale_;
 }
 
-void Replica::prove_equal_weights() {
+SyncVerdict Replica::compare_weights() {
   arena_.host().download(*stream_);
-  const uint64_t hash = hash_words(arena_.host().data(), arena_.n_elements() * int64_t{sizeof(float)});
-  const std::vector<std::string> hashes = comm_.all_gather_strings(fmt::format("{:016x}", hash));
-  std::string different;
-  for (size_t r = 1; r < hashes.size(); ++r) {
-    if (hashes[r] != hashes[0]) different += fmt::format("{}{}", different.empty() ? "" : ", ", r);
-  }
-  if (different.empty()) return;
-  throw AgreedError("start-up", "the weights of ranks " + different + " differ from those of rank 0",
-                    "all ranks need the same program, the same libraries and the same hardware model");
+  return compare_replicas(arena_, comm_);
+}
+
+void Replica::restore_from(int rank) {
+  download_state();
+  const int64_t n_bytes = arena_.n_elements() * int64_t{sizeof(float)};
+  comm_.broadcast(arena_.host().data(), n_bytes, rank);
+  for (const Optimizer::Slot& slot : optimizer_.slots()) comm_.broadcast(slot.host->data(), n_bytes, rank);
+  upload_state();
 }
 
 }  // namespace lockstep

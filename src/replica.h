@@ -14,6 +14,7 @@
 #include "src/micro_batch_tree.h"
 #include "src/optimizer.h"
 #include "src/plan.h"
+#include "src/sync_guard.h"
 #include "src/synchronized_batch.h"
 
 namespace lockstep {
@@ -52,8 +53,10 @@ class Replica {
   void download_state();
   /// Takes them from the host after a checkpoint was read, and refreshes packed weights.
   void upload_state();
-  /// Collective. Throws AgreedError naming the ranks that differ if not all hold equal weights.
-  void prove_equal_weights();
+  /// Collective. Compares the weights of all ranks; downloads them.
+  SyncVerdict compare_weights();
+  /// Collective, after compare_weights() found a good rank: all ranks take its weights and optimizer state.
+  void restore_from(int rank);
 
   const Job& job() const { return job_; }
   const Graph& graph() const { return graph_; }
@@ -75,7 +78,6 @@ class Replica {
   void stage(DataLoader& loader, int64_t step);
   void read_losses(Plan& plan, int64_t m);
   void start_buckets(int64_t final_below);
-  void update_statistics(double scale);
   void weights_changed();
 
   const Job& job_;
@@ -87,6 +89,7 @@ class Replica {
   std::unique_ptr<SynchronizedBatch> together_;  // where layers take statistics over the whole batch
   MicroBatchTree gradients_;
   Optimizer optimizer_;
+  UpdateRanges statistics_;  // running averages
   GradientReducer reducer_;
   std::vector<int64_t> marks_;               // ends of buckets, where several ranks reduce them
   const DataLoader* staged_from_ = nullptr;  // the plan holds a micro-batch of it

@@ -31,9 +31,7 @@ SynchronizedBatch::SynchronizedBatch(const Job& job, const Graph& graph, const P
   }
   targets_.resize(input_bytes_.size() - n_inputs_);
   PlanOptions options;
-  options.config.device = job.device;
-  options.config.compute = job.precision;
-  options.config.tf32 = job.tf32;
+  options.config = job.op_config();
   options.micro_batch = job.micro_batch;
   options.synchronize = true;
   options.stream = std::move(stream);

@@ -93,7 +93,7 @@ class Trainer {
     steps_per_epoch_ = (setup_.data.train->n_samples() + job.global_batch - 1) / job.global_batch;
     total_steps_ = job.steps > 0 ? job.steps : job.epochs * steps_per_epoch_;
     resume(options.resume);
-    replica_.prove_equal_weights();
+    guard();
     if (setup_.data.validation) {
       validator_ = std::make_unique<Validator>(job, replica_.graph(), replica_.arena(),
                                                *setup_.data.validation, setup_.data.validation_fields,
@@ -109,6 +109,8 @@ class Trainer {
   void log_interval(const StepResult& result, Interval& interval, Progress& progress);
   bool validate(Progress& progress);  // true: the run is to stop early
   void save(Progress& progress);
+  /// Collective. Stops the run, or mends it, where the weights of ranks differ.
+  void guard();
   /// Whether an epoch ends here in which the job's wish came true: each sample was right in its turn.
   bool epoch_without_mistakes() const {
     return job_.stop_without_mistakes && state_.step % steps_per_epoch_ == 0 && !state_.mistakes;
@@ -122,7 +124,7 @@ class Trainer {
   std::unique_ptr<Validator> validator_;
   TrainState state_;
   int64_t steps_per_epoch_ = 1, total_steps_ = 1;
-  int64_t saved_step_ = -1;
+  int64_t saved_step_ = -1, guarded_step_ = -1;
 };
 
 void Trainer::resume(const std::string& resume) {
@@ -246,8 +248,29 @@ bool Trainer::validate(Progress& progress) {
          state_.validations_without_improvement >= job_.early_stopping_patience;
 }
 
+void Trainer::guard() {
+  if (comm_.size() == 1 || guarded_step_ == state_.step) return;
+  guarded_step_ = state_.step;
+  const SyncVerdict verdict = replica_.compare_weights();
+  if (verdict.tensors.empty()) return;
+  if (!job_.sync_guard.restores || verdict.good_rank < 0) {
+    throw AgreedError(
+        fmt::format("step {}", state_.step), verdict.str(),
+        fmt::format(
+            "all ranks need the same program, libraries and hardware model, and memory without faults; "
+            "{}resume from the last checkpoint in {}",
+            verdict.good_rank >= 0
+                ? "sync_guard: {on_difference: restore} goes on with what most ranks hold; "
+                : "",
+            folder_.checkpoints()));
+  }
+  replica_.restore_from(verdict.good_rank);
+  folder_.warn(state_.step, fmt::format("{}: restored from rank {}", verdict.str(), verdict.good_rank));
+}
+
 void Trainer::save(Progress& progress) {
   if (saved_step_ == state_.step) return;
+  guard();
   const double start_s = progress.elapsed_s();
   std::string path;
   replica_.download_state();
@@ -329,6 +352,7 @@ TrainResult Trainer::run() {
                                     folder_.checkpoints()));
     }
     const bool epoch_ends = state_.step % steps_per_epoch_ == 0, run_ends = state_.step == total_steps_;
+    if (job_.sync_guard.every_steps > 0 && state_.step % job_.sync_guard.every_steps == 0) guard();
     if (state_.step % log_every == 0 || epoch_ends || run_ends) log_interval(step, interval, progress);
 
     const int64_t epoch = state_.step / steps_per_epoch_;

@@ -10,10 +10,7 @@ namespace {
 
 PlanOptions evaluation_options(const Job& job) {
   PlanOptions options;
-  options.config.device = job.device;
-  options.config.training = false;
-  options.config.compute = job.precision;
-  options.config.tf32 = job.tf32;
+  options.config = job.op_config(false);
   options.micro_batch = job.micro_batch;
   return options;
 }

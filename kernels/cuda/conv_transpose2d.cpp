@@ -7,10 +7,10 @@
 #include <optional>
 
 #include "kernels/backend.h"
+#include "kernels/cuda/convolution_gradients.h"
 #include "kernels/cuda/convolutions.h"
 #include "kernels/cuda/epilogue.h"
 #include "kernels/cuda/layouts.h"
-#include "kernels/cuda/scratch.h"
 
 namespace lockstep::cuda {
 
@@ -39,7 +39,8 @@ ConvolutionDesc convolution_of(const OpConfig& config, const ConvTranspose2dDesc
           .padding = d.padding,
           .groups = d.groups,
           .dtype = config.compute,
-          .tf32 = config.tf32};
+          .tf32 = config.tf32,
+          .workspace_limit = config.convolution_workspace_bytes};
 }
 
 class ConvTranspose2dOp : public Op {
@@ -51,9 +52,13 @@ class ConvTranspose2dOp : public Op {
         forward_(make_convolution(config.device, Pass::kBackwardData, shape_)) {
     info_.src = {channels_last({desc.src.shape, shape_.dtype, nullptr})};
     info_.dst = {channels_last({Shape{shape_.n, shape_.c, shape_.h, shape_.w}, shape_.dtype, nullptr})};
-    info_.backward_needs_dst = masks();
+    info_.backward_needs_dst = desc.activation != Activation::kNone;
     info_.scratchpad_bytes = forward_->workspace_bytes();
-    if (config.training) make_backward(config);
+    if (!config.training) return;
+    gradients_.emplace(config, shape_, weights_,
+                       ConvolutionGradients::Output{pixels(), shape_.c, desc.has_bias, desc.activation},
+                       desc.wants_diff_src, /*transposed=*/true);
+    info_.scratchpad_bytes = std::max(info_.scratchpad_bytes, gradients_->scratchpad_bytes());
   }
 
   void prepare(Stream& stream, std::span<const Tensor> params) override {
@@ -67,43 +72,16 @@ class ConvTranspose2dOp : public Op {
     add_bias(stream, shape_.dtype, desc_.activation, pixels(), shape_.c, bias, args.dst[0].data);
   }
 
-  void backward(Stream& stream, const OpArgs& args) override {
-    void* diff_dst = args.diff_dst[0].data;
-    std::byte* masked = args.scratchpad + masked_;
-    std::byte* rest = args.scratchpad + rest_;
-    float* diff_bias = desc_.has_bias ? args.diff_params[1].as<float>() : nullptr;
-    backward_epilogue(stream, shape_.dtype, desc_.activation, pixels(), shape_.c, args.dst[0].data, diff_dst,
-                      masked, diff_bias, rest);
-    if (masks()) diff_dst = masked;
-    diff_weights_->run(stream, diff_dst, args.src[0].data, args.diff_params[0].as<float>(), rest);
-    if (args.diff_src.empty() || args.diff_src[0].empty()) return;
-    diff_src_->run(stream, diff_dst, weights_.data(args.params[0]), nullptr, args.diff_src[0].data, rest);
-  }
+  void backward(Stream& stream, const OpArgs& args) override { gradients_->run(stream, args); }
 
  private:
-  bool masks() const { return desc_.activation != Activation::kNone; }
   int64_t pixels() const { return shape_.n * shape_.h * shape_.w; }  // of dst
-
-  void make_backward(const OpConfig& config) {
-    diff_weights_.emplace(config.device, shape_, weights_);
-    int64_t rest =
-        std::max(diff_weights_->scratch_bytes(), backward_epilogue_bytes(desc_.has_bias, pixels(), shape_.c));
-    if (desc_.wants_diff_src) {
-      diff_src_ = make_convolution(config.device, Pass::kForward, shape_);
-      rest = std::max(rest, diff_src_->workspace_bytes());
-    }
-    Scratch scratch;
-    masked_ = scratch.take(masks() ? info_.dst[0].n_bytes() : 0);
-    rest_ = scratch.take(rest);
-    info_.scratchpad_bytes = std::max(info_.scratchpad_bytes, scratch.n_bytes());
-  }
 
   ConvTranspose2dDesc desc_;
   ConvolutionDesc shape_;
   ConvolutionWeights weights_;
-  std::unique_ptr<Convolution> forward_, diff_src_;
-  std::optional<WeightsGradient> diff_weights_;
-  int64_t masked_ = 0, rest_ = 0;  // of the backward pass, in the scratchpad
+  std::unique_ptr<Convolution> forward_;
+  std::optional<ConvolutionGradients> gradients_;
 };
 
 }  // namespace

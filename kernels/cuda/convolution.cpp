@@ -18,7 +18,6 @@ namespace {
 
 using Pass = Convolution::Pass;
 
-constexpr int64_t kWorkspaceLimit = int64_t{512} << 20;
 enum Uid : int64_t { kSrc = 1, kWeights, kDst, kBias, kSums, kBiased };
 
 cudnnDataType_t type_of(DType dtype) {
@@ -203,7 +202,7 @@ std::unique_ptr<Convolution> Convolution::make(Device device, Pass pass, const C
   const std::vector<cudnnBackendDescriptor_t> handles = operations.finalize();
   if (handles.empty()) return nullptr;
   const bool exact_float32 = desc.dtype == DType::kFloat32 && !desc.tf32;
-  std::optional<CudnnPlan> plan = choose_plan(device, handles, exact_float32, kWorkspaceLimit);
+  std::optional<CudnnPlan> plan = choose_plan(device, handles, exact_float32, desc.workspace_limit);
   if (!plan) return nullptr;
   return std::make_unique<CudnnConvolution>(device, pass, std::move(operations), *std::move(plan));
 }
@@ -217,14 +216,16 @@ void no_engine(Pass pass, const ConvolutionDesc& d) {
     ((all += (all.empty() ? "(" : ", ") + std::to_string(extents)), ...);
     return all + ")";
   };
-  throw Error("convolution",
-              "cuDNN " + std::to_string(cudnnGetVersion()) + " has no reproducible engine for " + what +
-                  " src " + text(d.n, d.c, d.h, d.w) + ", weights " +
-                  text(d.k, d.c / d.groups, d.kernel[0], d.kernel[1]) + ", stride " +
-                  text(d.stride[0], d.stride[1]) + ", dilation " + text(d.dilation[0], d.dilation[1]) +
-                  ", padding " + text(d.padding[0], d.padding[1], d.padding[2], d.padding[3]) + ", groups " +
-                  std::to_string(d.groups) + " in " + std::string(name_of(d.dtype)),
-              "use another `precision`, or equal padding on both sides, or a newer cuDNN");
+  throw Error(
+      "convolution",
+      "cuDNN " + std::to_string(cudnnGetVersion()) + " has no reproducible engine for " + what + " src " +
+          text(d.n, d.c, d.h, d.w) + ", weights " + text(d.k, d.c / d.groups, d.kernel[0], d.kernel[1]) +
+          ", stride " + text(d.stride[0], d.stride[1]) + ", dilation " + text(d.dilation[0], d.dilation[1]) +
+          ", padding " + text(d.padding[0], d.padding[1], d.padding[2], d.padding[3]) + ", groups " +
+          std::to_string(d.groups) + " in " + std::string(name_of(d.dtype)) + " with " +
+          std::to_string(d.workspace_limit >> 20) + " MiB of workspace",
+      "raise convolution_workspace_mb, or use another `precision`, equal padding on both sides or a newer "
+      "cuDNN");
 }
 
 }  // namespace lockstep::cuda

@@ -23,6 +23,7 @@ struct ConvolutionDesc {
   int64_t groups = 1;
   DType dtype = DType::kFloat32;  // of images, weights and bias
   bool tf32 = false;              // float32 factors may be rounded to 10 bits
+  int64_t workspace_limit = 0;    // bytes; OpConfig::convolution_workspace_bytes
 };
 
 class Convolution {

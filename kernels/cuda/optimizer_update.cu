@@ -1,6 +1,5 @@
-// Optimizer updates and running averages: one launch per range of the arena, one pass, bound by memory.
-#include <cmath>
-
+// Optimizer updates and running averages: one launch for all ranges of the arena, one pass, bound by
+// memory. A block takes one chunk; its threads take packs of 16 bytes.
 #include "kernels/backend.h"
 #include "kernels/cuda/streaming.h"
 #include "kernels/optimizer_update.h"
@@ -16,13 +15,14 @@ struct Sgd {
   const float* grad;
   float *weights, *velocity;
   template <int W>
-  __device__ void at(int64_t i) const {
+  __device__ void at(int64_t i, int64_t state, float factor) const {
     const Pack<float, W> gradient = load<W>(grad + i);
+    const float decay = rule.weight_decay * factor;
     Pack<float, W> w = load<W>(weights + i), v;
-    if constexpr (kMomentum) v = load<W>(velocity + i);
+    if constexpr (kMomentum) v = load<W>(velocity + state);
 #pragma unroll
     for (int k = 0; k < W; ++k) {
-      const float g = gradient.at[k] * rule.grad_scale + rule.weight_decay * w.at[k];
+      const float g = gradient.at[k] * rule.grad_scale + decay * w.at[k];
       float step = g;
       if constexpr (kMomentum) {
         v.at[k] = rule.momentum * v.at[k] + g;
@@ -30,82 +30,93 @@ struct Sgd {
       }
       w.at[k] -= rule.lr * step;
     }
-    if constexpr (kMomentum) store<W>(velocity + i, v);
+    if constexpr (kMomentum) store<W>(velocity + state, v);
     store<W>(weights + i, w);
   }
 };
 
 struct Adam {
+  AdamScalars scalars;
+  float weight_decay;
+  bool decoupled;
   const float* grad;
   float *weights, *first, *second;
-  float beta1, one_minus_beta1, beta2, one_minus_beta2;
-  float step_size;   // lr / (1 - beta1^t)
-  float root_scale;  // 1 / sqrt(1 - beta2^t)
-  float epsilon, scale;
-  float l2;    // weight decay that enters the gradient
-  float keep;  // 1 - lr * weight_decay if decoupled, else 1
   template <int W>
-  __device__ void at(int64_t i) const {
+  __device__ void at(int64_t i, int64_t state, float factor) const {
+    const float decay = weight_decay * factor;
+    const float l2 = decoupled ? 0.0f : decay;
+    const float keep = decoupled ? static_cast<float>(1.0 - scalars.lr * decay) : 1.0f;
     const Pack<float, W> gradient = load<W>(grad + i);
-    Pack<float, W> w = load<W>(weights + i), m = load<W>(first + i), v = load<W>(second + i);
+    Pack<float, W> w = load<W>(weights + i), m = load<W>(first + state), v = load<W>(second + state);
 #pragma unroll
     for (int k = 0; k < W; ++k) {
-      const float g = gradient.at[k] * scale + l2 * w.at[k];
-      m.at[k] = beta1 * m.at[k] + one_minus_beta1 * g;
-      v.at[k] = beta2 * v.at[k] + one_minus_beta2 * (g * g);
-      w.at[k] = keep * w.at[k] - step_size * (m.at[k] / (sqrtf(v.at[k]) * root_scale + epsilon));
+      const float g = gradient.at[k] * scalars.scale + l2 * w.at[k];
+      m.at[k] = scalars.beta1 * m.at[k] + scalars.one_minus_beta1 * g;
+      v.at[k] = scalars.beta2 * v.at[k] + scalars.one_minus_beta2 * (g * g);
+      w.at[k] = keep * w.at[k] -
+                scalars.step_size * (m.at[k] / (sqrtf(v.at[k]) * scalars.root_scale + scalars.epsilon));
     }
-    store<W>(first + i, m);
-    store<W>(second + i, v);
+    store<W>(first + state, m);
+    store<W>(second + state, v);
     store<W>(weights + i, w);
   }
 };
 
 struct Average {
-  float momentum, scale;
-  const float* sum;
-  float* average;
+  float scale;
+  float *sums, *averages;
   template <int W>
-  __device__ void at(int64_t i) const {
-    const Pack<float, W> s = load<W>(sum + i);
-    Pack<float, W> a = load<W>(average + i);
+  __device__ void at(int64_t i, int64_t, float momentum) const {
+    Pack<float, W> s = load<W>(sums + i), a = load<W>(averages + i);
 #pragma unroll
-    for (int k = 0; k < W; ++k) a.at[k] = (1.0f - momentum) * a.at[k] + momentum * (s.at[k] * scale);
-    store<W>(average + i, a);
+    for (int k = 0; k < W; ++k) {
+      a.at[k] = (1.0f - momentum) * a.at[k] + momentum * (s.at[k] * scale);
+      s.at[k] = 0.0f;
+    }
+    store<W>(averages + i, a);
+    store<W>(sums + i, s);
   }
 };
 
-}  // namespace
-
-void sgd_update(Stream& stream, const SgdUpdate& rule, int64_t n, const float* grad, float* weights,
-                float* velocity) {
-  if (rule.momentum == 0.0f) {
-    stream_over<4>(stream, n, Sgd<false>{rule, grad, weights, nullptr}, grad, weights);
-  } else {
-    stream_over<4>(stream, n, Sgd<true>{rule, grad, weights, velocity}, grad, weights, velocity);
+template <int W, typename F>
+__global__ void __launch_bounds__(kThreads) chunks_kernel(const UpdateChunk* chunks, F f) {
+  const UpdateChunk chunk = chunks[blockIdx.x];
+  for (int i = static_cast<int>(threadIdx.x) * W; i < chunk.n; i += kThreads * W) {
+    if (i + W <= chunk.n) {
+      f.template at<W>(chunk.begin + i, chunk.state + i, chunk.factor);
+    } else {
+      for (int k = i; k < chunk.n; ++k) f.template at<1>(chunk.begin + k, chunk.state + k, chunk.factor);
+    }
   }
 }
 
-void adam_update(Stream& stream, const AdamUpdate& rule, int64_t n, const float* grad, float* weights,
-                 float* m, float* v) {
-  const double t = static_cast<double>(rule.step), beta1 = rule.beta1, beta2 = rule.beta2, lr = rule.lr;
-  Adam adam{grad, weights, m, v};
-  adam.beta1 = rule.beta1;
-  adam.one_minus_beta1 = static_cast<float>(1.0 - beta1);
-  adam.beta2 = rule.beta2;
-  adam.one_minus_beta2 = static_cast<float>(1.0 - beta2);
-  adam.step_size = static_cast<float>(lr / (1.0 - std::pow(beta1, t)));
-  adam.root_scale = static_cast<float>(1.0 / std::sqrt(1.0 - std::pow(beta2, t)));
-  adam.epsilon = rule.epsilon;
-  adam.scale = rule.grad_scale;
-  adam.l2 = rule.decoupled ? 0.0f : rule.weight_decay;
-  adam.keep = rule.decoupled ? static_cast<float>(1.0 - lr * rule.weight_decay) : 1.0f;
-  stream_over<4>(stream, n, adam, grad, weights, m, v);
+/// f at all elements of the ranges; `pointers`: the arrays that f reads or writes.
+template <typename F, typename... Pointers>
+void over_chunks(Stream& stream, const UpdateRanges& ranges, const F& f, const Pointers*... pointers) {
+  const bool aligned = ranges.is_aligned() && ((reinterpret_cast<uintptr_t>(pointers) % 16 == 0) && ...);
+  launch(stream, ranges.n_chunks(), kThreads, aligned ? chunks_kernel<4, F> : chunks_kernel<1, F>,
+         ranges.chunks(), f);
 }
 
-void average_update(Stream& stream, int64_t n, float momentum, float scale, const float* sum,
-                    float* average) {
-  stream_over<4>(stream, n, Average{momentum, scale, sum, average}, sum, average);
+}  // namespace
+
+void sgd_update(Stream& stream, const SgdUpdate& rule, const UpdateRanges& ranges, const float* grad,
+                float* weights, float* velocity) {
+  if (rule.momentum == 0.0f) {
+    over_chunks(stream, ranges, Sgd<false>{rule, grad, weights, nullptr}, grad, weights);
+  } else {
+    over_chunks(stream, ranges, Sgd<true>{rule, grad, weights, velocity}, grad, weights, velocity);
+  }
+}
+
+void adam_update(Stream& stream, const AdamUpdate& rule, const UpdateRanges& ranges, const float* grad,
+                 float* weights, float* m, float* v) {
+  over_chunks(stream, ranges, Adam{AdamScalars(rule), rule.weight_decay, rule.decoupled, grad, weights, m, v},
+              grad, weights, m, v);
+}
+
+void average_update(Stream& stream, float scale, const UpdateRanges& ranges, float* sums, float* averages) {
+  over_chunks(stream, ranges, Average{scale, sums, averages}, sums, averages);
 }
 
 }  // namespace lockstep::cuda

@@ -102,7 +102,7 @@ void train(const SmallModel& small, const std::string& precision, const std::str
   std::array<double, 2> losses{};
   for (int64_t step = 0; step < 2; ++step)
     losses[step] = replica.step(loader, step, opened.train->n_samples(), 2).loss;
-  replica.prove_equal_weights();  // brings them to the host
+  if (!replica.compare_weights().tensors.empty()) return 1;  // brings them to the host
   uint64_t hash = 0xcbf29ce484222325u;
   for (const Segment& segment : replica.arena().segments()) {
     const auto* words = replica.arena().host().as<const uint32_t>() + segment.offset;

@@ -12,6 +12,8 @@ namespace {
 // Ten float32 steps: rounding of the weights in each, relative to their rms.
 constexpr double kTolerance = 1e-6;
 
+UpdateRanges whole(int64_t n) { return UpdateRanges(test_device(), {{0, n}}); }
+
 class OptimizerUpdateTest : public OpTest {
  protected:
   std::unique_ptr<Stream> stream_ = make_stream(test_device());
@@ -34,7 +36,7 @@ class OptimizerUpdateTest : public OpTest {
 
   Update sgd(SgdUpdate rule) {
     return [this, rule](int64_t, int64_t n, const float* grad, float* weights, float* velocity, float*) {
-      sgd_update(*stream_, rule, n, grad, weights, rule.momentum == 0 ? nullptr : velocity);
+      sgd_update(*stream_, rule, whole(n), grad, weights, rule.momentum == 0 ? nullptr : velocity);
       stream_->synchronize();
     };
   }
@@ -42,7 +44,7 @@ class OptimizerUpdateTest : public OpTest {
     return [this, rule](int64_t step, int64_t n, const float* grad, float* weights, float* m, float* v) {
       AdamUpdate now = rule;
       now.step = step;
-      adam_update(*stream_, now, n, grad, weights, m, v);
+      adam_update(*stream_, now, whole(n), grad, weights, m, v);
       stream_->synchronize();
     };
   }
@@ -147,7 +149,7 @@ TEST_F(OptimizerUpdateTest, SgdOfAnyLength) {
                              .weight_decay = decay,
                              .grad_scale = 0.125f};
         sweep([&](int64_t n, const float* grad, float* weights, float* velocity,
-                  float*) { sgd_update(*stream_, rule, n, grad, weights, velocity); },
+                  float*) { sgd_update(*stream_, rule, whole(n), grad, weights, velocity); },
               [&](Arrays& a) {
                 Values untouched = a.first;
                 reference::sgd_update(rule, a.grad, a.weights, a.first);
@@ -164,7 +166,7 @@ TEST_F(OptimizerUpdateTest, AdamOfAnyLength) {
         const AdamUpdate rule{
             .lr = 0.01f, .weight_decay = decay, .decoupled = decoupled, .grad_scale = 0.125f, .step = step};
         sweep([&](int64_t n, const float* grad, float* weights, float* m,
-                  float* v) { adam_update(*stream_, rule, n, grad, weights, m, v); },
+                  float* v) { adam_update(*stream_, rule, whole(n), grad, weights, m, v); },
               [&](Arrays& a) { reference::adam_update(rule, a.grad, a.weights, a.first, a.second); });
       }
 }
@@ -179,11 +181,11 @@ TEST_F(OptimizerUpdateTest, BitsDoNotDependOnThreads) {
     const SharedVector<float> grad(start.grad.begin(), start.grad.end());
     SharedVector<float> weights(start.weights.begin(), start.weights.end()), m(grad.size()), v(grad.size()),
         velocity(grad.size());
-    sgd_update(*stream_, {.momentum = 0.9f, .weight_decay = 0.1f}, n, grad.data(), weights.data(),
+    sgd_update(*stream_, {.momentum = 0.9f, .weight_decay = 0.1f}, whole(n), grad.data(), weights.data(),
                velocity.data());
     stream_->synchronize();
-    adam_update(*stream_, {.weight_decay = 0.1f, .decoupled = true}, n, grad.data(), weights.data(), m.data(),
-                v.data());
+    adam_update(*stream_, {.weight_decay = 0.1f, .decoupled = true}, whole(n), grad.data(), weights.data(),
+                m.data(), v.data());
     stream_->synchronize();
     for (const auto& state : {velocity, m, v}) weights.insert(weights.end(), state.begin(), state.end());
     results.push_back(weights);
@@ -193,15 +195,71 @@ TEST_F(OptimizerUpdateTest, BitsDoNotDependOnThreads) {
   count_comparisons(8 * n);
 }
 
+// Ranges with factors and states of their own, aligned or not, in one call: the bits of a call each,
+// and nothing beside them changes.
+TEST_F(OptimizerUpdateTest, RangesWithStatesElsewhere) {
+  const int64_t n = 30000, n_states = 21000;
+  const std::vector<std::vector<UpdateRange>> cases = {
+      {{64, 9064, 0, 1}, {9088, 9088, 9000, 1}, {9216, 21216, 9000, 0.5f}},
+      {{3, 5000, 7, 0}, {5001, 5002, 5005, 1}, {10000, 25001, 5999, 0.25f}}};
+  const Arrays start(n);
+  const SharedVector<float> grad(start.grad.begin(), start.grad.end());
+  const SharedVector<float> states(start.second.begin(), start.second.begin() + n_states);
+  for (const std::vector<UpdateRange>& list : cases) {
+    struct Result {
+      SharedVector<float> sgd_weights, velocity, adam_weights, m, v;
+      bool operator==(const Result&) const = default;
+    };
+    const auto fresh = [&] {
+      const SharedVector<float> weights(start.weights.begin(), start.weights.end());
+      return Result{weights, states, weights, states, states};
+    };
+    const SgdUpdate sgd{.lr = 0.1f, .momentum = 0.9f, .weight_decay = 0.25f};
+    const AdamUpdate adam{.lr = 0.01f, .weight_decay = 0.25f, .decoupled = true, .step = 3};
+    Result together = fresh(), apart = fresh();
+    const UpdateRanges all(test_device(), list);
+    sgd_update(*stream_, sgd, all, grad.data(), together.sgd_weights.data(), together.velocity.data());
+    adam_update(*stream_, adam, all, grad.data(), together.adam_weights.data(), together.m.data(),
+                together.v.data());
+    for (const UpdateRange& range : list) {
+      SgdUpdate one = sgd;
+      AdamUpdate two = adam;
+      one.weight_decay *= range.factor;
+      two.weight_decay *= range.factor;
+      const UpdateRanges alone = whole(range.end - range.begin);
+      const auto at = [](SharedVector<float>& values, int64_t i) { return values.data() + i; };
+      sgd_update(*stream_, one, alone, grad.data() + range.begin, at(apart.sgd_weights, range.begin),
+                 at(apart.velocity, range.state));
+      adam_update(*stream_, two, alone, grad.data() + range.begin, at(apart.adam_weights, range.begin),
+                  at(apart.m, range.state), at(apart.v, range.state));
+    }
+    stream_->synchronize();
+    EXPECT_TRUE(together == apart);
+    EXPECT_FALSE(together == fresh());
+    count_comparisons(2 * n + 3 * n_states);
+  }
+}
+
+TEST_F(OptimizerUpdateTest, RunningAverages) {
+  const UpdateRanges ranges(test_device(), {{1, 4, 1, 0.1f}, {8, 10, 8, 1.0f}});
+  SharedVector<float> sums = {8, 16, 24, 32, 8, 8, 8, 8, 40, 48, 8}, averages(11, 2.0f);
+  average_update(*stream_, 0.125f, ranges, sums.data(), averages.data());
+  stream_->synchronize();
+  // 0.9 * 2 + 0.1 * (2, 3, 4); then the step's averages alone
+  expect_close(Values(averages.begin(), averages.end()), {2, 2, 2.1, 2.2, 2, 2, 2, 2, 5, 6, 2}, kTolerance,
+               "averages");
+  EXPECT_EQ(sums, (SharedVector<float>{8, 0, 0, 0, 8, 8, 8, 8, 0, 0, 8}));
+}
+
 // A power of two as scale moves exponents only: scaling the gradient by 8 and grad_scale by
 // 1/8 gives equal bits.
 TEST_F(OptimizerUpdateTest, GradScaleIsAppliedFirst) {
   SharedVector<float> grad = {0.3f, -0.7f, 1.1f}, large = {2.4f, -5.6f, 8.8f};
   for (size_t i = 0; i < 3; ++i) large[i] = grad[i] * 8;
   SharedVector<float> a = {1, 2, 3}, b = a, va(3), vb(3);
-  sgd_update(*stream_, {.momentum = 0.9f, .weight_decay = 0.1f}, 3, grad.data(), a.data(), va.data());
+  sgd_update(*stream_, {.momentum = 0.9f, .weight_decay = 0.1f}, whole(3), grad.data(), a.data(), va.data());
   stream_->synchronize();
-  sgd_update(*stream_, {.momentum = 0.9f, .weight_decay = 0.1f, .grad_scale = 0.125f}, 3, large.data(),
+  sgd_update(*stream_, {.momentum = 0.9f, .weight_decay = 0.1f, .grad_scale = 0.125f}, whole(3), large.data(),
              b.data(), vb.data());
   stream_->synchronize();
   EXPECT_EQ(a, b);
