@@ -48,6 +48,26 @@ if(NOT LOCKSTEP_CUDA STREQUAL "OFF")
     add_library(lockstep_cudnn INTERFACE)
     target_include_directories(lockstep_cudnn SYSTEM INTERFACE ${CUDNN_INCLUDE_DIR})
     target_link_libraries(lockstep_cudnn INTERFACE ${CUDNN_LIBRARY})
+
+    # NCCL's header is enough: its library is loaded when ranks with GPUs start. Looked for in NCCL_ROOT, in the toolkit,
+    # beside cuDNN's folder, as Python's packages lie, and in the system.
+    get_filename_component(CUDNN_FOLDER ${CUDNN_INCLUDE_DIR} DIRECTORY)
+    find_path(NCCL_INCLUDE_DIR nccl.h HINTS ENV NCCL_ROOT ${CUDAToolkit_INCLUDE_DIRS} ${CUDNN_FOLDER}/../nccl
+              PATH_SUFFIXES include)
+    find_library(NCCL_LIBRARY NAMES nccl libnccl.so.2 HINTS ENV NCCL_ROOT ${CUDAToolkit_LIBRARY_DIR} ${CUDNN_FOLDER}/../nccl
+                 PATH_SUFFIXES lib lib64)
+    if(NCCL_INCLUDE_DIR)
+      set(LOCKSTEP_HAS_NCCL ON)
+      file(STRINGS ${NCCL_INCLUDE_DIR}/nccl.h LOCKSTEP_NCCL_VERSION REGEX "define NCCL_(MAJOR|MINOR|PATCH) ")
+      string(REGEX REPLACE "[^0-9;]" "" LOCKSTEP_NCCL_VERSION "${LOCKSTEP_NCCL_VERSION}")
+      string(REPLACE ";" "." LOCKSTEP_NCCL_VERSION "${LOCKSTEP_NCCL_VERSION}")
+      add_library(lockstep_nccl INTERFACE)
+      target_include_directories(lockstep_nccl SYSTEM INTERFACE ${NCCL_INCLUDE_DIR} ${CUDAToolkit_INCLUDE_DIRS})
+      target_compile_definitions(lockstep_nccl INTERFACE LOCKSTEP_NCCL_BUILT_WITH="$<$<BOOL:${NCCL_LIBRARY}>:${NCCL_LIBRARY}>")
+    else()
+      message(STATUS "Lockstep: nccl.h was not found, so gradients of GPUs go through host memory. "
+                     "Remedy: set the environment variable NCCL_ROOT to the folder of NCCL's include/ and lib/.")
+    endif()
   elseif(CUDAToolkit_FOUND)
     set(LOCKSTEP_NO_CUDNN "A CUDA toolkit was found, but no cuDNN 9. "
                           "Remedy: set the environment variable CUDNN_ROOT to the folder of its include/ and lib/; or use LOCKSTEP_CUDA=OFF.")
@@ -61,4 +81,4 @@ if(NOT LOCKSTEP_CUDA STREQUAL "OFF")
   endif()
 endif()
 message(STATUS "Lockstep: MPI ${MPI_C_VERSION}, HDF5 ${HDF5_VERSION}, oneDNN ${oneDNN_VERSION}, "
-               "CUDA ${CUDAToolkit_VERSION}")
+               "CUDA ${CUDAToolkit_VERSION}, NCCL ${LOCKSTEP_NCCL_VERSION}")

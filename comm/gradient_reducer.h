@@ -2,14 +2,15 @@
 //
 // A bucket is one contiguous range of the gradient arena. When backward has written a
 // bucket's last gradient (of the step's last micro-batch) the trainer calls
-// bucket_ready(); a comm thread with a duplicated communicator then runs the tree
-// all-reduce in place, for gradients on a GPU in page-locked memory of the host. Invariant: the result is the
-// fixed binary tree over ranks whatever the bucket sizes, the order of calls being equal on all ranks.
+// bucket_ready(), and the bucket is all-reduced in place: by a comm thread over MPI, or, where each rank has
+// a GPU of its own and NCCL, on a stream of that GPU (reduction_path.h). Invariant: the result is the fixed
+// binary tree over ranks whatever the path and the bucket sizes, the order of calls being equal on all ranks.
 #pragma once
 
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "comm/communicator.h"
@@ -30,20 +31,23 @@ std::vector<Bucket> make_buckets(std::span<const int64_t> borders, int64_t first
 
 class GradientReducer {
  public:
-  /// Collective (duplicates `comm`). With one rank it does nothing and starts no thread. device: where
-  /// the gradients lie.
+  /// Collective. With one rank it does nothing and starts no thread. device: where the gradients lie.
   GradientReducer(Communicator& comm, Reduction reduction, std::vector<Bucket> buckets, Device device = {});
   ~GradientReducer();
 
   const std::vector<Bucket>& buckets() const;
+  /// How gradients travel, equal on all ranks: "MPI tree", "NCCL 2.28.9 tree", "MPI tree through host memory
+  /// (several ranks share a GPU)". "" with one rank.
+  const std::string& way() const;
 
-  /// Hands bucket `index` of `gradients` (the whole arena) to the comm thread, as the work submitted to
+  /// Begins to sum bucket `index` of `gradients` (the whole arena), as the work submitted to
   /// the stream so far leaves it (null: as it is now; the CPU's). Does not wait. Each index once between two
   /// calls of wait(). The arena must outlive the reducer, also while an exception unwinds: declare it first.
   void bucket_ready(int index, float* gradients, Stream* stream = nullptr);
-  /// Returns once every bucket handed in so far is reduced, on the device too. Throws what the comm thread
-  /// threw. Returns the seconds waited: the communication that backward did not hide.
-  double wait();
+  /// What is submitted to the stream afterwards, and without a stream or with a comm thread also the caller,
+  /// finds every bucket handed in so far reduced. Throws what went wrong on the way. Returns the seconds that
+  /// the caller waited: with a comm thread the communication that backward did not hide.
+  double wait(Stream* stream = nullptr);
 
  private:
   struct Impl;

@@ -148,7 +148,7 @@ StepResult Replica::step(DataLoader& loader, int64_t step, int64_t n_samples, in
   times_.data_wait += loader.wait_s() - wait_before;
 
   const double communication_start = seconds();
-  reducer_.wait();
+  reducer_.wait(stream_.get());
   // The step's sums take the same tree; stop signals ride along, so that all ranks stop at
   // the same step.
   tree_sum_rows(loss_rows_.data(), gradients_.n_micro(), kRow);

@@ -63,6 +63,7 @@ class Replica {
   const ParameterArena& arena() const { return arena_; }
   Optimizer& optimizer() { return optimizer_; }
   Communicator& comm() { return comm_; }
+  const GradientReducer& reducer() const { return reducer_; }
   StepTimes times() const;
   /// float16: the factor of gradients; part of what a checkpoint keeps.
   const LossScale& loss_scale() const { return loss_scale_; }

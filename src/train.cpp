@@ -5,10 +5,10 @@
 #include <array>
 #include <cmath>
 #include <filesystem>
-#include <map>
 #include <memory>
 
 #include "comm/agreement.h"
+#include "comm/shared_gpus.h"
 #include "io/checkpoint.h"
 #include "src/data.h"
 #include "src/loss_place.h"
@@ -68,16 +68,11 @@ struct Interval {
 
 /// Collective. A sentence where several ranks compute on one GPU; "" where none do.
 std::string gpus_shared_by_ranks(Communicator& comm, Device device) {
-  const std::string own =
-      device.kind == Device::Kind::kCuda ? fmt::format("{} {}", host_name(), device_address(device)) : "";
-  std::map<std::string, int> n_ranks;
-  for (const std::string& gpu : comm.all_gather_strings(own)) ++n_ranks[gpu];
-  int n_shared = 0;
-  for (const auto& [gpu, n] : n_ranks) n_shared += !gpu.empty() && n > 1;
-  if (n_shared == 0) return "";
+  const SharedGpus gpus = shared_gpus(comm, device);
+  if (gpus.n_shared == 0) return "";
   return fmt::format(
-      "{} of {} GPUs are shared by several ranks, which take turns on them: start one rank per GPU", n_shared,
-      n_ranks.size());
+      "{} of {} GPUs are shared by several ranks, which take turns on them: start one rank per GPU",
+      gpus.n_shared, gpus.n_gpus);
 }
 
 /// One run: the parts, and what happens beside the steps.
@@ -181,6 +176,7 @@ void Trainer::write_start() {
       .set("parameters", replica_.arena().n_parameters());
   line.set("ranks", comm_.size()).set("threads", job_.threads).set("device", job_.device.str());
   line.set("device_name", device_name(job_.device));
+  if (comm_.size() > 1) line.set("gradients", replica_.reducer().way());
   line.set("global_batch", job_.global_batch).set("micro_batch", job_.micro_batch);
   line.set("train_samples", setup_.data.train->n_samples());
   if (setup_.data.validation) line.set("validation_samples", setup_.data.validation->n_samples());
@@ -324,6 +320,8 @@ TrainResult Trainer::run() {
         "which is "
         "slower than precision: float32");
   }
+  if (job_.device.kind == Device::Kind::kCuda && comm_.size() > 1)
+    progress.note("gradients: " + replica_.reducer().way());
   if (const std::string shared = gpus_shared_by_ranks(comm_, job_.device); !shared.empty()) {
     folder_.warn(state_.step, shared);
     progress.note(shared);

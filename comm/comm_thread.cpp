@@ -3,56 +3,40 @@
 //
 // Buckets never mix ranks' order: an element's sum is the tree over ranks wherever the cuts
 // are. Nothing is allocated after construction.
-#include "comm/gradient_reducer.h"
-
-#include <fmt/format.h>
 #include <sys/prctl.h>
 
 #include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <condition_variable>
 #include <exception>
 #include <mutex>
 #include <thread>
 
 #include "comm/mpi_check.h"
+#include "comm/reduction_path.h"
 #include "comm/tree_reduction.h"
-#include "kernels/error.h"
 
 namespace lockstep {
+namespace {
 
-struct GradientReducer::Impl {
-  struct Job {
-    float* data;
-    int64_t n_elements;
-    Event* ready;
-  };
-
-  Impl(Communicator& comm, Reduction reduction_, std::vector<Bucket> buckets_, Device device_)
-      : device(device_), reduction(reduction_), buckets(std::move(buckets_)), alone(comm.size() == 1) {
-    int64_t longest = 0;
-    for (const Bucket& bucket : buckets) {
-      if (bucket.begin < 0 || bucket.begin > bucket.end)
-        throw Error("GradientReducer", fmt::format("bucket [{}, {}) is no range", bucket.begin, bucket.end));
-      longest = std::max(longest, bucket.end - bucket.begin);
-    }
-    if (alone) return;
+class CommThread : public ReductionPath {
+ public:
+  CommThread(Communicator& comm, Reduction reduction_, size_t n_buckets, int64_t longest, Device device_)
+      : device(device_), reduction(reduction_) {
     if (reduction == Reduction::kTree) {
       check_tree_size(comm.size());
       scratch.resize(size_t(tree_scratch_elements(longest, sizeof(float), comm.size(), TreeTuning{})));
     }
     if (device.kind == Device::Kind::kCuda) {
       on_host = Memory::on_host(device, longest * int64_t{sizeof(float)});
-      for (size_t b = 0; b < buckets.size(); ++b) ready.push_back(make_event(device));
+      for (size_t b = 0; b < n_buckets; ++b) ready.push_back(make_event(device));
     }
-    jobs.reserve(2 * buckets.size() + 16);
+    jobs.reserve(2 * n_buckets + 16);
     channel = std::make_unique<Communicator>(comm.duplicate());
     thread = std::thread([this] { run(); });
   }
 
-  ~Impl() {
-    if (!thread.joinable()) return;
+  ~CommThread() override {
     {
       std::lock_guard lock(mutex);
       stopping = true;
@@ -67,6 +51,34 @@ struct GradientReducer::Impl {
     new std::vector<float>(std::move(scratch));
     new Memory(std::move(on_host));
   }
+
+  void start(size_t index, float* data, int64_t n_elements, Stream* stream) override {
+    Event* event = ready.empty() ? nullptr : ready.at(index).get();
+    if (event) event->record(*stream);
+    {
+      std::lock_guard lock(mutex);
+      if (failure) return;
+      jobs.push_back({data, n_elements, event});
+    }
+    job_added.notify_one();
+  }
+
+  void wait(Stream*) override {
+    std::unique_lock lock(mutex);
+    hurry = true;
+    job_done.wait(lock, [&] { return failure || n_done == jobs.size(); });
+    hurry = false;
+    if (failure) std::rethrow_exception(failure);
+    jobs.clear();
+    n_taken = n_done = 0;
+  }
+
+ private:
+  struct Job {
+    float* data;
+    int64_t n_elements;
+    Event* ready;
+  };
 
   void run() {
     prctl(PR_SET_TIMERSLACK, 1000UL, 0UL, 0UL, 0UL);  // ns; naps of 20 us shall not last 70
@@ -122,8 +134,6 @@ struct GradientReducer::Impl {
   static constexpr int64_t kMaxPiece = int64_t{1} << 30;
   const Device device;
   const Reduction reduction;
-  const std::vector<Bucket> buckets;
-  const bool alone;
   std::unique_ptr<Communicator> channel;
   std::vector<float> scratch;
   // GPUs: where buckets are reduced, and per bucket that it is final.
@@ -142,37 +152,11 @@ struct GradientReducer::Impl {
   std::thread thread;
 };
 
-GradientReducer::GradientReducer(Communicator& comm, Reduction reduction, std::vector<Bucket> buckets,
-                                 Device device)
-    : impl_(std::make_unique<Impl>(comm, reduction, std::move(buckets), device)) {}
-GradientReducer::~GradientReducer() = default;
+}  // namespace
 
-const std::vector<Bucket>& GradientReducer::buckets() const { return impl_->buckets; }
-
-void GradientReducer::bucket_ready(int index, float* gradients, Stream* stream) {
-  if (impl_->alone) return;
-  const Bucket& bucket = impl_->buckets.at(size_t(index));
-  Event* ready = impl_->ready.empty() ? nullptr : impl_->ready[size_t(index)].get();
-  if (ready) ready->record(*stream);
-  {
-    std::lock_guard lock(impl_->mutex);
-    if (impl_->failure) return;
-    impl_->jobs.push_back({gradients + bucket.begin, bucket.end - bucket.begin, ready});
-  }
-  impl_->job_added.notify_one();
-}
-
-double GradientReducer::wait() {
-  if (impl_->alone) return 0;
-  const auto start = std::chrono::steady_clock::now();
-  std::unique_lock lock(impl_->mutex);
-  impl_->hurry = true;
-  impl_->job_done.wait(lock, [&] { return impl_->failure || impl_->n_done == impl_->jobs.size(); });
-  impl_->hurry = false;
-  if (impl_->failure) std::rethrow_exception(impl_->failure);
-  impl_->jobs.clear();
-  impl_->n_taken = impl_->n_done = 0;
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+std::unique_ptr<ReductionPath> make_comm_thread(Communicator& comm, Reduction reduction, size_t n_buckets,
+                                                int64_t longest, Device device) {
+  return std::make_unique<CommThread>(comm, reduction, n_buckets, longest, device);
 }
 
 }  // namespace lockstep

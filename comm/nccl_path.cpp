@@ -1,0 +1,149 @@
+// Gradients of GPUs by way of NCCL, on a stream of their own: no thread, no copy to the host, no wait of the
+// host. Events order it behind the compute stream and the compute stream behind it.
+//
+// The tree's additions are this library's own kernel; NCCL only carries the halves. ncclAllReduce (`native`)
+// adds in an order of its own choice. Guarded by tests/comm/nccl_path_test.cpp (bits against a serial tree).
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <exception>
+
+#include "comm/mpi_check.h"
+#include "comm/nccl.h"
+#include "comm/nccl_communicator.h"
+#include "comm/nccl_library.h"
+#include "comm/reduction_path.h"
+#include "comm/tree_rounds.h"
+#include "kernels/cuda/runtime.h"
+#include "kernels/elementwise.h"
+#include "kernels/error.h"
+
+namespace lockstep {
+namespace {
+
+class NcclPath : public ReductionPath {
+ public:
+  NcclPath(Communicator& comm, Reduction reduction, const std::vector<Bucket>& buckets, Device device)
+      : rank_(comm.rank()),
+        reduction_(reduction),
+        stream_(make_stream(device)),  // makes the device current, which the communicator takes
+        done_(make_event(device)),
+        nccl_(comm) {
+    int64_t n_scratch = kProof;
+    for (const Bucket& bucket : buckets) {
+      ready_.push_back(make_event(device));
+      if (reduction == Reduction::kNative) continue;
+      rounds_.push_back(tree_rounds(rank_, comm.size(), bucket.end - bucket.begin, RoundTuning{}));
+      n_scratch = std::max(n_scratch, scratch_elements(rounds_.back()));
+    }
+    scratch_ = Memory(device, n_scratch * int64_t{sizeof(float)});
+    prove(comm, device);
+  }
+
+  ~NcclPath() override {
+    try {
+      if (n_started_ > 0 || std::uncaught_exceptions() > 0)
+        nccl_.abort();
+      else
+        stream_->synchronize();
+    } catch (const Error&) {
+      nccl_.abort();
+    }
+  }
+
+  void start(size_t index, float* data, int64_t n_elements, Stream* stream) override {
+    ++n_started_;
+    ready_.at(index)->record(*stream);
+    ready_[index]->hold(*stream_);
+    if (reduction_ == Reduction::kNative)
+      sum_native(data, n_elements);
+    else
+      walk(rounds_.at(index), data);
+  }
+
+  void wait(Stream* stream) override {
+    nccl_.check_submitted();
+    done_->record(*stream_);
+    if (stream != nullptr)
+      done_->hold(*stream);
+    else
+      done_->synchronize();
+    n_started_ = 0;
+  }
+
+ private:
+  static constexpr int64_t kProof = 64;  // elements
+
+  void sum_native(float* data, int64_t n_elements) {
+    if (n_elements == 0) return;
+    nccl_.check(nccl().all_reduce(data, data, size_t(n_elements), ncclFloat32, ncclSum, nccl_.handle(),
+                                  cuda::handle_of(*stream_)),
+                "ncclAllReduce");
+  }
+
+  void walk(const std::vector<TreeRound>& rounds, float* data) {
+    float* scratch = scratch_.as<float>();
+    const cudaStream_t queue = cuda::handle_of(*stream_);
+    for (const TreeRound& round : rounds) {
+      nccl_.check(nccl().group_start(), "ncclGroupStart");
+      for (const TreeStep& step : round) {
+        float* receive = step.scratch >= 0 ? scratch + step.scratch : data + step.receive;
+        if (step.n_send > 0)
+          nccl_.check(nccl().send(data + step.send, size_t(step.n_send), ncclFloat32, step.partner,
+                                  nccl_.handle(), queue),
+                      "ncclSend");
+        if (step.n_receive > 0)
+          nccl_.check(nccl().receive(receive, size_t(step.n_receive), ncclFloat32, step.partner,
+                                     nccl_.handle(), queue),
+                      "ncclRecv");
+      }
+      nccl_.check(nccl().group_end(), "ncclGroupEnd");
+      for (const TreeStep& step : round) {
+        if (step.scratch < 0) continue;
+        float* own = data + step.receive;
+        const float* other = scratch + step.scratch;
+        if (step.partner < rank_)
+          add(*stream_, step.n_receive, other, own, own);
+        else
+          add(*stream_, step.n_receive, own, other, own);
+      }
+    }
+  }
+
+  /// A sum of ones. It connects the ranks, which NCCL does at the first message, and shows at the start of a
+  /// run, not at its first step, what does not work.
+  void prove(Communicator& comm, Device device) {
+    Memory ones(device, kProof * int64_t{sizeof(float)});
+    fill(*stream_, kProof, 1.0f, ones.as<float>());
+    if (reduction_ == Reduction::kNative)
+      sum_native(ones.as<float>(), kProof);
+    else
+      walk(tree_rounds(rank_, comm.size(), kProof, RoundTuning{}), ones.as<float>());
+    HostMirror mirror(ones);
+    mirror.download(*stream_);
+    nccl_.check_submitted();
+    const float* sums = mirror.as<float>();
+    if (std::any_of(sums, sums + kProof, [&](float sum) { return sum != float(comm.size()); }))
+      throw Error(rank_and_host(), fmt::format("NCCL sums {} ones to {}", comm.size(), sums[0]),
+                  "LOCKSTEP_NCCL_LIBRARY=none sends gradients through host memory and MPI instead");
+  }
+
+  const int rank_;
+  const Reduction reduction_;
+  std::unique_ptr<Stream> stream_;
+  std::unique_ptr<Event> done_;
+  std::vector<std::unique_ptr<Event>> ready_;   // per bucket: backward has written it
+  std::vector<std::vector<TreeRound>> rounds_;  // per bucket
+  Memory scratch_;
+  NcclCommunicator nccl_;  // ends before the memory that its work uses
+  int n_started_ = 0;      // buckets since the last wait
+};
+
+}  // namespace
+
+std::unique_ptr<ReductionPath> make_nccl_path(Communicator& comm, Reduction reduction,
+                                              const std::vector<Bucket>& buckets, Device device) {
+  return std::make_unique<NcclPath>(comm, reduction, buckets, device);
+}
+
+}  // namespace lockstep

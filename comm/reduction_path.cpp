@@ -1,0 +1,87 @@
+// GradientReducer: buckets in, sums out, by the path that all ranks agree on at the start: NCCL where each
+// rank has a GPU of its own and finds the library, else the comm thread.
+#include "comm/reduction_path.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+
+#include "comm/nccl.h"
+#include "comm/shared_gpus.h"
+#include "comm/tree_reduction.h"
+#include "kernels/error.h"
+
+namespace lockstep {
+namespace {
+
+int64_t longest_of(const std::vector<Bucket>& buckets) {
+  int64_t longest = 0;
+  for (const Bucket& bucket : buckets) {
+    if (bucket.begin < 0 || bucket.begin > bucket.end)
+      throw Error("GradientReducer", fmt::format("bucket [{}, {}) is no range", bucket.begin, bucket.end));
+    longest = std::max(longest, bucket.end - bucket.begin);
+  }
+  return longest;
+}
+
+/// Collective. Why these ranks cannot use NCCL, the same on all of them; "" where they can.
+std::string why_not_nccl(Communicator& comm, Device device) {
+  const std::vector<std::string> obstacles = comm.all_gather_strings(why_no_nccl());
+  for (size_t r = 0; r < obstacles.size(); ++r)
+    if (!obstacles[r].empty()) return fmt::format("rank {}: {}", r, obstacles[r]);
+  const std::vector<std::string> versions = comm.all_gather_strings(nccl_version());
+  for (size_t r = 1; r < versions.size(); ++r)
+    if (versions[r] != versions[0])
+      return fmt::format("rank 0 has NCCL {}, rank {} has {}", versions[0], r, versions[r]);
+  return shared_gpus(comm, device).n_shared > 0 ? "several ranks share a GPU" : "";
+}
+
+}  // namespace
+
+struct GradientReducer::Impl {
+  Impl(Communicator& comm, Reduction reduction, std::vector<Bucket> buckets_, Device device)
+      : buckets(std::move(buckets_)) {
+    const int64_t longest = longest_of(buckets);
+    if (comm.size() == 1) return;
+    const char* order = reduction == Reduction::kTree ? "tree" : "native";
+    if (reduction == Reduction::kTree) check_tree_size(comm.size());
+    if (device.kind == Device::Kind::kCpu) {
+      way = fmt::format("MPI {}", order);
+    } else if (const std::string why = why_not_nccl(comm, device); !why.empty()) {
+      way = fmt::format("MPI {} through host memory ({})", order, why);
+    } else {
+      way = fmt::format("NCCL {} {}", nccl_version(), order);
+      path = make_nccl_path(comm, reduction, buckets, device);
+      return;
+    }
+    path = make_comm_thread(comm, reduction, buckets.size(), longest, device);
+  }
+
+  const std::vector<Bucket> buckets;
+  std::string way;
+  std::unique_ptr<ReductionPath> path;  // null with one rank
+};
+
+GradientReducer::GradientReducer(Communicator& comm, Reduction reduction, std::vector<Bucket> buckets,
+                                 Device device)
+    : impl_(std::make_unique<Impl>(comm, reduction, std::move(buckets), device)) {}
+GradientReducer::~GradientReducer() = default;
+
+const std::vector<Bucket>& GradientReducer::buckets() const { return impl_->buckets; }
+const std::string& GradientReducer::way() const { return impl_->way; }
+
+void GradientReducer::bucket_ready(int index, float* gradients, Stream* stream) {
+  if (!impl_->path) return;
+  const Bucket& bucket = impl_->buckets.at(size_t(index));
+  impl_->path->start(size_t(index), gradients + bucket.begin, bucket.end - bucket.begin, stream);
+}
+
+double GradientReducer::wait(Stream* stream) {
+  if (!impl_->path) return 0;
+  const auto start = std::chrono::steady_clock::now();
+  impl_->path->wait(stream);
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+}  // namespace lockstep

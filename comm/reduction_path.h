@@ -1,0 +1,29 @@
+// One way of summing buckets over ranks: siblings behind GradientReducer. comm_thread.cpp runs MPI on a
+// thread of its own (the CPU's gradients; those of GPUs through page-locked memory of the host),
+// nccl_path.cpp submits NCCL's work to a stream of its own. Only comm includes this.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "comm/gradient_reducer.h"
+
+namespace lockstep {
+
+class ReductionPath {
+ public:
+  virtual ~ReductionPath() = default;
+  /// Begins to sum bucket `index`, n_elements at data, in place: as the work submitted to the stream so far
+  /// leaves it (null: as it is now). Does not wait.
+  virtual void start(size_t index, float* data, int64_t n_elements, Stream* stream) = 0;
+  /// What is submitted to the stream from now on, and where the stream is null the caller, finds every
+  /// started bucket summed. Throws what went wrong.
+  virtual void wait(Stream* stream) = 0;
+};
+
+/// Collective. n_elements of the longest of n_buckets buckets.
+std::unique_ptr<ReductionPath> make_comm_thread(Communicator& comm, Reduction reduction, size_t n_buckets,
+                                                int64_t longest, Device device);
+
+}  // namespace lockstep

@@ -1,0 +1,154 @@
+// Gradients by way of NCCL, on stand-in GPUs: the tree has the bits of a serial tree and so of the CPU's,
+// native sums are MPI's, the events hold the work in order, and ranks that share a GPU take another way.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "comm/gradient_reducer.h"
+#include "tests/comm/tree_values.h"
+
+namespace lockstep {
+namespace {
+
+using namespace testing_support;
+
+/// A vector in the memory of this rank's GPU, and the stream that computes with it.
+struct OnGpu {
+  explicit OnGpu(int64_t n, int index = Communicator::world().rank())
+      : device{Device::Kind::kCuda, index},
+        stream(make_stream(device)),
+        memory(device, std::max<int64_t>(1, n) * int64_t{sizeof(float)}),
+        n_elements(n) {}
+  float* data() const { return memory.as<float>(); }
+  void put(const std::vector<float>& values) {
+    copy(*stream, data(), values.data(), int64_t(values.size() * sizeof(float)));
+    stream->synchronize();
+  }
+  std::vector<float> get() {
+    std::vector<float> values(static_cast<size_t>(n_elements));
+    copy(*stream, values.data(), data(), n_elements * int64_t{sizeof(float)});
+    stream->synchronize();
+    return values;
+  }
+
+  Device device;
+  std::unique_ptr<Stream> stream;
+  Memory memory;
+  int64_t n_elements;
+};
+
+std::vector<Bucket> equal_buckets(int64_t n, int64_t bucket) {
+  std::vector<Bucket> buckets;
+  for (int64_t begin = 0; begin < n; begin += bucket) buckets.push_back({begin, std::min(n, begin + bucket)});
+  return buckets;
+}
+
+void expect_tree(const std::vector<Bucket>& buckets, int64_t n) {
+  Communicator world = Communicator::world();
+  OnGpu gradients(n);
+  GradientReducer reducer(world, Reduction::kTree, buckets, gradients.device);
+  EXPECT_EQ(reducer.way(), world.size() > 1 ? "NCCL 2.28.9 tree" : "");
+  for (int step = 0; step < 2; ++step) {  // a reducer is reused each step
+    gradients.put(vector_of<float>(world.rank() + 8 * step, n));
+    for (size_t b = 0; b < buckets.size(); ++b)
+      reducer.bucket_ready(int(b), gradients.data(), gradients.stream.get());
+    reducer.wait(gradients.stream.get());
+    EXPECT_TRUE(same_bits(gradients.get(), tree_sum<float>(8 * step, world.size(), n)))
+        << n << " elements in " << buckets.size() << " buckets, step " << step;
+  }
+}
+
+TEST(NcclPath, TheTreeHasTheSerialBits) {
+  for (const int64_t n : {1, 2, 3, 31, 1000, 65536, 65537, 200003}) expect_tree({{0, n}}, n);
+}
+
+TEST(NcclPath, ManyAndEmptyBuckets) {
+  expect_tree(equal_buckets(20011, 97), 20011);
+  expect_tree({{0, 0}, {0, 5}, {5, 5}, {5, 70000}, {70000, 70000}}, 70000);
+  expect_tree({}, 0);
+}
+
+TEST(NcclPath, SeveralBlocks) {
+  if (Communicator::world().size() != 2) GTEST_SKIP() << "two ranks show it; more take long";
+  constexpr int64_t kTwoBlocks = (4 << 20) + 1001;
+  expect_tree({{0, kTwoBlocks}}, kTwoBlocks);
+}
+
+TEST(NcclPath, NativeIsTheSumOfMpi) {
+  Communicator world = Communicator::world();
+  constexpr int64_t kLength = 10007;
+  std::vector<float> expected(kLength);  // whole numbers: any order gives their sum
+  for (size_t i = 0; i < expected.size(); ++i) expected[i] = float(i % 97) * float(world.rank() + 1);
+  OnGpu gradients(kLength);
+  gradients.put(expected);
+  world.native_all_reduce(std::span<float>(expected));
+  GradientReducer reducer(world, Reduction::kNative, {{0, 3000}, {3000, 3000}, {3000, kLength}},
+                          gradients.device);
+  for (int b = 0; b < 3; ++b) reducer.bucket_ready(b, gradients.data(), gradients.stream.get());
+  reducer.wait(gradients.stream.get());
+  EXPECT_EQ(gradients.get(), expected);
+}
+
+TEST(NcclPath, WaitingWithoutAStreamWaits) {
+  Communicator world = Communicator::world();
+  OnGpu gradients(1000);
+  gradients.put(vector_of<float>(world.rank(), 1000));
+  GradientReducer reducer(world, Reduction::kTree, {{0, 1000}}, gradients.device);
+  reducer.wait();  // nothing was handed in
+  reducer.bucket_ready(0, gradients.data(), gradients.stream.get());
+  EXPECT_GE(reducer.wait(), 0.0);
+  EXPECT_TRUE(same_bits(gradients.get(), tree_sum<float>(0, world.size(), 1000)));
+}
+
+/// Work that is recorded runs later, and a stream takes part in the recording only where an event of it leads
+/// there: without the event before the reduction it would sum what was there too early, and without the event
+/// behind it the recording would fail.
+TEST(NcclPath, EventsHoldItBetweenTheWorkOfTheStream) {
+  Communicator world = Communicator::world();
+  for (const Reduction reduction : {Reduction::kTree, Reduction::kNative}) {
+    OnGpu gradients(1000), source(1000), result(1000);
+    source.put(std::vector<float>(1000, 3.0f));
+    gradients.put(std::vector<float>(1000, 1.0f));
+    GradientReducer reducer(world, reduction, {{0, 400}, {400, 1000}}, gradients.device);
+    Stream& stream = *gradients.stream;
+    constexpr int64_t kBytes = 1000 * sizeof(float);
+    const std::unique_ptr<RecordedWork> step = record_work(stream, [&] {
+      copy(stream, gradients.data(), source.data(), kBytes);
+      reducer.bucket_ready(0, gradients.data(), &stream);
+      reducer.bucket_ready(1, gradients.data(), &stream);
+      reducer.wait(&stream);
+      copy(stream, result.data(), gradients.data(), kBytes);
+    });
+    EXPECT_EQ(gradients.get(), std::vector<float>(1000, 1.0f));  // nothing ran yet
+    step->run(stream);
+    EXPECT_EQ(result.get(), std::vector<float>(1000, 3.0f * float(world.size())));
+  }
+}
+
+TEST(NcclPath, RanksThatShareAGpuGoThroughTheHost) {
+  Communicator world = Communicator::world();
+  if (world.size() == 1) GTEST_SKIP() << "one rank shares with nobody";
+  // All on one GPU, or the last two ranks only.
+  for (const int index : {0, std::min(world.rank(), world.size() - 2)}) {
+    OnGpu gradients(5000, index);
+    gradients.put(vector_of<float>(world.rank(), 5000));
+    GradientReducer reducer(world, Reduction::kTree, {{0, 5000}}, gradients.device);
+    EXPECT_EQ(reducer.way(), "MPI tree through host memory (several ranks share a GPU)");
+    reducer.bucket_ready(0, gradients.data(), gradients.stream.get());
+    reducer.wait(gradients.stream.get());
+    EXPECT_TRUE(same_bits(gradients.get(), tree_sum<float>(0, world.size(), 5000)));
+  }
+}
+
+TEST(NcclPath, EndsWithoutWaitingForWhatNobodyWaitedFor) {
+  Communicator world = Communicator::world();
+  OnGpu gradients(100);
+  {
+    GradientReducer reducer(world, Reduction::kTree, {{0, 100}}, gradients.device);
+    reducer.bucket_ready(0, gradients.data(), gradients.stream.get());
+  }
+  EXPECT_EQ(world.all_reduce_sum(1), world.size());
+}
+
+}  // namespace
+}  // namespace lockstep
