@@ -13,6 +13,7 @@
 #include <set>
 
 #include "comm/agreement.h"
+#include "comm/nccl.h"
 #include "io/checkpoint.h"
 #include "io/metrics.h"
 #include "jobs/command.h"
@@ -124,6 +125,7 @@ int doctor_command(const Words& words, Communicator& comm) {
         .set("hosts", static_cast<int64_t>(hosts.size()))
         .set("device", device_name(Device{}));
     o.set("gpus", cuda_device_count())
+        .set("nccl", nccl_version())
         .set("all_reduce_small_us", 1e6 * small_s)
         .set("all_reduce_16mib_ms", 1e3 * large_s);
     o.set("checkpoint_mb_per_s", rate * 1e-6).set("fit", findings.empty());
@@ -136,6 +138,9 @@ int doctor_command(const Words& words, Communicator& comm) {
       fmt::print("  rank {:<4} {} (cores {}) {}\n", r, placements[r].substr(0, placements[r].find(' ')),
                  placements[r].substr(placements[r].find(' ') + 1), gpus[r]);
     }
+    if (cuda_device_count() > 0 || why_no_nccl().empty())
+      fmt::print("NCCL         {}\n",
+                 why_no_nccl().empty() ? nccl_version() : "none (" + why_no_nccl() + ")");
     if (comm.size() > 1)
       fmt::print("all-reduce   {:.1f} us for 32 bytes, {:.1f} ms for 16 MiB\n", 1e6 * small_s, 1e3 * large_s);
     fmt::print("checkpoint   16 MiB in {:.0f} ms ({:.0f} MB/s), read back whole\n", 1e3 * checkpoint_s,
