@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <chrono>
+#include <exception>
 
 #include "comm/agreement.h"
 #include "comm/mpi_check.h"
@@ -39,7 +40,7 @@ NcclCommunicator::~NcclCommunicator() {
   }
   stop_.notify_one();
   watch_.join();
-  if (aborts_)
+  if (aborts_ || std::uncaught_exceptions() > 0)
     nccl().abort(handle_);
   else
     nccl().destroy(handle_);

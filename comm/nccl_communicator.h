@@ -18,7 +18,7 @@ class NcclCommunicator {
  public:
   /// Collective. The current CUDA device, which no other rank has, becomes this rank's.
   explicit NcclCommunicator(Communicator& comm);
-  /// Ends it in order, with all ranks; after abort() or a failure at once and alone.
+  /// Ends it in order, with all ranks; after abort() or while an exception unwinds, at once and alone.
   ~NcclCommunicator();
   NcclCommunicator(const NcclCommunicator&) = delete;
   NcclCommunicator& operator=(const NcclCommunicator&) = delete;

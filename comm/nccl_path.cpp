@@ -42,9 +42,9 @@ class NcclPath : public ReductionPath {
 
   ~NcclPath() override {
     try {
-      if (n_started_ > 0 || std::uncaught_exceptions() > 0)
+      if (n_started_ > 0)
         nccl_.abort();
-      else
+      else if (std::uncaught_exceptions() == 0)
         stream_->synchronize();
     } catch (const Error&) {
       nccl_.abort();
