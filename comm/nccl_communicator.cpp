@@ -1,3 +1,5 @@
+// The communicator's id travels from rank 0 over MPI. Who finds a failure holds the mutex while it tells, and
+// the other stays silent: one message per rank, from the main thread's exception or from the watch.
 #include "comm/nccl_communicator.h"
 
 #include <fmt/format.h>

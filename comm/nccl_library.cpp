@@ -8,7 +8,9 @@
 #include <link.h>
 
 #include <cstdlib>
-#include <cstring>
+#include <string>
+#include <type_traits>
+#include <vector>
 
 #include "comm/nccl.h"
 #include "kernels/error.h"

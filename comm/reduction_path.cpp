@@ -25,9 +25,12 @@ int64_t longest_of(const std::vector<Bucket>& buckets) {
   return longest;
 }
 
-/// Collective. Why these ranks cannot use NCCL, the same on all of them; "" where they can.
+/// Collective. Why these ranks, of which some have GPUs, cannot use NCCL, the same on all of them; "" where
+/// they can.
 std::string why_not_nccl(Communicator& comm, Device device) {
-  const std::vector<std::string> obstacles = comm.all_gather_strings(why_no_nccl());
+  const bool on_gpu = device.kind == Device::Kind::kCuda;
+  const std::vector<std::string> obstacles =
+      comm.all_gather_strings(on_gpu ? why_no_nccl() : "it computes on the CPU");
   for (size_t r = 0; r < obstacles.size(); ++r)
     if (!obstacles[r].empty()) return fmt::format("rank {}: {}", r, obstacles[r]);
   const std::vector<std::string> versions = comm.all_gather_strings(nccl_version());
@@ -46,7 +49,7 @@ struct GradientReducer::Impl {
     if (comm.size() == 1) return;
     const char* order = reduction == Reduction::kTree ? "tree" : "native";
     if (reduction == Reduction::kTree) check_tree_size(comm.size());
-    if (device.kind == Device::Kind::kCpu) {
+    if (comm.all_reduce_sum(device.kind == Device::Kind::kCuda) == 0) {
       way = fmt::format("MPI {}", order);
     } else if (const std::string why = why_not_nccl(comm, device); !why.empty()) {
       way = fmt::format("MPI {} through host memory ({})", order, why);

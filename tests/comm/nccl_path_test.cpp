@@ -16,7 +16,9 @@ using namespace testing_support;
 /// A vector in the memory of this rank's GPU, and the stream that computes with it.
 struct OnGpu {
   explicit OnGpu(int64_t n, int index = Communicator::world().local_rank())
-      : device{Device::Kind::kCuda, index},
+      : OnGpu(n, Device{Device::Kind::kCuda, index}) {}
+  OnGpu(int64_t n, Device device_)
+      : device(device_),
         stream(make_stream(device)),
         memory(device, std::max<int64_t>(1, n) * int64_t{sizeof(float)}),
         n_elements(n) {}
@@ -147,6 +149,18 @@ TEST_F(NcclPath, RanksThatShareAGpuGoThroughTheHost) {
     reducer.wait(gradients.stream.get());
     EXPECT_TRUE(same_bits(gradients.get(), tree_sum<float>(0, world.size(), 5000)));
   }
+}
+
+TEST_F(NcclPath, OneRankOnTheCpuTakesAllThroughTheHost) {
+  Communicator world = Communicator::world();
+  if (world.size() == 1) GTEST_SKIP() << "one rank is alone";
+  OnGpu gradients(5000, world.rank() == 1 ? Device{} : Device{Device::Kind::kCuda, world.local_rank()});
+  gradients.put(vector_of<float>(world.rank(), 5000));
+  GradientReducer reducer(world, Reduction::kTree, {{0, 5000}}, gradients.device);
+  EXPECT_EQ(reducer.way(), "MPI tree through host memory (rank 1: it computes on the CPU)");
+  reducer.bucket_ready(0, gradients.data(), gradients.stream.get());
+  reducer.wait(gradients.stream.get());
+  EXPECT_TRUE(same_bits(gradients.get(), tree_sum<float>(0, world.size(), 5000)));
 }
 
 TEST_F(NcclPath, EndsWithoutWaitingForWhatNobodyWaitedFor) {
