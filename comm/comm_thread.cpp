@@ -12,7 +12,7 @@
 #include <mutex>
 #include <thread>
 
-#include "comm/mpi_check.h"
+#include "comm/rank_reduction.h"
 #include "comm/reduction_path.h"
 #include "comm/tree_reduction.h"
 
@@ -21,18 +21,18 @@ namespace {
 
 class CommThread : public ReductionPath {
  public:
-  CommThread(Communicator& comm, Reduction reduction_, size_t n_buckets, int64_t longest, Device device_)
+  CommThread(Communicator& comm, Reduction reduction_, const std::vector<Bucket>& buckets, int64_t longest,
+             Device device_)
       : device(device_), reduction(reduction_) {
-    if (reduction == Reduction::kTree) {
-      check_tree_size(comm.size());
-      scratch.resize(size_t(tree_scratch_elements(longest, sizeof(float), comm.size(), TreeTuning{})));
-    }
     if (device.kind == Device::Kind::kCuda) {
       on_host = Memory::on_host(device, longest * int64_t{sizeof(float)});
-      for (size_t b = 0; b < n_buckets; ++b) ready.push_back(make_event(device));
+      for (size_t b = 0; b < buckets.size(); ++b) ready.push_back(make_event(device));
     }
-    jobs.reserve(2 * n_buckets + 16);
+    jobs.reserve(2 * buckets.size() + 16);
     channel = std::make_unique<Communicator>(comm.duplicate());
+    ranks = std::make_unique<RankReduction>(*channel);
+    if (device.kind == Device::Kind::kCpu && !buckets.empty())
+      shared = reinterpret_cast<float*>(ranks->shared_memory(buckets.back().end * int64_t{sizeof(float)}));
     thread = std::thread([this] { run(); });
   }
 
@@ -47,8 +47,8 @@ class CommThread : public ReductionPath {
     if (n_done == jobs.size() && !failure) return;
     // Cut off in mid-reduction, which only a failing run does: MPI may still hold messages
     // that refer to these, so they live as long as the process.
+    ranks.release();
     channel.release();
-    new std::vector<float>(std::move(scratch));
     new Memory(std::move(on_host));
   }
 
@@ -62,6 +62,8 @@ class CommThread : public ReductionPath {
     }
     job_added.notify_one();
   }
+
+  float* shared_gradients() const override { return shared; }
 
   void wait(Stream*) override {
     std::unique_lock lock(mutex);
@@ -119,23 +121,14 @@ class CommThread : public ReductionPath {
   }
 
   void reduce(float* data, int64_t n_elements) {
-    const Patience patience{&hurry, &abandon};
-    if (reduction == Reduction::kTree)
-      tree_all_reduce(mpi_comm(*channel), data, n_elements, scratch.data(), TreeTuning{}, patience);
-    else
-      for (int64_t begin = 0; begin < n_elements; begin += kMaxPiece) {
-        MPI_Request request = MPI_REQUEST_NULL;
-        LOCKSTEP_MPI(MPI_Iallreduce(MPI_IN_PLACE, data + begin, int(std::min(kMaxPiece, n_elements - begin)),
-                                    MPI_FLOAT, MPI_SUM, mpi_comm(*channel), &request));
-        patience.wait(&request);
-      }
+    ranks->all_reduce(data, n_elements, reduction, Patience{&hurry, &abandon});
   }
 
-  static constexpr int64_t kMaxPiece = int64_t{1} << 30;
   const Device device;
   const Reduction reduction;
   std::unique_ptr<Communicator> channel;
-  std::vector<float> scratch;
+  std::unique_ptr<RankReduction> ranks;
+  float* shared = nullptr;
   // GPUs: where buckets are reduced, and per bucket that it is final.
   Memory on_host;
   std::vector<std::unique_ptr<Event>> ready;
@@ -154,9 +147,10 @@ class CommThread : public ReductionPath {
 
 }  // namespace
 
-std::unique_ptr<ReductionPath> make_comm_thread(Communicator& comm, Reduction reduction, size_t n_buckets,
-                                                int64_t longest, Device device) {
-  return std::make_unique<CommThread>(comm, reduction, n_buckets, longest, device);
+std::unique_ptr<ReductionPath> make_comm_thread(Communicator& comm, Reduction reduction,
+                                                const std::vector<Bucket>& buckets, int64_t longest,
+                                                Device device) {
+  return std::make_unique<CommThread>(comm, reduction, buckets, longest, device);
 }
 
 }  // namespace lockstep

@@ -1,32 +1,23 @@
 // Communicator over MPI: every call checked, counts beyond INT_MAX cut into pieces.
 //
-// Sums: tree_all_reduce fixes the order of additions (comm/tree_reduction.h);
-// native_all_reduce leaves it to MPI.
+// Sums: all_reduce goes through comm/rank_reduction.h, prepared with the first one;
+// native_all_reduce leaves them to MPI.
 #include "comm/communicator.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
-#include <exception>
 #include <limits>
 #include <utility>
 
 #include "comm/mpi_check.h"
-#include "comm/tree_reduction.h"
+#include "comm/rank_reduction.h"
 #include "kernels/error.h"
 
 namespace lockstep {
 
 struct Communicator::Impl {
   MPI_Comm comm = MPI_COMM_NULL;
-  bool owned = false;
-
-  ~Impl() {
-    int finalized = 0;
-    MPI_Finalized(&finalized);
-    // MPI_Comm_free is collective: a rank that fails alone must not wait in it for the others.
-    if (owned && !finalized && std::uncaught_exceptions() == 0) MPI_Comm_free(&comm);
-  }
+  OwnedComm owned;  // `comm`, unless that is MPI_COMM_WORLD
+  std::unique_ptr<RankReduction> reduction;
 };
 
 namespace {
@@ -39,16 +30,6 @@ void all_reduce_in_place(MPI_Comm comm, T* values, int64_t n_elements, MPI_Op op
     const int count = int(std::min(kMaxPiece, n_elements - begin));
     LOCKSTEP_MPI(MPI_Allreduce(MPI_IN_PLACE, values + begin, count, mpi_type<T>(), op, comm));
   }
-}
-
-template <typename T>
-void checked_tree_all_reduce(const Communicator& comm, std::span<T> values, std::span<T> scratch) {
-  check_tree_size(comm.size());
-  if (scratch.size() < values.size())
-    throw Error("tree_all_reduce",
-                fmt::format("scratch has {} elements, values {}", scratch.size(), values.size()));
-  tree_all_reduce(mpi_comm(comm), values.data(), int64_t(values.size()), scratch.data(), TreeTuning{},
-                  Patience{});
 }
 
 }  // namespace
@@ -76,7 +57,7 @@ Communicator Communicator::world() {
 Communicator Communicator::duplicate() const {
   auto impl = std::make_unique<Impl>();
   LOCKSTEP_MPI(MPI_Comm_dup(impl_->comm, &impl->comm));
-  impl->owned = true;
+  impl->owned = OwnedComm(impl->comm);
   Communicator copy(std::move(impl));
   copy.local_rank_ = local_rank_;
   copy.local_size_ = local_size_;
@@ -146,11 +127,16 @@ bool Communicator::all_equal(std::span<const uint64_t> words) {
   return true;
 }
 
-void Communicator::tree_all_reduce(std::span<float> values, std::span<float> scratch) {
-  checked_tree_all_reduce(*this, values, scratch);
+RankReduction& Communicator::reduction() {
+  if (!impl_->reduction) impl_->reduction = std::make_unique<RankReduction>(*this);
+  return *impl_->reduction;
 }
-void Communicator::tree_all_reduce(std::span<double> values, std::span<double> scratch) {
-  checked_tree_all_reduce(*this, values, scratch);
+
+void Communicator::all_reduce(std::span<float> values, Reduction reduction) {
+  this->reduction().all_reduce(values.data(), int64_t(values.size()), reduction);
+}
+void Communicator::all_reduce(std::span<double> values, Reduction reduction) {
+  this->reduction().all_reduce(values.data(), int64_t(values.size()), reduction);
 }
 
 void Communicator::native_all_reduce(std::span<float> values) {

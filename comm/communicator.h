@@ -13,6 +13,8 @@
 
 namespace lockstep {
 
+class RankReduction;
+
 /// Initialises MPI (MPI_THREAD_MULTIPLE) in its constructor and finalises it in its
 /// destructor. One per process, in main(). The constructor throws Error when the launcher
 /// started several processes that MPI does not connect. While an exception unwinds past it,
@@ -25,6 +27,11 @@ class MpiSession {
   MpiSession(const MpiSession&) = delete;
   MpiSession& operator=(const MpiSession&) = delete;
 };
+
+/// How sums over ranks are formed. kTree: one binary tree over rank indices, equal bits on 1, 2, 4 … ranks.
+/// kHierarchical: on each host first, then between hosts. kNative: what is fastest, MPI's order between
+/// hosts.
+enum class Reduction : uint8_t { kTree, kNative, kHierarchical };
 
 class Communicator {
  public:
@@ -54,14 +61,13 @@ class Communicator {
   /// Whether all ranks hold equal words, the same number on each; in one reduction.
   bool all_equal(std::span<const uint64_t> words);
 
-  /// Element-wise sum over ranks in the fixed binary tree over rank indices: recursive
-  /// halving, then doubling, partner distances 1, 2, 4 … Every rank ends with equal bits,
-  /// and a sum over 2P ranks equals that over P ranks of pairwise pre-added data. Needs a
-  /// power-of-two size. `scratch`: as many elements as `values`; sums go to `values`.
-  void tree_all_reduce(std::span<float> values, std::span<float> scratch);
-  void tree_all_reduce(std::span<double> values, std::span<double> scratch);
+  /// Element-wise sum over ranks, in place. Every rank ends with equal bits. kTree needs a power-of-two
+  /// size; its sum over 2P ranks equals that over P ranks of pairwise pre-added data. Others: any size; bits
+  /// may depend on the number of ranks and hosts.
+  void all_reduce(std::span<float> values, Reduction reduction);
+  void all_reduce(std::span<double> values, Reduction reduction);
 
-  /// MPI_Allreduce: any size; bits may depend on the number of ranks.
+  /// MPI_Allreduce itself, for sums that are exact in any order.
   void native_all_reduce(std::span<float> values);
   void native_all_reduce(std::span<double> values);
   void native_all_reduce(std::span<int64_t> values);
@@ -73,6 +79,7 @@ class Communicator {
  private:
   struct Impl;
   explicit Communicator(std::unique_ptr<Impl> impl);
+  RankReduction& reduction();
   std::unique_ptr<Impl> impl_;
   int rank_ = 0, size_ = 1, local_rank_ = 0, local_size_ = 1;
 };

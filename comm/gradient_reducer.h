@@ -18,8 +18,6 @@
 
 namespace lockstep {
 
-enum class Reduction : uint8_t { kTree, kNative };
-
 /// Elements [begin, end) of the gradient arena.
 struct Bucket {
   int64_t begin = 0, end = 0;
@@ -39,6 +37,10 @@ class GradientReducer {
   /// How gradients travel, equal on all ranks: "MPI tree", "NCCL 2.28.9 tree", "MPI tree through host memory
   /// (several ranks share a GPU)". "" with one rank.
   const std::string& way() const;
+
+  /// Memory for the whole arena (zeros) that the ranks of a host share: buckets in it are reduced without
+  /// copies. Null where there is none; it lives as long as the reducer.
+  float* shared_gradients() const;
 
   /// Begins to sum bucket `index` of `gradients` (the whole arena), as the work submitted to
   /// the stream so far leaves it (null: as it is now; the CPU's). Does not wait. Each index once between two

@@ -32,7 +32,7 @@ class NcclPath : public ReductionPath {
     int64_t n_scratch = kProof;
     for (const Bucket& bucket : buckets) {
       ready_.push_back(make_event(device));
-      if (reduction == Reduction::kNative) continue;
+      if (reduction != Reduction::kTree) continue;  // NCCL itself goes through hosts first
       rounds_.push_back(tree_rounds(rank_, comm.size(), bucket.end - bucket.begin, RoundTuning{}));
       n_scratch = std::max(n_scratch, scratch_elements(rounds_.back()));
     }
@@ -55,7 +55,7 @@ class NcclPath : public ReductionPath {
     ++n_started_;
     ready_.at(index)->record(*stream);
     ready_[index]->hold(*stream_);
-    if (reduction_ == Reduction::kNative)
+    if (reduction_ != Reduction::kTree)
       sum_native(data, n_elements);
     else
       walk(rounds_.at(index), data);
@@ -115,7 +115,7 @@ class NcclPath : public ReductionPath {
   void prove(Communicator& comm, Device device) {
     Memory ones(device, kProof * int64_t{sizeof(float)});
     fill(*stream_, kProof, 1.0f, ones.as<float>());
-    if (reduction_ == Reduction::kNative)
+    if (reduction_ != Reduction::kTree)
       sum_native(ones.as<float>(), kProof);
     else
       walk(tree_rounds(rank_, comm.size(), kProof, RoundTuning{}), ones.as<float>());

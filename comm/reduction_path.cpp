@@ -15,6 +15,15 @@
 namespace lockstep {
 namespace {
 
+const char* name_of(Reduction reduction) {
+  switch (reduction) {
+    case Reduction::kTree: return "tree";
+    case Reduction::kNative: return "native";
+    case Reduction::kHierarchical: return "hierarchical";
+  }
+  return "";
+}
+
 int64_t longest_of(const std::vector<Bucket>& buckets) {
   int64_t longest = 0;
   for (const Bucket& bucket : buckets) {
@@ -47,7 +56,7 @@ struct GradientReducer::Impl {
       : buckets(std::move(buckets_)) {
     const int64_t longest = longest_of(buckets);
     if (comm.size() == 1) return;
-    const char* order = reduction == Reduction::kTree ? "tree" : "native";
+    const char* order = name_of(reduction);
     if (reduction == Reduction::kTree) check_tree_size(comm.size());
     if (comm.all_reduce_sum(device.kind == Device::Kind::kCuda) == 0) {
       way = fmt::format("MPI {}", order);
@@ -58,7 +67,7 @@ struct GradientReducer::Impl {
       path = make_nccl_path(comm, reduction, buckets, device);
       return;
     }
-    path = make_comm_thread(comm, reduction, buckets.size(), longest, device);
+    path = make_comm_thread(comm, reduction, buckets, longest, device);
   }
 
   const std::vector<Bucket> buckets;
@@ -73,6 +82,9 @@ GradientReducer::~GradientReducer() = default;
 
 const std::vector<Bucket>& GradientReducer::buckets() const { return impl_->buckets; }
 const std::string& GradientReducer::way() const { return impl_->way; }
+float* GradientReducer::shared_gradients() const {
+  return impl_->path ? impl_->path->shared_gradients() : nullptr;
+}
 
 void GradientReducer::bucket_ready(int index, float* gradients, Stream* stream) {
   if (!impl_->path) return;

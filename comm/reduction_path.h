@@ -20,10 +20,13 @@ class ReductionPath {
   /// What is submitted to the stream from now on, and where the stream is null the caller, finds every
   /// started bucket summed. Throws what went wrong.
   virtual void wait(Stream* stream) = 0;
+  /// See GradientReducer.
+  virtual float* shared_gradients() const { return nullptr; }
 };
 
-/// Collective. n_elements of the longest of n_buckets buckets.
-std::unique_ptr<ReductionPath> make_comm_thread(Communicator& comm, Reduction reduction, size_t n_buckets,
-                                                int64_t longest, Device device);
+/// Collective. longest: elements of the longest bucket.
+std::unique_ptr<ReductionPath> make_comm_thread(Communicator& comm, Reduction reduction,
+                                                const std::vector<Bucket>& buckets, int64_t longest,
+                                                Device device);
 
 }  // namespace lockstep

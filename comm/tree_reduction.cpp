@@ -8,8 +8,6 @@
 #include <algorithm>
 #include <array>
 #include <bit>
-#include <chrono>
-#include <thread>
 
 #include "comm/mpi_check.h"
 #include "kernels/cpu/vectorize.h"
@@ -127,28 +125,6 @@ int64_t block_elements(int64_t element_bytes, int size, const TreeTuning& tuning
 }
 
 }  // namespace
-
-void Patience::wait(MPI_Request* request) const {
-  if (hurry == nullptr && abandon == nullptr) {
-    LOCKSTEP_MPI(MPI_Wait(request, MPI_STATUS_IGNORE));
-    return;
-  }
-  // A few looks at once, then naps, as the computing threads may own the only core: spinning
-  // here doubled the time of a computing loop. A nap is an eighth of the time waited so far.
-  using namespace std::chrono;
-  const auto start = steady_clock::now();
-  for (int looks = 0;; ++looks) {
-    int done = 0;
-    LOCKSTEP_MPI(MPI_Test(request, &done, MPI_STATUS_IGNORE));
-    if (done) return;
-    if (abandon != nullptr && abandon->load(std::memory_order_relaxed))
-      throw Error(rank_and_host(), "the reduction was abandoned");
-    if (looks < 16 || (hurry != nullptr && hurry->load(std::memory_order_relaxed)))
-      std::this_thread::yield();
-    else
-      std::this_thread::sleep_for(std::clamp<nanoseconds>((steady_clock::now() - start) / 8, 20us, 200us));
-  }
-}
 
 void check_tree_size(int size) {
   if (size > 0 && std::has_single_bit(unsigned(size))) return;

@@ -8,8 +8,9 @@
 
 #include <mpi.h>
 
-#include <atomic>
 #include <cstdint>
+
+#include "comm/patience.h"
 
 namespace lockstep {
 
@@ -18,15 +19,6 @@ struct TreeTuning {
   int64_t doubling_bytes = 32 << 10;  // up to here whole vectors are exchanged: fewer messages
   int64_t block_bytes = 1 << 20;      // longer vectors go block by block, so that sums stay in cache
   int64_t shortest_bytes = 64 << 10;  // many ranks make blocks longer, to keep their messages this long
-};
-
-/// How a thread waits for a message. Default: inside MPI, for the least latency.
-struct Patience {
-  /// When given and true, nobody computes on this core: poll without sleeping.
-  const std::atomic<bool>* hurry = nullptr;
-  /// When given and true, waiting ends with an exception (the owner is being destroyed).
-  const std::atomic<bool>* abandon = nullptr;
-  void wait(MPI_Request* request) const;
 };
 
 /// Throws Error naming the remedy unless `size` is a power of two.

@@ -24,6 +24,7 @@ int evaluate_command(const Words& words, Communicator& comm);
 int import_command(const Words& words, Communicator& comm);
 int predict_command(const Words& words, Communicator& comm);
 int convert_command(const Words& words, Communicator& comm);
+int bench_allreduce_command(const Words& words, Communicator& comm);
 int bench_step_command(const Words& words, Communicator& comm);
 int bench_scaling_command(const Words& words);
 

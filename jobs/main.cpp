@@ -37,6 +37,7 @@ const std::vector<Command>& commands() {
       {"report", "write report.html of a run folder", report_command},
       {"bench step", "time the parts of a training step", bench_step_command},
       {"bench scaling", "time a step on several numbers of ranks", bench_scaling_command},
+      {"bench allreduce", "time sums over ranks against MPI_Allreduce", bench_allreduce_command},
       {"doctor", "check ranks, binding, MPI, HDF5 and the file system", doctor_command},
   };
   return all;
@@ -44,7 +45,7 @@ const std::vector<Command>& commands() {
 
 void print_usage(std::ostream& out) {
   out << "usage: lockstep COMMAND …        (several ranks: mpirun -n P lockstep COMMAND …)\n\n";
-  for (const Command& command : commands()) out << fmt::format("  {:14} {}\n", command.name, command.summary);
+  for (const Command& command : commands()) out << fmt::format("  {:16} {}\n", command.name, command.summary);
   out << "\nlockstep COMMAND --help tells more; lockstep --version names the version.\n";
 }
 

@@ -57,8 +57,10 @@ void read_batch(const Config& root, Job& job) {
         "micro", fmt::format("global batch {} is not divisible by micro-batch {}", g, m),
         fmt::format("nearest global batches: {}{}", below > 0 ? fmt::format("{}, ", below) : "", below + m));
   }
-  const std::string reduction = batch.get_choice("reduction", "tree", {"tree", "native"});
-  job.reduction = reduction == "tree" ? Reduction::kTree : Reduction::kNative;
+  const std::string reduction = batch.get_choice("reduction", "tree", {"tree", "native", "hierarchical"});
+  job.reduction = reduction == "tree"     ? Reduction::kTree
+                  : reduction == "native" ? Reduction::kNative
+                                          : Reduction::kHierarchical;
   const int64_t v = job.n_micro();
   if (job.reduction == Reduction::kTree && !std::has_single_bit(static_cast<uint64_t>(v))) {
     const int64_t below = static_cast<int64_t>(std::bit_floor(static_cast<uint64_t>(v)));

@@ -8,8 +8,13 @@
 namespace lockstep {
 
 MicroBatchTree::MicroBatchTree(const ParameterArena& arena, int64_t n_micro)
-    : n_micro_(n_micro), result_(arena.make_parallel()) {
+    : n_micro_(n_micro), own_result_(arena.make_parallel()), result_(own_result_.as<float>()) {
   for (int64_t span = 1; span < n_micro; span *= 2) levels_.push_back(arena.make_parallel());
+}
+
+void MicroBatchTree::place_result(float* memory) {
+  result_ = memory;
+  own_result_ = Memory();
 }
 
 float* MicroBatchTree::target(int64_t m) {

@@ -23,12 +23,16 @@ class MicroBatchTree {
   /// micro-batch this completes result() there; for others call it on the whole arena.
   void merge(Stream& stream, int64_t m, int64_t begin, int64_t end);
   /// The sum over the rank's micro-batches.
-  float* result() const { return result_.as<float>(); }
+  float* result() const { return result_; }
+  /// Puts result() there, zeros of the arena's size which outlive the last call; before the first
+  /// micro-batch.
+  void place_result(float* memory);
   int64_t n_micro() const { return n_micro_; }
 
  private:
   int64_t n_micro_;
-  Memory result_;
+  Memory own_result_;
+  float* result_;
   std::vector<Memory> levels_;  // levels_[k]: sum of 2^k micro-batches waiting for its sibling
 };
 

@@ -47,7 +47,6 @@ Replica::Replica(const Job& job, Graph graph, Communicator& comm, bool times_ste
       reducer_(comm, job.reduction, make_buckets(arena_.borders(), job.first_bucket_bytes, job.bucket_bytes),
                job.device),
       loss_rows_(gradients_.n_micro() * kRow),
-      scratch_(kRow),
       inputs_(graph_.inputs().size()),
       targets_(count_targets(graph_, job.losses())) {
   PlanOptions options;
@@ -62,6 +61,7 @@ Replica::Replica(const Job& job, Graph graph, Communicator& comm, bool times_ste
   } else {
     plan_ = std::make_unique<Plan>(graph_, arena_, job.losses(), options);
   }
+  if (float* shared = reducer_.shared_gradients()) gradients_.place_result(shared);
   if (comm.size() > 1) {
     for (const Bucket& bucket : reducer_.buckets()) marks_.push_back(bucket.end);
   }
@@ -155,11 +155,7 @@ StepResult Replica::step(DataLoader& loader, int64_t step, int64_t n_samples, in
   loss_rows_[kStopSignals] = stop_signal() != 0;
   loss_rows_[kFlags] = flag;
   const std::span<double> sums(loss_rows_.data(), kRow);
-  if (job_.reduction == Reduction::kTree) {
-    comm_.tree_all_reduce(sums, scratch_);
-  } else {
-    comm_.native_all_reduce(sums);
-  }
+  comm_.all_reduce(sums, job_.reduction);
   times_.communication += seconds() - communication_start;
 
   const int64_t steps_per_epoch = loader.steps_per_epoch();

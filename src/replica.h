@@ -95,8 +95,8 @@ class Replica {
   std::vector<int64_t> marks_;               // ends of buckets, where several ranks reduce them
   const DataLoader* staged_from_ = nullptr;  // the plan holds a micro-batch of it
   size_t buckets_started_ = 0;
-  int64_t merged_ = 0;                       // elements of the last micro-batch already merged
-  std::vector<double> loss_rows_, scratch_;  // (n_micro, values of a step)
+  int64_t merged_ = 0;             // elements of the last micro-batch already merged
+  std::vector<double> loss_rows_;  // (n_micro, values of a step)
   std::vector<const void*> inputs_, targets_;
   std::string not_finite_;  // of this rank, in this step
   LossScale loss_scale_;

@@ -66,15 +66,10 @@ void SynchronizedBatch::read(Member& member, const MicroBatch& batch, int64_t st
 void SynchronizedBatch::add_sums() {
   const size_t n = members_[0].sums.size(), n_members = members_.size();
   rows_.resize(std::max(rows_.size(), n * n_members));
-  scratch_.resize(std::max(scratch_.size(), n));
   for (size_t m = 0; m < n_members; ++m) std::copy_n(members_[m].sums.begin(), n, rows_.begin() + m * n);
   tree_sum_rows(rows_.data(), static_cast<int64_t>(n_members), static_cast<int64_t>(n));
   const std::span<double> sums(rows_.data(), n);
-  if (reduction_ == Reduction::kTree) {
-    comm_.tree_all_reduce(sums, std::span<double>(scratch_.data(), n));
-  } else {
-    comm_.native_all_reduce(sums);
-  }
+  comm_.all_reduce(sums, reduction_);
   for (Member& member : members_) std::copy_n(rows_.begin(), n, member.sums.begin());
 }
 

@@ -50,7 +50,7 @@ class SynchronizedBatch {
   std::vector<Member> members_;
   std::vector<int64_t> input_bytes_;  // per input, then per target
   size_t n_inputs_;
-  std::vector<double> rows_, scratch_;
+  std::vector<double> rows_;
   std::vector<const void*> inputs_, targets_;
 };
 

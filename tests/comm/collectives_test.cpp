@@ -46,22 +46,27 @@ TEST(Collectives, SumsEqualMpis) {
     const auto floats = integers<float>(world.rank(), n);
     const auto doubles = integers<double>(world.rank(), n);
     const auto whole = integers<int64_t>(world.rank(), n);
-    std::vector<float> tree_f = floats, native_f = floats, scratch_f(n);
-    std::vector<double> tree_d = doubles, native_d = doubles, scratch_d(n);
+    std::vector<float> native_f = floats;
+    std::vector<double> native_d = doubles;
     std::vector<int64_t> native_i = whole;
-    world.tree_all_reduce(tree_f, scratch_f);
-    world.tree_all_reduce(tree_d, scratch_d);
     world.native_all_reduce(native_f);
     world.native_all_reduce(native_d);
     world.native_all_reduce(native_i);
-    EXPECT_EQ(tree_f, mpi_sum(floats, MPI_COMM_WORLD));
+    for (const Reduction reduction : {Reduction::kTree, Reduction::kNative, Reduction::kHierarchical}) {
+      std::vector<float> sums_f = floats;
+      std::vector<double> sums_d = doubles;
+      world.all_reduce(sums_f, reduction);
+      world.all_reduce(sums_d, reduction);
+      EXPECT_EQ(sums_f, mpi_sum(floats, MPI_COMM_WORLD));
+      EXPECT_EQ(sums_d, mpi_sum(doubles, MPI_COMM_WORLD));
+      n_compared += 2;
+    }
     EXPECT_EQ(native_f, mpi_sum(floats, MPI_COMM_WORLD));
-    EXPECT_EQ(tree_d, mpi_sum(doubles, MPI_COMM_WORLD));
     EXPECT_EQ(native_d, mpi_sum(doubles, MPI_COMM_WORLD));
     EXPECT_EQ(native_i, mpi_sum(whole, MPI_COMM_WORLD));
-    n_compared += 5;
+    n_compared += 3;
   }
-  EXPECT_EQ(n_compared, 55);
+  EXPECT_EQ(n_compared, 99);
 }
 
 TEST(Collectives, ScalarReductions) {

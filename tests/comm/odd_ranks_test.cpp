@@ -11,9 +11,9 @@ namespace {
 
 TEST(OddRanks, TreeRefusesAndNamesTheRemedy) {
   Communicator world = Communicator::world();
-  std::vector<float> values(100), scratch(100);
+  std::vector<float> values(100);
   try {
-    world.tree_all_reduce(values, scratch);
+    world.all_reduce(values, Reduction::kTree);
     FAIL() << "a tree over " << world.size() << " ranks";
   } catch (const Error& error) {
     const std::string text = error.what();
@@ -26,9 +26,11 @@ TEST(OddRanks, TreeRefusesAndNamesTheRemedy) {
 TEST(OddRanks, NativeSumsWholeNumbersExactly) {
   Communicator world = Communicator::world();
   const float sum = float(world.size() * (world.size() + 1) / 2);
-  std::vector<float> values(50000, float(world.rank() + 1));
-  world.native_all_reduce(values);
-  EXPECT_EQ(values, std::vector<float>(50000, sum));
+  for (const Reduction reduction : {Reduction::kNative, Reduction::kHierarchical}) {
+    std::vector<float> values(50000, float(world.rank() + 1));
+    world.all_reduce(values, reduction);
+    EXPECT_EQ(values, std::vector<float>(50000, sum));
+  }
 
   std::vector<float> gradients(50000, float(world.rank() + 1));
   GradientReducer reducer(world, Reduction::kNative, {{0, 20000}, {20000, 50000}});

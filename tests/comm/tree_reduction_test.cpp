@@ -75,8 +75,8 @@ TEST(TreeReduction, SixteenMicroBatchesGiveOneResultOnEveryRankCount) {
   const int n_own = 16 / world.size(), first = world.rank() * n_own;
   int n_compared = 0;
   for (const int64_t n : {1, 777, 30011}) {
-    std::vector<float> values = tree_sum<float>(first, n_own, n), scratch(values.size());
-    world.tree_all_reduce(values, scratch);
+    std::vector<float> values = tree_sum<float>(first, n_own, n);
+    world.all_reduce(values, Reduction::kTree);
     EXPECT_TRUE(same_bits(values, tree_sum<float>(0, 16, n))) << "n = " << n;
     ++n_compared;
   }
@@ -86,12 +86,12 @@ TEST(TreeReduction, SixteenMicroBatchesGiveOneResultOnEveryRankCount) {
 TEST(TreeReduction, InfinitiesAndNansReachEveryRank) {
   Communicator world = Communicator::world();
   for (const int64_t n : {3, 50000}) {
-    std::vector<float> values(size_t(n), 1.0f), scratch(values.size());
+    std::vector<float> values(size_t(n), 1.0f);
     if (world.rank() == world.size() - 1) {
       values[0] = std::numeric_limits<float>::quiet_NaN();
       values[1] = std::numeric_limits<float>::infinity();
     }
-    world.tree_all_reduce(values, scratch);
+    world.all_reduce(values, Reduction::kTree);
     EXPECT_TRUE(std::isnan(values[0]));
     EXPECT_EQ(values[1], std::numeric_limits<float>::infinity());
     EXPECT_EQ(values[2], float(world.size()));
@@ -122,12 +122,6 @@ TEST(TreeReduction, OtherRankCountsNameTheRemedy) {
       }
     }
   }
-}
-
-TEST(TreeReduction, ShortScratchIsRefusedOnEveryRank) {
-  Communicator world = Communicator::world();
-  std::vector<float> values(10), scratch(9);
-  EXPECT_THROW(world.tree_all_reduce(values, scratch), Error);
 }
 
 }  // namespace

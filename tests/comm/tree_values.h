@@ -2,6 +2,7 @@
 // that another order of additions changes bits) and the tree sum written as its definition.
 #pragma once
 
+#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -27,12 +28,14 @@ std::vector<T> vector_of(int leaf, int64_t n) {
   return values;
 }
 
-/// The tree over leaves [first, first + count): sum of the left half + sum of the right half.
+/// The tree over leaves [first, first + count): sum of the left group + sum of the right group, where the
+/// left group is the largest power of two below count.
 template <typename T>
 std::vector<T> tree_sum(int first, int count, int64_t n) {
   if (count == 1) return vector_of<T>(first, n);
-  std::vector<T> left = tree_sum<T>(first, count / 2, n);
-  const std::vector<T> right = tree_sum<T>(first + count / 2, count / 2, n);
+  const int n_left = int(std::bit_floor(unsigned(count - 1)));
+  std::vector<T> left = tree_sum<T>(first, n_left, n);
+  const std::vector<T> right = tree_sum<T>(first + n_left, count - n_left, n);
   for (size_t i = 0; i < left.size(); ++i) left[i] = left[i] + right[i];
   return left;
 }

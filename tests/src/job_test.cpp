@@ -228,7 +228,7 @@ const BadLine kBadLines[] = {
     {5,
      "batch: {global: 48, micro: 8}",
      {"batch.global", "6 micro-batches per step are not a power of two", "32, 64", "reduction: native"}},
-    {5, "batch: {global: 32, micro: 4, reduction: ring}", {"batch.reduction", "tree, native"}},
+    {5, "batch: {global: 32, micro: 4, reduction: ring}", {"batch.reduction", "tree, native, hierarchical"}},
     {5, "batch: {global: 32, bucket_mb: 0}", {"batch.bucket_mb", "must be positive"}},
     {5, "batch: {global: 32, first_bucket_mb: -1}", {"batch.first_bucket_mb", "must be positive"}},
     {5, "batch: {micro: 4}", {"batch", "'global' is missing"}},

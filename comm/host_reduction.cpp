@@ -1,0 +1,222 @@
+// A block in ordinary memory, on every rank: copy what others own into the own slot (stage), add the own
+// slice of all slots (add), copy the slices that others added (take). Three counters per rank order this: a
+// slice is added when all have staged, copied when its owner has added, and a slot is used again when all
+// have taken from it. One block is staged ahead, so that ranks seldom wait.
+// Guarded by tests/comm/host_reduction_test.cpp.
+#include "comm/host_reduction.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+#include "comm/mpi_check.h"
+#include "comm/tree_sum.h"
+#include "kernels/error.h"
+
+namespace lockstep {
+namespace {
+
+constexpr int64_t kSlots = 4;
+constexpr int64_t kControlBytes = 4096;
+constexpr int64_t kInPlaceBytes = 32 << 10;  // added and written to all ranks while in cache
+
+/// What a rank believes a call to be about; offset -1: in ordinary memory.
+struct Call {
+  int64_t n_bytes, offset;
+  bool operator==(const Call&) const = default;
+};
+
+/// At the begin of a rank's segment; zeros at first. Numbers of blocks count through all calls and wrap.
+struct Control {
+  Sequence staged, added, taken;  // blocks that this rank is through with
+  Call calls[kSlots];
+};
+static_assert(sizeof(Control) <= kControlBytes);
+
+struct Slice {
+  int64_t begin, end;
+};
+
+/// The part of n elements that an owner adds: borders at cache lines, the rest to the last.
+Slice slice_of(int64_t n, int owner, int n_owners) {
+  const auto border = [&](int k) { return k == n_owners ? n : n * k / n_owners / 16 * 16; };
+  return owner < n_owners ? Slice{border(owner), border(owner + 1)} : Slice{n, n};
+}
+
+template <typename T>
+void copy(T* dst, const T* src, int64_t n) {
+  if (n > 0) std::memcpy(dst, src, size_t(n) * sizeof(T));
+}
+
+}  // namespace
+
+struct HostReduction::Impl {
+  std::unique_ptr<SharedSegments> staging;
+  int rank = 0, size = 1, n_owners = 1;
+  int64_t block_bytes = 0, whole_bytes = 0;
+  const SharedSegments* arena = nullptr;
+  uint32_t next_block = 0;
+  std::vector<const void*> sources;
+
+  Control& control(int r) const { return *reinterpret_cast<Control*>(staging->of(r)); }
+  template <typename T>
+  T* slot(int r, uint32_t block) const {
+    return reinterpret_cast<T*>(staging->of(r) + kControlBytes + (block % kSlots) * block_bytes);
+  }
+
+  void wait_for_all(Sequence Control::*sequence, uint32_t number, const Patience& patience) const {
+    for (int r = 0; r < size; ++r) (control(r).*sequence).wait_for(number, patience);
+  }
+  /// Returns when nobody needs any more what the block's slot held before.
+  void open(uint32_t block, const Patience& patience) const {
+    wait_for_all(&Control::taken, block + 1 - uint32_t{kSlots}, patience);
+  }
+  void publish(uint32_t block, const Call& call) const {
+    control(rank).calls[block % kSlots] = call;
+    control(rank).staged.advance_to(block + 1);
+  }
+  void meet(uint32_t block, const Call& call, const Patience& patience) const {
+    wait_for_all(&Control::staged, block + 1, patience);
+    for (int r = 0; r < size; ++r) {
+      const Call& other = control(r).calls[block % kSlots];
+      if (other == call) continue;
+      throw Error(rank_and_host(),
+                  fmt::format("ranks disagree about a reduction: {} bytes{} here, {} bytes{} on "
+                              "rank {} of this host",
+                              call.n_bytes, call.offset < 0 ? "" : " shared", other.n_bytes,
+                              other.offset < 0 ? "" : " shared", r));
+    }
+  }
+
+  /// This rank's slice of a block: the tree over what source(r) gives for every rank, into values.
+  template <typename T, typename Source>
+  void add(T* values, const Slice& slice, const Source& source) {
+    for (int r = 0; r < size; ++r) sources[size_t(r)] = source(r) + slice.begin;
+    tree_sum(reinterpret_cast<const T* const*>(sources.data()), size, values + slice.begin,
+             slice.end - slice.begin);
+  }
+
+  /// Short vectors: every rank stages all and adds all.
+  template <typename T>
+  void reduce_whole(T* values, int64_t n, const Call& call, const Patience& patience) {
+    const uint32_t block = next_block++;
+    open(block, patience);
+    copy(slot<T>(rank, block), values, n);
+    publish(block, call);
+    meet(block, call, patience);
+    add(values, {0, n}, [&](int r) { return slot<T>(r, block); });
+    control(rank).added.advance_to(block + 1);
+    control(rank).taken.advance_to(block + 1);
+  }
+
+  template <typename T>
+  void reduce_in_place(T* values, int64_t n, const Call& call, const Across<T>& across,
+                       const Patience& patience) {
+    const uint32_t block = next_block++;
+    const auto part_of = [&](int r) { return reinterpret_cast<T*>(arena->of(r) + call.offset); };
+    open(block, patience);
+    publish(block, call);
+    meet(block, call, patience);
+    const Slice own = slice_of(n, rank, n_owners);
+    const int64_t piece = (across ? block_bytes : kInPlaceBytes) / int64_t{sizeof(T)};
+    for (int64_t begin = own.begin; begin < own.end; begin += piece) {
+      const Slice now{begin, std::min(own.end, begin + piece)};
+      add(values, now, part_of);
+      if (across) across(values + now.begin, now.end - now.begin);
+      for (int k = 1; k < size; ++k)
+        copy(part_of((rank + k) % size) + now.begin, values + now.begin, now.end - now.begin);
+    }
+    control(rank).added.advance_to(block + 1);
+    wait_for_all(&Control::added, block + 1, patience);
+    control(rank).taken.advance_to(block + 1);
+  }
+
+  template <typename T>
+  void reduce_staged(T* values, int64_t n, const Call& call, const Across<T>& across,
+                     const Patience& patience) {
+    const int64_t per_block = block_bytes / int64_t{sizeof(T)}, n_blocks = (n + per_block - 1) / per_block;
+    const uint32_t first = next_block;
+    next_block += uint32_t(n_blocks);
+    const auto part = [&](int64_t k) { return values + k * per_block; };
+    const auto length = [&](int64_t k) { return std::min(per_block, n - k * per_block); };
+
+    const auto stage = [&](int64_t k) {
+      const uint32_t block = first + uint32_t(k);
+      const Slice own = slice_of(length(k), rank, n_owners);
+      open(block, patience);
+      copy(slot<T>(rank, block), part(k), own.begin);
+      copy(slot<T>(rank, block) + own.end, part(k) + own.end, length(k) - own.end);
+      publish(block, call);
+    };
+    const auto add_own = [&](int64_t k) {
+      const uint32_t block = first + uint32_t(k);
+      const Slice own = slice_of(length(k), rank, n_owners);
+      meet(block, call, patience);
+      add(part(k), own, [&](int r) { return r == rank ? part(k) : slot<T>(r, block); });
+      if (across && own.begin < own.end) across(part(k) + own.begin, own.end - own.begin);
+      copy(slot<T>(rank, block) + own.begin, part(k) + own.begin, own.end - own.begin);
+      control(rank).added.advance_to(block + 1);
+    };
+    const auto take = [&](int64_t k) {
+      const uint32_t block = first + uint32_t(k);
+      for (int d = 1; d < size; ++d) {  // not all from the same owner at once
+        const int owner = (rank + d) % size;
+        const Slice slice = slice_of(length(k), owner, n_owners);
+        if (slice.begin == slice.end) continue;
+        control(owner).added.wait_for(block + 1, patience);
+        copy(part(k) + slice.begin, slot<T>(owner, block) + slice.begin, slice.end - slice.begin);
+      }
+      control(rank).taken.advance_to(block + 1);
+    };
+
+    stage(0);
+    for (int64_t k = 0; k < n_blocks; ++k) {
+      if (k + 1 < n_blocks) stage(k + 1);
+      add_own(k);
+      if (k > 0) take(k - 1);
+    }
+    take(n_blocks - 1);
+  }
+};
+
+std::unique_ptr<HostReduction> HostReduction::make(MPI_Comm host, int n_owners, const HostTuning& tuning) {
+  auto impl = std::make_unique<Impl>();
+  LOCKSTEP_MPI(MPI_Comm_rank(host, &impl->rank));
+  LOCKSTEP_MPI(MPI_Comm_size(host, &impl->size));
+  impl->n_owners = n_owners;
+  impl->block_bytes = std::max<int64_t>({64, tuning.block_bytes, n_owners * tuning.slice_bytes}) / 64 * 64;
+  impl->whole_bytes = std::min(tuning.whole_bytes, impl->block_bytes);
+  impl->sources.resize(size_t(impl->size));
+  impl->staging = SharedSegments::make(host, kControlBytes + kSlots * impl->block_bytes);
+  if (!impl->staging) return nullptr;
+  return std::unique_ptr<HostReduction>(new HostReduction(std::move(impl)));
+}
+
+HostReduction::HostReduction(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+HostReduction::~HostReduction() = default;
+
+void HostReduction::share(const SharedSegments& arena) { impl_->arena = &arena; }
+
+template <typename T>
+void HostReduction::all_reduce(T* values, int64_t n_elements, const Across<T>& across,
+                               const Patience& patience) {
+  if (n_elements == 0) return;
+  Call call{n_elements * int64_t{sizeof(T)}, -1};
+  if (const SharedSegments* arena = impl_->arena) {
+    const int64_t offset = reinterpret_cast<std::byte*>(values) - arena->of(impl_->rank);
+    if (offset >= 0 && offset + call.n_bytes <= arena->n_bytes()) call.offset = offset;
+  }
+  if (call.offset >= 0)
+    impl_->reduce_in_place(values, n_elements, call, across, patience);
+  else if (!across && call.n_bytes <= impl_->whole_bytes)
+    impl_->reduce_whole(values, n_elements, call, patience);
+  else
+    impl_->reduce_staged(values, n_elements, call, across, patience);
+}
+
+template void HostReduction::all_reduce(float*, int64_t, const Across<float>&, const Patience&);
+template void HostReduction::all_reduce(double*, int64_t, const Across<double>&, const Patience&);
+
+}  // namespace lockstep

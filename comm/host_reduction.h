@@ -1,0 +1,53 @@
+// All-reduce among the ranks of one host through shared memory, in the order of the tree of tree_sum.h.
+//
+// Every block of a vector is cut into slices, one per owner. The owner adds its slice of all ranks in one
+// pass over memory and the others copy the sum: no message, and each addition happens once. Vectors in
+// ordinary memory travel through small staging buffers that stay in cache; vectors in segments given
+// to share() are read and written in place by the owners. Neither changes a bit.
+#pragma once
+
+#include <mpi.h>
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+
+#include "comm/patience.h"
+#include "comm/shared_segments.h"
+
+namespace lockstep {
+
+/// Where HostReduction changes its way; no value changes a bit of the result.
+struct HostTuning {
+  int64_t block_bytes = 256 << 10;  // of a staging buffer; a rank has four
+  int64_t slice_bytes = 16 << 10;   // many ranks make blocks longer, to keep their slices this long
+  int64_t whole_bytes = 16 << 10;   // up to here every rank adds the whole vector by itself
+};
+
+class HostReduction {
+ public:
+  /// What continues the sum of a slice over other hosts, on its owner; empty where this host has all ranks.
+  template <typename T>
+  using Across = std::function<void(T* values, int64_t n_elements)>;
+
+  /// Collective over `host`, whose ranks share a machine. Ranks below n_owners own slices. Null on all
+  /// ranks where they cannot share memory.
+  static std::unique_ptr<HostReduction> make(MPI_Comm host, int n_owners, const HostTuning& tuning = {});
+  ~HostReduction();
+
+  /// From now on vectors inside this rank's segment are summed in place; they must lie at equal offsets on
+  /// all ranks. `arena` is made over the same `host` and outlives the calls.
+  void share(const SharedSegments& arena);
+
+  /// Collective. Sums `values` over the ranks, in place. Throws Error on every rank of the host if they
+  /// disagree about the vector. T: float or double.
+  template <typename T>
+  void all_reduce(T* values, int64_t n_elements, const Across<T>& across, const Patience& patience);
+
+ private:
+  struct Impl;
+  explicit HostReduction(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace lockstep
