@@ -11,6 +11,7 @@
 #include <cstring>
 #include <vector>
 
+#include "comm/copy_bytes.h"
 #include "comm/mpi_check.h"
 #include "comm/tree_sum.h"
 #include "kernels/error.h"
@@ -20,6 +21,7 @@ namespace {
 
 constexpr int64_t kSlots = 4;
 constexpr int64_t kControlBytes = 4096;
+constexpr int64_t kPieceBytes = 16 << 10;    // of a slice, added and copied on while in the nearest cache
 constexpr int64_t kInPlaceBytes = 32 << 10;  // added and written to all ranks while in cache
 
 /// What a rank believes a call to be about; offset -1: in ordinary memory.
@@ -46,8 +48,15 @@ Slice slice_of(int64_t n, int owner, int n_owners) {
 }
 
 template <typename T>
+void stream(T* dst, const T* src, int64_t n) {
+  stream_bytes(reinterpret_cast<std::byte*>(dst), reinterpret_cast<const std::byte*>(src),
+               n * int64_t{sizeof(T)});
+}
+
+template <typename T>
 void copy(T* dst, const T* src, int64_t n) {
-  if (n > 0) std::memcpy(dst, src, size_t(n) * sizeof(T));
+  copy_bytes(reinterpret_cast<std::byte*>(dst), reinterpret_cast<const std::byte*>(src),
+             n * int64_t{sizeof(T)});
 }
 
 }  // namespace
@@ -146,17 +155,21 @@ struct HostReduction::Impl {
       const uint32_t block = first + uint32_t(k);
       const Slice own = slice_of(length(k), rank, n_owners);
       open(block, patience);
-      copy(slot<T>(rank, block), part(k), own.begin);
-      copy(slot<T>(rank, block) + own.end, part(k) + own.end, length(k) - own.end);
+      stream(slot<T>(rank, block), part(k), own.begin);
+      stream(slot<T>(rank, block) + own.end, part(k) + own.end, length(k) - own.end);
       publish(block, call);
     };
     const auto add_own = [&](int64_t k) {
       const uint32_t block = first + uint32_t(k);
       const Slice own = slice_of(length(k), rank, n_owners);
       meet(block, call, patience);
-      add(part(k), own, [&](int r) { return r == rank ? part(k) : slot<T>(r, block); });
-      if (across && own.begin < own.end) across(part(k) + own.begin, own.end - own.begin);
-      copy(slot<T>(rank, block) + own.begin, part(k) + own.begin, own.end - own.begin);
+      const int64_t piece = across ? per_block : kPieceBytes / int64_t{sizeof(T)};
+      for (int64_t begin = own.begin; begin < own.end; begin += piece) {
+        const Slice now{begin, std::min(own.end, begin + piece)};
+        add(part(k), now, [&](int r) { return r == rank ? part(k) : slot<T>(r, block); });
+        if (across) across(part(k) + now.begin, now.end - now.begin);
+        stream(slot<T>(rank, block) + now.begin, part(k) + now.begin, now.end - now.begin);
+      }
       control(rank).added.advance_to(block + 1);
     };
     const auto take = [&](int64_t k) {

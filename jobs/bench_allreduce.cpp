@@ -13,6 +13,7 @@
 #include "comm/gradient_reducer.h"
 #include "io/metrics.h"
 #include "jobs/command.h"
+#include "kernels/device.h"
 
 namespace lockstep {
 
@@ -22,6 +23,7 @@ namespace {
 
 struct Contender {
   std::string name;  // in tables; fields of --json have _ for blanks
+  float* values;
   std::function<void()> reduce;
 };
 
@@ -44,14 +46,19 @@ std::vector<int64_t> read_sizes(const std::string& text) {
   return sizes;
 }
 
-/// Seconds that `reduce` takes on the slowest rank, the mean of several calls.
-double time_s(Communicator& comm, const std::function<void()>& reduce, int n_repeats) {
+/// Seconds that a contender takes on the slowest rank, the mean of several calls. Each rank writes its vector
+/// before, as backward does: what it sums is in its own caches or in none.
+double time_s(Communicator& comm, const Contender& contender, int64_t n_bytes, int n_repeats) {
   using namespace std::chrono;
-  comm.barrier();
-  const auto start = steady_clock::now();
-  for (int i = 0; i < n_repeats; ++i) reduce();
-  const int64_t time_ns = duration_cast<nanoseconds>(steady_clock::now() - start).count();
-  return static_cast<double>(comm.all_reduce_max(time_ns)) * 1e-9 / n_repeats;
+  nanoseconds time{0};
+  for (int i = 0; i < n_repeats; ++i) {
+    std::fill_n(contender.values, n_bytes / int64_t{sizeof(float)}, 1.0f);
+    comm.barrier();
+    const auto start = steady_clock::now();
+    contender.reduce();
+    time += steady_clock::now() - start;
+  }
+  return static_cast<double>(comm.all_reduce_max(time.count())) * 1e-9 / n_repeats;
 }
 
 struct Figures {
@@ -62,7 +69,7 @@ struct Figures {
 /// The first contender is the one that others are compared with.
 std::vector<Figures> measure(Communicator& comm, const std::vector<Contender>& contenders, int64_t n_bytes,
                              int64_t n_rounds) {
-  // Short vectors are repeated within one timing, as one alone is near the clock's resolution.
+  // Of short vectors one round takes the mean of several.
   const int n_repeats = static_cast<int>(std::clamp<int64_t>((4 << 20) / n_bytes, 1, 200));
   const size_t n = contenders.size();
   std::vector<std::vector<double>> times_s(n), ratios(n);
@@ -71,7 +78,7 @@ std::vector<Figures> measure(Communicator& comm, const std::vector<Contender>& c
     // Each finds the caches as the one before left them, so they take turns in going first.
     for (size_t turn = 0; turn < n; ++turn) {
       const size_t which = (turn + static_cast<size_t>(round + 2)) % n;
-      round_s[which] = time_s(comm, contenders[which].reduce, n_repeats);
+      round_s[which] = time_s(comm, contenders[which], n_bytes, n_repeats);
     }
     if (round < 0) continue;  // first touches and connections
     for (size_t which = 0; which < n; ++which) {
@@ -88,18 +95,19 @@ std::vector<Figures> measure(Communicator& comm, const std::vector<Contender>& c
 std::vector<Figures> measure_size(Communicator& comm, int64_t n_bytes, int64_t n_rounds,
                                   std::vector<std::string>* names) {
   const int64_t n = n_bytes / int64_t{sizeof(float)};
-  std::vector<float> values(static_cast<size_t>(n), 0.0f);
-  const std::span<float> all(values);
+  const Memory memory(Device{}, n_bytes);
+  float* values = memory.as<float>();
+  const std::span<float> all(values, static_cast<size_t>(n));
   const bool has_tree = (comm.size() & (comm.size() - 1)) == 0;
   const Reduction in_training = has_tree ? Reduction::kTree : Reduction::kNative;
   GradientReducer reducer(comm, in_training, {{0, n}});
-  float* shared = reducer.shared_gradients();
-  std::vector<Contender> contenders{{"MPI", [&] { comm.native_all_reduce(all); }}};
-  if (has_tree) contenders.push_back({"tree", [&] { comm.all_reduce(all, Reduction::kTree); }});
-  contenders.push_back({"native", [&] { comm.all_reduce(all, Reduction::kNative); }});
-  contenders.push_back({"hierarchical", [&] { comm.all_reduce(all, Reduction::kHierarchical); }});
-  contenders.push_back({"in training", [&] {
-                          reducer.bucket_ready(0, shared != nullptr ? shared : values.data());
+  float* gradients = reducer.shared_gradients() != nullptr ? reducer.shared_gradients() : values;
+  std::vector<Contender> contenders{{"MPI", values, [&] { comm.native_all_reduce(all); }}};
+  if (has_tree) contenders.push_back({"tree", values, [&] { comm.all_reduce(all, Reduction::kTree); }});
+  contenders.push_back({"native", values, [&] { comm.all_reduce(all, Reduction::kNative); }});
+  contenders.push_back({"hierarchical", values, [&] { comm.all_reduce(all, Reduction::kHierarchical); }});
+  contenders.push_back({"in training", gradients, [&] {
+                          reducer.bucket_ready(0, gradients);
                           reducer.wait();
                         }});
   names->clear();
