@@ -22,7 +22,7 @@ namespace {
 class CommThread : public ReductionPath {
  public:
   CommThread(Communicator& comm, Reduction reduction_, const std::vector<Bucket>& buckets, int64_t longest,
-             Device device_)
+             Device device_, bool shares_memory)
       : device(device_), reduction(reduction_) {
     if (device.kind == Device::Kind::kCuda) {
       on_host = Memory::on_host(device, longest * int64_t{sizeof(float)});
@@ -31,7 +31,7 @@ class CommThread : public ReductionPath {
     jobs.reserve(2 * buckets.size() + 16);
     channel = std::make_unique<Communicator>(comm.duplicate());
     ranks = std::make_unique<RankReduction>(*channel);
-    if (device.kind == Device::Kind::kCpu && !buckets.empty())
+    if (shares_memory && !buckets.empty())
       shared = reinterpret_cast<float*>(ranks->shared_memory(buckets.back().end * int64_t{sizeof(float)}));
     thread = std::thread([this] { run(); });
   }
@@ -149,8 +149,8 @@ class CommThread : public ReductionPath {
 
 std::unique_ptr<ReductionPath> make_comm_thread(Communicator& comm, Reduction reduction,
                                                 const std::vector<Bucket>& buckets, int64_t longest,
-                                                Device device) {
-  return std::make_unique<CommThread>(comm, reduction, buckets, longest, device);
+                                                Device device, bool shares_memory) {
+  return std::make_unique<CommThread>(comm, reduction, buckets, longest, device, shares_memory);
 }
 
 }  // namespace lockstep

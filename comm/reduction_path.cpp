@@ -58,7 +58,8 @@ struct GradientReducer::Impl {
     if (comm.size() == 1) return;
     const char* order = name_of(reduction);
     if (reduction == Reduction::kTree) check_tree_size(comm.size());
-    if (comm.all_reduce_sum(device.kind == Device::Kind::kCuda) == 0) {
+    const bool all_on_cpu = comm.all_reduce_sum(device.kind == Device::Kind::kCuda) == 0;
+    if (all_on_cpu) {
       way = fmt::format("MPI {}", order);
     } else if (const std::string why = why_not_nccl(comm, device); !why.empty()) {
       way = fmt::format("MPI {} through host memory ({})", order, why);
@@ -67,7 +68,7 @@ struct GradientReducer::Impl {
       path = make_nccl_path(comm, reduction, buckets, device);
       return;
     }
-    path = make_comm_thread(comm, reduction, buckets, longest, device);
+    path = make_comm_thread(comm, reduction, buckets, longest, device, all_on_cpu);
   }
 
   const std::vector<Bucket> buckets;

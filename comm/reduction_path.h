@@ -24,9 +24,10 @@ class ReductionPath {
   virtual float* shared_gradients() const { return nullptr; }
 };
 
-/// Collective. longest: elements of the longest bucket.
+/// Collective. longest: elements of the longest bucket. shares_memory: all ranks compute on the CPU, so that
+/// those of a host may sum where the gradients lie.
 std::unique_ptr<ReductionPath> make_comm_thread(Communicator& comm, Reduction reduction,
                                                 const std::vector<Bucket>& buckets, int64_t longest,
-                                                Device device);
+                                                Device device, bool shares_memory);
 
 }  // namespace lockstep

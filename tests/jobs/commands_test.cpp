@@ -225,6 +225,12 @@ TEST_F(Commands, Benchmarks) {
   const Ended scaling = lockstep("bench scaling " + place_->job() + " --ranks 1,2 --steps 5 --json");
   ASSERT_EQ(scaling.status, 0) << scaling.output;
   EXPECT_EQ(count(scaling.output, "\"ranks\": "), 2) << scaling.output;
+  const Ended sums = lockstep_on(2, "bench allreduce --sizes 0.01,0.5 --rounds 2 --json");
+  ASSERT_EQ(sums.status, 0) << sums.output;
+  EXPECT_EQ(count(sums.output, "\"bytes\": "), 2) << sums.output;
+  EXPECT_GT(number(sums.output, "tree_over_mpi"), 0) << sums.output;
+  EXPECT_EQ(lockstep_on(3, "bench allreduce --sizes 0.5 --rounds 1").status, 0);  // no tree, but the others
+  EXPECT_EQ(lockstep("bench allreduce").status, 2);
 }
 
 TEST_F(Commands, EveryJobFileRunsTwentySteps) {
