@@ -60,7 +60,7 @@ struct DataLoader::Impl {
 
   struct Slot {
     MicroBatch batch;
-    std::vector<AlignedArray> arrays;
+    std::vector<Memory> arrays;
   };
   std::vector<Slot> slots;
 
@@ -105,8 +105,8 @@ DataLoader::Impl::Impl(const Dataset& data, LoaderOptions o, int64_t start)
   for (Slot& slot : slots) {
     slot.batch.sample_ids.resize(static_cast<size_t>(micro));
     for (const RowSource& source : sources) {
-      slot.arrays.push_back(aligned_array(micro * source.converter().dst_bytes()));
-      slot.batch.data.push_back(slot.arrays.back().get());
+      slot.arrays.push_back(Memory::on_host(options.device, micro * source.converter().dst_bytes()));
+      slot.batch.data.push_back(slot.arrays.back().data());
     }
   }
   reader = std::thread([this] { read_all(); });

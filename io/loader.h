@@ -14,6 +14,7 @@
 
 #include "io/dataset.h"
 #include "io/sampler.h"
+#include "kernels/device.h"
 
 namespace lockstep {
 
@@ -36,6 +37,9 @@ struct LoaderOptions {
   uint64_t seed = 0;
   bool shuffle = true;
   int64_t prefetch = 4;  // micro-batches held ready
+  /// What micro-batches are copied to. Of a GPU: they lie in page-locked memory, so that these copies
+  /// run beside the host's work.
+  Device device;
   /// Datasets up to this many bytes (of the fields used, as stored) are kept in memory, by each
   /// rank its own copy, filled as blocks are first touched.
   int64_t cache_limit_bytes = int64_t{1} << 30;
@@ -45,7 +49,7 @@ struct MicroBatch {
   int64_t epoch = 0, step_in_epoch = 0, micro = 0;  // micro: global index in [0, V)
   int64_t n_valid = 0;                              // rows [n_valid, M) are zeros
   std::vector<int64_t> sample_ids;                  // (M); -1 for padding
-  std::vector<void*> data;                          // one (M, shape…) array per field, 64-byte aligned
+  std::vector<void*> data;                          // one (M, shape…) array per field, page-aligned
 };
 
 class DataLoader {
@@ -58,7 +62,8 @@ class DataLoader {
   int64_t steps_per_epoch() const;  // ceil(n_samples / G)
 
   /// The next micro-batch of this rank, in order, epochs without end. Valid until the next
-  /// call. Rethrows errors of the reader thread. Allocates nothing.
+  /// call, which is to wait until copies of it are done. Rethrows errors of the reader thread.
+  /// Allocates nothing.
   const MicroBatch& next();
   /// Seconds that next() has waited for data since construction.
   double wait_s() const;

@@ -32,7 +32,6 @@ PlanInputs::PlanInputs(Device device, std::vector<int64_t> n_bytes, int64_t n_sa
 }
 
 void PlanInputs::stage(const std::vector<const void*>& arrays, const BatchContext& batch) {
-  is_staged_ = true;
   if (!copies_) {
     std::copy(arrays.begin(), arrays.end(), arrays_.begin());
     batch_ = batch;
@@ -52,14 +51,14 @@ void PlanInputs::stage(const std::vector<const void*>& arrays, const BatchContex
   for (size_t i = 0; i < arrays.size(); ++i)
     copy(*copies_, place.device.data() + offsets_[i], arrays[i], n_bytes_[i]);
   place.arrived->record(*copies_);
+  last_staged_ = &place;
 }
 
 void PlanInputs::wait_staged() {
-  if (copies_ && is_staged_) places_[next_].arrived->synchronize();
+  if (last_staged_) last_staged_->arrived->synchronize();
 }
 
 void PlanInputs::bring(Stream& stream) {
-  is_staged_ = false;
   if (!copies_) return;
   Place& place = places_[next_];
   next_ = 1 - next_;

@@ -18,8 +18,9 @@ class PlanInputs {
   PlanInputs(Device device, std::vector<int64_t> n_bytes, int64_t n_samples);
 
   /// Host arrays of the next micro-batch, as many as n_bytes or fewer (the rest keeps what it holds).
-  /// They and batch.sample_ids may be overwritten after wait_staged() (CPU: after the plan's backward).
+  /// They may be overwritten after wait_staged() (CPU: after the plan's backward), batch.sample_ids alike.
   void stage(const std::vector<const void*>& arrays, const BatchContext& batch);
+  /// Returns when the last staged micro-batch has left the host's arrays, current or not.
   void wait_staged();
   /// The staged micro-batch becomes the current one for what is submitted to the stream from now on.
   void bring(Stream& stream);
@@ -39,7 +40,6 @@ class PlanInputs {
   Device device_;
   std::vector<int64_t> n_bytes_, offsets_;  // of the arrays in a place
   int64_t n_samples_, about_bytes_ = 0, place_bytes_ = 0;
-  bool is_staged_ = false;
   // CPU
   std::vector<const void*> arrays_;
   BatchContext batch_;
@@ -47,6 +47,7 @@ class PlanInputs {
   std::unique_ptr<Stream> copies_;
   std::array<Place, 2> places_;
   size_t next_ = 0;
+  Place* last_staged_ = nullptr;
   Memory current_;
 };
 
