@@ -172,6 +172,12 @@ const Dataset::Statistics* Dataset::statistics(const std::string& field) const {
   return statistics.mean.empty() ? nullptr : &statistics;
 }
 
+int64_t Dataset::rows_decoded_together(const std::string& field) const {
+  return impl_->reader->rows_decoded_together(impl_->index_of(field), 0);
+}
+
+void Dataset::keep_decoded(int64_t n_bytes) const { impl_->reader->keep_decoded(n_bytes); }
+
 void Dataset::read(const std::string& field, int64_t first, int64_t count, void* dst) const {
   assert(first >= 0 && count >= 0 && first + count <= n_samples());
   const size_t index = impl_->index_of(field);

@@ -1,13 +1,18 @@
-// pread where the bytes lie in the file as memory wants them, HDF5 otherwise.
+// Every read has one fast way and HDF5 behind it: where the fast way fails, the same rows are asked of HDF5,
+// whose verdict counts, so that errors read alike whatever the layout.
 #include "io/shard_reader.h"
 
 #include <fcntl.h>
 
 #include <algorithm>
+#include <deque>
 #include <map>
 #include <mutex>
 
 #include "io/checksum.h"
+#include "io/chunk_cache.h"
+#include "io/chunk_index.h"
+#include "io/chunk_reader.h"
 #include "io/files.h"
 #include "io/hdf5.h"
 #include "io/shard_contents.h"
@@ -19,8 +24,10 @@ namespace {
 
 constexpr size_t kMaxOpenDescriptors = 128;
 constexpr size_t kMaxOpenHdf5 = 32;
-// Per open HDF5 dataset: shuffled reads of one micro-batch should find their chunk again.
-constexpr size_t kChunkCacheBytes = size_t{16} << 20;
+// Shuffled reads of one micro-batch should find their chunk again. HDF5's is per open dataset.
+constexpr size_t kHdf5CacheBytes = size_t{16} << 20;
+constexpr int64_t kDecodedBytes = int64_t{32} << 20;
+constexpr int kChunkBits = 40;  // of a key in the cache of decoded chunks
 
 /// Up to `limit` open things by shard index; the one not used for longest goes first.
 /// A thing in use elsewhere stays alive through its shared pointer.
@@ -84,14 +91,23 @@ struct ShardReader::Impl {
   std::mutex descriptors_mutex;
   OpenTable<FileHandle> descriptors;
   OpenTable<OpenHdf5> files;  // under h5::lock()
+  struct Indexed {
+    std::once_flag once;
+    std::shared_ptr<const ChunkIndex> index;  // null: none
+  };
+  std::deque<Indexed> indexes;  // (column, shard)
+  ChunkCache decoded{kDecodedBytes};
 
   Impl(std::vector<std::string> p, std::vector<Column> c)
       : paths(std::move(p)),
         columns(std::move(c)),
         descriptors(paths.size(), kMaxOpenDescriptors),
-        files(paths.size(), kMaxOpenHdf5) {}
+        files(paths.size(), kMaxOpenHdf5),
+        indexes(paths.size() * columns.size()) {}
 
   OpenHdf5::Opened& open_hdf5(size_t column, size_t shard);
+  std::shared_ptr<FileHandle> descriptor(size_t shard);
+  const ChunkIndex* chunk_index(size_t column, size_t shard);
   void pread_rows(size_t column, size_t shard, int64_t first, int64_t count, std::byte* dst);
 };
 
@@ -105,7 +121,7 @@ OpenHdf5::Opened& ShardReader::Impl::open_hdf5(size_t column, size_t shard) {
   OpenHdf5::Opened& opened = open.datasets[column];
   if (!opened.dataset) {
     const h5::Id access = h5::own(H5Pcreate(H5P_DATASET_ACCESS), "H5Pcreate", path);
-    h5::check(H5Pset_chunk_cache(access.get(), 1009, kChunkCacheBytes, 1.0), "H5Pset_chunk_cache", path);
+    h5::check(H5Pset_chunk_cache(access.get(), 1009, kHdf5CacheBytes, 1.0), "H5Pset_chunk_cache", path);
     opened.dataset =
         h5::own(H5Dopen2(open.file.get(), columns[column].name.c_str(), access.get()), "H5Dopen", path);
     opened.type = memory_type(opened.dataset.get(), path);
@@ -113,17 +129,28 @@ OpenHdf5::Opened& ShardReader::Impl::open_hdf5(size_t column, size_t shard) {
   return opened;
 }
 
+std::shared_ptr<FileHandle> ShardReader::Impl::descriptor(size_t shard) {
+  const std::lock_guard guard(descriptors_mutex);
+  return descriptors.get(shard, [&] { return std::make_shared<FileHandle>(paths[shard], O_RDONLY); });
+}
+
+const ChunkIndex* ShardReader::Impl::chunk_index(size_t column, size_t shard) {
+  Indexed& indexed = indexes[column * paths.size() + shard];
+  std::call_once(indexed.once, [&] {
+    try {
+      indexed.index = read_chunk_index(paths[shard], columns[column].name);
+    } catch (const Error&) {  // HDF5 will say it when it reads
+    }
+  });
+  return indexed.index.get();
+}
+
 void ShardReader::Impl::pread_rows(size_t column, size_t shard, int64_t first, int64_t count,
                                    std::byte* dst) {
   const Column& from = columns[column];
   try {
-    std::shared_ptr<FileHandle> descriptor;
-    {
-      const std::lock_guard guard(descriptors_mutex);
-      descriptor =
-          descriptors.get(shard, [&] { return std::make_shared<FileHandle>(paths[shard], O_RDONLY); });
-    }
-    descriptor->read_at(dst, count * from.row_bytes, from.offset_bytes[shard] + first * from.row_bytes);
+    descriptor(shard)->read_at(dst, count * from.row_bytes,
+                               from.offset_bytes[shard] + first * from.row_bytes);
   } catch (const Error& error) {
     refuse(paths[shard], from.name, first, count, error.reason());
   }
@@ -136,6 +163,13 @@ ShardReader::~ShardReader() = default;
 void ShardReader::read(size_t column, size_t shard, int64_t first, int64_t count, std::byte* dst) {
   Impl& s = *impl_;
   if (s.columns[column].offset_bytes[shard] >= 0) return s.pread_rows(column, shard, first, count, dst);
+  if (const ChunkIndex* index = s.chunk_index(column, shard)) {
+    const uint64_t key = static_cast<uint64_t>(column * s.paths.size() + shard) << kChunkBits;
+    try {
+      if (read_chunked_rows(*index, *s.descriptor(shard), s.decoded, key, first, count, dst)) return;
+    } catch (const Error&) {  // the file cannot be opened: HDF5 says why
+    }
+  }
   const auto guard = h5::lock();
   try {
     const OpenHdf5::Opened& opened = s.open_hdf5(column, shard);
@@ -144,6 +178,15 @@ void ShardReader::read(size_t column, size_t shard, int64_t first, int64_t count
     refuse(s.paths[shard], s.columns[column].name, first, count, error.reason());
   }
 }
+
+int64_t ShardReader::rows_decoded_together(size_t column, size_t shard) {
+  if (impl_->columns[column].offset_bytes[shard] >= 0) return 1;
+  const ChunkIndex* index = impl_->chunk_index(column, shard);
+  if (index) return index->filters.empty() && index->holds_whole_rows() ? 1 : index->chunk[0];
+  return 1;
+}
+
+void ShardReader::keep_decoded(int64_t n_bytes) { impl_->decoded.allow(n_bytes); }
 
 uint64_t ShardReader::checksum(size_t column, size_t shard, int64_t n_rows) {
   const auto guard = h5::lock();

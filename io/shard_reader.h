@@ -1,7 +1,8 @@
-// Reads rows of a dataset's shards. Files are opened when first read and only a bounded
-// number stays open, so that thousands of shards do not use up file descriptors. Two tables of
-// open files: descriptors for pread under their own mutex, HDF5 handles under the HDF5 lock.
-// No thread ever waits for one lock while it holds the other.
+// Reads rows of a dataset's shards: contiguous ones with pread, chunked ones by an index of their chunks,
+// made when first read; the rest, and whatever looks damaged, through HDF5 under its lock. Files are opened
+// when first read and only a bounded number stays open, so that thousands of shards do not use up file
+// descriptors. Two tables of open files: descriptors for pread under their own mutex, HDF5 handles under
+// the HDF5 lock. No thread ever waits for one lock while it holds the other.
 #pragma once
 
 #include <cstddef>
@@ -18,7 +19,7 @@ class ShardReader {
   struct Column {
     std::string name;
     int64_t row_bytes = 0;              // as delivered
-    std::vector<int64_t> offset_bytes;  // per shard; -1: through HDF5
+    std::vector<int64_t> offset_bytes;  // per shard; -1: not contiguous
   };
 
   ShardReader(std::vector<std::string> paths, std::vector<Column> columns);
@@ -27,6 +28,11 @@ class ShardReader {
   /// Rows [first, first + count) of one shard to `dst`. Safe from any thread. Throws Error
   /// naming the shard and the rows.
   void read(size_t column, size_t shard, int64_t first, int64_t count, std::byte* dst);
+
+  /// Rows that are decoded together (a chunk's); 1 where a row can be read by itself.
+  int64_t rows_decoded_together(size_t column, size_t shard);
+  /// Decoded chunks may take at least that much memory; at first it is little.
+  void keep_decoded(int64_t n_bytes);
 
   /// ChunkedChecksum over the first n_rows as stored, in native byte order. Throws Error.
   uint64_t checksum(size_t column, size_t shard, int64_t n_rows);

@@ -1,0 +1,21 @@
+// Undoes HDF5's filters on one chunk, without HDF5: deflate (zlib), shuffle, fletcher32. Any number of
+// threads at a time.
+#pragma once
+
+#include <cstddef>
+#include <vector>
+
+#include "io/chunk_index.h"
+
+namespace lockstep {
+
+/// What a thread keeps between chunks.
+struct ChunkScratch {
+  std::vector<std::byte> stored, between;
+};
+
+/// Decodes `chunk`, whose bytes as stored lie in scratch.stored, to dst (index.chunk_bytes()). False where
+/// they are damaged or not of the size that the filters promise; then dst holds anything.
+bool decode_chunk(const ChunkIndex& index, const StoredChunk& chunk, ChunkScratch& scratch, std::byte* dst);
+
+}  // namespace lockstep

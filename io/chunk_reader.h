@@ -1,0 +1,19 @@
+// Reads rows of a chunked dataset by its index: pread of the chunks, decoding by this thread, no HDF5.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "io/chunk_cache.h"
+#include "io/chunk_index.h"
+#include "io/files.h"
+
+namespace lockstep {
+
+/// Rows [first, first + count) to `dst`, as stored. Chunks without filters that hold whole rows are read in
+/// place, others are decoded by way of `cache`, in which `key` + a chunk's number names it. False where a
+/// chunk is not in the file, damaged or unreadable: then dst holds anything, and HDF5 has the last word.
+bool read_chunked_rows(const ChunkIndex& index, const FileHandle& file, ChunkCache& cache, uint64_t key,
+                       int64_t first, int64_t count, std::byte* dst);
+
+}  // namespace lockstep
