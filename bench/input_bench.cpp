@@ -106,7 +106,7 @@ LoaderOptions options_of(const Case& c, bool shuffle, bool cached) {
                      std::vector<float>(n_channels, 78.0f), 0},
                     {"label", DType::kInt64, {}, {}, {}, 10}};
   options.global_batch = options.micro_batch = c.micro;
-  options.shuffle = shuffle;
+  options.shuffle.is_on = shuffle;
   options.cache_limit_bytes = cached ? int64_t{4} << 30 : 0;
   return options;
 }

@@ -113,7 +113,7 @@ Selection select_rows(const ConvertInput& source, const ConvertOptions& options)
   const int64_t wanted = (n_rows * bytes_per_row(source.fields) + kShardBytes - 1) / kShardBytes;
   const int64_t n_shards =
       options.n_shards > 0 ? options.n_shards : std::clamp<int64_t>(wanted, 1, std::min(n_rows, kMaxShards));
-  return {Sampler(source.n_rows, options.seed, options.shuffle), options.skip, n_rows, n_shards};
+  return {Sampler(source.n_rows, options.seed, {options.shuffle}), options.skip, n_rows, n_shards};
 }
 
 /// Writes one shard; returns the packed moments of every field.
@@ -181,7 +181,7 @@ std::vector<Dataset::Statistics> write_all_shards(Communicator& comm, const Conv
 }
 
 ConvertResult write_dataset(Communicator& comm, const ConvertOptions& options, const ConvertInput& source) {
-  Selection selection{Sampler(1, 0, false), 0, 0, 1};
+  Selection selection{Sampler(1, 0, {false}), 0, 0, 1};
   all_or_none(comm, [&] { selection = select_rows(source, options); });
   const std::string folder = scratch_folder(options);
   DatasetDescription description{write_all_shards(comm, source, selection, folder), source.class_names,

@@ -1,4 +1,4 @@
-// DataLoader: global order -> this rank's micro-batches, prefetched by a reader thread.
+// DataLoader: global order -> this rank's micro-batches, prefetched by reader threads.
 //
 // Step s of an epoch covers positions [s*G, (s+1)*G) of the sampler's order (G global batch,
 // M micro-batch, V = G/M); micro-batch m of it covers M of them, and this rank runs
@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "comm/communicator.h"
 #include "io/dataset.h"
 #include "io/sampler.h"
 #include "kernels/device.h"
@@ -35,14 +36,23 @@ struct LoaderOptions {
   int64_t global_batch = 1, micro_batch = 1;
   int64_t first_micro = 0, n_micro = 1;
   uint64_t seed = 0;
-  bool shuffle = true;
-  int64_t prefetch = 4;  // micro-batches held ready
+  Shuffle shuffle;
+  /// That read, decode and convert; each fills micro-batches of its own. 0: one on the CPU, where the cores
+  /// compute; up to four beside a GPU, as many as the process may use.
+  int threads = 1;
+  int64_t prefetch = 4;  // micro-batches held ready at first
+  /// That grows by one when next() had to wait although the readers had been ahead before, as long as all
+  /// micro-batches together take no more than these bytes. 0: it never grows.
+  int64_t prefetch_limit_bytes = 0;
   /// What micro-batches are copied to. Of a GPU: they lie in page-locked memory, so that these copies
   /// run beside the host's work.
   Device device;
-  /// Datasets up to this many bytes (of the fields used, as stored) are kept in memory, by each
-  /// rank its own copy, filled as blocks are first touched.
+  /// Datasets up to this many bytes (of the fields used, as stored) are kept in memory, filled as blocks are
+  /// first touched.
   int64_t cache_limit_bytes = int64_t{1} << 30;
+  /// The ranks that make a loader of the same dataset together: those of a host share one copy of it, and the
+  /// limit holds for the host. The constructor is collective then. Null: this process by itself.
+  Communicator* ranks = nullptr;
 };
 
 struct MicroBatch {
@@ -55,18 +65,20 @@ struct MicroBatch {
 class DataLoader {
  public:
   /// Starts reading at `start_step` (global: steps_per_epoch * epoch + step in epoch).
-  /// `dataset` must outlive the loader.
+  /// `dataset` must outlive the loader; options.ranks need not. Collective where they are given.
   DataLoader(const Dataset& dataset, LoaderOptions options, int64_t start_step);
   ~DataLoader();
 
   int64_t steps_per_epoch() const;  // ceil(n_samples / G)
 
   /// The next micro-batch of this rank, in order, epochs without end. Valid until the next
-  /// call, which is to wait until copies of it are done. Rethrows errors of the reader thread.
+  /// call, which is to wait until copies of it are done. Rethrows errors of the reader threads.
   /// Allocates nothing.
   const MicroBatch& next();
   /// Seconds that next() has waited for data since construction.
   double wait_s() const;
+  /// Micro-batches held ready by now.
+  int64_t prefetch() const;
 
  private:
   struct Impl;

@@ -227,10 +227,11 @@ int bench_step_command(const Words& words, Communicator& comm) {
   const int64_t free_before = free_bytes(job.device);
   Replica replica(job, bench->graph, comm, line.has("profile"));
   const int64_t n_samples = bench->data.train->n_samples();
-  DataLoader loader(*bench->data.train,
-                    make_loader_options(job, *bench->data.train, bench->data.train_fields, bench->graph, true,
-                                        bench->data.contract.normalization, comm.rank(), comm.size()),
-                    0);
+  LoaderOptions loading =
+      make_loader_options(job, *bench->data.train, bench->data.train_fields, bench->graph, true,
+                          bench->data.contract.normalization, comm.rank(), comm.size());
+  loading.ranks = &comm;
+  DataLoader loader(*bench->data.train, loading, 0);
 
   Result result;
   result.peak = measure_peak(job);

@@ -39,7 +39,8 @@ int predict_command(const Words& words, Communicator& comm) {
     share_micro_batches(model.job, comm.size());
     loading = make_loader_options(model.job, *dataset, fields, model.graph, false,
                                   model.contract.normalization, comm.rank(), comm.size());
-    loading.shuffle = false;
+    loading.shuffle.is_on = false;
+    loading.ranks = &comm;
   };
   check_on_root(comm, open);
   all_or_none(comm, [&] {

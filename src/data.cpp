@@ -158,6 +158,8 @@ LoaderOptions make_loader_options(const Job& job, const Dataset& dataset, const 
   options.seed = job.seed;
   options.shuffle = job.shuffle;
   options.prefetch = job.prefetch;
+  options.prefetch_limit_bytes = job.prefetch_bytes;
+  options.threads = job.data_threads;
   options.device = job.device;
   options.cache_limit_bytes = job.cache_bytes;
   return options;

@@ -24,6 +24,23 @@ DataSource read_source(const Config& data, const std::string& key) {
   return result;
 }
 
+/// true, false, or {window: N, block: B}. Without a block a window mixes 64 of them.
+Shuffle read_shuffle(const Config& data) {
+  Shuffle shuffle;
+  const std::optional<Config> found = data.find("shuffle");
+  if (!found || !found->is_map()) {
+    shuffle.is_on = data.get_bool("shuffle", true);
+    return shuffle;
+  }
+  shuffle.window = found->get_int("window");
+  if (shuffle.window < 1) throw found->error_at("window", "must be at least 1");
+  shuffle.block = found->get_int("block", std::max<int64_t>(1, shuffle.window / 64));
+  if (shuffle.block < 1 || shuffle.block > shuffle.window)
+    throw found->error_at("block", "must be between 1 and the window");
+  found->finish();
+  return shuffle;
+}
+
 void read_data(const Config& root, Job& job) {
   const std::optional<Config> data = root.find("data");
   if (!data) return;  // `inspect` and `bench step` need none; training says so itself
@@ -36,9 +53,13 @@ void read_data(const Config& root, Job& job) {
                   : normalize == "mean" ? Job::Normalize::kMean
                   : normalize == "auto" ? Job::Normalize::kAuto
                                         : Job::Normalize::kStandardize;
-  job.shuffle = data->get_bool("shuffle", true);
+  job.shuffle = read_shuffle(*data);
+  job.data_threads = static_cast<int>(data->get_int("threads", 0));
+  if (job.data_threads < 0) throw data->error_at("threads", "must not be negative");
   job.prefetch = data->get_int("prefetch", job.prefetch);
   if (job.prefetch < 1) throw data->error_at("prefetch", "must be at least 1");
+  job.prefetch_bytes = static_cast<int64_t>(data->get_double("prefetch_mb", 256) * (1 << 20));
+  if (job.prefetch_bytes < 0) throw data->error_at("prefetch_mb", "must not be negative");
   job.cache_bytes = static_cast<int64_t>(data->get_double("cache_mb", 1024) * 1024 * 1024);
   data->finish();
 }

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "comm/gradient_reducer.h"
+#include "io/sampler.h"
 #include "kernels/op.h"
 #include "src/config.h"
 #include "src/init.h"
@@ -40,9 +41,11 @@ struct Job {
 
   std::optional<DataSource> train, validation;
   enum class Normalize { kAuto, kNone, kUnit, kMean, kStandardize } normalize = Normalize::kAuto;
-  bool shuffle = true;
-  int64_t prefetch = 4;  // micro-batches
-  int64_t cache_bytes = int64_t{1} << 30;
+  Shuffle shuffle;
+  int data_threads = 0;  // of each rank, that read and decode; 0: as the device and the cores suggest
+  int64_t prefetch = 4;  // micro-batches, at first
+  int64_t prefetch_bytes = int64_t{256} << 20;  // up to which it may grow
+  int64_t cache_bytes = int64_t{1} << 30;       // of each host
 
   int64_t global_batch = 0, micro_batch = 0;
   Reduction reduction = Reduction::kTree;

@@ -304,7 +304,9 @@ TrainResult Trainer::run() {
   const int64_t n_samples = setup_.data.train->n_samples();
   const int64_t log_every =
       job_.log_every_steps > 0 ? job_.log_every_steps : std::max<int64_t>(1, steps_per_epoch_ / 10);
-  DataLoader loader(*setup_.data.train, setup_.loader_options(job_, comm_.rank(), comm_.size()), state_.step);
+  LoaderOptions loading = setup_.loader_options(job_, comm_.rank(), comm_.size());
+  loading.ranks = &comm_;
+  DataLoader loader(*setup_.data.train, loading, state_.step);
   Progress progress(comm_.is_root(), launcher_size() > 1, state_.step, total_steps_, steps_per_epoch_);
   TrainResult result;
   write_start();

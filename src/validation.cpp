@@ -17,10 +17,11 @@ PlanOptions evaluation_options(const Job& job) {
 
 LoaderOptions evaluation_loader(const Job& job, const Graph& graph, const Dataset& dataset,
                                 const DataFields& fields, const Normalization& normalization,
-                                const Communicator& comm) {
+                                Communicator& comm) {
   LoaderOptions options =
       make_loader_options(job, dataset, fields, graph, true, normalization, comm.rank(), comm.size());
-  options.shuffle = false;
+  options.shuffle.is_on = false;
+  options.ranks = &comm;
   return options;
 }
 

@@ -68,7 +68,7 @@ TEST_P(SteadyStep, AllocatesNothing) {
   write_hdf5(folder.file("data.h5"), {image, label});
   const Job job = read_job(Config::from_text(
       "name: test\nmodel: {classes: 10, " + std::string(GetParam().model) + "}\ndata: {train: " +
-          folder.file("data.h5") + ", cache_mb: " + std::to_string(GetParam().cache_mb) +
+          folder.file("data.h5") + ", prefetch_mb: 0, cache_mb: " + std::to_string(GetParam().cache_mb) +
           "}\nbatch: {global: 16, micro: 4, first_bucket_mb: 0.01, bucket_mb: 0.01}\noptimizer: " +
           GetParam().optimizer + "\ntrain: {epochs: 1}\n",
       "test"));

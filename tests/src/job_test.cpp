@@ -110,7 +110,7 @@ TEST(Job, DefaultsOfTheShortestJob) {
   EXPECT_EQ(job.first_bucket_bytes, 1 << 20);
   EXPECT_EQ(job.bucket_bytes, 25 << 20);
   EXPECT_EQ(job.normalize, Job::Normalize::kAuto);
-  EXPECT_TRUE(job.shuffle);
+  EXPECT_TRUE(job.shuffle.is_on);
   EXPECT_EQ(job.prefetch, 4);
   EXPECT_EQ(job.cache_bytes, int64_t{1} << 30);
   EXPECT_EQ(job.optimizer.kind, OptimizerSpec::Kind::kAdam);
@@ -144,7 +144,7 @@ TEST(Job, TheTextOfAResolvedJobReadsAsTheSameJob) {
   const Job again = read(job.text);
   EXPECT_EQ(again.text, job.text);
   EXPECT_EQ(again.optimizer.lr, 0.5);
-  EXPECT_FALSE(again.shuffle);
+  EXPECT_FALSE(again.shuffle.is_on);
   EXPECT_EQ(again.train->target, "y");
 }
 
