@@ -26,6 +26,7 @@ int predict_command(const Words& words, Communicator& comm);
 int convert_command(const Words& words, Communicator& comm);
 int bench_allreduce_command(const Words& words, Communicator& comm);
 int bench_step_command(const Words& words, Communicator& comm);
+int bench_input_command(const Words& words, Communicator& comm);
 int bench_scaling_command(const Words& words);
 
 /// A mistake on the command line: printed once, exit status kExitUsage.

@@ -233,6 +233,22 @@ TEST_F(Commands, Benchmarks) {
   EXPECT_EQ(lockstep("bench allreduce").status, 2);
 }
 
+TEST_F(Commands, BenchInput) {
+  const Ended synthetic = lockstep_on(
+      2,
+      "bench input --synthetic --samples 500 --shape 1,8,8 --seconds 0.1 --window 100 --threads 2 "
+      "--layouts contiguous,chunked,gzip,sparse --json");
+  ASSERT_EQ(synthetic.status, 0) << synthetic.output;
+  EXPECT_EQ(count(synthetic.output, "\"order\": \"shuffled\""), 4) << synthetic.output;
+  EXPECT_EQ(count(synthetic.output, "\"order\": \"window 100, block 1\""), 4) << synthetic.output;
+  EXPECT_GT(number(synthetic.output, "samples_per_s"), 0) << synthetic.output;
+  const Ended own = lockstep("bench input " + place_->file("data/train") + " --seconds 0.1 --cache_mb 64");
+  ASSERT_EQ(own.status, 0) << own.output;
+  EXPECT_NE(own.output.find("shuffled"), std::string::npos) << own.output;
+  EXPECT_EQ(lockstep("bench input").status, 2);
+  EXPECT_EQ(lockstep("bench input --synthetic --layouts zip").status, 2);
+}
+
 TEST_F(Commands, EveryJobFileRunsTwentySteps) {
   int n_jobs = 0;
   for (const auto& entry : fs::directory_iterator(std::string(LOCKSTEP_SOURCE_DIR) + "/jobs")) {
