@@ -384,7 +384,9 @@ TrainResult Trainer::run() {
   static const char* const kStatus[] = {"finished", "early_stopped", "stopped"};
   JsonObject line;
   line.set("kind", "end").set("step", state_.step).set("status", kStatus[static_cast<int>(result.status)]);
-  line.set("time_s", progress.elapsed_s());
+  line.set("time_s", progress.elapsed_s())
+      .set("total_data_wait_s", loader.wait_s())
+      .set("prefetch", loader.prefetch());
   if (state_.best_step >= 0) {
     line.set(job_.best == Job::Best::kAccuracy ? "best_accuracy" : "best_loss", state_.best_value)
         .set("best_step", state_.best_step);
