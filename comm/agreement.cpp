@@ -42,14 +42,16 @@ Failure attempt(const std::function<void()>& work) {
 
 }  // namespace
 
-void check_on_root(Communicator& comm, const std::function<void()>& check) {
+void check_on_root(Communicator& comm, const std::function<void()>& check, Waiting waiting) {
   Failure failure;
   if (comm.is_root()) failure = attempt(check);
+  if (waiting == Waiting::kSleep) comm.sleeping_barrier();
   if (comm.all_reduce_max(failure.failed) != 0) throw_agreed(comm, failure, 0);
 }
 
-void all_or_none(Communicator& comm, const std::function<void()>& work) {
+void all_or_none(Communicator& comm, const std::function<void()>& work, Waiting waiting) {
   Failure failure = attempt(work);
+  if (waiting == Waiting::kSleep) comm.sleeping_barrier();
   // The lowest failing rank has the highest score; 0 where nobody failed.
   const int64_t score = comm.all_reduce_max(failure.failed ? comm.size() - comm.rank() : 0);
   if (score == 0) return;

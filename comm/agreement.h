@@ -15,16 +15,21 @@ class AgreedError : public Error {
   using Error::Error;
 };
 
+/// How ranks that are done wait for those that still work: spinning answers at once; sleeping leaves
+/// the core to others, for threads beside those that compute.
+enum class Waiting { kSpin, kSleep };
+
 /// Collective. Runs `check` on rank 0 only and shares the verdict: either it returns on
 /// every rank, or every rank throws the same Error (an AgreedError, so that only rank 0
 /// prints it). Nothing is thrown on one rank alone.
-void check_on_root(Communicator& comm, const std::function<void()>& check);
+void check_on_root(Communicator& comm, const std::function<void()>& check,
+                   Waiting waiting = Waiting::kSpin);
 
 /// Collective. Runs `work` on every rank; if any rank throws, all ranks throw an
 /// AgreedError carrying the message of the lowest failing rank (with its rank and host when
 /// there are several). `work` makes no collective calls, unless it cannot fail before the
 /// last of them on one rank alone: a rank that left early would be waited for.
-void all_or_none(Communicator& comm, const std::function<void()>& work);
+void all_or_none(Communicator& comm, const std::function<void()>& work, Waiting waiting = Waiting::kSpin);
 
 /// Ends all ranks at once with a non-zero status after printing "lockstep: rank 3 on HOST:
 /// message", for errors that only this rank knows of. Works before, during and after MPI.

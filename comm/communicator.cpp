@@ -5,7 +5,10 @@
 #include "comm/communicator.h"
 
 #include <algorithm>
+#include <chrono>
+#include <exception>
 #include <limits>
+#include <thread>
 #include <utility>
 
 #include "comm/mpi_check.h"
@@ -22,6 +25,7 @@ struct Communicator::Impl {
 
 namespace {
 
+constexpr std::chrono::microseconds kLongestPause{2000};  // of a sleeping barrier
 constexpr int64_t kMaxPiece = int64_t{1} << 30;  // elements of one MPI call; counts are int
 
 template <typename T>
@@ -67,6 +71,17 @@ Communicator Communicator::duplicate() const {
 void* Communicator::native_handle() const { return &impl_->comm; }
 
 void Communicator::barrier() { LOCKSTEP_MPI(MPI_Barrier(impl_->comm)); }
+
+void Communicator::sleeping_barrier() {
+  MPI_Request request = MPI_REQUEST_NULL;
+  LOCKSTEP_MPI(MPI_Ibarrier(impl_->comm, &request));
+  for (auto pause = std::chrono::microseconds(50);; pause = std::min(2 * pause, kLongestPause)) {
+    int done = 0;
+    LOCKSTEP_MPI(MPI_Test(&request, &done, MPI_STATUS_IGNORE));
+    if (done) return;
+    std::this_thread::sleep_for(pause);
+  }
+}
 
 void Communicator::broadcast(void* data, int64_t n_bytes, int root) {
   auto* bytes = static_cast<char*>(data);

@@ -51,6 +51,9 @@ class Communicator {
   bool is_root() const { return rank_ == 0; }
 
   void barrier();
+  /// A barrier that sleeps while it waits (milliseconds at a time) instead of spinning, for threads
+  /// beside those that compute.
+  void sleeping_barrier();
   void broadcast(void* data, int64_t n_bytes, int root = 0);
   /// Broadcasts a string whose length only root knows.
   std::string broadcast_string(const std::string& text, int root = 0);

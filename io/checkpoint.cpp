@@ -25,6 +25,7 @@ namespace lockstep {
 
 using checkpoint_format::ContentRange;
 using checkpoint_format::Piece;
+using checkpoint_format::PieceData;
 
 namespace {
 
@@ -42,14 +43,13 @@ void check_tensors(const std::vector<CheckpointTensor>& tensors) {
 
 /// Every rank hashes its own pieces; the sum over ranks (others hold 0) is the exchange.
 std::vector<CheckpointEntry> make_entries(Communicator& comm, const std::vector<CheckpointTensor>& tensors,
-                                          const std::vector<Piece>& pieces) {
+                                          const std::vector<Piece>& pieces, const PieceData& data) {
   std::vector<int64_t> hashes(pieces.size(), 0);
   for (size_t i = 0; i < pieces.size(); ++i) {
-    const Piece& piece = pieces[i];
-    if (piece.owner != comm.rank()) continue;
-    const char* data = static_cast<const char*>(tensors[piece.tensor].data);
-    hashes[i] = static_cast<int64_t>(piece_checksum(data + piece.first_byte, piece.n_bytes));
+    if (pieces[i].owner != comm.rank()) continue;
+    hashes[i] = static_cast<int64_t>(piece_checksum(data[i], pieces[i].n_bytes));
   }
+  comm.sleeping_barrier();
   comm.native_all_reduce(hashes);
 
   std::vector<ChunkedChecksum> checksums(tensors.size());
@@ -73,25 +73,44 @@ std::string checkpoint_file_name(int64_t step) {
 
 std::string save_checkpoint(Communicator& comm, const std::string& folder, const CheckpointInfo& info,
                             const std::vector<CheckpointTensor>& tensors) {
+  const std::vector<Piece> pieces = checkpoint_format::deal_pieces(tensors, comm.size());
+  PieceData data(pieces.size(), nullptr);
+  for (size_t i = 0; i < pieces.size(); ++i) {
+    if (pieces[i].owner != comm.rank()) continue;
+    data[i] = static_cast<const char*>(tensors[pieces[i].tensor].data) + pieces[i].first_byte;
+  }
+  return checkpoint_format::write_checkpoint(comm, folder, info, tensors, pieces, data);
+}
+
+namespace checkpoint_format {
+
+std::string write_checkpoint(Communicator& comm, const std::string& folder, const CheckpointInfo& info,
+                             const std::vector<CheckpointTensor>& tensors, const std::vector<Piece>& pieces,
+                             const PieceData& data) {
   const std::string name = checkpoint_file_name(info.step);
   const std::string path = (std::filesystem::path(folder) / name).string();
   const std::string temporary = (std::filesystem::path(folder) / ("." + name + ".tmp")).string();
   check_on_root(comm, [&] { check_tensors(tensors); });
-  const std::vector<Piece> pieces = checkpoint_format::deal_pieces(tensors, comm.size());
-  const std::vector<CheckpointEntry> entries = make_entries(comm, tensors, pieces);
+  const std::vector<CheckpointEntry> entries = make_entries(comm, tensors, pieces, data);
   std::vector<ContentRange> content;
   try {
-    check_on_root(comm, [&] { content = checkpoint_format::lay_out(temporary, info, entries); });
-    checkpoint_format::write_content(comm, temporary, tensors, pieces);
-    check_on_root(comm, [&] {
-      checkpoint_format::append_seal(temporary, content);
-      rename_durably(temporary, path);
-    });
+    check_on_root(
+        comm, [&] { content = lay_out(temporary, info, entries); }, Waiting::kSleep);
+    write_content(comm, temporary, tensors, pieces, data);
+    check_on_root(
+        comm,
+        [&] {
+          append_seal(temporary, content);
+          rename_durably(temporary, path);
+        },
+        Waiting::kSleep);
   } catch (...) {
     if (comm.is_root()) ::unlink(temporary.c_str());
     throw;
   }
   return path;
 }
+
+}  // namespace checkpoint_format
 
 }  // namespace lockstep

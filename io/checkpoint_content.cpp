@@ -1,7 +1,10 @@
-// All ranks write the content of a laid-out checkpoint through parallel HDF5: the file is
-// opened collectively, each rank's own part is written independently. Independent writes of
-// one contiguous part per rank are what a parallel file system likes best, and a write that
-// fails on one rank leaves no other rank waiting inside a collective.
+// All ranks write the content of a laid-out checkpoint: the file is opened collectively as a
+// parallel HDF5 file, HDF5 says at which bytes each contiguous dataset lies, and every rank
+// writes its own part there through HDF5's MPI-IO handle. Independent writes of one contiguous
+// part per rank are what a parallel file system likes best; a write that fails on one rank
+// leaves no other rank waiting inside a collective; and HDF5's lock is free meanwhile, so
+// that loaders go on reading. What holds the lock (opening, closing) waits only for other
+// ranks' same call, after a barrier, and no reader waits for a rank with the lock: no cycle.
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -21,81 +24,65 @@ namespace lockstep::checkpoint_format {
 
 namespace {
 
-constexpr int64_t kWriteBytes = 64 << 20;  // per call: MPI counts are int, and readers share the lock
+constexpr int64_t kWriteBytes = 32 << 20;  // per call: MPI counts are int
 constexpr int64_t kMpiScratchBytes = 64 << 10, kSuperblockBytes = 96;
 
-void append_blocks(const Shape& shape, int axis, Shape start, int64_t first, int64_t n,
-                   std::vector<Block>& out) {
-  if (n == 0) return;
-  int64_t n_row = 1;  // elements of one step along `axis`
-  for (int i = axis + 1; i < shape.rank(); ++i) n_row *= shape[i];
-  Block block{start, start};
-  for (int i = 0; i < axis; ++i) block.count[i] = 1;
-  auto descend = [&](int64_t row, int64_t first_in_row, int64_t n_in_row) {
-    start[axis] = row;
-    append_blocks(shape, axis + 1, start, first_in_row, n_in_row, out);
-  };
-  if (const int64_t skipped = first % n_row; skipped != 0) {
-    const int64_t n_head = std::min(n, n_row - skipped);
-    descend(first / n_row, skipped, n_head);
-    first += n_head;
-    n -= n_head;
-  }
-  if (const int64_t n_rows = n / n_row; n_rows > 0) {
-    block.start[axis] = first / n_row;
-    block.count[axis] = n_rows;
-    for (int i = axis + 1; i < shape.rank(); ++i) {
-      block.start[i] = 0;
-      block.count[i] = shape[i];
-    }
-    out.push_back(block);
-  }
-  if (const int64_t n_tail = n % n_row; n_tail > 0) descend((first + n) / n_row, 0, n_tail);
-}
+/// Bytes that follow one another in this rank's memory and in the file.
+struct Run {
+  const char* data;
+  int64_t offset, n_bytes;
+};
 
-void write_range(hid_t dataset, const CheckpointTensor& tensor, int64_t first_byte, int64_t n_bytes) {
-  const int64_t n_element_bytes = size_of(tensor.dtype);
-  const char* data = static_cast<const char*>(tensor.data) + first_byte;
-  for (const Block& block :
-       blocks_of(tensor.shape, first_byte / n_element_bytes, n_bytes / n_element_bytes)) {
-    const auto guard = h5::lock();
-    const hsize_t n_elements = static_cast<hsize_t>(block.count.n_elements());
-    const std::vector<hsize_t> start(block.start.begin(), block.start.end());
-    const std::vector<hsize_t> count(block.count.begin(), block.count.end());
-    const h5::Id file_space = h5::own(H5Dget_space(dataset), "H5Dget_space", tensor.name);
-    if (tensor.shape.rank() > 0) {
-      h5::check(
-          H5Sselect_hyperslab(file_space.get(), H5S_SELECT_SET, start.data(), nullptr, count.data(), nullptr),
-          "H5Sselect_hyperslab", tensor.name);
+std::vector<Run> own_runs(hid_t file, int rank, const std::vector<CheckpointTensor>& tensors,
+                          const std::vector<Piece>& pieces, const PieceData& data) {
+  const auto guard = h5::lock();
+  std::vector<Run> runs;
+  int64_t tensor = -1, tensor_offset = 0;
+  for (size_t i = 0; i < pieces.size(); ++i) {
+    const Piece& piece = pieces[i];
+    if (piece.owner != rank) continue;
+    if (piece.tensor != tensor) {
+      tensor = piece.tensor;
+      const std::string& name = tensors[tensor].name;
+      const h5::Id dataset = h5::own(H5Dopen2(file, name.c_str(), H5P_DEFAULT), "H5Dopen2", name);
+      const haddr_t offset = H5Dget_offset(dataset.get());
+      if (offset == HADDR_UNDEF) h5::check(-1, "H5Dget_offset", name);
+      tensor_offset = static_cast<int64_t>(offset);
     }
-    const h5::Id memory_space =
-        h5::own(H5Screate_simple(1, &n_elements, nullptr), "H5Screate_simple", tensor.name);
-    h5::check(H5Dwrite(dataset, h5::native_type(tensor.dtype), memory_space.get(), file_space.get(),
-                       H5P_DEFAULT, data),
-              "H5Dwrite", tensor.name);
-    data += static_cast<int64_t>(n_elements) * n_element_bytes;
-  }
-}
-
-void write_own_pieces(hid_t file, int rank, const std::vector<CheckpointTensor>& tensors,
-                      const std::vector<Piece>& pieces) {
-  for (size_t i = 0; i < pieces.size();) {
-    if (pieces[i].owner != rank) {
-      ++i;
-      continue;
-    }
-    const int64_t t = pieces[i].tensor;
-    const CheckpointTensor& tensor = tensors[t];
-    const h5::Id dataset = h5::own(H5Dopen2(file, tensor.name.c_str(), H5P_DEFAULT), "H5Dopen2", tensor.name);
-    while (i < pieces.size() && pieces[i].tensor == t && pieces[i].owner == rank) {
-      const int64_t first = pieces[i].first_byte;
-      int64_t n_bytes = 0;
-      for (; i < pieces.size() && pieces[i].tensor == t && pieces[i].owner == rank && n_bytes < kWriteBytes;
-           ++i) {
-        n_bytes += pieces[i].n_bytes;
+    const int64_t offset = tensor_offset + piece.first_byte;
+    if (!runs.empty()) {
+      Run& last = runs.back();
+      if (last.data + last.n_bytes == data[i] && last.offset + last.n_bytes == offset &&
+          last.n_bytes + piece.n_bytes <= kWriteBytes) {
+        last.n_bytes += piece.n_bytes;
+        continue;
       }
-      write_range(dataset.get(), tensor, first, n_bytes);
     }
+    runs.push_back({data[i], offset, piece.n_bytes});
+  }
+  return runs;
+}
+
+/// MPI's own handle of the open file; HDF5 owns it.
+MPI_File mpi_file(hid_t file, const std::string& path) {
+  const auto guard = h5::lock();
+  void* handle = nullptr;
+  h5::check(H5Fget_vfd_handle(file, H5P_DEFAULT, &handle), "H5Fget_vfd_handle", path);
+  return *static_cast<MPI_File*>(handle);
+}
+
+void write_runs(MPI_File file, const std::string& path, const std::vector<Run>& runs) {
+  for (const Run& run : runs) {
+    MPI_Status status;
+    const int n_bytes = static_cast<int>(run.n_bytes);
+    LOCKSTEP_MPI(MPI_File_write_at(file, run.offset, run.data, n_bytes, MPI_BYTE, &status));
+    int n_written = 0;
+    LOCKSTEP_MPI(MPI_Get_count(&status, MPI_BYTE, &n_written));
+    if (n_written == n_bytes) continue;
+    throw Error(path,
+                "MPI-IO wrote " + std::to_string(n_written) + " of " + std::to_string(n_bytes) +
+                    " bytes at byte " + std::to_string(run.offset),
+                "free space on that file system, or choose another output folder (--out)");
   }
 }
 
@@ -128,23 +115,16 @@ void check_superblock_can_be_rewritten(const std::string& path) {
 
 }  // namespace
 
-std::vector<Block> blocks_of(const Shape& shape, int64_t first, int64_t n) {
-  std::vector<Block> blocks;
-  if (shape.rank() == 0) {
-    if (n > 0) blocks.push_back({shape, shape});
-  } else {
-    append_blocks(shape, 0, shape, first, n, blocks);
-  }
-  return blocks;
-}
-
 void write_content(Communicator& comm, const std::string& path, const std::vector<CheckpointTensor>& tensors,
-                   const std::vector<Piece>& pieces) {
+                   const std::vector<Piece>& pieces, const PieceData& data) {
   // A rank that cannot reach the file says so here, before the collective open.
-  all_or_none(comm, [&] {
-    FileHandle(path, O_RDWR).close();
-    check_mpi_scratch_space();
-  });
+  all_or_none(
+      comm,
+      [&] {
+        FileHandle(path, O_RDWR).close();
+        check_mpi_scratch_space();
+      },
+      Waiting::kSleep);
   h5::Id file;
   auto open = [&] {
     const auto guard = h5::lock();
@@ -160,12 +140,14 @@ void write_content(Communicator& comm, const std::string& path, const std::vecto
   }
   std::exception_ptr failure;
   try {
-    write_own_pieces(file.get(), comm.rank(), tensors, pieces);
+    write_runs(mpi_file(file.get(), path), path,
+               own_runs(file.get(), comm.rank(), tensors, pieces, data));
   } catch (...) {
     failure = std::current_exception();  // the close below is collective: first that, then the report
   }
   if (comm.is_root()) check_superblock_can_be_rewritten(path);
-  all_or_none(comm, [&] {
+  comm.sleeping_barrier();  // closing holds HDF5's lock and waits for the other ranks
+  const auto finish = [&] {
     try {
       file.close();
     } catch (...) {
@@ -175,7 +157,8 @@ void write_content(Communicator& comm, const std::string& path, const std::vecto
     FileHandle written(path, O_RDWR);
     written.sync();
     written.close();
-  });
+  };
+  all_or_none(comm, finish, Waiting::kSleep);
 }
 
 }  // namespace lockstep::checkpoint_format

@@ -1,7 +1,6 @@
-// The two stages of writing a checkpoint file: the layout by rank 0, the content by all.
+// The stages of writing a checkpoint file: the layout by rank 0, the content by all, and the whole.
 #pragma once
 
-#include <functional>
 #include <string>
 #include <vector>
 
@@ -17,18 +16,18 @@ namespace lockstep::checkpoint_format {
 std::vector<ContentRange> lay_out(const std::string& path, const CheckpointInfo& info,
                                   const std::vector<CheckpointEntry>& entries);
 
-/// Collective. Opens the laid-out file through MPI-IO; every rank writes the pieces that it
-/// owns and syncs them. All ranks throw AgreedError if any fails.
+/// A piece's bytes in this rank's memory, for each piece of the state; null for those of other ranks.
+using PieceData = std::vector<const char*>;
+
+/// Collective. Opens the laid-out file as one parallel HDF5 file; every rank writes the pieces that
+/// it owns and syncs them. All ranks throw AgreedError if any fails.
 void write_content(Communicator& comm, const std::string& path, const std::vector<CheckpointTensor>& tensors,
-                   const std::vector<Piece>& pieces);
+                   const std::vector<Piece>& pieces, const PieceData& data);
 
-/// A rectangular part of an array whose elements follow one another in the file.
-struct Block {
-  Shape start, count;
-};
-
-/// Elements [first, first + n) of an array in row-major order as blocks, in order: partial
-/// first rows, whole rows, partial last rows; at most 2*rank - 1 of them.
-std::vector<Block> blocks_of(const Shape& shape, int64_t first, int64_t n);
+/// Collective. The whole commit of save_checkpoint(); of `tensors` only names, shapes and types are
+/// looked at. Ranks sleep while they wait for one another.
+std::string write_checkpoint(Communicator& comm, const std::string& folder, const CheckpointInfo& info,
+                             const std::vector<CheckpointTensor>& tensors, const std::vector<Piece>& pieces,
+                             const PieceData& data);
 
 }  // namespace lockstep::checkpoint_format

@@ -130,6 +130,9 @@ TEST_F(FullDiskTest, RootFailsWhileAllWriteContent) {
   std::vector<CheckpointEntry> entries;
   for (const TestTensor& t : state.storage) entries.push_back({t.name, t.shape, t.dtype, 0});
   const auto pieces = checkpoint_format::deal_pieces(state.tensors(), comm.size());
+  checkpoint_format::PieceData data;
+  for (const auto& piece : pieces)
+    data.push_back(state.storage[static_cast<size_t>(piece.tensor)].bytes.data() + piece.first_byte);
   std::signal(SIGXFSZ, SIG_IGN);
   const int64_t n_open = n_open_files();
   for (const int64_t limit : {0, 100000, 200000}) {
@@ -140,7 +143,8 @@ TEST_F(FullDiskTest, RootFailsWhileAllWriteContent) {
       const rlimit tight{static_cast<rlim_t>(limit), old.rlim_max};
       ::setrlimit(RLIMIT_FSIZE, &tight);
     }
-    EXPECT_THROW(checkpoint_format::write_content(comm, path, state.tensors(), pieces), AgreedError) << limit;
+    EXPECT_THROW(checkpoint_format::write_content(comm, path, state.tensors(), pieces, data), AgreedError)
+        << limit;
     ::setrlimit(RLIMIT_FSIZE, &old);
     EXPECT_EQ(n_open_files(), n_open) << limit;
   }

@@ -149,34 +149,6 @@ TEST_F(CheckpointTest, PiecesAreDealtEvenlyAndInOrder) {
   }
 }
 
-TEST_F(CheckpointTest, BlocksCoverEveryRangeOnce) {
-  const Shape shapes[] = {{}, {1}, {7}, {3, 4}, {2, 1, 3, 2}, {3, 2, 2, 3}, {1, 1, 5}};
-  int64_t n_checked = 0;
-  for (const Shape& shape : shapes) {
-    const int64_t size = shape.n_elements();
-    for (int64_t first = 0; first <= size; ++first) {
-      for (int64_t n = 0; first + n <= size; ++n) {
-        int64_t next = first;
-        const auto blocks = checkpoint_format::blocks_of(shape, first, n);
-        EXPECT_LE(blocks.size(), static_cast<size_t>(std::max(1, 2 * shape.rank() - 1)));
-        for (const auto& block : blocks) {
-          int64_t flat = 0, count = 1;
-          for (int i = 0; i < shape.rank(); ++i) {
-            flat = flat * shape[i] + block.start[i];
-            count *= block.count[i];
-            EXPECT_LE(block.start[i] + block.count[i], shape[i]);
-          }
-          EXPECT_EQ(flat, next);
-          next += count;
-        }
-        EXPECT_EQ(next, first + n);
-        ++n_checked;
-      }
-    }
-  }
-  EXPECT_GT(n_checked, 900);
-}
-
 TEST_F(CheckpointTest, LoadingNamesWhatDoesNotFit) {
   TestState state = make_state("odd");
   const std::string path = save_checkpoint(comm, folder, state.info, state.tensors());
