@@ -22,8 +22,7 @@ enum class Waiting { kSpin, kSleep };
 /// Collective. Runs `check` on rank 0 only and shares the verdict: either it returns on
 /// every rank, or every rank throws the same Error (an AgreedError, so that only rank 0
 /// prints it). Nothing is thrown on one rank alone.
-void check_on_root(Communicator& comm, const std::function<void()>& check,
-                   Waiting waiting = Waiting::kSpin);
+void check_on_root(Communicator& comm, const std::function<void()>& check, Waiting waiting = Waiting::kSpin);
 
 /// Collective. Runs `work` on every rank; if any rank throws, all ranks throw an
 /// AgreedError carrying the message of the lowest failing rank (with its rank and host when

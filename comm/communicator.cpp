@@ -26,7 +26,7 @@ struct Communicator::Impl {
 namespace {
 
 constexpr std::chrono::microseconds kLongestPause{2000};  // of a sleeping barrier
-constexpr int64_t kMaxPiece = int64_t{1} << 30;  // elements of one MPI call; counts are int
+constexpr int64_t kMaxPiece = int64_t{1} << 30;           // elements of one MPI call; counts are int
 
 template <typename T>
 void all_reduce_in_place(MPI_Comm comm, T* values, int64_t n_elements, MPI_Op op) {

@@ -13,6 +13,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -75,9 +76,21 @@ std::vector<std::string> verify_checkpoint(const std::string& path);
 /// listed. Empty where the folder is absent.
 std::vector<std::string> list_checkpoints(const std::string& folder);
 
-/// Rank 0 only. Deletes all but the last `keep` checkpoints and any named in `protect`
-/// (file names), and temporary files of crashed runs. keep <= 0 keeps all. Not while a save
-/// into the folder is under way. A file that cannot be deleted is left.
-void prune_checkpoints(const std::string& folder, int keep, const std::vector<std::string>& protect);
+/// The step of a checkpoint's file name, "step-N.h5", folders in front allowed; -1 for other names.
+int64_t checkpoint_step(const std::string& path);
+
+/// Rank 0 only. Deletes all checkpoints but the last `keep` and those whose step `protects`, and
+/// temporary files of crashed runs. keep <= 0 keeps all. Not while a save into the folder is under
+/// way. A file that cannot be deleted is left.
+void prune_checkpoints(const std::string& folder, int keep, const std::function<bool(int64_t)>& protects);
+
+/// Links in a folder of checkpoints.
+inline constexpr const char *kLastLink = "last.h5", *kBestLink = "best.h5";
+
+/// Rank 0 only. Points the link at the checkpoint of `step`, in one go; nothing happens where that
+/// file is absent, or the file system has no links.
+void link_checkpoint(const std::string& folder, const std::string& link, int64_t step);
+/// The step of the checkpoint that a link points at; -1 where there is no link or no such file.
+int64_t linked_checkpoint(const std::string& folder, const std::string& link);
 
 }  // namespace lockstep

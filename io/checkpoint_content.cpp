@@ -140,8 +140,7 @@ void write_content(Communicator& comm, const std::string& path, const std::vecto
   }
   std::exception_ptr failure;
   try {
-    write_runs(mpi_file(file.get(), path), path,
-               own_runs(file.get(), comm.rank(), tensors, pieces, data));
+    write_runs(mpi_file(file.get(), path), path, own_runs(file.get(), comm.rank(), tensors, pieces, data));
   } catch (...) {
     failure = std::current_exception();  // the close below is collective: first that, then the report
   }

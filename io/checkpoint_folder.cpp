@@ -1,4 +1,4 @@
-// Which checkpoints a folder holds, and which may go.
+// Which checkpoints a folder holds, which may go, and the links to the last and the best.
 #include <algorithm>
 #include <cctype>
 #include <charconv>
@@ -12,7 +12,6 @@ namespace fs = std::filesystem;
 
 namespace {
 
-/// The step of "step-N.h5"; -1 for any other name.
 int64_t step_of(const std::string& name) {
   constexpr std::string_view kHead = "step-", kTail = ".h5";
   if (!name.starts_with(kHead) || !name.ends_with(kTail) || name.size() <= kHead.size() + kTail.size())
@@ -47,7 +46,9 @@ std::vector<std::string> list_checkpoints(const std::string& folder) {
   return names;
 }
 
-void prune_checkpoints(const std::string& folder, int keep, const std::vector<std::string>& protect) {
+int64_t checkpoint_step(const std::string& path) { return step_of(fs::path(path).filename().string()); }
+
+void prune_checkpoints(const std::string& folder, int keep, const std::function<bool(int64_t)>& protects) {
   std::error_code ignored;  // what cannot be deleted now is tried again at the next checkpoint
   for (const std::string& name : file_names(folder)) {
     if (is_temporary(name)) fs::remove(fs::path(folder) / name, ignored);
@@ -57,11 +58,24 @@ void prune_checkpoints(const std::string& folder, int keep, const std::vector<st
   if (paths.size() <= static_cast<size_t>(keep)) return;
   paths.resize(paths.size() - static_cast<size_t>(keep));
   for (const std::string& path : paths) {
-    const bool is_protected = std::any_of(protect.begin(), protect.end(), [&](const std::string& name) {
-      return fs::path(name).filename() == fs::path(path).filename();
-    });
-    if (!is_protected) fs::remove(path, ignored);
+    if (!protects(checkpoint_step(path))) fs::remove(path, ignored);
   }
+}
+
+void link_checkpoint(const std::string& folder, const std::string& link, int64_t step) {
+  const std::string name = checkpoint_file_name(step);
+  std::error_code error;  // a convenience: some file systems have no links
+  if (step < 0 || !fs::exists(fs::path(folder) / name, error)) return;
+  const fs::path path = fs::path(folder) / link, temporary = path.string() + ".tmp";
+  fs::remove(temporary, error);
+  fs::create_symlink(name, temporary, error);
+  if (!error) fs::rename(temporary, path, error);
+}
+
+int64_t linked_checkpoint(const std::string& folder, const std::string& link) {
+  std::error_code error;
+  const fs::path path = fs::path(folder) / link, target = fs::read_symlink(path, error);
+  return !error && fs::exists(path, error) ? checkpoint_step(target.string()) : -1;
 }
 
 }  // namespace lockstep

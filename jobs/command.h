@@ -25,6 +25,7 @@ int import_command(const Words& words, Communicator& comm);
 int predict_command(const Words& words, Communicator& comm);
 int convert_command(const Words& words, Communicator& comm);
 int bench_allreduce_command(const Words& words, Communicator& comm);
+int bench_checkpoint_command(const Words& words, Communicator& comm);
 int bench_step_command(const Words& words, Communicator& comm);
 int bench_input_command(const Words& words, Communicator& comm);
 int bench_scaling_command(const Words& words);

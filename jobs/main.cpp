@@ -36,6 +36,7 @@ const std::vector<Command>& commands() {
       {"verify", "compare a dataset or checkpoint with its checksums", verify_command},
       {"report", "write report.html of a run folder", report_command},
       {"bench input", "time the loader on a dataset or on synthetic ones", bench_input_command},
+      {"bench checkpoint", "time a checkpoint against a plain file", bench_checkpoint_command},
       {"bench step", "time the parts of a training step", bench_step_command},
       {"bench scaling", "time a step on several numbers of ranks", bench_scaling_command},
       {"bench allreduce", "time sums over ranks against MPI_Allreduce", bench_allreduce_command},

@@ -150,6 +150,13 @@ void read_checkpoint(const Config& root, Job& job) {
   if (job.checkpoint_every_steps < 0) throw checkpoint->error_at("every_steps", "must not be negative");
   if (job.checkpoint_every_minutes < 0) throw checkpoint->error_at("every_minutes", "must not be negative");
   job.keep = static_cast<int>(checkpoint->get_int("keep", 3));
+  job.keep_every = checkpoint->get_int("keep_every", 0);
+  if (job.keep_every < 0) throw checkpoint->error_at("keep_every", "must not be negative");
+  if (job.keep_every > 0 && job.checkpoint_every_epochs == 0 && job.checkpoint_every_steps == 0) {
+    throw checkpoint->error_at("keep_every", "counts the checkpoints by epochs and by steps; there are none",
+                               "set every_epochs or every_steps");
+  }
+  job.asynchronous_checkpoints = checkpoint->get_bool("asynchronous", true);
   const std::string best =
       checkpoint->get_choice("best", job.loss.has_accuracy() ? "accuracy" : "loss", {"accuracy", "loss"});
   job.best = best == "accuracy" ? Job::Best::kAccuracy : Job::Best::kLoss;

@@ -72,7 +72,9 @@ struct Job {
 
   int64_t checkpoint_every_epochs = 1, checkpoint_every_steps = 0;
   double checkpoint_every_minutes = 0;
-  int keep = 3;
+  int keep = 3;            // the newest so many
+  int64_t keep_every = 0;  // and every so many-th for ever; 0: none
+  bool asynchronous_checkpoints = true;
   enum class Best { kAccuracy, kLoss } best = Best::kAccuracy;
 
   int64_t n_micro() const { return global_batch / micro_batch; }  // V

@@ -176,6 +176,7 @@ StepResult Replica::step(DataLoader& loader, int64_t step, int64_t n_samples, in
     return result;
   }
 
+  before_update_();
   const double update_start = seconds();
   grad_scale_ = sums[kWeightSum] > 0 ? 1.0 / (sums[kWeightSum] * loss_scale_.now) : 0.0;
   result.lr = job_.optimizer.lr * job_.schedule.factor(step, total_steps, steps_per_epoch);
@@ -190,11 +191,6 @@ StepResult Replica::step(DataLoader& loader, int64_t step, int64_t n_samples, in
   weights_changed();
   times_.update += seconds() - update_start;
   return result;
-}
-
-void Replica::download_state() {
-  arena_.host().download(*stream_);
-  for (const Optimizer::Slot& slot : optimizer_.slots()) slot.host->download(*stream_);
 }
 
 void Replica::upload_state() {
@@ -238,7 +234,8 @@ SyncVerdict Replica::compare_weights() {
 }
 
 void Replica::restore_from(int rank) {
-  download_state();
+  arena_.host().download(*stream_);
+  for (const Optimizer::Slot& slot : optimizer_.slots()) slot.host->download(*stream_);
   const int64_t n_bytes = arena_.n_elements() * int64_t{sizeof(float)};
   comm_.broadcast(arena_.host().data(), n_bytes, rank);
   for (const Optimizer::Slot& slot : optimizer_.slots()) comm_.broadcast(slot.host->data(), n_bytes, rank);

@@ -2,6 +2,7 @@
 // gradient tree, reducer and optimizer. step() is the life of a mini-batch.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -49,9 +50,10 @@ class Replica {
   StepResult step(DataLoader& loader, int64_t step, int64_t n_samples, int64_t total_steps,
                   bool flag = false);
 
-  /// Brings weights and optimizer state to the host, where checkpoints are written from.
-  void download_state();
-  /// Takes them from the host after a checkpoint was read, and refreshes packed weights.
+  /// Called by every step before it changes weights and optimizer state for the first time.
+  void set_before_update(std::function<void()> before_update) { before_update_ = std::move(before_update); }
+  /// Takes weights and optimizer state from the host after a checkpoint was read, and refreshes packed
+  /// weights.
   void upload_state();
   /// Collective. Compares the weights of all ranks; downloads them.
   SyncVerdict compare_weights();
@@ -64,6 +66,8 @@ class Replica {
   Optimizer& optimizer() { return optimizer_; }
   Communicator& comm() { return comm_; }
   const GradientReducer& reducer() const { return reducer_; }
+  /// The stream that step() submits its work to.
+  Stream& stream() { return *stream_; }
   StepTimes times() const;
   /// float16: the factor of gradients; part of what a checkpoint keeps.
   const LossScale& loss_scale() const { return loss_scale_; }
@@ -98,6 +102,7 @@ class Replica {
   int64_t merged_ = 0;             // elements of the last micro-batch already merged
   std::vector<double> loss_rows_;  // (n_micro, values of a step)
   std::vector<const void*> inputs_, targets_;
+  std::function<void()> before_update_ = [] {};
   std::string not_finite_;  // of this rank, in this step
   LossScale loss_scale_;
   int64_t step_ = 0;  // that runs

@@ -88,20 +88,6 @@ void RunFolder::write_confusion(const ValidationResult& validation,
   attempt([&] { write_text(path_ + "/confusion.json", object.str() + "\n"); });
 }
 
-void RunFolder::link_checkpoints(int64_t last_step, int64_t best_step) {
-  if (!is_root_) return;
-  const auto link = [&](const std::string& name, int64_t step) {
-    if (step < 0 || !std::filesystem::exists(checkpoints() + "/" + checkpoint_file_name(step))) return;
-    const std::string path = checkpoints() + "/" + name, temporary = path + ".tmp";
-    std::error_code error;  // a convenience: some file systems have no links
-    std::filesystem::remove(temporary, error);
-    std::filesystem::create_symlink(checkpoint_file_name(step), temporary, error);
-    if (!error) std::filesystem::rename(temporary, path, error);
-  };
-  link("last.h5", last_step);
-  link("best.h5", best_step);
-}
-
 void RunFolder::warn(int64_t step, const std::string& text) {
   if (!is_root_) return;
   spdlog::warn("{}", text);

@@ -33,9 +33,6 @@ class RunFolder {
   /// A warning to the log and the metrics file.
   void warn(int64_t step, const std::string& text);
 
-  /// Rank 0: checkpoints/last.h5 and best.h5 point at the files of these steps (best < 0: none).
-  void link_checkpoints(int64_t last_step, int64_t best_step);
-
   const std::string& path() const { return path_; }
   std::string checkpoints() const { return path_ + "/checkpoints"; }
 

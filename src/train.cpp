@@ -9,7 +9,7 @@
 
 #include "comm/agreement.h"
 #include "comm/shared_gpus.h"
-#include "io/checkpoint.h"
+#include "io/checkpoint_saver.h"
 #include "src/data.h"
 #include "src/loss_place.h"
 #include "src/progress.h"
@@ -103,9 +103,20 @@ class Trainer {
   void write_start();
   void log_interval(const StepResult& result, Interval& interval, Progress& progress);
   bool validate(Progress& progress);  // true: the run is to stop early
+  /// Collective. Starts to write a checkpoint of this step, and waits for it where the job says so.
   void save(Progress& progress);
   /// Collective. Stops the run, or mends it, where the weights of ranks differ.
   void guard();
+  /// What rank 0 tells of a save that has ended, if one has.
+  void report(const std::optional<SaveOutcome>& ended);
+  /// After a checkpoint has its name, beside training: old ones go, links move.
+  void tidy_checkpoints(int64_t step, int64_t best_step) const;
+  /// Whether `keep_every` keeps the checkpoint of that step for ever.
+  bool is_kept(int64_t step) const {
+    const auto divides = [&](int64_t every) { return every > 0 && step % (every * job_.keep_every) == 0; };
+    return job_.keep_every > 0 &&
+           (divides(job_.checkpoint_every_epochs * steps_per_epoch_) || divides(job_.checkpoint_every_steps));
+  }
   /// Whether an epoch ends here in which the job's wish came true: each sample was right in its turn.
   bool epoch_without_mistakes() const {
     return job_.stop_without_mistakes && state_.step % steps_per_epoch_ == 0 && !state_.mistakes;
@@ -120,6 +131,10 @@ class Trainer {
   TrainState state_;
   int64_t steps_per_epoch_ = 1, total_steps_ = 1;
   int64_t saved_step_ = -1, guarded_step_ = -1;
+  int64_t saved_step_ = -1;
+  double stall_s_ = 0, waited_s_ = 0;  // how long training stood still for the save under way
+  // Last, so that its thread ends before what it uses.
+  std::unique_ptr<CheckpointSaver> saver_;
 };
 
 void Trainer::resume(const std::string& resume) {
@@ -268,36 +283,47 @@ void Trainer::save(Progress& progress) {
   if (saved_step_ == state_.step) return;
   guard();
   const double start_s = progress.elapsed_s();
-  std::string path;
-  replica_.download_state();
+  report(saver_->wait());
+  waited_s_ = progress.elapsed_s() - start_s;
   if (job_.precision == DType::kFloat16) state_.loss_scale = replica_.loss_scale();
-  try {
-    path = save_checkpoint(
-        comm_, folder_.checkpoints(),
-        make_checkpoint_info(job_, state_, setup_.data.contract, steps_per_epoch_),
-        checkpoint_tensors(replica_.arena(), &replica_.optimizer(), setup_.data.contract.normalization));
-  } catch (const AgreedError& e) {
+  saver_->start(replica_.stream(), make_checkpoint_info(job_, state_, setup_.data.contract, steps_per_epoch_),
+                [this, step = state_.step, best = state_.best_step] { tidy_checkpoints(step, best); });
+  saved_step_ = state_.step;
+  stall_s_ = progress.elapsed_s() - start_s;
+  if (job_.asynchronous_checkpoints) return;
+  const std::optional<SaveOutcome> saved = saver_->wait();
+  stall_s_ = progress.elapsed_s() - start_s;
+  report(saved);
+}
+
+void Trainer::report(const std::optional<SaveOutcome>& ended) {
+  if (!ended || !comm_.is_root()) return;
+  if (!ended->error.empty()) {
     // Nothing is lost yet: the last good checkpoint stays and training goes on.
-    folder_.warn(state_.step,
+    folder_.warn(ended->step,
                  fmt::format("CHECKPOINT NOT SAVED at step {}: {}\n  training goes on; free space or the run "
                              "cannot be resumed from here",
-                             state_.step, e.what()));
+                             ended->step, ended->error));
     return;
   }
-  saved_step_ = state_.step;
-  if (!comm_.is_root()) return;
-  std::error_code error;
-  const auto n_bytes = static_cast<int64_t>(std::filesystem::file_size(path, error));
   folder_.write(JsonObject()
                     .set("kind", "checkpoint")
-                    .set("step", state_.step)
-                    .set("file", std::filesystem::path(path).filename().string())
-                    .set("time_s", progress.elapsed_s() - start_s)
-                    .set("bytes", n_bytes));
-  std::vector<std::string> protect;
-  if (state_.best_step >= 0) protect.push_back(checkpoint_file_name(state_.best_step));
-  prune_checkpoints(folder_.checkpoints(), job_.keep, protect);
-  folder_.link_checkpoints(state_.step, state_.best_step);
+                    .set("step", ended->step)
+                    .set("file", std::filesystem::path(ended->path).filename().string())
+                    .set("time_s", ended->time_s)
+                    .set("stall_s", stall_s_)
+                    .set("waited_s", waited_s_)
+                    .set("bytes", ended->n_bytes));
+}
+
+void Trainer::tidy_checkpoints(int64_t step, int64_t best_step) const {
+  const std::string folder = folder_.checkpoints();
+  link_checkpoint(folder, kLastLink, step);
+  link_checkpoint(folder, kBestLink, best_step);
+  // Where the best one could not be saved, the link still points at the best of before.
+  const int64_t best = linked_checkpoint(folder, kBestLink);
+  prune_checkpoints(folder, job_.keep,
+                    [&](int64_t old) { return old == best_step || old == best || is_kept(old); });
 }
 
 TrainResult Trainer::run() {
@@ -310,6 +336,16 @@ TrainResult Trainer::run() {
   Progress progress(comm_.is_root(), launcher_size() > 1, state_.step, total_steps_, steps_per_epoch_);
   TrainResult result;
   write_start();
+  saver_ = std::make_unique<CheckpointSaver>(
+      comm_, folder_.checkpoints(),
+      checkpoint_tensors(replica_.arena(), &replica_.optimizer(), setup_.data.contract.normalization,
+                         StateIn::kDevice),
+      job_.device);
+  replica_.set_before_update([&] {
+    const double start_s = progress.elapsed_s();
+    saver_->hold_changes();
+    stall_s_ += progress.elapsed_s() - start_s;
+  });
   progress.note(fmt::format("{}: {} parameters, {} training samples, global batch {}, {} rank{}, {}{}",
                             job_.name, grouped(static_cast<double>(replica_.arena().n_parameters())),
                             grouped(static_cast<double>(n_samples)), job_.global_batch, comm_.size(),
@@ -334,7 +370,9 @@ TrainResult Trainer::run() {
     const bool clock_says_save = job_.checkpoint_every_minutes > 0 &&
                                  progress.elapsed_s() - last_save_s > 60 * job_.checkpoint_every_minutes;
     const StepResult step = replica_.step(loader, state_.step, n_samples, total_steps_, clock_says_save);
+    report(saver_->poll());
     if (!step.not_finite.empty()) {
+      report(saver_->wait());
       throw AgreedError(
           fmt::format("step {}", state_.step + 1), "the loss is not finite: " + step.not_finite,
           fmt::format("lower the learning rate or check the data; the last good checkpoint is in {}",
@@ -345,6 +383,7 @@ TrainResult Trainer::run() {
     ++state_.step;
     interval.add(step);
     if (step.overflowed && replica_.loss_scale().next <= LossScale::kSmallest) {
+      report(saver_->wait());
       throw AgreedError(fmt::format("step {}", state_.step),
                         "the float16 gradients overflow even without a loss scale",
                         fmt::format("use precision: bfloat16, or lower the learning rate; the last good "
@@ -377,6 +416,7 @@ TrainResult Trainer::run() {
     if (stops_early) result.status = TrainResult::Status::kEarlyStopped;
   }
 
+  report(saver_->wait());
   result.step = state_.step;
   result.best_step = state_.best_step;
   result.best_value = state_.best_value;

@@ -33,7 +33,8 @@ double number(const CheckpointInfo& info, const std::string& key, double fallbac
 }  // namespace
 
 std::vector<CheckpointTensor> checkpoint_tensors(const ParameterArena& arena, Optimizer* optimizer,
-                                                 Normalization& normalization) {
+                                                 Normalization& normalization, StateIn place) {
+  const bool on_host = place == StateIn::kHost;
   std::vector<CheckpointTensor> tensors;
   const auto add_arena = [&](const std::string& prefix, float* base, bool statistics) {
     for (const Segment& segment : arena.segments()) {
@@ -41,11 +42,13 @@ std::vector<CheckpointTensor> checkpoint_tensors(const ParameterArena& arena, Op
       tensors.push_back({prefix + segment.name, segment.shape, DType::kFloat32, base + segment.offset});
     }
   };
-  add_arena("/parameters/", arena.host().as<float>(), false);
-  add_arena("/buffers/", arena.host().as<float>(), true);
+  float* const weights = on_host ? arena.host().as<float>() : arena.weights();
+  add_arena("/parameters/", weights, false);
+  add_arena("/buffers/", weights, true);
   if (optimizer) {
     for (const Optimizer::Slot& slot : optimizer->slots())
-      add_arena("/optimizer/" + slot.name + "/", slot.host->as<float>(), false);
+      add_arena("/optimizer/" + slot.name + "/", on_host ? slot.host->as<float>() : slot.memory.as<float>(),
+                false);
   }
   const auto channels = static_cast<int64_t>(normalization.mean.size());
   if (channels > 0) {

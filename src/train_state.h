@@ -22,10 +22,15 @@ struct TrainState {
   std::optional<LossScale> loss_scale;  // float16
 };
 
+/// Which memory is meant: what the host sees of the device's (to load), or that itself (to save).
+enum class StateIn { kHost, kDevice };
+
 /// The tensors of a checkpoint, viewing the replica's memory: /parameters/…, /optimizer/SLOT/…,
-/// running averages under /buffers/…, and there the normalisation, input.mean and input.stddev.
+/// running averages under /buffers/…, and there the normalisation, input.mean and input.stddev
+/// (always on the host).
 std::vector<CheckpointTensor> checkpoint_tensors(const ParameterArena& arena, Optimizer* optimizer,
-                                                 Normalization& normalization);
+                                                 Normalization& normalization,
+                                                 StateIn place = StateIn::kHost);
 
 CheckpointInfo make_checkpoint_info(const Job& job, const TrainState& state, const DataContract& contract,
                                     int64_t steps_per_epoch);

@@ -223,12 +223,13 @@ TEST_F(CheckpointTest, PruneKeepsTheLastAndTheProtected) {
   const Names all = {"step-000000005.h5", "step-000000040.h5", "step-000000300.h5", "step-000002000.h5",
                      "step-1234567890123.h5"};
   EXPECT_EQ(names(), all);
-  prune_checkpoints(folder, 0, {});
+  const auto none = [](int64_t) { return false; };
+  prune_checkpoints(folder, 0, none);
   EXPECT_EQ(names(), all);
   EXPECT_FALSE(fs::exists(folder + "/.step-000000007.h5.tmp"));
-  prune_checkpoints(folder, 2, {"step-000000040.h5"});
+  prune_checkpoints(folder, 2, [](int64_t step) { return step == 40; });
   EXPECT_EQ(names(), (Names{"step-000000040.h5", "step-000002000.h5", "step-1234567890123.h5"}));
-  prune_checkpoints(folder, 1, {});
+  prune_checkpoints(folder, 1, none);
   EXPECT_EQ(names(), (Names{"step-1234567890123.h5"}));
   for (const char* name : {"step-x.h5", "step-000000009.h5.bak", "best.txt"}) {
     EXPECT_TRUE(fs::exists(folder + "/" + name)) << name;
