@@ -76,6 +76,9 @@ std::vector<std::string> verify_checkpoint(const std::string& path);
 /// listed. Empty where the folder is absent.
 std::vector<std::string> list_checkpoints(const std::string& folder);
 
+/// Paths of what interrupted saves (or one under way) left in a folder, in name order.
+std::vector<std::string> list_temporary_files(const std::string& folder);
+
 /// The step of a checkpoint's file name, "step-N.h5", folders in front allowed; -1 for other names.
 int64_t checkpoint_step(const std::string& path);
 

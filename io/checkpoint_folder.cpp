@@ -23,7 +23,10 @@ int64_t step_of(const std::string& name) {
   return failure == std::errc() && end == last ? step : -1;
 }
 
-bool is_temporary(const std::string& name) { return name.starts_with(".step-") && name.ends_with(".h5.tmp"); }
+bool is_temporary(const std::string& name) {
+  return (name.starts_with(".step-") && name.ends_with(".h5.tmp")) ||
+         name == std::string(kLastLink) + ".tmp" || name == std::string(kBestLink) + ".tmp";
+}
 
 std::vector<std::string> file_names(const std::string& folder) {
   std::vector<std::string> names;
@@ -46,13 +49,19 @@ std::vector<std::string> list_checkpoints(const std::string& folder) {
   return names;
 }
 
+std::vector<std::string> list_temporary_files(const std::string& folder) {
+  std::vector<std::string> names = file_names(folder);
+  std::erase_if(names, [](const std::string& name) { return !is_temporary(name); });
+  std::sort(names.begin(), names.end());
+  for (std::string& name : names) name = (fs::path(folder) / name).string();
+  return names;
+}
+
 int64_t checkpoint_step(const std::string& path) { return step_of(fs::path(path).filename().string()); }
 
 void prune_checkpoints(const std::string& folder, int keep, const std::function<bool(int64_t)>& protects) {
   std::error_code ignored;  // what cannot be deleted now is tried again at the next checkpoint
-  for (const std::string& name : file_names(folder)) {
-    if (is_temporary(name)) fs::remove(fs::path(folder) / name, ignored);
-  }
+  for (const std::string& path : list_temporary_files(folder)) fs::remove(path, ignored);
   if (keep <= 0) return;
   std::vector<std::string> paths = list_checkpoints(folder);
   if (paths.size() <= static_cast<size_t>(keep)) return;

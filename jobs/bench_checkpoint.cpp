@@ -1,7 +1,7 @@
 // lockstep bench checkpoint: how fast a checkpoint gets to the disk, against one plain file of the
 // same size, written and synced by one process in the same run, as `dd conv=fsync` does; the two
-// take turns, and each round's rates make one ratio. Meanwhile every rank computes, as training
-// would: how long it stands still, and what it loses to the writing thread on the same core.
+// take turns, and each round's rates make one ratio. A second checkpoint is written while every rank
+// computes, as training would: how long it stands still, and what the writing thread takes from it.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <unistd.h>
@@ -94,7 +94,7 @@ int bench_checkpoint_command(const Words& words, Communicator& comm) {
       "because a thread writes on the same cores. Medians of the rounds; files are removed.",
       {});
   line.add()("size-mib", po::value<int64_t>()->default_value(1024), "MiB of state over all ranks")(
-      "rounds", po::value<int>()->default_value(5), "rounds of one plain file and one checkpoint")(
+      "rounds", po::value<int>()->default_value(5), "rounds of one plain file and two checkpoints")(
       "step-ms", po::value<double>()->default_value(250), "length of a training step")(
       "out", po::value<std::string>()->default_value("."), "folder on the file system to measure")(
       "json", "print one JSON object");
@@ -133,18 +133,19 @@ int bench_checkpoint_command(const Words& words, Communicator& comm) {
           },
           Waiting::kSleep);
     };
-    const auto measure_checkpoint = [&] {
+    const auto measure_checkpoint = [&](bool beside_work) {
       settle();
-      const double start_alone = now_s();
-      const int64_t n_alone = work.run(step_s);
-      const double unit_s = (now_s() - start_alone) / static_cast<double>(n_alone);
       CheckpointInfo info;
-      info.step = round;
+      info.step = 2 * round + beside_work;
+      const double start_alone = now_s();
+      const int64_t n_alone = beside_work ? work.run(step_s) : 1;
+      const double unit_s = (now_s() - start_alone) / static_cast<double>(n_alone);
       const double start = now_s();
       saver.start(*stream, info);
       double pause_s = now_s() - start;
       int64_t n_units = 0;
       std::optional<SaveOutcome> outcome;
+      if (!beside_work) outcome = saver.wait();
       while (!outcome) {
         n_units += work.run(step_s);
         const double update = now_s();
@@ -152,15 +153,17 @@ int bench_checkpoint_command(const Words& words, Communicator& comm) {
         pause_s += now_s() - update;
         outcome = saver.poll();
       }
-      failure = outcome->error;
-      pauses.push_back(pause_s / outcome->time_s);
-      losses.push_back((now_s() - start - static_cast<double>(n_units) * unit_s) / outcome->time_s);
-      saved.push_back(static_cast<double>(n_mib) / outcome->time_s);
+      const double time_s = now_s() - start;
+      failure += outcome->error;
       if (comm.is_root()) fs::remove(outcome->path);
+      if (!beside_work) return saved.push_back(static_cast<double>(n_mib) / outcome->time_s);
+      pauses.push_back(pause_s / outcome->time_s);
+      losses.push_back((time_s - static_cast<double>(n_units) * unit_s) / outcome->time_s);
     };
     if (round % 2 == 0) measure_plain();
-    measure_checkpoint();
+    measure_checkpoint(false);
     if (round % 2 == 1) measure_plain();
+    measure_checkpoint(true);
     if (comm.is_root()) ratios.push_back(saved.back() / plain.back());
   }
   comm.barrier();

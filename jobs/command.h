@@ -17,6 +17,7 @@ using Words = std::vector<std::string>;
 int report_command(const Words& words);
 int export_command(const Words& words);
 int inspect_command(const Words& words);
+int repair_command(const Words& words);
 int verify_command(const Words& words);
 int doctor_command(const Words& words, Communicator& comm);
 int train_command(const Words& words, Communicator& comm);

@@ -34,6 +34,7 @@ const std::vector<Command>& commands() {
       {"export", "write a checkpoint's weights to a safetensors file", export_command},
       {"inspect", "show a job, a dataset or a checkpoint", inspect_command},
       {"verify", "compare a dataset or checkpoint with its checksums", verify_command},
+      {"repair", "put a run's checkpoints in order after a crash", repair_command},
       {"report", "write report.html of a run folder", report_command},
       {"bench input", "time the loader on a dataset or on synthetic ones", bench_input_command},
       {"bench checkpoint", "time a checkpoint against a plain file", bench_checkpoint_command},

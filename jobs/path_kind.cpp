@@ -11,7 +11,8 @@ PathKind path_kind(const std::string& path) {
   namespace fs = std::filesystem;
   if (!fs::exists(path)) throw Error(path, "there is no such file or folder", "check the path");
   if (fs::is_directory(path))
-    return fs::is_directory(path + "/checkpoints") ? PathKind::kRunFolder : PathKind::kDataset;
+    return fs::is_directory(path + "/checkpoints") || !list_checkpoints(path).empty() ? PathKind::kRunFolder
+                                                                                      : PathKind::kDataset;
   const fs::path name = fs::canonical(path).filename();  // best.h5 is a link to a checkpoint
   if (name.extension() == ".yaml" || name.extension() == ".yml") return PathKind::kJob;
   if (name.string().starts_with("step-")) return PathKind::kCheckpoint;
@@ -21,6 +22,11 @@ PathKind path_kind(const std::string& path) {
   } catch (const Error&) {
     return PathKind::kDataset;
   }
+}
+
+std::string checkpoints_of(const std::string& run_folder) {
+  const std::string inside = run_folder + "/checkpoints";
+  return std::filesystem::is_directory(inside) ? inside : run_folder;
 }
 
 }  // namespace lockstep

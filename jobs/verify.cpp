@@ -23,6 +23,26 @@ int print_problems(const std::string& path, const std::vector<std::string>& prob
   return 1;
 }
 
+/// Every checkpoint of a run; temporary files and links that point nowhere are told, but no damage.
+int verify_run(const std::string& path) {
+  const std::string folder = checkpoints_of(path);
+  const std::vector<std::string> checkpoints = list_checkpoints(folder);
+  if (checkpoints.empty()) throw Error(path, "the run folder holds no checkpoints yet", "train first");
+  int status = 0;
+  for (const std::string& checkpoint : checkpoints) {
+    status = std::max(status, print_problems(checkpoint, verify_checkpoint(checkpoint), "whole"));
+  }
+  for (const std::string& temporary : list_temporary_files(folder)) {
+    fmt::print("{}: a save under way, or the remains of one (lockstep repair removes them)\n", temporary);
+  }
+  for (const char* link : {kLastLink, kBestLink}) {
+    const auto file = std::filesystem::path(folder) / link;
+    if (!std::filesystem::is_symlink(file) || linked_checkpoint(folder, link) >= 0) continue;
+    fmt::print("{}: points at no checkpoint (lockstep repair mends it)\n", file.string());
+  }
+  return status;
+}
+
 }  // namespace
 
 int verify_command(const Words& words) {
@@ -34,15 +54,7 @@ int verify_command(const Words& words) {
   const std::string path = line.get<std::string>("PATH");
   switch (path_kind(path)) {
     case PathKind::kCheckpoint: return print_problems(path, verify_checkpoint(path), "whole");
-    case PathKind::kRunFolder: {
-      const std::vector<std::string> checkpoints = list_checkpoints(path + "/checkpoints");
-      if (checkpoints.empty()) throw Error(path, "the run folder holds no checkpoints yet", "train first");
-      int status = 0;
-      for (const std::string& checkpoint : checkpoints) {
-        status = std::max(status, print_problems(checkpoint, verify_checkpoint(checkpoint), "whole"));
-      }
-      return status;
-    }
+    case PathKind::kRunFolder: return verify_run(path);
     default: {
       const Dataset dataset = Dataset::open(path);
       int64_t n_checked = 0, n_unchecked = 0;

@@ -57,7 +57,7 @@ struct TestState {
 };
 
 /// `kind` as in checkpoint_writer.cpp. Filled.
-inline TestState make_state(const std::string& kind, int64_t n_mib = 0) {
+inline TestState make_state(const std::string& kind) {
   TestState state;
   state.info.step = 1000;
   state.info.epoch = 3;
@@ -94,10 +94,6 @@ inline TestState make_state(const std::string& kind, int64_t n_mib = 0) {
     s.emplace_back("/parameters/fc.weight", Shape{10, 30});
     s.emplace_back("/parameters/fc.bias", Shape{10});
     s.emplace_back("/optimizer/velocity/fc.weight", Shape{10, 30});
-  } else {
-    for (int i = 0; i < 8; ++i) {
-      s.emplace_back("/parameters/block" + std::to_string(i), Shape{n_mib, 32, 1024});
-    }
   }
   for (TestTensor& t : s) t.fill();
   return state;
