@@ -14,24 +14,27 @@
 
 #include "comm/rank_reduction.h"
 #include "comm/reduction_path.h"
-#include "comm/tree_reduction.h"
 
 namespace lockstep {
 namespace {
 
 class CommThread : public ReductionPath {
  public:
-  CommThread(Communicator& comm, Reduction reduction_, const std::vector<Bucket>& buckets, int64_t longest,
-             Device device_, bool shares_memory)
+  CommThread(Communicator& comm, Reduction reduction_, const std::vector<Bucket>& buckets, Device device_,
+             bool all_on_cpu)
       : device(device_), reduction(reduction_) {
     if (device.kind == Device::Kind::kCuda) {
+      int64_t longest = 0;
+      for (const Bucket& bucket : buckets) {
+        longest = std::max(longest, bucket.end - bucket.begin);
+        ready.push_back(make_event(device));
+      }
       on_host = Memory::on_host(device, longest * int64_t{sizeof(float)});
-      for (size_t b = 0; b < buckets.size(); ++b) ready.push_back(make_event(device));
     }
     jobs.reserve(2 * buckets.size() + 16);
     channel = std::make_unique<Communicator>(comm.duplicate());
     ranks = std::make_unique<RankReduction>(*channel);
-    if (shares_memory && !buckets.empty())
+    if (all_on_cpu && !buckets.empty())
       shared = reinterpret_cast<float*>(ranks->shared_memory(buckets.back().end * int64_t{sizeof(float)}));
     thread = std::thread([this] { run(); });
   }
@@ -52,6 +55,8 @@ class CommThread : public ReductionPath {
     new Memory(std::move(on_host));
   }
 
+  float* shared_gradients() const override { return shared; }
+
   void start(size_t index, float* data, int64_t n_elements, Stream* stream) override {
     Event* event = ready.empty() ? nullptr : ready.at(index).get();
     if (event) event->record(*stream);
@@ -62,8 +67,6 @@ class CommThread : public ReductionPath {
     }
     job_added.notify_one();
   }
-
-  float* shared_gradients() const override { return shared; }
 
   void wait(Stream*) override {
     std::unique_lock lock(mutex);
@@ -148,9 +151,9 @@ class CommThread : public ReductionPath {
 }  // namespace
 
 std::unique_ptr<ReductionPath> make_comm_thread(Communicator& comm, Reduction reduction,
-                                                const std::vector<Bucket>& buckets, int64_t longest,
-                                                Device device, bool shares_memory) {
-  return std::make_unique<CommThread>(comm, reduction, buckets, longest, device, shares_memory);
+                                                const std::vector<Bucket>& buckets, Device device,
+                                                bool all_on_cpu) {
+  return std::make_unique<CommThread>(comm, reduction, buckets, device, all_on_cpu);
 }
 
 }  // namespace lockstep

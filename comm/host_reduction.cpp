@@ -48,15 +48,17 @@ Slice slice_of(int64_t n, int owner, int n_owners) {
 }
 
 template <typename T>
-void stream(T* dst, const T* src, int64_t n) {
-  stream_bytes(reinterpret_cast<std::byte*>(dst), reinterpret_cast<const std::byte*>(src),
-               n * int64_t{sizeof(T)});
-}
-
-template <typename T>
 void copy(T* dst, const T* src, int64_t n) {
   copy_bytes(reinterpret_cast<std::byte*>(dst), reinterpret_cast<const std::byte*>(src),
              n * int64_t{sizeof(T)});
+}
+
+/// For what other ranks read next; the longer vectors are, the less of it would stay in caches anyway.
+template <typename T>
+void hand_over(T* dst, const T* src, int64_t n, bool past_caches) {
+  if (!past_caches) return copy(dst, src, n);
+  stream_bytes(reinterpret_cast<std::byte*>(dst), reinterpret_cast<const std::byte*>(src),
+               n * int64_t{sizeof(T)});
 }
 
 }  // namespace
@@ -64,7 +66,7 @@ void copy(T* dst, const T* src, int64_t n) {
 struct HostReduction::Impl {
   std::unique_ptr<SharedSegments> staging;
   int rank = 0, size = 1, n_owners = 1;
-  int64_t block_bytes = 0, whole_bytes = 0;
+  int64_t block_bytes = 0, whole_bytes = 0, stream_bytes = 0;
   const SharedSegments* arena = nullptr;
   uint32_t next_block = 0;
   std::vector<const void*> sources;
@@ -146,6 +148,7 @@ struct HostReduction::Impl {
   void reduce_staged(T* values, int64_t n, const Call& call, const Across<T>& across,
                      const Patience& patience) {
     const int64_t per_block = block_bytes / int64_t{sizeof(T)}, n_blocks = (n + per_block - 1) / per_block;
+    const bool past_caches = call.n_bytes >= stream_bytes;
     const uint32_t first = next_block;
     next_block += uint32_t(n_blocks);
     const auto part = [&](int64_t k) { return values + k * per_block; };
@@ -155,8 +158,8 @@ struct HostReduction::Impl {
       const uint32_t block = first + uint32_t(k);
       const Slice own = slice_of(length(k), rank, n_owners);
       open(block, patience);
-      stream(slot<T>(rank, block), part(k), own.begin);
-      stream(slot<T>(rank, block) + own.end, part(k) + own.end, length(k) - own.end);
+      hand_over(slot<T>(rank, block), part(k), own.begin, past_caches);
+      hand_over(slot<T>(rank, block) + own.end, part(k) + own.end, length(k) - own.end, past_caches);
       publish(block, call);
     };
     const auto add_own = [&](int64_t k) {
@@ -168,7 +171,7 @@ struct HostReduction::Impl {
         const Slice now{begin, std::min(own.end, begin + piece)};
         add(part(k), now, [&](int r) { return r == rank ? part(k) : slot<T>(r, block); });
         if (across) across(part(k) + now.begin, now.end - now.begin);
-        stream(slot<T>(rank, block) + now.begin, part(k) + now.begin, now.end - now.begin);
+        hand_over(slot<T>(rank, block) + now.begin, part(k) + now.begin, now.end - now.begin, past_caches);
       }
       control(rank).added.advance_to(block + 1);
     };
@@ -201,6 +204,7 @@ std::unique_ptr<HostReduction> HostReduction::make(MPI_Comm host, int n_owners, 
   impl->n_owners = n_owners;
   impl->block_bytes = std::max<int64_t>({64, tuning.block_bytes, n_owners * tuning.slice_bytes}) / 64 * 64;
   impl->whole_bytes = std::min(tuning.whole_bytes, impl->block_bytes);
+  impl->stream_bytes = tuning.stream_bytes;
   impl->sources.resize(size_t(impl->size));
   impl->staging = SharedSegments::make(host, kControlBytes + kSlots * impl->block_bytes);
   if (!impl->staging) return nullptr;

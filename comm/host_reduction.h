@@ -21,6 +21,7 @@ namespace lockstep {
 struct HostTuning {
   int64_t block_bytes = 256 << 10;  // of a staging buffer; a rank has four
   int64_t slice_bytes = 16 << 10;   // many ranks make blocks longer, to keep their slices this long
+  int64_t stream_bytes = 16 << 20;  // vectors from here on are staged past the caches
   int64_t whole_bytes = 16 << 10;   // up to here every rank adds the whole vector by itself
 };
 

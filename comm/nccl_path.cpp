@@ -1,8 +1,9 @@
 // Gradients of GPUs by way of NCCL, on a stream of their own: no thread, no copy to the host, no wait of the
 // host. Events order it behind the compute stream and the compute stream behind it.
 //
-// The tree's additions are this library's own kernel; NCCL only carries the halves. ncclAllReduce (`native`)
-// adds in an order of its own choice. Guarded by tests/comm/nccl_path_test.cpp (bits against a serial tree).
+// The tree's additions are this library's own kernel; NCCL only carries the halves. ncclAllReduce (the other
+// reductions) adds in an order of its own choice, and knows hosts itself. Guarded by
+// tests/comm/nccl_path_test.cpp (bits against a serial tree).
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -32,7 +33,7 @@ class NcclPath : public ReductionPath {
     int64_t n_scratch = kProof;
     for (const Bucket& bucket : buckets) {
       ready_.push_back(make_event(device));
-      if (reduction != Reduction::kTree) continue;  // NCCL itself goes through hosts first
+      if (reduction != Reduction::kTree) continue;
       rounds_.push_back(tree_rounds(rank_, comm.size(), bucket.end - bucket.begin, RoundTuning{}));
       n_scratch = std::max(n_scratch, scratch_elements(rounds_.back()));
     }

@@ -18,8 +18,8 @@
 namespace lockstep {
 namespace {
 
-constexpr int kLooks = 64;     // with a pause of some nanoseconds each
-constexpr int kYields = 1000;  // then the core is offered to others, if nobody computes on it …
+constexpr int kLooks = 64;      // with a pause of some nanoseconds each
+constexpr int kYields = 10000;  // then the core is offered to others, if nobody computes on it …
 constexpr timespec kSleep{0,
                           5'000'000};  // … and at last the kernel wakes us; else we look whether to give up
 

@@ -14,20 +14,19 @@ namespace lockstep {
 class ReductionPath {
  public:
   virtual ~ReductionPath() = default;
+  /// As GradientReducer's.
+  virtual float* shared_gradients() const { return nullptr; }
   /// Begins to sum bucket `index`, n_elements at data, in place: as the work submitted to the stream so far
   /// leaves it (null: as it is now). Does not wait.
   virtual void start(size_t index, float* data, int64_t n_elements, Stream* stream) = 0;
   /// What is submitted to the stream from now on, and where the stream is null the caller, finds every
   /// started bucket summed. Throws what went wrong.
   virtual void wait(Stream* stream) = 0;
-  /// See GradientReducer.
-  virtual float* shared_gradients() const { return nullptr; }
 };
 
-/// Collective. longest: elements of the longest bucket. shares_memory: all ranks compute on the CPU, so that
-/// those of a host may sum where the gradients lie.
+/// Collective. all_on_cpu: of all ranks; then they may share gradients.
 std::unique_ptr<ReductionPath> make_comm_thread(Communicator& comm, Reduction reduction,
-                                                const std::vector<Bucket>& buckets, int64_t longest,
-                                                Device device, bool shares_memory);
+                                                const std::vector<Bucket>& buckets, Device device,
+                                                bool all_on_cpu);
 
 }  // namespace lockstep

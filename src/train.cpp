@@ -131,7 +131,6 @@ class Trainer {
   TrainState state_;
   int64_t steps_per_epoch_ = 1, total_steps_ = 1;
   int64_t saved_step_ = -1, guarded_step_ = -1;
-  int64_t saved_step_ = -1;
   double stall_s_ = 0, waited_s_ = 0;  // how long training stood still for the save under way
   // Last, so that its thread ends before what it uses.
   std::unique_ptr<CheckpointSaver> saver_;

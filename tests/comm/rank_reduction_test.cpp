@@ -77,7 +77,8 @@ TEST(RankReduction, SeveralHostsKeepTheTree) {
   if (!is_power_of_two(world.size())) GTEST_SKIP() << "the tree is for powers of two";
   int n_compared = 0;
   for (const int per_host : {1, 2, 3, 4, 8}) {  // 3: hosts that are no subtrees
-    RankReduction ranks(world, {per_host, {}}), in_small_blocks(world, {per_host, HostTuning{10000, 0, 0}});
+    RankReduction ranks(world, {per_host, {}}),
+        in_small_blocks(world, {per_host, HostTuning{10000, 0, 5000, 0}});
     n_compared += expect_tree_bits<float>(ranks, world, Reduction::kTree);
     n_compared += expect_tree_bits<double>(in_small_blocks, world, Reduction::kTree);
   }
@@ -88,7 +89,7 @@ TEST(RankReduction, WholeNumbersAcrossHostsAreMpis) {
   Communicator world = Communicator::world();
   int n_compared = 0;
   for (const int per_host : {1, 2, 3, 5}) {  // the last host may have fewer ranks
-    RankReduction ranks(world, {per_host, HostTuning{100000, 0, 0}});
+    RankReduction ranks(world, {per_host, HostTuning{100000, 0, 5000, 0}});
     for (const Reduction reduction : {Reduction::kNative, Reduction::kHierarchical}) {
       for (const int64_t n : kLengths) {
         std::vector<float> values(static_cast<size_t>(n));
@@ -153,8 +154,8 @@ TEST(RankReduction, ManyCallsByUnevenRanks) {
 TEST(RankReduction, EveryTuningOfAHostGivesTheTree) {
   Communicator world = Communicator::world();
   int n_compared = 0;
-  for (const HostTuning& tuning : {HostTuning{64, 0, 0}, HostTuning{1000, 0, 0}, HostTuning{4096, 64, 4096},
-                                   HostTuning{1 << 20, 1 << 20, 1 << 20}}) {
+  for (const HostTuning& tuning : {HostTuning{64, 0, 0, 0}, HostTuning{1000, 0, 1 << 20, 0},
+                                   HostTuning{4096, 64, 0, 4096}, HostTuning{1 << 20, 1 << 20, 0, 1 << 20}}) {
     for (const int n_owners : {1, world.size()}) {
       std::unique_ptr<HostReduction> host = HostReduction::make(mpi_comm(world), n_owners, tuning);
       ASSERT_NE(host, nullptr);

@@ -4,7 +4,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <chrono>
 
 #include "comm/nccl.h"
@@ -15,6 +14,12 @@
 namespace lockstep {
 namespace {
 
+void check_ranges(const std::vector<Bucket>& buckets) {
+  for (const Bucket& bucket : buckets)
+    if (bucket.begin < 0 || bucket.begin > bucket.end)
+      throw Error("GradientReducer", fmt::format("bucket [{}, {}) is no range", bucket.begin, bucket.end));
+}
+
 const char* name_of(Reduction reduction) {
   switch (reduction) {
     case Reduction::kTree: return "tree";
@@ -22,16 +27,6 @@ const char* name_of(Reduction reduction) {
     case Reduction::kHierarchical: return "hierarchical";
   }
   return "";
-}
-
-int64_t longest_of(const std::vector<Bucket>& buckets) {
-  int64_t longest = 0;
-  for (const Bucket& bucket : buckets) {
-    if (bucket.begin < 0 || bucket.begin > bucket.end)
-      throw Error("GradientReducer", fmt::format("bucket [{}, {}) is no range", bucket.begin, bucket.end));
-    longest = std::max(longest, bucket.end - bucket.begin);
-  }
-  return longest;
 }
 
 /// Collective. Why these ranks, of which some have GPUs, cannot use NCCL, the same on all of them; "" where
@@ -54,10 +49,10 @@ std::string why_not_nccl(Communicator& comm, Device device) {
 struct GradientReducer::Impl {
   Impl(Communicator& comm, Reduction reduction, std::vector<Bucket> buckets_, Device device)
       : buckets(std::move(buckets_)) {
-    const int64_t longest = longest_of(buckets);
+    check_ranges(buckets);
     if (comm.size() == 1) return;
-    const char* order = name_of(reduction);
     if (reduction == Reduction::kTree) check_tree_size(comm.size());
+    const char* order = name_of(reduction);
     const bool all_on_cpu = comm.all_reduce_sum(device.kind == Device::Kind::kCuda) == 0;
     if (all_on_cpu) {
       way = fmt::format("MPI {}", order);
@@ -68,7 +63,7 @@ struct GradientReducer::Impl {
       path = make_nccl_path(comm, reduction, buckets, device);
       return;
     }
-    path = make_comm_thread(comm, reduction, buckets, longest, device, all_on_cpu);
+    path = make_comm_thread(comm, reduction, buckets, device, all_on_cpu);
   }
 
   const std::vector<Bucket> buckets;
