@@ -12,7 +12,7 @@ void ChunkCache::allow(int64_t limit_bytes) {
 void ChunkCache::evict() {
   while (n_bytes_ > limit_bytes_ && uses_.size() > 1) {
     const auto oldest = entries_.find(uses_.back());
-    n_bytes_ -= static_cast<int64_t>(oldest->second.chunk->size());
+    n_bytes_ -= oldest->second.n_bytes;
     entries_.erase(oldest);
     uses_.pop_back();
   }
@@ -33,7 +33,7 @@ ChunkCache::Chunk ChunkCache::get(uint64_t key, int64_t n_bytes,
   entries_.emplace(key, Entry{});
   guard.unlock();
 
-  std::shared_ptr<std::vector<std::byte>> chunk;
+  std::shared_ptr<std::byte[]> chunk;
   const auto give_up = [&] {
     guard.lock();
     entries_.erase(key);
@@ -41,8 +41,8 @@ ChunkCache::Chunk ChunkCache::get(uint64_t key, int64_t n_bytes,
     decoded_.notify_all();
   };
   try {
-    chunk = std::make_shared<std::vector<std::byte>>(static_cast<size_t>(n_bytes));
-    if (!decode(chunk->data())) chunk.reset();
+    chunk = std::make_shared_for_overwrite<std::byte[]>(static_cast<size_t>(n_bytes));
+    if (!decode(chunk.get())) chunk.reset();
   } catch (...) {
     give_up();
     throw;
@@ -53,7 +53,7 @@ ChunkCache::Chunk ChunkCache::get(uint64_t key, int64_t n_bytes,
   }
   guard.lock();
   uses_.push_front(key);
-  entries_[key] = {chunk, uses_.begin()};
+  entries_[key] = {chunk, n_bytes, uses_.begin()};
   n_bytes_ += n_bytes;
   evict();
   guard.unlock();

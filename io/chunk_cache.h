@@ -11,13 +11,12 @@
 #include <memory>
 #include <mutex>
 #include <unordered_map>
-#include <vector>
 
 namespace lockstep {
 
 class ChunkCache {
  public:
-  using Chunk = std::shared_ptr<const std::vector<std::byte>>;
+  using Chunk = std::shared_ptr<const std::byte[]>;
 
   explicit ChunkCache(int64_t limit_bytes) : limit_bytes_(limit_bytes) {}
   /// The bound grows to at least that; it never shrinks.
@@ -30,6 +29,7 @@ class ChunkCache {
  private:
   struct Entry {
     Chunk chunk;  // null while a thread decodes it
+    int64_t n_bytes = 0;
     std::list<uint64_t>::iterator use;
   };
   void evict();

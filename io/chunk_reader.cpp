@@ -93,10 +93,10 @@ bool read_chunked_rows(const ChunkIndex& index, const FileHandle& file, ChunkCac
                                                     [&](std::byte* bytes) { return load(chunk, bytes); });
         if (!decoded) return false;
         if (whole_rows) {
-          std::memcpy(out, decoded->data() + (from - g * rows) * row_bytes,
+          std::memcpy(out, decoded.get() + (from - g * rows) * row_bytes,
                       static_cast<size_t>((to - from) * row_bytes));
         } else {
-          copy_box(index, origin.data(), from - g * rows, to - g * rows, decoded->data(), out);
+          copy_box(index, origin.data(), from - g * rows, to - g * rows, decoded.get(), out);
         }
       }
       for (size_t d = rank; d-- > 1;) {  // the chunk beside it

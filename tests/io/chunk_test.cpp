@@ -319,7 +319,7 @@ TEST(ChunkCache, KeepsItsBoundAndForgetsWhatFailed) {
   get(3);  // takes the place of 1
   get(2), get(3);
   EXPECT_EQ(n_decoded, 3);
-  EXPECT_EQ((*held)[0], std::byte{1});
+  EXPECT_EQ(held[0], std::byte{1});
   get(1);
   EXPECT_EQ(n_decoded, 4);
   EXPECT_FALSE(get(9, false));

@@ -197,7 +197,7 @@ const BadLine kBadLines[] = {
     {1, "name: [a]", {"name", "expected a text", "a list"}},
     {2, "seed: one", {"seed", "a whole number", "'one'"}},
     {4, "data: {train: a, validation: b, shuffle: 2}", {"data.shuffle", "true or false"}},
-    {4, "data: {train: a, validation: b, shuffle: {block: 2}}", {"data.shuffle.window"}},
+    {4, "data: {train: a, validation: b, shuffle: {block: 2}}", {"data.shuffle", "'window' is missing"}},
     {4, "data: {train: a, validation: b, shuffle: {window: 0}}", {"data.shuffle.window", "at least 1"}},
     {4,
      "data: {train: a, validation: b, shuffle: {window: 8, block: 9}}",
