@@ -16,46 +16,12 @@
 #include <thread>
 #include <utility>
 
-#include "io/node_memory.h"
-#include "io/row_source.h"
+#include "io/loader_sources.h"
 #include "kernels/error.h"
 
 namespace lockstep {
 
 namespace {
-
-void check(const Dataset& dataset, const LoaderOptions& o, int64_t start_step) {
-  const auto fail = [](const std::string& what, const std::string& remedy = {}) {
-    throw Error("data loader", what, remedy);
-  };
-  if (o.micro_batch < 1 || o.global_batch < 1 || o.global_batch % o.micro_batch != 0)
-    fail("global batch " + std::to_string(o.global_batch) + " is not a multiple of micro-batch " +
-             std::to_string(o.micro_batch),
-         "choose batch.global as a multiple of batch.micro");
-  const int64_t n_micros = o.global_batch / o.micro_batch;
-  if (o.first_micro < 0 || o.n_micro < 1 || o.first_micro + o.n_micro > n_micros)
-    fail("micro-batches " + std::to_string(o.first_micro) + " to " +
-         std::to_string(o.first_micro + o.n_micro - 1) + " are outside the " + std::to_string(n_micros) +
-         " of a step");
-  if (o.prefetch < 1) fail("prefetch must be at least 1");
-  if (o.threads < 0) fail("the number of threads must not be negative");
-  if (o.shuffle.window < 0 || o.shuffle.block < 1 ||
-      (o.shuffle.window > 0 && o.shuffle.block > o.shuffle.window))
-    fail("the shuffle's window of " + std::to_string(o.shuffle.window) + " samples and blocks of " +
-             std::to_string(o.shuffle.block) + " do not fit together",
-         "choose data.shuffle.block between 1 and the window");
-  if (start_step < 0) fail("the first step must not be negative");
-  if (o.fields.empty()) fail("no field was asked for");
-  for (const LoaderField& wanted : o.fields) {
-    const Field& stored = dataset.field(wanted.name);
-    if (stored.shape.n_elements() != wanted.shape.n_elements()) {
-      throw Error(dataset.path(),
-                  "field " + wanted.name + " has samples of shape " + stored.shape.str() +
-                      ", which cannot be seen as " + wanted.shape.str(),
-                  "give the model the input shape " + stored.shape.str() + ", or convert the data again");
-    }
-  }
-}
 
 int n_readers(const LoaderOptions& options) {
   if (options.threads > 0) return options.threads;
@@ -68,15 +34,6 @@ int n_readers(const LoaderOptions& options) {
   return std::clamp(std::min(n_allowed, share), 1, 4);
 }
 
-/// Decoded chunks that a window touches, both ends of each block included.
-int64_t window_bytes(const Dataset& dataset, const std::string& field, const Shuffle& shuffle) {
-  const Field& stored = dataset.field(field);
-  const int64_t together = dataset.rows_decoded_together(field);
-  if (together == 1) return 0;
-  const int64_t rows = shuffle.window / shuffle.block * (shuffle.block + 2 * together);
-  return std::min(rows, dataset.n_samples() + together) * stored.shape.n_elements() * size_of(stored.dtype);
-}
-
 }  // namespace
 
 struct DataLoader::Impl {
@@ -84,9 +41,7 @@ struct DataLoader::Impl {
   const LoaderOptions options;
   const Sampler sampler;
   const int64_t start_step, steps_per_epoch;
-  NodeMemory memory;               // of the cache
-  std::vector<RowSource> sources;  // one per field
-  bool sorts = false;              // requests, for reading by runs
+  LoaderSources sources;
 
   struct Slot {
     MicroBatch batch;
@@ -116,7 +71,6 @@ struct DataLoader::Impl {
 
   Impl(const Dataset& data, LoaderOptions o, int64_t start);
   ~Impl();
-  void open_sources();
   std::unique_ptr<Slot> make_slot() const;
   void read();
   struct Scratch {
@@ -129,12 +83,12 @@ struct DataLoader::Impl {
 };
 
 DataLoader::Impl::Impl(const Dataset& data, LoaderOptions o, int64_t start)
-    : dataset((check(data, o, start), data)),
+    : dataset((check_loader(data, o, start), data)),
       options(std::move(o)),
       sampler(data.n_samples(), options.seed, options.shuffle),
       start_step(start),
-      steps_per_epoch((data.n_samples() + options.global_batch - 1) / options.global_batch) {
-  open_sources();
+      steps_per_epoch((data.n_samples() + options.global_batch - 1) / options.global_batch),
+      sources(data, options) {
   // One more than held ready: the one in the consumer's hands.
   const int n_threads = n_readers(options);
   n_wanted = std::max<int64_t>(options.prefetch, n_threads) + 1;
@@ -157,53 +111,17 @@ DataLoader::Impl::~Impl() {
   for (std::thread& reader : readers) reader.join();
 }
 
-void DataLoader::Impl::open_sources() {
-  int64_t n_bytes = 0, n_cache_bytes = 0, n_window_bytes = 0;
-  for (const LoaderField& wanted : options.fields) {
-    const Field& stored = dataset.field(wanted.name);
-    n_bytes += dataset.n_samples() * stored.shape.n_elements() * size_of(stored.dtype);
-  }
-  bool cached = n_bytes <= options.cache_limit_bytes;
-  if (cached) {
-    for (const LoaderField& wanted : options.fields) n_cache_bytes += RowCache::n_bytes(dataset, wanted.name);
-    std::optional<NodeMemory> shared;
-    const bool is_alone = !options.ranks || options.ranks->size() == 1;
-    if (!is_alone) shared = NodeMemory::shared(*options.ranks, n_cache_bytes);
-    if (shared) {
-      memory = std::move(*shared);
-    } else if (is_alone || n_bytes * options.ranks->local_size() <= options.cache_limit_bytes) {
-      memory = NodeMemory(n_cache_bytes);
-    } else {
-      cached = false;
-    }
-  }
-  std::byte* at = memory.data();
-  for (const LoaderField& wanted : options.fields) {
-    RowConverter converter(dataset.field(wanted.name), wanted.dtype, wanted.mean, wanted.stddev,
-                           wanted.n_classes, dataset.path());
-    std::optional<RowCache> cache;
-    if (cached) {
-      cache.emplace(dataset, wanted.name, at);
-      at += RowCache::n_bytes(dataset, wanted.name);
-    } else if (options.shuffle.is_on && options.shuffle.window > 0) {
-      n_window_bytes += window_bytes(dataset, wanted.name, options.shuffle);
-    }
-    sources.emplace_back(dataset, wanted.name, std::move(converter), cache, options.micro_batch);
-  }
-  if (n_window_bytes > 0) dataset.keep_decoded(n_window_bytes);
-  sorts = !cached && options.shuffle.is_on;
-}
-
 int64_t DataLoader::Impl::slot_bytes() const {
   int64_t n_bytes = 0;
-  for (const RowSource& source : sources) n_bytes += options.micro_batch * source.converter().dst_bytes();
+  for (const RowSource& source : sources.fields())
+    n_bytes += options.micro_batch * source.converter().dst_bytes();
   return std::max<int64_t>(n_bytes, 1);
 }
 
 std::unique_ptr<DataLoader::Impl::Slot> DataLoader::Impl::make_slot() const {
   auto slot = std::make_unique<Slot>();
   slot->batch.sample_ids.resize(static_cast<size_t>(options.micro_batch));
-  for (const RowSource& source : sources) {
+  for (const RowSource& source : sources.fields()) {
     slot->arrays.push_back(
         Memory::on_host(options.device, options.micro_batch * source.converter().dst_bytes()));
     slot->batch.data.push_back(slot->arrays.back().data());
@@ -215,7 +133,7 @@ void DataLoader::Impl::read() {
   Scratch scratch;
   scratch.requests.resize(static_cast<size_t>(options.micro_batch));
   int64_t n_staging = 0;
-  for (const RowSource& source : sources) n_staging = std::max(n_staging, source.staging_bytes());
+  for (const RowSource& source : sources.fields()) n_staging = std::max(n_staging, source.staging_bytes());
   scratch.staging.resize(static_cast<size_t>(n_staging));
 
   std::unique_lock guard(mutex);
@@ -276,14 +194,15 @@ void DataLoader::Impl::fill(int64_t k, Slot& slot, Scratch& scratch) {
   std::vector<RowRequest>& requests = scratch.requests;
   for (int64_t row = 0; row < batch.n_valid; ++row)
     requests[static_cast<size_t>(row)] = {batch.sample_ids[static_cast<size_t>(row)], row};
-  if (sorts) {
+  if (sources.wants_sorted()) {
     std::sort(requests.begin(), requests.begin() + batch.n_valid,
               [](const RowRequest& a, const RowRequest& b) { return a.id < b.id; });
   }
-  for (size_t i = 0; i < sources.size(); ++i) {
+  for (size_t i = 0; i < sources.fields().size(); ++i) {
     auto* dst = static_cast<std::byte*>(batch.data[i]);
-    const int64_t row_bytes = sources[i].converter().dst_bytes();
-    sources[i].gather(requests.data(), batch.n_valid, dst, scratch.staging.data());
+    const RowSource& source = sources.fields()[i];
+    const int64_t row_bytes = source.converter().dst_bytes();
+    source.gather(requests.data(), batch.n_valid, dst, scratch.staging.data());
     std::memset(dst + batch.n_valid * row_bytes, 0, static_cast<size_t>((micro - batch.n_valid) * row_bytes));
   }
 }

@@ -46,7 +46,7 @@ RowCache::RowCache(const Dataset& dataset, std::string field, std::byte* memory)
       states_(reinterpret_cast<std::atomic<uint32_t>*>(memory)),
       rows_(memory + bytes_of_states(dataset, field_)) {}
 
-bool RowCache::fill(int64_t block) {
+bool RowCache::fill(int64_t block) const {
   uint32_t state = kEmpty;
   if (!states_[block].compare_exchange_strong(state, kFilling, std::memory_order_acquire))
     return state == kFull;

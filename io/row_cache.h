@@ -23,7 +23,7 @@ class RowCache {
 
   /// Where sample `id` lies; null while somebody else fills its block: read it from the dataset then. Fills
   /// the block where nobody has. Throws Error if the dataset cannot be read (and the block stays empty).
-  const std::byte* find(int64_t id) {
+  const std::byte* find(int64_t id) const {
     const int64_t block = id / block_rows_;
     if (states_[block].load(std::memory_order_acquire) != kFull && !fill(block)) return nullptr;
     return rows_ + id * row_bytes_;
@@ -33,7 +33,7 @@ class RowCache {
 
  private:
   enum State : uint32_t { kEmpty, kFilling, kFull };
-  bool fill(int64_t block);
+  bool fill(int64_t block) const;
 
   const Dataset* dataset_;
   std::string field_;

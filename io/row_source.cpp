@@ -25,7 +25,7 @@ RowSource::RowSource(const Dataset& dataset, std::string field, RowConverter con
   max_gap_rows_ = kMaxGapBytes / row_bytes;
 }
 
-void RowSource::gather(const RowRequest* requests, int64_t count, std::byte* dst, std::byte* staging) {
+void RowSource::gather(const RowRequest* requests, int64_t count, std::byte* dst, std::byte* staging) const {
   if (cache_) {
     gather_cached(requests, count, dst, staging);
   } else {
@@ -33,7 +33,8 @@ void RowSource::gather(const RowRequest* requests, int64_t count, std::byte* dst
   }
 }
 
-void RowSource::gather_cached(const RowRequest* requests, int64_t count, std::byte* dst, std::byte* staging) {
+void RowSource::gather_cached(const RowRequest* requests, int64_t count, std::byte* dst,
+                              std::byte* staging) const {
   const int64_t dst_bytes = converter_.dst_bytes();
   for (int64_t i = 0; i < count; ++i) {
     const auto [id, row] = requests[i];
@@ -48,7 +49,8 @@ void RowSource::gather_cached(const RowRequest* requests, int64_t count, std::by
   }
 }
 
-void RowSource::gather_runs(const RowRequest* sorted, int64_t count, std::byte* dst, std::byte* staging) {
+void RowSource::gather_runs(const RowRequest* sorted, int64_t count, std::byte* dst,
+                            std::byte* staging) const {
   const int64_t src_bytes = converter_.src_bytes(), dst_bytes = converter_.dst_bytes();
   for (int64_t begin = 0, end; begin < count; begin = end) {
     const int64_t first = sorted[begin].id;

@@ -29,13 +29,13 @@ class RowSource {
   int64_t staging_bytes() const { return staging_rows_ * converter_.src_bytes(); }
   /// dst + r.row * dst_bytes = converted sample r.id, for all r. Requests ascend by id unless
   /// the source is cached. Throws Error of the dataset or the converter.
-  void gather(const RowRequest* requests, int64_t count, std::byte* dst, std::byte* staging);
+  void gather(const RowRequest* requests, int64_t count, std::byte* dst, std::byte* staging) const;
 
   const RowConverter& converter() const { return converter_; }
 
  private:
-  void gather_cached(const RowRequest* requests, int64_t count, std::byte* dst, std::byte* staging);
-  void gather_runs(const RowRequest* sorted, int64_t count, std::byte* dst, std::byte* staging);
+  void gather_cached(const RowRequest* requests, int64_t count, std::byte* dst, std::byte* staging) const;
+  void gather_runs(const RowRequest* sorted, int64_t count, std::byte* dst, std::byte* staging) const;
 
   const Dataset* dataset_;
   std::string field_;
