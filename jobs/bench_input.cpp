@@ -1,175 +1,25 @@
 // lockstep bench input: what the loader delivers when its consumer does nothing, sequential and shuffled,
-// from a dataset or from synthetic ones in each layout. Kinds of order take turns, so that a machine's moods
-// meet all of them; the figures are medians of the rounds.
+// from a dataset or from synthetic ones in each layout. input_speed.cpp measures.
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <filesystem>
 #include <memory>
 #include <span>
 #include <sstream>
 
 #include "comm/agreement.h"
-#include "io/loader.h"
 #include "io/metrics.h"
-#include "io/row_converter.h"
 #include "io/synthetic.h"
 #include "jobs/command.h"
-#include "jobs/peak_memory.h"
+#include "jobs/input_speed.h"
 #include "kernels/error.h"
-#include "src/progress.h"
 
 namespace lockstep {
 
 namespace po = boost::program_options;
 
 namespace {
-
-constexpr int kRounds = 5;
-
-double seconds() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
-}
-
-/// What is measured on one dataset.
-struct Wish {
-  int64_t micro = 64, cache_bytes = 0;
-  int threads = 1;
-  Shuffle window;  // window 0: none is measured
-  double time_s = 5;
-};
-
-struct Order {
-  std::string name;
-  std::vector<double> rates;  // samples/s of all ranks, per round
-};
-
-struct Measured {
-  std::string layout;
-  std::vector<Order> orders;  // the first is sequential
-  double sample_bytes = 0;    // stored
-  double peak_mb = 0, conversion_rate = 0;
-};
-
-LoaderOptions options_of(const Dataset& data, const Wish& wish, Communicator& comm) {
-  LoaderOptions options;
-  for (const Field& field : data.fields()) {
-    const bool is_label =
-        field.shape.rank() == 0 && (field.dtype == DType::kInt32 || field.dtype == DType::kInt64);
-    options.fields.push_back(
-        {field.name, is_label ? DType::kInt64 : DType::kFloat32, field.shape, {}, {}, 0});
-  }
-  options.micro_batch = wish.micro;
-  options.global_batch = wish.micro * comm.size();
-  options.first_micro = comm.rank();
-  options.threads = wish.threads;
-  options.cache_limit_bytes = wish.cache_bytes;
-  options.ranks = &comm;
-  return options;
-}
-
-/// Samples/s that one thread converts to float32 where the micro-batch lies in its cache: the limit of a
-/// loader that spends no time on reading.
-double conversion_limit(const Dataset& data, const LoaderOptions& options) {
-  std::vector<double> rates;
-  for (int round = 0; round < kRounds; ++round) {
-    double time_s = 0;
-    for (const LoaderField& wanted : options.fields) {
-      const RowConverter converter(data.field(wanted.name), wanted.dtype, {}, {}, 0, "bench input");
-      std::vector<std::byte> src(static_cast<size_t>(converter.src_bytes())),
-          dst(static_cast<size_t>(converter.dst_bytes()));
-      const int64_t n = std::max<int64_t>(1, (int64_t{32} << 20) / converter.dst_bytes());
-      const double start = seconds();
-      for (int64_t i = 0; i < n; ++i) converter.convert(src.data(), dst.data(), i, "bench input");
-      time_s += (seconds() - start) / static_cast<double>(n);
-    }
-    rates.push_back(1 / time_s);
-  }
-  return median(rates);
-}
-
-Measured measure(const Dataset& data, const std::string& layout, const Wish& wish, Communicator& comm) {
-  Measured result;
-  result.layout = layout;
-  const PeakMemory memory;
-  LoaderOptions options = options_of(data, wish, comm);
-  std::vector<std::unique_ptr<DataLoader>> loaders;
-  const auto add = [&](const std::string& name, const Shuffle& shuffle) {
-    options.shuffle = shuffle;
-    loaders.push_back(std::make_unique<DataLoader>(data, options, 0));
-    result.orders.push_back({name, {}});
-  };
-  add("sequential", {false});
-  add("shuffled", {true});
-  if (wish.window.window > 0)
-    add(fmt::format("window {}, block {}", wish.window.window, wish.window.block), wish.window);
-  if (wish.cache_bytes > 0) {  // the first pass fills it
-    for (auto& loader : loaders) {
-      for (int64_t k = 0; k < loader->steps_per_epoch(); ++k) loader->next();
-    }
-  }
-  for (int round = 0; round < kRounds; ++round) {
-    for (size_t i = 0; i < loaders.size(); ++i) {
-      for (int64_t k = 0; k <= loaders[i]->prefetch(); ++k) loaders[i]->next();  // what it read beforehand
-      comm.barrier();
-      int64_t n_samples = 0;
-      const double start = seconds();
-      while (seconds() - start < wish.time_s / kRounds) n_samples += loaders[i]->next().n_valid;
-      const double rate = static_cast<double>(n_samples) / (seconds() - start);
-      result.orders[i].rates.push_back(static_cast<double>(comm.all_reduce_sum(static_cast<int64_t>(rate))));
-    }
-  }
-  for (const Field& field : data.fields())
-    result.sample_bytes += static_cast<double>(field.shape.n_elements() * size_of(field.dtype));
-  result.peak_mb = memory.mb();
-  result.conversion_rate = conversion_limit(data, options);
-  return result;
-}
-
-double share_of_sequential(const Measured& result, size_t order) {
-  std::vector<double> shares;
-  for (int round = 0; round < kRounds; ++round) {
-    const auto r = static_cast<size_t>(round);
-    shares.push_back(result.orders[order].rates[r] / std::max(result.orders[0].rates[r], 1.0));
-  }
-  return median(shares);
-}
-
-void print_row(const Measured& result) {
-  for (size_t i = 0; i < result.orders.size(); ++i) {
-    const double rate = median(result.orders[i].rates);
-    fmt::print("{:<14} {:<26} {:>12} {:>11.1f} {:>11.1f} % {:>11.1f} %\n", i == 0 ? result.layout : "",
-               result.orders[i].name, grouped(rate), rate * result.sample_bytes / 1e6,
-               100 * share_of_sequential(result, i), 100 * rate / result.conversion_rate);
-  }
-  fmt::print("{:<14} {:<26} {:>12.1f} MB\n", "", "memory of the loaders", result.peak_mb);
-  std::fflush(stdout);
-}
-
-std::string json_row(const Measured& result) {
-  std::vector<std::string> orders;
-  for (size_t i = 0; i < result.orders.size(); ++i) {
-    const double rate = median(result.orders[i].rates);
-    orders.push_back(JsonObject()
-                         .set("order", result.orders[i].name)
-                         .set("samples_per_s", rate)
-                         .set("stored_mb_per_s", rate * result.sample_bytes / 1e6)
-                         .set("share_of_sequential", share_of_sequential(result, i))
-                         .str());
-  }
-  return JsonObject()
-      .set("layout", result.layout)
-      .set("conversion_samples_per_s", result.conversion_rate)
-      .set("memory_mb", result.peak_mb)
-      .set_raw("orders", fmt::format("[{}]", fmt::join(orders, ", ")))
-      .str();
-}
 
 const std::vector<std::pair<std::string, StoredLayout>> kLayouts = {{"contiguous", StoredLayout::kContiguous},
                                                                     {"chunked", StoredLayout::kChunked},
@@ -246,7 +96,7 @@ int bench_input_command(const Words& words, Communicator& comm) {
   if (!given.empty() && given[0][0] != '-') given.insert(given.begin(), "--path");
   if (!line.parse(given, comm.is_root())) return 0;
   if (line.has("path") == line.has("synthetic")) throw UsageError("give either PATH or --synthetic");
-  Wish wish;
+  InputWish wish;
   wish.micro = line.get<int64_t>("micro");
   wish.threads = line.get<int>("threads");
   wish.cache_bytes = static_cast<int64_t>(line.get<double>("cache_mb") * (1 << 20));
@@ -283,12 +133,12 @@ int bench_input_command(const Words& words, Communicator& comm) {
       if (is_synthetic) write_synthetic_images(path, shape, line.get<int64_t>("samples"), layout_named(name));
     });
     all_or_none(comm, [&] { data = std::make_unique<Dataset>(Dataset::open(path)); });
-    const Measured result = measure(*data, name, wish, comm);
+    const InputSpeed result = measure_input(*data, name, wish, comm);
     if (comm.is_root()) {
       if (json) {
-        rows.push_back(json_row(result));
+        rows.push_back(json_of_input(result));
       } else {
-        print_row(result);
+        print_input(result);
       }
     }
     comm.barrier();
