@@ -118,10 +118,14 @@ TEST(Collectives, NobodyLeavesABarrierBeforeTheLastArrives) {
   const auto now_ns = [] {
     return std::chrono::steady_clock::now().time_since_epoch().count();
   };  // one host, one clock
-  for (int round = 0; round < 5; ++round) {
+  for (int round = 0; round < 10; ++round) {
     std::this_thread::sleep_for(std::chrono::milliseconds(7 * ((world.rank() + round) % 4)));
     const int64_t arrived_ns = now_ns();
-    world.barrier();
+    if (round % 2 == 0) {
+      world.barrier();
+    } else {
+      world.sleeping_barrier();
+    }
     const int64_t left_ns = now_ns();
     EXPECT_GE(left_ns, world.all_reduce_max(arrived_ns));
   }

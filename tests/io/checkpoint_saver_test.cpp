@@ -143,7 +143,7 @@ TEST_F(SaverTest, ReadersOfTheSameProcessGoOn) {
   std::atomic<bool> stop = false;
   std::atomic<int64_t> n_reads = 0;
   std::thread reader([&] {
-    while (!stop) {
+    for (; !stop; std::this_thread::sleep_for(std::chrono::milliseconds(1))) {
       const auto guard = h5::lock();
       const h5::Id file = h5::open_file(data);
       EXPECT_EQ(h5::read_int_attribute(file.get(), "step", data), state.info.step);
