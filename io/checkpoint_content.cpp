@@ -72,13 +72,17 @@ MPI_File mpi_file(hid_t file, const std::string& path) {
 }
 
 void write_runs(MPI_File file, const std::string& path, const std::vector<Run>& runs) {
+  const FileHandle hints(path, O_WRONLY);
   for (const Run& run : runs) {
     MPI_Status status;
     const int n_bytes = static_cast<int>(run.n_bytes);
     LOCKSTEP_MPI(MPI_File_write_at(file, run.offset, run.data, n_bytes, MPI_BYTE, &status));
     int n_written = 0;
     LOCKSTEP_MPI(MPI_Get_count(&status, MPI_BYTE, &n_written));
-    if (n_written == n_bytes) continue;
+    if (n_written == n_bytes) {
+      hints.start_writing_out(run.offset, run.n_bytes);  // the disk works while the next run is copied
+      continue;
+    }
     throw Error(path,
                 "MPI-IO wrote " + std::to_string(n_written) + " of " + std::to_string(n_bytes) +
                     " bytes at byte " + std::to_string(run.offset),

@@ -89,6 +89,12 @@ void FileHandle::sync() {
   if (::fsync(fd_) != 0) throw_file_error(path_, "syncing", errno);
 }
 
+void FileHandle::start_writing_out([[maybe_unused]] int64_t offset, [[maybe_unused]] int64_t n_bytes) const {
+#ifdef SYNC_FILE_RANGE_WRITE
+  ::sync_file_range(fd_, offset, n_bytes, SYNC_FILE_RANGE_WRITE);
+#endif
+}
+
 void FileHandle::reserve(int64_t n_bytes) {
   if (n_bytes <= 0) return;
   // Not posix_fallocate: where the file system cannot, glibc would write every block.

@@ -36,6 +36,9 @@ class FileHandle {
   void resize(int64_t n_bytes);
   /// Waits until content and size are on the disk.
   void sync();
+  /// Has the system begin to write these bytes to the disk, which it would otherwise put off. A hint:
+  /// nothing is waited for or reported.
+  void start_writing_out(int64_t offset, int64_t n_bytes) const;
   /// Sets aside room for `n_bytes` (and extends the file to that size), so that a full disk
   /// is met here and not halfway. Does nothing on file systems that cannot.
   void reserve(int64_t n_bytes);
