@@ -149,7 +149,7 @@ TEST_F(ConvertCsv, ManyRowsShuffledAndSplit) {
   EXPECT_EQ(result.n_samples, 2001);
   EXPECT_EQ(result.n_shards, 7);
 
-  const Sampler order(kRows, 3, true);
+  const Sampler order(kRows, 3, {});
   std::vector<float> expected;
   std::vector<int64_t> labels;
   for (int64_t i = 500; i < 2501; ++i) {

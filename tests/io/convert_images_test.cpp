@@ -98,7 +98,7 @@ TEST_F(ConvertImages, ShuffledOverShards) {
   convert(from(3), options);
   std::vector<uint8_t> rows;
   std::vector<int64_t> labels;
-  const Sampler order(kImages, 11, true);
+  const Sampler order(kImages, 11, {});
   for (int64_t i = 3; i < 34; ++i) {
     const int64_t row = order.sample_at(0, i);
     rows.insert(rows.end(), pixels[row].begin(), pixels[row].end());
