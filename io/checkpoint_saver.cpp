@@ -62,6 +62,15 @@ CheckpointSaver::~CheckpointSaver() {
   }
 }
 
+void CheckpointSaver::leave(std::unique_ptr<CheckpointSaver> saver) {
+  if (!saver) return;
+  try {
+    saver->hold_changes();
+  } catch (...) {  // nothing will be written
+  }
+  saver.release();
+}
+
 void CheckpointSaver::submit_copies() {
   std::byte* to = copy_.data();
   for (const Parts::Run& run : parts_->runs) {

@@ -37,8 +37,11 @@ class CheckpointSaver {
   /// the saver. Sets aside host memory for this rank's part: 1/P of the state, page-locked for a GPU.
   CheckpointSaver(const Communicator& comm, std::string folder, std::vector<CheckpointTensor> tensors,
                   Device device);
-  /// Waits for the write under way; its outcome is lost.
+  /// Waits for the write under way, and so for the other ranks; its outcome is lost.
   ~CheckpointSaver();
+  /// For errors that other ranks know nothing of: ends the copying and leaves a write under way, with all
+  /// that it needs, to the end of the process. Waits for no other rank.
+  static void leave(std::unique_ptr<CheckpointSaver> saver);
   CheckpointSaver(const CheckpointSaver&) = delete;
   CheckpointSaver& operator=(const CheckpointSaver&) = delete;
 

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cmath>
+#include <exception>
 #include <filesystem>
 #include <memory>
 
@@ -96,7 +97,17 @@ class Trainer {
     }
   }
 
+  ~Trainer() {
+    if (std::uncaught_exceptions() > 0) CheckpointSaver::leave(std::move(saver_));
+  }
+  Trainer(const Trainer&) = delete;
+  Trainer& operator=(const Trainer&) = delete;
+
   TrainResult run();
+  /// Collective. After an error that all ranks know of: waits for the checkpoint under way.
+  void end_saving() {
+    if (saver_) saver_->wait();
+  }
 
  private:
   void resume(const std::string& resume);
@@ -439,7 +450,12 @@ TrainResult Trainer::run() {
 TrainResult train(const Job& job, Communicator& comm, const TrainOptions& options) {
   set_compute_threads(job.threads);
   Trainer trainer(job, comm, options);
-  return trainer.run();
+  try {
+    return trainer.run();
+  } catch (const AgreedError&) {
+    trainer.end_saving();
+    throw;
+  }
 }
 
 }  // namespace lockstep
