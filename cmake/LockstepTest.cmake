@@ -1,7 +1,7 @@
 # lockstep_test(NAME SOURCES … LINKS … [RANKS 1 2 4 8] [TIMEOUT s] [LABELS …] [OWN_MAIN])
 #
 # A GoogleTest program. With RANKS it becomes one CTest test per rank count, NAME.npP,
-# started through mpirun; without, one test called NAME. Every test has a time limit; MPI
+# started through mpirun; without, one test called NAME. Every test has a time limit (five times as long with sanitizers); MPI
 # tests also have a watchdog inside (tests/support/mpi_main.cpp) that names the test that hung.
 include_guard()
 find_package(GTest REQUIRED)
@@ -10,6 +10,9 @@ function(lockstep_test name)
   cmake_parse_arguments(ARG "OWN_MAIN" "TIMEOUT" "SOURCES;LINKS;RANKS;LABELS" ${ARGN})
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 120)
+  endif()
+  if(LOCKSTEP_SANITIZE)
+    math(EXPR ARG_TIMEOUT "5 * ${ARG_TIMEOUT}")
   endif()
   add_executable(${name} ${ARG_SOURCES})
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
