@@ -4,17 +4,15 @@
 
 #include <array>
 #include <cmath>
-#include <exception>
-#include <filesystem>
 #include <memory>
 
 #include "comm/agreement.h"
 #include "comm/shared_gpus.h"
-#include "io/checkpoint_saver.h"
 #include "src/data.h"
 #include "src/loss_place.h"
 #include "src/progress.h"
 #include "src/replica.h"
+#include "src/run_checkpoints.h"
 #include "src/run_folder.h"
 #include "src/train_state.h"
 #include "src/validation.h"
@@ -85,10 +83,14 @@ class Trainer {
         folder_(comm, options.out.empty() ? "runs/" + job.name : options.out, !options.resume.empty(),
                 options.overwrite),
         setup_(job, comm),
-        replica_(job, setup_.graph, comm) {
-    steps_per_epoch_ = (setup_.data.train->n_samples() + job.global_batch - 1) / job.global_batch;
-    total_steps_ = job.steps > 0 ? job.steps : job.epochs * steps_per_epoch_;
-    resume(options.resume);
+        replica_(job, setup_.graph, comm),
+        steps_per_epoch_((setup_.data.train->n_samples() + job.global_batch - 1) / job.global_batch),
+        total_steps_(job.steps > 0 ? job.steps : job.epochs * steps_per_epoch_),
+        checkpoints_(job, folder_, replica_, setup_.data.contract, steps_per_epoch_) {
+    state_ = checkpoints_.resume(options.resume);
+    // A finished run may be given a longer life; one that stopped early stays stopped.
+    state_.finished =
+        state_.finished && (state_.step >= total_steps_ || out_of_patience() || epoch_without_mistakes());
     guard();
     if (setup_.data.validation) {
       validator_ = std::make_unique<Validator>(job, replica_.graph(), replica_.arena(),
@@ -97,40 +99,23 @@ class Trainer {
     }
   }
 
-  ~Trainer() {
-    if (std::uncaught_exceptions() > 0) CheckpointSaver::leave(std::move(saver_));
-  }
-  Trainer(const Trainer&) = delete;
-  Trainer& operator=(const Trainer&) = delete;
-
   TrainResult run();
   /// Collective. After an error that all ranks know of: waits for the checkpoint under way.
-  void end_saving() {
-    if (saver_) saver_->wait();
-  }
+  void end_saving() { checkpoints_.wait(); }
 
  private:
-  void resume(const std::string& resume);
   void write_start();
   void log_interval(const StepResult& result, Interval& interval, Progress& progress);
   bool validate(Progress& progress);  // true: the run is to stop early
-  /// Collective. Starts to write a checkpoint of this step, and waits for it where the job says so.
-  void save(Progress& progress);
   /// Collective. Stops the run, or mends it, where the weights of ranks differ.
   void guard();
-  /// What rank 0 tells of a save that has ended, if one has.
-  void report(const std::optional<SaveOutcome>& ended);
-  /// After a checkpoint has its name, beside training: old ones go, links move.
-  void tidy_checkpoints(int64_t step, int64_t best_step) const;
-  /// Whether `keep_every` keeps the checkpoint of that step for ever.
-  bool is_kept(int64_t step) const {
-    const auto divides = [&](int64_t every) { return every > 0 && step % (every * job_.keep_every) == 0; };
-    return job_.keep_every > 0 &&
-           (divides(job_.checkpoint_every_epochs * steps_per_epoch_) || divides(job_.checkpoint_every_steps));
-  }
   /// Whether an epoch ends here in which the job's wish came true: each sample was right in its turn.
   bool epoch_without_mistakes() const {
     return job_.stop_without_mistakes && state_.step % steps_per_epoch_ == 0 && !state_.mistakes;
+  }
+  bool out_of_patience() const {
+    return job_.early_stopping_patience > 0 &&
+           state_.validations_without_improvement >= job_.early_stopping_patience;
   }
 
   const Job& job_;
@@ -138,60 +123,13 @@ class Trainer {
   RunFolder folder_;
   Setup setup_;
   Replica replica_;
+  const int64_t steps_per_epoch_, total_steps_;
   std::unique_ptr<Validator> validator_;
   TrainState state_;
-  int64_t steps_per_epoch_ = 1, total_steps_ = 1;
-  int64_t saved_step_ = -1, guarded_step_ = -1;
-  double stall_s_ = 0, waited_s_ = 0;  // how long training stood still for the save under way
+  int64_t guarded_step_ = -1;
   // Last, so that its thread ends before what it uses.
-  std::unique_ptr<CheckpointSaver> saver_;
+  RunCheckpoints checkpoints_;
 };
-
-void Trainer::resume(const std::string& resume) {
-  std::vector<std::string> warnings;
-  const std::string path =
-      resume.empty() ? "" : choose_checkpoint(comm_, folder_.checkpoints(), resume, warnings);
-  if (!path.empty()) {
-    all_or_none(comm_, [&] {
-      const CheckpointInfo info = read_checkpoint_info(path);
-      load_checkpoint(path, checkpoint_tensors(replica_.arena(), &replica_.optimizer(),
-                                               setup_.data.contract.normalization));
-      state_ = read_train_state(info);
-      // A finished run may be given a longer life; one that stopped early stays stopped.
-      const bool out_of_patience = job_.early_stopping_patience > 0 &&
-                                   state_.validations_without_improvement >= job_.early_stopping_patience;
-      state_.finished =
-          state_.finished && (state_.step >= total_steps_ || out_of_patience || epoch_without_mistakes());
-      Config batch = Config::from_text(info.job, path + " (its job)").at("batch");
-      batch.positional("global");
-      const int64_t global_batch = batch.get_int("global");
-      if (global_batch != job_.global_batch) {
-        throw Error(
-            path,
-            fmt::format(
-                "it was trained with global batch {}, the job says {}: steps would mean other samples",
-                global_batch, job_.global_batch),
-            fmt::format("set batch.global={}, or start over in another --out", global_batch));
-      }
-      if (info.seed != job_.seed) {
-        throw Error(path, fmt::format("it was trained with seed {}, the job says {}", info.seed, job_.seed),
-                    fmt::format("set seed: {}, or start over in another --out", info.seed));
-      }
-    });
-    replica_.upload_state();
-    if (job_.precision == DType::kFloat16 && state_.loss_scale) replica_.set_loss_scale(*state_.loss_scale);
-    saved_step_ = state_.step;
-  }
-  folder_.open_metrics(job_, path.empty() ? -1 : state_.step);
-  for (const std::string& warning : warnings) folder_.warn(state_.step, warning);
-  if (!path.empty()) {
-    folder_.write(JsonObject()
-                      .set("kind", "resume")
-                      .set("step", state_.step)
-                      .set("file", path)
-                      .set("ranks", comm_.size()));
-  }
-}
 
 void Trainer::write_start() {
   JsonObject line;
@@ -265,8 +203,7 @@ bool Trainer::validate(Progress& progress) {
       fmt::format("validation after step {}: loss {:.4f}{}{}", state_.step, result.loss,
                   result.has_accuracy ? fmt::format("  accuracy {:.2f} %", 100 * result.accuracy) : "",
                   improved ? "  (best)" : ""));
-  return job_.early_stopping_patience > 0 &&
-         state_.validations_without_improvement >= job_.early_stopping_patience;
+  return out_of_patience();
 }
 
 void Trainer::guard() {
@@ -289,53 +226,6 @@ void Trainer::guard() {
   folder_.warn(state_.step, fmt::format("{}: restored from rank {}", verdict.str(), verdict.good_rank));
 }
 
-void Trainer::save(Progress& progress) {
-  if (saved_step_ == state_.step) return;
-  guard();
-  const double start_s = progress.elapsed_s();
-  report(saver_->wait());
-  waited_s_ = progress.elapsed_s() - start_s;
-  if (job_.precision == DType::kFloat16) state_.loss_scale = replica_.loss_scale();
-  saver_->start(replica_.stream(), make_checkpoint_info(job_, state_, setup_.data.contract, steps_per_epoch_),
-                [this, step = state_.step, best = state_.best_step] { tidy_checkpoints(step, best); });
-  saved_step_ = state_.step;
-  stall_s_ = progress.elapsed_s() - start_s;
-  if (job_.asynchronous_checkpoints) return;
-  const std::optional<SaveOutcome> saved = saver_->wait();
-  stall_s_ = progress.elapsed_s() - start_s;
-  report(saved);
-}
-
-void Trainer::report(const std::optional<SaveOutcome>& ended) {
-  if (!ended || !comm_.is_root()) return;
-  if (!ended->error.empty()) {
-    // Nothing is lost yet: the last good checkpoint stays and training goes on.
-    folder_.warn(ended->step,
-                 fmt::format("CHECKPOINT NOT SAVED at step {}: {}\n  training goes on; free space or the run "
-                             "cannot be resumed from here",
-                             ended->step, ended->error));
-    return;
-  }
-  folder_.write(JsonObject()
-                    .set("kind", "checkpoint")
-                    .set("step", ended->step)
-                    .set("file", std::filesystem::path(ended->path).filename().string())
-                    .set("time_s", ended->time_s)
-                    .set("stall_s", stall_s_)
-                    .set("waited_s", waited_s_)
-                    .set("bytes", ended->n_bytes));
-}
-
-void Trainer::tidy_checkpoints(int64_t step, int64_t best_step) const {
-  const std::string folder = folder_.checkpoints();
-  link_checkpoint(folder, kLastLink, step);
-  link_checkpoint(folder, kBestLink, best_step);
-  // Where the best one could not be saved, the link still points at the best of before.
-  const int64_t best = linked_checkpoint(folder, kBestLink);
-  prune_checkpoints(folder, job_.keep,
-                    [&](int64_t old) { return old == best_step || old == best || is_kept(old); });
-}
-
 TrainResult Trainer::run() {
   const int64_t n_samples = setup_.data.train->n_samples();
   const int64_t log_every =
@@ -346,16 +236,6 @@ TrainResult Trainer::run() {
   Progress progress(comm_.is_root(), launcher_size() > 1, state_.step, total_steps_, steps_per_epoch_);
   TrainResult result;
   write_start();
-  saver_ = std::make_unique<CheckpointSaver>(
-      comm_, folder_.checkpoints(),
-      checkpoint_tensors(replica_.arena(), &replica_.optimizer(), setup_.data.contract.normalization,
-                         StateIn::kDevice),
-      job_.device);
-  replica_.set_before_update([&] {
-    const double start_s = progress.elapsed_s();
-    saver_->hold_changes();
-    stall_s_ += progress.elapsed_s() - start_s;
-  });
   progress.note(fmt::format("{}: {} parameters, {} training samples, global batch {}, {} rank{}, {}{}",
                             job_.name, grouped(static_cast<double>(replica_.arena().n_parameters())),
                             grouped(static_cast<double>(n_samples)), job_.global_batch, comm_.size(),
@@ -380,9 +260,9 @@ TrainResult Trainer::run() {
     const bool clock_says_save = job_.checkpoint_every_minutes > 0 &&
                                  progress.elapsed_s() - last_save_s > 60 * job_.checkpoint_every_minutes;
     const StepResult step = replica_.step(loader, state_.step, n_samples, total_steps_, clock_says_save);
-    report(saver_->poll());
+    checkpoints_.poll();
     if (!step.not_finite.empty()) {
-      report(saver_->wait());
+      checkpoints_.wait();
       throw AgreedError(
           fmt::format("step {}", state_.step + 1), "the loss is not finite: " + step.not_finite,
           fmt::format("lower the learning rate or check the data; the last good checkpoint is in {}",
@@ -393,7 +273,7 @@ TrainResult Trainer::run() {
     ++state_.step;
     interval.add(step);
     if (step.overflowed && replica_.loss_scale().next <= LossScale::kSmallest) {
-      report(saver_->wait());
+      checkpoints_.wait();
       throw AgreedError(fmt::format("step {}", state_.step),
                         "the float16 gradients overflow even without a loss scale",
                         fmt::format("use precision: bfloat16, or lower the learning rate; the last good "
@@ -416,7 +296,8 @@ TrainResult Trainer::run() {
     const bool step_save = job_.checkpoint_every_steps > 0 && state_.step % job_.checkpoint_every_steps == 0;
     const bool is_best = state_.best_step == state_.step;
     if (epoch_save || step_save || step.flagged || state_.finished || step.stop_requested || is_best) {
-      save(progress);
+      if (!checkpoints_.has(state_.step)) guard();
+      checkpoints_.save(state_);
       last_save_s = interval.start_s = progress.elapsed_s();
     }
     if (step.stop_requested && !state_.finished) {
@@ -426,7 +307,7 @@ TrainResult Trainer::run() {
     if (stops_early) result.status = TrainResult::Status::kEarlyStopped;
   }
 
-  report(saver_->wait());
+  checkpoints_.wait();
   result.step = state_.step;
   result.best_step = state_.best_step;
   result.best_value = state_.best_value;

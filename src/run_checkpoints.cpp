@@ -1,0 +1,148 @@
+#include "src/run_checkpoints.h"
+
+#include <fmt/format.h>
+
+#include <chrono>
+#include <exception>
+#include <filesystem>
+
+#include "comm/agreement.h"
+
+namespace lockstep {
+
+namespace {
+
+/// Steps of the checkpoint and of the job must mean the same samples.
+void check_fits(const std::string& path, const CheckpointInfo& info, const Job& job) {
+  Config batch = Config::from_text(info.job, path + " (its job)").at("batch");
+  batch.positional("global");
+  const int64_t global_batch = batch.get_int("global");
+  if (global_batch != job.global_batch) {
+    throw Error(path,
+                fmt::format("it was trained with global batch {}, the job says {}: steps would mean other "
+                            "samples",
+                            global_batch, job.global_batch),
+                fmt::format("set batch.global={}, or start over in another --out", global_batch));
+  }
+  if (info.seed != job.seed) {
+    throw Error(path, fmt::format("it was trained with seed {}, the job says {}", info.seed, job.seed),
+                fmt::format("set seed: {}, or start over in another --out", info.seed));
+  }
+}
+
+class Stopwatch {
+ public:
+  double seconds() const {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+  }
+
+ private:
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+}  // namespace
+
+RunCheckpoints::RunCheckpoints(const Job& job, RunFolder& folder, Replica& replica, DataContract& contract,
+                               int64_t steps_per_epoch)
+    : job_(job), folder_(folder), replica_(replica), contract_(contract), steps_per_epoch_(steps_per_epoch) {
+  replica_.set_before_update([this] {
+    const Stopwatch watch;
+    saver_->hold_changes();
+    stall_s_ += watch.seconds();
+  });
+}
+
+RunCheckpoints::~RunCheckpoints() {
+  if (std::uncaught_exceptions() > 0) CheckpointSaver::leave(std::move(saver_));
+}
+
+TrainState RunCheckpoints::resume(const std::string& from) {
+  TrainState state;
+  std::vector<std::string> warnings;
+  Communicator& comm = replica_.comm();
+  const std::string path = from.empty() ? "" : choose_checkpoint(comm, folder_.checkpoints(), from, warnings);
+  if (!path.empty()) {
+    all_or_none(comm, [&] {
+      const CheckpointInfo info = read_checkpoint_info(path);
+      check_fits(path, info, job_);
+      load_checkpoint(path,
+                      checkpoint_tensors(replica_.arena(), &replica_.optimizer(), contract_.normalization));
+      state = read_train_state(info);
+    });
+    replica_.upload_state();
+    if (job_.precision == DType::kFloat16 && state.loss_scale) replica_.set_loss_scale(*state.loss_scale);
+    saved_step_ = state.step;
+  }
+  folder_.open_metrics(job_, path.empty() ? -1 : state.step);
+  for (const std::string& warning : warnings) folder_.warn(state.step, warning);
+  if (!path.empty()) {
+    folder_.write(JsonObject()
+                      .set("kind", "resume")
+                      .set("step", state.step)
+                      .set("file", path)
+                      .set("ranks", comm.size()));
+  }
+  saver_ = std::make_unique<CheckpointSaver>(
+      comm, folder_.checkpoints(),
+      checkpoint_tensors(replica_.arena(), &replica_.optimizer(), contract_.normalization, StateIn::kDevice),
+      job_.device);
+  return state;
+}
+
+void RunCheckpoints::save(TrainState& state) {
+  if (has(state.step)) return;
+  const Stopwatch watch;
+  report(saver_->wait());
+  waited_s_ = watch.seconds();
+  if (job_.precision == DType::kFloat16) state.loss_scale = replica_.loss_scale();
+  saver_->start(replica_.stream(), make_checkpoint_info(job_, state, contract_, steps_per_epoch_),
+                [this, step = state.step, best = state.best_step] { tidy(step, best); });
+  saved_step_ = state.step;
+  stall_s_ = watch.seconds();
+  if (job_.asynchronous_checkpoints) return;
+  const std::optional<SaveOutcome> saved = saver_->wait();
+  stall_s_ = watch.seconds();
+  report(saved);
+}
+
+void RunCheckpoints::poll() { report(saver_->poll()); }
+
+void RunCheckpoints::wait() { report(saver_->wait()); }
+
+void RunCheckpoints::report(const std::optional<SaveOutcome>& ended) {
+  if (!ended || !replica_.comm().is_root()) return;
+  if (!ended->error.empty()) {
+    // Nothing is lost yet: the last good checkpoint stays and training goes on.
+    folder_.warn(ended->step,
+                 fmt::format("CHECKPOINT NOT SAVED at step {}: {}\n  training goes on; free space or the run "
+                             "cannot be resumed from here",
+                             ended->step, ended->error));
+    return;
+  }
+  folder_.write(JsonObject()
+                    .set("kind", "checkpoint")
+                    .set("step", ended->step)
+                    .set("file", std::filesystem::path(ended->path).filename().string())
+                    .set("time_s", ended->time_s)
+                    .set("stall_s", stall_s_)
+                    .set("waited_s", waited_s_)
+                    .set("bytes", ended->n_bytes));
+}
+
+bool RunCheckpoints::is_kept(int64_t step) const {
+  const auto divides = [&](int64_t every) { return every > 0 && step % (every * job_.keep_every) == 0; };
+  return job_.keep_every > 0 &&
+         (divides(job_.checkpoint_every_epochs * steps_per_epoch_) || divides(job_.checkpoint_every_steps));
+}
+
+void RunCheckpoints::tidy(int64_t step, int64_t best_step) const {
+  const std::string folder = folder_.checkpoints();
+  link_checkpoint(folder, kLastLink, step);
+  link_checkpoint(folder, kBestLink, best_step);
+  // Where the best one could not be saved, the link still points at the best of before.
+  const int64_t best = linked_checkpoint(folder, kBestLink);
+  prune_checkpoints(folder, job_.keep,
+                    [&](int64_t old) { return old == best_step || old == best || is_kept(old); });
+}
+
+}  // namespace lockstep

@@ -1,0 +1,60 @@
+// The checkpoints of a run: which one it resumes from, when the state is copied and written beside
+// training, which files are kept, and what the log and the metrics tell of all that.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "io/checkpoint_saver.h"
+#include "src/data.h"
+#include "src/job.h"
+#include "src/replica.h"
+#include "src/run_folder.h"
+#include "src/train_state.h"
+
+namespace lockstep {
+
+class RunCheckpoints {
+ public:
+  /// All of them outlive it. The replica's updates wait from now on for copies that are being made.
+  RunCheckpoints(const Job& job, RunFolder& folder, Replica& replica, DataContract& contract,
+                 int64_t steps_per_epoch);
+  /// Waits for the file under way; while an exception unwinds, which other ranks may not know of, it does
+  /// not.
+  ~RunCheckpoints();
+  RunCheckpoints(const RunCheckpoints&) = delete;
+  RunCheckpoints& operator=(const RunCheckpoints&) = delete;
+
+  /// Collective. `from`: "auto", a path, or "" to begin anew. Loads the replica's weights, optimizer and
+  /// loss scale, returns the rest, opens the run's metrics, and sets memory aside for what follows; to be
+  /// called first. Throws AgreedError for a damaged file and for one of another batch or seed.
+  TrainState resume(const std::string& from);
+
+  /// Collective. Starts to write a checkpoint of this step, and waits for it where the job says so. Nothing
+  /// happens if that step has one.
+  void save(TrainState& state);
+  bool has(int64_t step) const { return saved_step_ == step; }
+  /// Tells of a save that has ended, if one has; does not wait.
+  void poll();
+  /// Collective. Waits for the file under way, and tells of it.
+  void wait();
+
+ private:
+  void report(const std::optional<SaveOutcome>& ended);
+  /// After a checkpoint has its name, beside training: old ones go, links move.
+  void tidy(int64_t step, int64_t best_step) const;
+  /// Whether `keep_every` keeps the checkpoint of that step for ever.
+  bool is_kept(int64_t step) const;
+
+  const Job& job_;
+  RunFolder& folder_;
+  Replica& replica_;
+  DataContract& contract_;
+  int64_t steps_per_epoch_;
+  int64_t saved_step_ = -1;
+  double stall_s_ = 0, waited_s_ = 0;  // how long training stood still for the save under way
+  std::unique_ptr<CheckpointSaver> saver_;
+};
+
+}  // namespace lockstep
