@@ -21,8 +21,8 @@ namespace {
 class CommThread : public ReductionPath {
  public:
   CommThread(Communicator& comm, Reduction reduction_, const std::vector<Bucket>& buckets, Device device_,
-             bool all_on_cpu)
-      : device(device_), reduction(reduction_) {
+             bool scatters_, bool all_on_cpu)
+      : device(device_), reduction(reduction_), scatters(scatters_) {
     if (device.kind == Device::Kind::kCuda) {
       int64_t longest = 0;
       for (const Bucket& bucket : buckets) {
@@ -36,6 +36,7 @@ class CommThread : public ReductionPath {
     ranks = std::make_unique<RankReduction>(*channel);
     if (all_on_cpu && !buckets.empty())
       shared = reinterpret_cast<float*>(ranks->shared_memory(buckets.back().end * int64_t{sizeof(float)}));
+    for (const Bucket& bucket : buckets) own.push_back(ranks->own_parts(bucket.n(), reduction));
     thread = std::thread([this] { run(); });
   }
 
@@ -57,15 +58,13 @@ class CommThread : public ReductionPath {
 
   float* shared_gradients() const override { return shared; }
 
+  std::vector<ElementRange> own_parts(size_t index) const override { return own.at(index); }
+
   void start(size_t index, float* data, int64_t n_elements, Stream* stream) override {
-    Event* event = ready.empty() ? nullptr : ready.at(index).get();
-    if (event) event->record(*stream);
-    {
-      std::lock_guard lock(mutex);
-      if (failure) return;
-      jobs.push_back({data, n_elements, event});
-    }
-    job_added.notify_one();
+    submit(index, {data, n_elements, scatters ? Task::kReduceScatter : Task::kAllReduce, nullptr}, stream);
+  }
+  void gather(size_t index, float* data, int64_t n_elements, Stream* stream) override {
+    submit(index, {data, n_elements, Task::kGather, nullptr}, stream);
   }
 
   void wait(Stream*) override {
@@ -79,11 +78,25 @@ class CommThread : public ReductionPath {
   }
 
  private:
+  enum class Task : uint8_t { kAllReduce, kReduceScatter, kGather };
   struct Job {
     float* data;
     int64_t n_elements;
+    Task task;
     Event* ready;
   };
+
+  void submit(size_t index, Job job, Stream* stream) {
+    Event* event = ready.empty() ? nullptr : ready.at(index).get();
+    if (event) event->record(*stream);
+    {
+      std::lock_guard lock(mutex);
+      if (failure) return;
+      job.ready = event;
+      jobs.push_back(job);
+    }
+    job_added.notify_one();
+  }
 
   void run() {
     prctl(PR_SET_TIMERSLACK, 1000UL, 0UL, 0UL, 0UL);  // ns; naps of 20 us shall not last 70
@@ -98,9 +111,9 @@ class CommThread : public ReductionPath {
       std::exception_ptr error;
       try {
         if (device.kind == Device::Kind::kCuda) {
-          reduce_on_host(job);
+          run_on_host(job);
         } else {
-          reduce(job.data, job.n_elements);
+          run(job, job.data);
         }
       } catch (...) {
         error = std::current_exception();
@@ -112,26 +125,33 @@ class CommThread : public ReductionPath {
     }
   }
 
-  void reduce_on_host(const Job& job) {
+  void run_on_host(const Job& job) {
     if (!copies) copies = make_stream(device);
     const int64_t n_bytes = job.n_elements * int64_t{sizeof(float)};
     job.ready->hold(*copies);
     copy(*copies, on_host.data(), job.data, n_bytes);
     copies->synchronize();
-    reduce(on_host.as<float>(), job.n_elements);
+    run(job, on_host.as<float>());
     copy(*copies, job.data, on_host.data(), n_bytes);
     copies->synchronize();
   }
 
-  void reduce(float* data, int64_t n_elements) {
-    ranks->all_reduce(data, n_elements, reduction, Patience{&hurry, &abandon});
+  void run(const Job& job, float* data) {
+    const Patience patience{&hurry, &abandon};
+    switch (job.task) {
+      case Task::kAllReduce: return ranks->all_reduce(data, job.n_elements, reduction, patience);
+      case Task::kReduceScatter: return ranks->reduce_scatter(data, job.n_elements, reduction, patience);
+      case Task::kGather: return ranks->all_gather(data, job.n_elements, reduction, patience);
+    }
   }
 
   const Device device;
   const Reduction reduction;
+  const bool scatters;
   std::unique_ptr<Communicator> channel;
   std::unique_ptr<RankReduction> ranks;
   float* shared = nullptr;
+  std::vector<std::vector<ElementRange>> own;  // per bucket
   // GPUs: where buckets are reduced, and per bucket that it is final.
   Memory on_host;
   std::vector<std::unique_ptr<Event>> ready;
@@ -152,8 +172,8 @@ class CommThread : public ReductionPath {
 
 std::unique_ptr<ReductionPath> make_comm_thread(Communicator& comm, Reduction reduction,
                                                 const std::vector<Bucket>& buckets, Device device,
-                                                bool all_on_cpu) {
-  return std::make_unique<CommThread>(comm, reduction, buckets, device, all_on_cpu);
+                                                bool scatters, bool all_on_cpu) {
+  return std::make_unique<CommThread>(comm, reduction, buckets, device, scatters, all_on_cpu);
 }
 
 }  // namespace lockstep

@@ -47,10 +47,29 @@ std::string why_not_nccl(Communicator& comm, Device device) {
 }  // namespace
 
 struct GradientReducer::Impl {
-  Impl(Communicator& comm, Reduction reduction, std::vector<Bucket> buckets_, Device device)
+  Impl(Communicator& comm, Reduction reduction, std::vector<Bucket> buckets_, Device device, bool scatters)
       : buckets(std::move(buckets_)) {
     check_ranges(buckets);
-    if (comm.size() == 1) return;
+    if (comm.size() > 1) start(comm, reduction, device, scatters);
+    for (size_t k = 0; k < buckets.size(); ++k) {
+      if (!path || !scatters) {
+        append(buckets[k]);
+        continue;
+      }
+      for (const ElementRange& part : path->own_parts(k))
+        append({buckets[k].begin + part.begin, buckets[k].begin + part.end});
+    }
+  }
+
+  void append(const ElementRange& range) {
+    if (range.n() == 0) return;
+    if (!own.empty() && own.back().end == range.begin)
+      own.back().end = range.end;
+    else
+      own.push_back(range);
+  }
+
+  void start(Communicator& comm, Reduction reduction, Device device, bool scatters) {
     if (reduction == Reduction::kTree) check_tree_size(comm.size());
     const char* order = name_of(reduction);
     const bool all_on_cpu = comm.all_reduce_sum(device.kind == Device::Kind::kCuda) == 0;
@@ -60,20 +79,21 @@ struct GradientReducer::Impl {
       way = fmt::format("MPI {} through host memory ({})", order, why);
     } else {
       way = fmt::format("NCCL {} {}", nccl_version(), order);
-      path = make_nccl_path(comm, reduction, buckets, device);
+      path = make_nccl_path(comm, reduction, buckets, device, scatters);
       return;
     }
-    path = make_comm_thread(comm, reduction, buckets, device, all_on_cpu);
+    path = make_comm_thread(comm, reduction, buckets, device, scatters, all_on_cpu);
   }
 
   const std::vector<Bucket> buckets;
+  std::vector<ElementRange> own;
   std::string way;
   std::unique_ptr<ReductionPath> path;  // null with one rank
 };
 
 GradientReducer::GradientReducer(Communicator& comm, Reduction reduction, std::vector<Bucket> buckets,
-                                 Device device)
-    : impl_(std::make_unique<Impl>(comm, reduction, std::move(buckets), device)) {}
+                                 Device device, bool scatters)
+    : impl_(std::make_unique<Impl>(comm, reduction, std::move(buckets), device, scatters)) {}
 GradientReducer::~GradientReducer() = default;
 
 const std::vector<Bucket>& GradientReducer::buckets() const { return impl_->buckets; }
@@ -85,7 +105,15 @@ float* GradientReducer::shared_gradients() const {
 void GradientReducer::bucket_ready(int index, float* gradients, Stream* stream) {
   if (!impl_->path) return;
   const Bucket& bucket = impl_->buckets.at(size_t(index));
-  impl_->path->start(size_t(index), gradients + bucket.begin, bucket.end - bucket.begin, stream);
+  impl_->path->start(size_t(index), gradients + bucket.begin, bucket.n(), stream);
+}
+
+const std::vector<ElementRange>& GradientReducer::own_ranges() const { return impl_->own; }
+
+void GradientReducer::gather(int index, float* array, Stream* stream) {
+  if (!impl_->path) return;
+  const Bucket& bucket = impl_->buckets.at(size_t(index));
+  impl_->path->gather(size_t(index), array + bucket.begin, bucket.n(), stream);
 }
 
 double GradientReducer::wait(Stream* stream) {

@@ -24,10 +24,15 @@ constexpr int64_t kControlBytes = 4096;
 constexpr int64_t kPieceBytes = 16 << 10;    // of a slice, added and copied on while in the nearest cache
 constexpr int64_t kInPlaceBytes = 32 << 10;  // added and written to all ranks while in cache
 
-/// What a rank believes a call to be about; offset -1: in ordinary memory.
+constexpr int64_t kInOrdinaryMemory = -1, kGather = -2;
+
+/// What a rank believes a call to be about; offset: in shared memory, or one of the two above.
 struct Call {
   int64_t n_bytes, offset;
   bool operator==(const Call&) const = default;
+  const char* way() const {
+    return offset == kGather ? " to gather" : offset == kInOrdinaryMemory ? "" : " shared";
+  }
 };
 
 /// At the begin of a rank's segment; zeros at first. Numbers of blocks count through all calls and wrap.
@@ -36,16 +41,6 @@ struct Control {
   Call calls[kSlots];
 };
 static_assert(sizeof(Control) <= kControlBytes);
-
-struct Slice {
-  int64_t begin, end;
-};
-
-/// The part of n elements that an owner adds: borders at cache lines, the rest to the last.
-Slice slice_of(int64_t n, int owner, int n_owners) {
-  const auto border = [&](int k) { return k == n_owners ? n : n * k / n_owners / 16 * 16; };
-  return owner < n_owners ? Slice{border(owner), border(owner + 1)} : Slice{n, n};
-}
 
 template <typename T>
 void copy(T* dst, const T* src, int64_t n) {
@@ -96,17 +91,15 @@ struct HostReduction::Impl {
       throw Error(rank_and_host(),
                   fmt::format("ranks disagree about a reduction: {} bytes{} here, {} bytes{} on "
                               "rank {} of this host",
-                              call.n_bytes, call.offset < 0 ? "" : " shared", other.n_bytes,
-                              other.offset < 0 ? "" : " shared", r));
+                              call.n_bytes, call.way(), other.n_bytes, other.way(), r));
     }
   }
 
   /// This rank's slice of a block: the tree over what source(r) gives for every rank, into values.
   template <typename T, typename Source>
-  void add(T* values, const Slice& slice, const Source& source) {
+  void add(T* values, const ElementRange& slice, const Source& source) {
     for (int r = 0; r < size; ++r) sources[size_t(r)] = source(r) + slice.begin;
-    tree_sum(reinterpret_cast<const T* const*>(sources.data()), size, values + slice.begin,
-             slice.end - slice.begin);
+    tree_sum(reinterpret_cast<const T* const*>(sources.data()), size, values + slice.begin, slice.n());
   }
 
   /// Short vectors: every rank stages all and adds all.
@@ -122,22 +115,23 @@ struct HostReduction::Impl {
     control(rank).taken.advance_to(block + 1);
   }
 
+  /// Without `hands_out` the sums stay with their owners.
   template <typename T>
-  void reduce_in_place(T* values, int64_t n, const Call& call, const Across<T>& across,
+  void reduce_in_place(T* values, int64_t n, const Call& call, const Across<T>& across, bool hands_out,
                        const Patience& patience) {
     const uint32_t block = next_block++;
-    const auto part_of = [&](int r) { return reinterpret_cast<T*>(arena->of(r) + call.offset); };
+    const auto source_of = [&](int r) { return reinterpret_cast<T*>(arena->of(r) + call.offset); };
     open(block, patience);
     publish(block, call);
     meet(block, call, patience);
-    const Slice own = slice_of(n, rank, n_owners);
+    const ElementRange own = part_of(n, rank, n_owners);
     const int64_t piece = (across ? block_bytes : kInPlaceBytes) / int64_t{sizeof(T)};
     for (int64_t begin = own.begin; begin < own.end; begin += piece) {
-      const Slice now{begin, std::min(own.end, begin + piece)};
-      add(values, now, part_of);
+      const ElementRange now{begin, std::min(own.end, begin + piece)};
+      add(values, now, source_of);
       if (across) across(values + now.begin, now.end - now.begin);
-      for (int k = 1; k < size; ++k)
-        copy(part_of((rank + k) % size) + now.begin, values + now.begin, now.end - now.begin);
+      for (int k = 1; k < size && hands_out; ++k)
+        copy(source_of((rank + k) % size) + now.begin, values + now.begin, now.end - now.begin);
     }
     control(rank).added.advance_to(block + 1);
     wait_for_all(&Control::added, block + 1, patience);
@@ -156,7 +150,7 @@ struct HostReduction::Impl {
 
     const auto stage = [&](int64_t k) {
       const uint32_t block = first + uint32_t(k);
-      const Slice own = slice_of(length(k), rank, n_owners);
+      const ElementRange own = part_of(length(k), rank, n_owners);
       open(block, patience);
       hand_over(slot<T>(rank, block), part(k), own.begin, past_caches);
       hand_over(slot<T>(rank, block) + own.end, part(k) + own.end, length(k) - own.end, past_caches);
@@ -164,11 +158,11 @@ struct HostReduction::Impl {
     };
     const auto add_own = [&](int64_t k) {
       const uint32_t block = first + uint32_t(k);
-      const Slice own = slice_of(length(k), rank, n_owners);
+      const ElementRange own = part_of(length(k), rank, n_owners);
       meet(block, call, patience);
       const int64_t piece = across ? per_block : kPieceBytes / int64_t{sizeof(T)};
       for (int64_t begin = own.begin; begin < own.end; begin += piece) {
-        const Slice now{begin, std::min(own.end, begin + piece)};
+        const ElementRange now{begin, std::min(own.end, begin + piece)};
         add(part(k), now, [&](int r) { return r == rank ? part(k) : slot<T>(r, block); });
         if (across) across(part(k) + now.begin, now.end - now.begin);
         hand_over(slot<T>(rank, block) + now.begin, part(k) + now.begin, now.end - now.begin, past_caches);
@@ -179,10 +173,10 @@ struct HostReduction::Impl {
       const uint32_t block = first + uint32_t(k);
       for (int d = 1; d < size; ++d) {  // not all from the same owner at once
         const int owner = (rank + d) % size;
-        const Slice slice = slice_of(length(k), owner, n_owners);
+        const ElementRange slice = part_of(length(k), owner, n_owners);
         if (slice.begin == slice.end) continue;
         control(owner).added.wait_for(block + 1, patience);
-        copy(part(k) + slice.begin, slot<T>(owner, block) + slice.begin, slice.end - slice.begin);
+        copy(part(k) + slice.begin, slot<T>(owner, block) + slice.begin, slice.n());
       }
       control(rank).taken.advance_to(block + 1);
     };
@@ -194,6 +188,48 @@ struct HostReduction::Impl {
       if (k > 0) take(k - 1);
     }
     take(n_blocks - 1);
+  }
+
+  void gather(float* values, int64_t n, const Patience& patience) {
+    const int64_t per_block = block_bytes / int64_t{sizeof(float)};
+    int64_t longest = 0;
+    for (int owner = 0; owner < n_owners; ++owner)
+      longest = std::max(longest, part_of(n, owner, n_owners).n());
+    const int64_t n_blocks = (longest + per_block - 1) / per_block;
+    const uint32_t first = next_block;
+    next_block += uint32_t(n_blocks);
+    const auto in_block = [&](int owner, int64_t k) {
+      const ElementRange part = part_of(n, owner, n_owners);
+      const int64_t begin = std::min(part.end, part.begin + k * per_block);
+      return ElementRange{begin, std::min(part.end, begin + per_block)};
+    };
+    const auto stage = [&](int64_t k) {
+      const uint32_t block = first + uint32_t(k);
+      const ElementRange own = in_block(rank, k);
+      open(block, patience);
+      copy(slot<float>(rank, block), values + own.begin, own.n());
+      publish(block, {n * int64_t{sizeof(float)}, kGather});
+    };
+    stage(0);
+    for (int64_t k = 0; k < n_blocks; ++k) {
+      const uint32_t block = first + uint32_t(k);
+      if (k + 1 < n_blocks) stage(k + 1);
+      meet(block, {n * int64_t{sizeof(float)}, kGather}, patience);
+      for (int d = 1; d < size; ++d) {
+        const int owner = (rank + d) % size;
+        const ElementRange part = in_block(owner, k);
+        copy(values + part.begin, slot<float>(owner, block), part.n());
+      }
+      control(rank).added.advance_to(block + 1);
+      control(rank).taken.advance_to(block + 1);
+    }
+  }
+
+  /// Where the segment given to share() has the vector; kInOrdinaryMemory: nowhere.
+  int64_t shared_offset(const void* values, int64_t n_bytes) const {
+    if (!arena) return kInOrdinaryMemory;
+    const int64_t offset = static_cast<const std::byte*>(values) - arena->of(rank);
+    return offset >= 0 && offset + n_bytes <= arena->n_bytes() ? offset : kInOrdinaryMemory;
   }
 };
 
@@ -220,17 +256,26 @@ template <typename T>
 void HostReduction::all_reduce(T* values, int64_t n_elements, const Across<T>& across,
                                const Patience& patience) {
   if (n_elements == 0) return;
-  Call call{n_elements * int64_t{sizeof(T)}, -1};
-  if (const SharedSegments* arena = impl_->arena) {
-    const int64_t offset = reinterpret_cast<std::byte*>(values) - arena->of(impl_->rank);
-    if (offset >= 0 && offset + call.n_bytes <= arena->n_bytes()) call.offset = offset;
-  }
+  const int64_t n_bytes = n_elements * int64_t{sizeof(T)};
+  const Call call{n_bytes, impl_->shared_offset(values, n_bytes)};
   if (call.offset >= 0)
-    impl_->reduce_in_place(values, n_elements, call, across, patience);
+    impl_->reduce_in_place(values, n_elements, call, across, true, patience);
   else if (!across && call.n_bytes <= impl_->whole_bytes)
     impl_->reduce_whole(values, n_elements, call, patience);
   else
     impl_->reduce_staged(values, n_elements, call, across, patience);
+}
+
+void HostReduction::reduce_scatter(float* values, int64_t n_elements, const Patience& patience) {
+  if (n_elements == 0) return;
+  const int64_t n_bytes = n_elements * int64_t{sizeof(float)};
+  const Call call{n_bytes, impl_->shared_offset(values, n_bytes)};
+  if (call.offset < 0) throw Error("HostReduction", "only shared vectors are reduced and scattered");
+  impl_->reduce_in_place<float>(values, n_elements, call, {}, false, patience);
+}
+
+void HostReduction::all_gather(float* values, int64_t n_elements, const Patience& patience) {
+  if (n_elements > 0) impl_->gather(values, n_elements, patience);
 }
 
 template void HostReduction::all_reduce(float*, int64_t, const Across<float>&, const Patience&);

@@ -12,6 +12,7 @@
 #include <functional>
 #include <memory>
 
+#include "comm/element_range.h"
 #include "comm/patience.h"
 #include "comm/shared_segments.h"
 
@@ -44,6 +45,12 @@ class HostReduction {
   /// disagree about the vector. T: float or double.
   template <typename T>
   void all_reduce(T* values, int64_t n_elements, const Across<T>& across, const Patience& patience);
+
+  /// Collective, for vectors in a segment given to share(). Rank k ends with the sum in part_of(n_elements,
+  /// k, owners) alone; what the rest holds then is not defined.
+  void reduce_scatter(float* values, int64_t n_elements, const Patience& patience);
+  /// Collective, for any memory. Every rank gets part_of(n_elements, k, owners) from rank k.
+  void all_gather(float* values, int64_t n_elements, const Patience& patience);
 
  private:
   struct Impl;

@@ -22,6 +22,7 @@ const std::string& why_no_nccl();
 /// Collective; each rank has a GPU of its own, and all have the library. Connects the ranks and proves it by
 /// one sum. Throws Error with NCCL's text.
 std::unique_ptr<ReductionPath> make_nccl_path(Communicator& comm, Reduction reduction,
-                                              const std::vector<Bucket>& buckets, Device device);
+                                              const std::vector<Bucket>& buckets, Device device,
+                                              bool scatters);
 
 }  // namespace lockstep

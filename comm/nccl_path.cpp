@@ -24,8 +24,10 @@ namespace {
 
 class NcclPath : public ReductionPath {
  public:
-  NcclPath(Communicator& comm, Reduction reduction, const std::vector<Bucket>& buckets, Device device)
+  NcclPath(Communicator& comm, Reduction reduction, const std::vector<Bucket>& buckets, Device device,
+           bool scatters)
       : rank_(comm.rank()),
+        size_(comm.size()),
         reduction_(reduction),
         stream_(make_stream(device)),  // makes the device current, which the communicator takes
         done_(make_event(device)),
@@ -33,8 +35,11 @@ class NcclPath : public ReductionPath {
     int64_t n_scratch = kProof;
     for (const Bucket& bucket : buckets) {
       ready_.push_back(make_event(device));
+      own_parts_.push_back(parts_of_rank(rank_, bucket.n()));
+      if (scatters) gathers_.push_back(gathering_rounds(bucket.n()));
       if (reduction != Reduction::kTree) continue;
-      rounds_.push_back(tree_rounds(rank_, comm.size(), bucket.end - bucket.begin, RoundTuning{}));
+      const TreeWalk walk = scatters ? TreeWalk::kReduceScatter : TreeWalk::kAllReduce;
+      rounds_.push_back(tree_rounds(rank_, size_, bucket.n(), RoundTuning{}, walk));
       n_scratch = std::max(n_scratch, scratch_elements(rounds_.back()));
     }
     scratch_ = Memory(device, n_scratch * int64_t{sizeof(float)});
@@ -52,14 +57,19 @@ class NcclPath : public ReductionPath {
     }
   }
 
+  std::vector<ElementRange> own_parts(size_t index) const override { return own_parts_.at(index); }
+
   void start(size_t index, float* data, int64_t n_elements, Stream* stream) override {
-    ++n_started_;
-    ready_.at(index)->record(*stream);
-    ready_[index]->hold(*stream_);
+    begin(index, stream);
     if (reduction_ != Reduction::kTree)
       sum_native(data, n_elements);
     else
       walk(rounds_.at(index), data);
+  }
+
+  void gather(size_t index, float* data, int64_t, Stream* stream) override {
+    begin(index, stream);
+    walk(gathers_.at(index), data);
   }
 
   void wait(Stream* stream) override {
@@ -74,6 +84,32 @@ class NcclPath : public ReductionPath {
 
  private:
   static constexpr int64_t kProof = 64;  // elements
+
+  void begin(size_t index, Stream* stream) {
+    ++n_started_;
+    ready_.at(index)->record(*stream);
+    ready_[index]->hold(*stream_);
+  }
+
+  std::vector<ElementRange> parts_of_rank(int rank, int64_t n_elements) const {
+    if (reduction_ == Reduction::kTree) return own_parts_of_rounds(rank, size_, n_elements, RoundTuning{});
+    return {part_of(n_elements, rank, size_)};
+  }
+
+  /// The tree's way back; other reductions, which leave all sums everywhere, send own parts to each rank.
+  std::vector<TreeRound> gathering_rounds(int64_t n_elements) const {
+    if (reduction_ == Reduction::kTree)
+      return tree_rounds(rank_, size_, n_elements, RoundTuning{}, TreeWalk::kAllGather);
+    TreeRound round;
+    const ElementRange own = part_of(n_elements, rank_, size_);
+    for (int d = 1; d < size_; ++d) {
+      const int to = (rank_ + d) % size_, from = (rank_ + size_ - d) % size_;
+      const ElementRange part = part_of(n_elements, from, size_);
+      round.push_back({to, own.begin, own.n(), 0, 0, -1});
+      round.push_back({from, 0, 0, part.begin, part.n(), -1});
+    }
+    return {round};
+  }
 
   void sum_native(float* data, int64_t n_elements) {
     if (n_elements == 0) return;
@@ -119,7 +155,7 @@ class NcclPath : public ReductionPath {
     if (reduction_ != Reduction::kTree)
       sum_native(ones.as<float>(), kProof);
     else
-      walk(tree_rounds(rank_, comm.size(), kProof, RoundTuning{}), ones.as<float>());
+      walk(tree_rounds(rank_, size_, kProof, RoundTuning{}), ones.as<float>());
     HostMirror mirror(ones);
     mirror.download(*stream_);
     nccl_.check_submitted();
@@ -129,12 +165,13 @@ class NcclPath : public ReductionPath {
                   "LOCKSTEP_NCCL_LIBRARY=none sends gradients through host memory and MPI instead");
   }
 
-  const int rank_;
+  const int rank_, size_;
   const Reduction reduction_;
   std::unique_ptr<Stream> stream_;
   std::unique_ptr<Event> done_;
-  std::vector<std::unique_ptr<Event>> ready_;   // per bucket: backward has written it
-  std::vector<std::vector<TreeRound>> rounds_;  // per bucket
+  std::vector<std::unique_ptr<Event>> ready_;             // per bucket: backward has written it
+  std::vector<std::vector<TreeRound>> rounds_, gathers_;  // per bucket
+  std::vector<std::vector<ElementRange>> own_parts_;      // per bucket
   Memory scratch_;
   NcclCommunicator nccl_;  // ends before the memory that its work uses
   int n_started_ = 0;      // buckets since the last wait
@@ -143,8 +180,9 @@ class NcclPath : public ReductionPath {
 }  // namespace
 
 std::unique_ptr<ReductionPath> make_nccl_path(Communicator& comm, Reduction reduction,
-                                              const std::vector<Bucket>& buckets, Device device) {
-  return std::make_unique<NcclPath>(comm, reduction, buckets, device);
+                                              const std::vector<Bucket>& buckets, Device device,
+                                              bool scatters) {
+  return std::make_unique<NcclPath>(comm, reduction, buckets, device, scatters);
 }
 
 }  // namespace lockstep

@@ -16,7 +16,8 @@ const std::string& why_no_nccl() {
   return why;
 }
 
-std::unique_ptr<ReductionPath> make_nccl_path(Communicator&, Reduction, const std::vector<Bucket>&, Device) {
+std::unique_ptr<ReductionPath> make_nccl_path(Communicator&, Reduction, const std::vector<Bucket>&, Device,
+                                              bool) {
   throw Error("NCCL", why_no_nccl());
 }
 

@@ -3,12 +3,14 @@
 
 #include <algorithm>
 #include <bit>
+#include <climits>
 #include <exception>
 #include <map>
 #include <utility>
 
 #include "comm/mpi_check.h"
 #include "comm/tree_reduction.h"
+#include "kernels/error.h"
 
 namespace lockstep {
 namespace {
@@ -65,7 +67,7 @@ OwnedComm& OwnedComm::operator=(OwnedComm&& other) noexcept {
 }
 
 RankReduction::RankReduction(const Communicator& comm, const PretendedHosts& hosts)
-    : comm_(mpi_comm(comm)), size_(comm.size()) {
+    : comm_(mpi_comm(comm)), rank_(comm.rank()), size_(comm.size()) {
   if (size_ == 1) return;
   scratch_.resize(size_t(tree_scratch_elements(INT64_MAX, sizeof(double), size_, TreeTuning{})));
   host_comm_ = OwnedComm(ranks_of_host(comm_, comm.rank(), hosts.n_ranks));
@@ -122,9 +124,7 @@ void RankReduction::all_reduce(T* values, int64_t n_elements, Reduction reductio
   if (reduction == Reduction::kTree) check_tree_size(size_);
   if (size_ == 1 || n_elements == 0) return;
   if (host_ && one_host_) return host_->all_reduce<T>(values, n_elements, {}, patience);
-  const bool through_hosts =
-      host_ && (reduction == Reduction::kHierarchical || (reduction == Reduction::kTree && is_subtree_));
-  if (through_hosts) {
+  if (goes_through_hosts(reduction)) {
     host_->all_reduce<T>(
         values, n_elements, [&](T* slice, int64_t n) { between_hosts(slice, n, reduction, patience); },
         patience);
@@ -133,6 +133,56 @@ void RankReduction::all_reduce(T* values, int64_t n_elements, Reduction reductio
   } else {
     mpi_all_reduce(comm_, values, n_elements, patience);
   }
+}
+
+bool RankReduction::goes_through_hosts(Reduction reduction) const {
+  return host_ && (reduction == Reduction::kHierarchical || (reduction == Reduction::kTree && is_subtree_));
+}
+
+RankReduction::Scatter RankReduction::scatter(Reduction reduction) const {
+  if (host_ && one_host_) return arena_ ? Scatter::kInSharedMemory : Scatter::kWhole;
+  const bool by_tree = reduction == Reduction::kTree && !goes_through_hosts(reduction);
+  return by_tree ? Scatter::kByTree : Scatter::kWhole;
+}
+
+std::vector<ElementRange> RankReduction::own_parts(int64_t n_elements, Reduction reduction) const {
+  if (scatter(reduction) == Scatter::kByTree) return tree_own_parts(rank_, size_, n_elements, TreeTuning{});
+  const ElementRange part = part_of(n_elements, rank_, size_);
+  return part.n() > 0 ? std::vector<ElementRange>{part} : std::vector<ElementRange>{};
+}
+
+void RankReduction::reduce_scatter(float* values, int64_t n_elements, Reduction reduction,
+                                   const Patience& patience) {
+  if (reduction == Reduction::kTree) check_tree_size(size_);
+  if (size_ == 1 || n_elements == 0) return;
+  switch (scatter(reduction)) {
+    case Scatter::kInSharedMemory: return host_->reduce_scatter(values, n_elements, patience);
+    case Scatter::kByTree:
+      return tree_reduce_scatter(comm_, values, n_elements, reinterpret_cast<float*>(scratch_.data()),
+                                 TreeTuning{}, patience);
+    case Scatter::kWhole: return all_reduce(values, n_elements, reduction, patience);
+  }
+}
+
+void RankReduction::all_gather(float* values, int64_t n_elements, Reduction reduction,
+                               const Patience& patience) {
+  if (size_ == 1 || n_elements == 0) return;
+  if (host_ && one_host_) return host_->all_gather(values, n_elements, patience);
+  if (scatter(reduction) == Scatter::kByTree)
+    return tree_all_gather(comm_, values, n_elements, TreeTuning{}, patience);
+  if (n_elements > INT_MAX)
+    throw Error("all-gather", "a tensor of more than 2^31 elements cannot travel in one call of MPI",
+                "use `reduction: tree`, or no sharding of the optimizer's state");
+  std::vector<int> counts, offsets;
+  for (int r = 0; r < size_; ++r) {
+    const ElementRange part = part_of(n_elements, r, size_);
+    counts.push_back(int(part.n()));
+    offsets.push_back(int(part.begin));
+  }
+  MPI_Request request = MPI_REQUEST_NULL;
+  LOCKSTEP_MPI(MPI_Iallgatherv(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, values, counts.data(), offsets.data(),
+                               MPI_FLOAT, comm_, &request));
+  patience.wait(&request);
 }
 
 template void RankReduction::all_reduce(float*, int64_t, Reduction, const Patience&);

@@ -52,12 +52,23 @@ class RankReduction {
   template <typename T>
   void all_reduce(T* values, int64_t n_elements, Reduction reduction, const Patience& patience = {});
 
+  /// Collective. The same sums, but of each element one rank alone has it: own_parts() of a vector of that
+  /// length are this rank's, the rest is not defined. `values` lie in shared_memory() where there is one.
+  void reduce_scatter(float* values, int64_t n_elements, Reduction reduction, const Patience& patience = {});
+  /// Collective. Every rank gives its own_parts() of `values` to all, in any memory.
+  void all_gather(float* values, int64_t n_elements, Reduction reduction, const Patience& patience = {});
+  /// Ascending; those of all ranks make up the vector. To be asked after shared_memory().
+  std::vector<ElementRange> own_parts(int64_t n_elements, Reduction reduction) const;
+
  private:
+  enum class Scatter : uint8_t { kInSharedMemory, kByTree, kWhole };  // kWhole: all get all sums
+  Scatter scatter(Reduction reduction) const;
+  bool goes_through_hosts(Reduction reduction) const;
   template <typename T>
   void between_hosts(T* values, int64_t n_elements, Reduction reduction, const Patience& patience);
 
   MPI_Comm comm_;
-  int size_;
+  int rank_, size_;
   OwnedComm host_comm_, lane_comm_;  // the ranks of this host; the owners of one slice on all hosts
   bool one_host_ = false;
   bool is_subtree_ = false;              // hosts are subtrees of the tree over ranks

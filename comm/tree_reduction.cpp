@@ -84,44 +84,74 @@ void reduce_by_doubling(const Ranks& ranks, T* values, int64_t n, T* scratch, co
   }
 }
 
-/// One block of a long vector. At distances 1, 2, 4 … a pair splits the range that both
-/// hold: each gives one half away and adds up the other, the lower rank the lower half; then
-/// the summed halves travel back. 2(P-1)/P of the block per rank.
-template <typename T>
-void reduce_by_halving(const Ranks& ranks, T* values, int64_t n, T* scratch, const Patience& patience) {
+/// How a block is halved: at distances 1, 2, 4 … a pair splits the range that both hold, the lower rank
+/// keeps the lower half.
+struct Halving {
   struct Level {
     int partner;
     int64_t keep, n_keep, give, n_give;  // element offsets and counts
   };
   std::array<Level, 31> levels;
   size_t n_levels = 0;
-  int64_t begin = 0, end = n;  // what this rank still sums
-  for (int distance = 1; distance < ranks.size; distance *= 2) {
-    const int partner = ranks.rank ^ distance;
-    const int64_t middle = begin + (end - begin) / 2;
-    Level& level = levels[n_levels++];
-    if (ranks.rank < partner) {
-      level = {partner, begin, middle - begin, middle, end - middle};
-      end = middle;
-    } else {
-      level = {partner, middle, end - middle, begin, middle - begin};
-      begin = middle;
+  ElementRange own;  // what remains
+
+  Halving(int rank, int size, int64_t n) : own{0, n} {
+    for (int distance = 1; distance < size; distance *= 2) {
+      const int partner = rank ^ distance;
+      const int64_t middle = own.begin + own.n() / 2 / kPartAlignment * kPartAlignment;
+      if (rank < partner) {
+        levels[n_levels++] = {partner, own.begin, middle - own.begin, middle, own.end - middle};
+        own.end = middle;
+      } else {
+        levels[n_levels++] = {partner, middle, own.end - middle, own.begin, middle - own.begin};
+        own.begin = middle;
+      }
     }
-    Exchange<T>(ranks.comm, partner, scratch, level.n_keep, values + level.give, level.n_give).wait(patience);
-    add(values + level.keep, scratch, level.n_keep, partner < ranks.rank);
   }
-  while (n_levels-- > 0) {
-    const Level& level = levels[n_levels];
+};
+
+/// Each gives one half away and adds up the other: (P-1)/P of the block per rank.
+template <typename T>
+void scatter_sums(const Ranks& ranks, const Halving& halving, T* values, T* scratch,
+                  const Patience& patience) {
+  for (size_t l = 0; l < halving.n_levels; ++l) {
+    const Halving::Level& level = halving.levels[l];
+    Exchange<T>(ranks.comm, level.partner, scratch, level.n_keep, values + level.give, level.n_give)
+        .wait(patience);
+    add(values + level.keep, scratch, level.n_keep, level.partner < ranks.rank);
+  }
+}
+
+/// The way back: as much again.
+template <typename T>
+void gather_parts(const Ranks& ranks, const Halving& halving, T* values, const Patience& patience) {
+  for (size_t l = halving.n_levels; l-- > 0;) {
+    const Halving::Level& level = halving.levels[l];
     Exchange<T>(ranks.comm, level.partner, values + level.give, level.n_give, values + level.keep,
                 level.n_keep)
         .wait(patience);
   }
 }
 
+Ranks ranks_of(MPI_Comm comm) {
+  Ranks ranks{comm, 0, 1};
+  LOCKSTEP_MPI(MPI_Comm_rank(comm, &ranks.rank));
+  LOCKSTEP_MPI(MPI_Comm_size(comm, &ranks.size));
+  return ranks;
+}
+
+/// Calls visit(begin, length) for every block.
+template <typename Visit>
+void for_each_block(int64_t n_elements, int64_t block, Visit&& visit) {
+  for (int64_t begin = 0; begin < n_elements; begin += block)
+    visit(begin, std::min(block, n_elements - begin));
+}
+
 /// The shortest messages are a P-th of a block; they must carry more than they cost.
 int64_t block_elements(int64_t element_bytes, int size, const TreeTuning& tuning) {
   const int64_t block_bytes = std::max(tuning.block_bytes, size * tuning.shortest_bytes);
-  return std::max<int64_t>(1, block_bytes / element_bytes);
+  const int64_t n = block_bytes / element_bytes;
+  return n < kPartAlignment ? std::max<int64_t>(1, n) : n / kPartAlignment * kPartAlignment;
 }
 
 }  // namespace
@@ -143,15 +173,42 @@ int64_t tree_scratch_elements(int64_t n_elements, int64_t element_bytes, int siz
 template <typename T>
 void tree_all_reduce(MPI_Comm comm, T* values, int64_t n_elements, T* scratch, const TreeTuning& tuning,
                      const Patience& patience) {
-  Ranks ranks{comm, 0, 1};
-  LOCKSTEP_MPI(MPI_Comm_rank(comm, &ranks.rank));
-  LOCKSTEP_MPI(MPI_Comm_size(comm, &ranks.size));
+  const Ranks ranks = ranks_of(comm);
   if (ranks.size == 1 || n_elements == 0) return;
   if (n_elements * int64_t(sizeof(T)) <= tuning.doubling_bytes)
     return reduce_by_doubling(ranks, values, n_elements, scratch, patience);
-  const int64_t block = block_elements(sizeof(T), ranks.size, tuning);
-  for (int64_t begin = 0; begin < n_elements; begin += block)
-    reduce_by_halving(ranks, values + begin, std::min(block, n_elements - begin), scratch, patience);
+  for_each_block(n_elements, block_elements(sizeof(T), ranks.size, tuning), [&](int64_t begin, int64_t n) {
+    const Halving halving(ranks.rank, ranks.size, n);
+    scatter_sums(ranks, halving, values + begin, scratch, patience);
+    gather_parts(ranks, halving, values + begin, patience);
+  });
+}
+
+void tree_reduce_scatter(MPI_Comm comm, float* values, int64_t n_elements, float* scratch,
+                         const TreeTuning& tuning, const Patience& patience) {
+  const Ranks ranks = ranks_of(comm);
+  for_each_block(n_elements, block_elements(sizeof(float), ranks.size, tuning),
+                 [&](int64_t begin, int64_t n) {
+                   scatter_sums(ranks, Halving(ranks.rank, ranks.size, n), values + begin, scratch, patience);
+                 });
+}
+
+void tree_all_gather(MPI_Comm comm, float* values, int64_t n_elements, const TreeTuning& tuning,
+                     const Patience& patience) {
+  const Ranks ranks = ranks_of(comm);
+  for_each_block(n_elements, block_elements(sizeof(float), ranks.size, tuning),
+                 [&](int64_t begin, int64_t n) {
+                   gather_parts(ranks, Halving(ranks.rank, ranks.size, n), values + begin, patience);
+                 });
+}
+
+std::vector<ElementRange> tree_own_parts(int rank, int size, int64_t n_elements, const TreeTuning& tuning) {
+  std::vector<ElementRange> parts;
+  for_each_block(n_elements, block_elements(sizeof(float), size, tuning), [&](int64_t begin, int64_t n) {
+    const ElementRange own = Halving(rank, size, n).own;
+    if (own.n() > 0) parts.push_back({begin + own.begin, begin + own.end});
+  });
+  return parts;
 }
 
 template void tree_all_reduce(MPI_Comm, float*, int64_t, float*, const TreeTuning&, const Patience&);

@@ -9,7 +9,9 @@
 #include <mpi.h>
 
 #include <cstdint>
+#include <vector>
 
+#include "comm/element_range.h"
 #include "comm/patience.h"
 
 namespace lockstep {
@@ -33,5 +35,14 @@ int64_t tree_scratch_elements(int64_t n_elements, int64_t element_bytes, int siz
 template <typename T>
 void tree_all_reduce(MPI_Comm comm, T* values, int64_t n_elements, T* scratch, const TreeTuning& tuning,
                      const Patience& patience);
+
+/// The halves of it. Collective; after the first, this rank has the sums of tree_own_parts() only; the second
+/// gives every rank all others' parts.
+void tree_reduce_scatter(MPI_Comm comm, float* values, int64_t n_elements, float* scratch,
+                         const TreeTuning& tuning, const Patience& patience);
+void tree_all_gather(MPI_Comm comm, float* values, int64_t n_elements, const TreeTuning& tuning,
+                     const Patience& patience);
+/// Ascending; those of all ranks make up the vector.
+std::vector<ElementRange> tree_own_parts(int rank, int size, int64_t n_elements, const TreeTuning& tuning);
 
 }  // namespace lockstep

@@ -10,6 +10,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "comm/element_range.h"
+
 namespace lockstep {
 
 /// Where a vector changes its way; no value of these changes a bit of the result. In elements.
@@ -31,8 +33,16 @@ struct TreeStep {
 /// Exchanges that touch different places, in the order in which both partners list them.
 using TreeRound = std::vector<TreeStep>;
 
+/// The whole, or one of its halves: up to where each rank has the sums of its parts, and from there.
+enum class TreeWalk : uint8_t { kAllReduce, kReduceScatter, kAllGather };
+
 /// What rank `rank` of `size` (a power of two) does to sum a vector of n_elements in place.
-std::vector<TreeRound> tree_rounds(int rank, int size, int64_t n_elements, const RoundTuning& tuning);
+std::vector<TreeRound> tree_rounds(int rank, int size, int64_t n_elements, const RoundTuning& tuning,
+                                   TreeWalk walk = TreeWalk::kAllReduce);
+
+/// What the rank has summed after kReduceScatter: ascending; those of all ranks make up the vector.
+std::vector<ElementRange> own_parts_of_rounds(int rank, int size, int64_t n_elements,
+                                              const RoundTuning& tuning);
 
 /// Elements of scratch that the rounds need.
 int64_t scratch_elements(const std::vector<TreeRound>& rounds);

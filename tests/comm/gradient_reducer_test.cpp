@@ -78,6 +78,30 @@ TEST(GradientReducer, NativeSumsWholeNumbersExactly) {
   EXPECT_EQ(gradients, expected);
 }
 
+TEST(GradientReducer, ScattersSumsAndGathersWhatIsMadeOfThem) {
+  Communicator world = Communicator::world();
+  for (const int64_t bucket : {int64_t{1000}, int64_t{65536}, kLength}) {
+    GradientReducer reducer(world, Reduction::kTree, equal_buckets(kLength, bucket), {}, true);
+    const int n_buckets = int(reducer.buckets().size());
+    std::vector<float> own_memory(kLength), weights(kLength, 0.0f);
+    float* gradients = reducer.shared_gradients() ? reducer.shared_gradients() : own_memory.data();
+    int64_t n_own = 0;
+    for (const ElementRange& range : reducer.own_ranges()) n_own += range.n();
+    EXPECT_EQ(world.all_reduce_sum(n_own), kLength);
+    EXPECT_LE(n_own, kLength / world.size() + 2 * kPartAlignment * n_buckets);
+    for (int step = 0; step < 3; ++step) {
+      std::ranges::copy(vector_of<float>(world.rank() + 8 * step, kLength), gradients);
+      for (int k = 0; k < n_buckets; ++k) reducer.bucket_ready(k, gradients);
+      reducer.wait();
+      for (const ElementRange& range : reducer.own_ranges())
+        std::copy_n(gradients + range.begin, range.n(), weights.begin() + range.begin);
+      for (int k = n_buckets; k-- > 0;) reducer.gather(k, weights.data());
+      reducer.wait();
+      EXPECT_TRUE(same_bits(weights, tree_sum<float>(8 * step, world.size(), kLength))) << "step " << step;
+    }
+  }
+}
+
 TEST(GradientReducer, MainThreadMayCommunicateMeanwhile) {
   Communicator world = Communicator::world();
   GradientReducer reducer(world, Reduction::kTree, equal_buckets(kLength, 20000));

@@ -100,6 +100,35 @@ TEST_F(NcclPath, NativeIsTheSumOfMpi) {
   EXPECT_EQ(gradients.get(), expected);
 }
 
+TEST_F(NcclPath, ScattersSumsAndGathersWhatIsMadeOfThem) {
+  Communicator world = Communicator::world();
+  constexpr int64_t kLength = 20011;
+  for (const Reduction reduction : {Reduction::kTree, Reduction::kNative}) {
+    OnGpu gradients(kLength), weights(kLength);
+    GradientReducer reducer(world, reduction, equal_buckets(kLength, 7000), gradients.device, true);
+    for (int step = 0; step < 2; ++step) {
+      std::vector<float> leaf(kLength), expected = tree_sum<float>(8 * step, world.size(), kLength);
+      std::ranges::copy(vector_of<float>(world.rank() + 8 * step, kLength), leaf.begin());
+      if (reduction == Reduction::kNative) {
+        for (size_t i = 0; i < leaf.size(); ++i) leaf[i] = float(i % 97) * float(world.rank() + step);
+        expected = leaf;
+        world.native_all_reduce(std::span<float>(expected));
+      }
+      gradients.put(leaf);
+      weights.put(std::vector<float>(kLength, 0.0f));
+      for (int b = 0; b < 3; ++b) reducer.bucket_ready(b, gradients.data(), gradients.stream.get());
+      reducer.wait(gradients.stream.get());
+      for (const ElementRange& range : reducer.own_ranges())
+        copy(*gradients.stream, weights.data() + range.begin, gradients.data() + range.begin,
+             range.n() * int64_t{sizeof(float)});
+      for (int b = 3; b-- > 0;) reducer.gather(b, weights.data(), gradients.stream.get());
+      reducer.wait(gradients.stream.get());
+      gradients.stream->synchronize();
+      EXPECT_TRUE(same_bits(weights.get(), expected)) << "step " << step;
+    }
+  }
+}
+
 TEST_F(NcclPath, WaitingWithoutAStreamWaits) {
   Communicator world = Communicator::world();
   OnGpu gradients(1000);

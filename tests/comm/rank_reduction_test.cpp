@@ -131,6 +131,65 @@ TEST(RankReduction, SharedMemoryIsSummedInPlace) {
   EXPECT_GE(n_compared, 4);
 }
 
+/// All ranks' own parts, each of which must hold what `expected` does; returns how often elements are owned.
+std::vector<float> check_own_parts(RankReduction& ranks, Reduction reduction, const float* values,
+                                   const std::vector<float>& expected) {
+  const auto n = int64_t(expected.size());
+  std::vector<float> n_owners(expected.size(), 0);
+  int64_t last = 0;
+  for (const ElementRange& part : ranks.own_parts(n, reduction)) {
+    EXPECT_LE(last, part.begin);
+    EXPECT_LT(part.begin, part.end);
+    EXPECT_EQ(part.begin % kPartAlignment, 0);
+    last = part.end;
+    EXPECT_EQ(std::memcmp(values + part.begin, expected.data() + part.begin, size_t(part.n()) * 4), 0);
+    std::fill(n_owners.begin() + part.begin, n_owners.begin() + part.end, 1.0f);
+  }
+  MPI_Allreduce(MPI_IN_PLACE, n_owners.data(), int(n), MPI_FLOAT, MPI_SUM, MPI_COMM_WORLD);
+  return n_owners;
+}
+
+TEST(RankReduction, ScatteredSumsAreThoseOfTheTreeAndComeTogetherAgain) {
+  Communicator world = Communicator::world();
+  if (world.size() == 1) GTEST_SKIP() << "one rank owns all";
+  int n_compared = 0;
+  for (const int per_host : {0, 1, 2, 3}) {
+    for (const Reduction reduction : {Reduction::kTree, Reduction::kNative, Reduction::kHierarchical}) {
+      if (reduction == Reduction::kTree && !is_power_of_two(world.size())) continue;
+      const bool exact_order = reduction == Reduction::kTree || per_host == 0;
+      RankReduction ranks(world, {per_host, {}});
+      auto* shared = reinterpret_cast<float*>(ranks.shared_memory(300007 * int64_t{sizeof(float)}));
+      for (const int64_t n : {int64_t{1}, int64_t{33}, int64_t{4099}, int64_t{131075}, int64_t{300007}}) {
+        std::vector<float> own_memory(static_cast<size_t>(n));
+        float* values = shared ? shared : own_memory.data();
+        std::vector<float> leaf = vector_of<float>(world.rank(), n), expected = expected_sum<float>(world, n);
+        if (!exact_order) {
+          for (size_t i = 0; i < leaf.size(); ++i)
+            leaf[i] = float((i * 7 + size_t(world.rank()) * 13) % 101) - 50;
+          expected = leaf;
+          MPI_Allreduce(MPI_IN_PLACE, expected.data(), int(n), MPI_FLOAT, MPI_SUM, MPI_COMM_WORLD);
+        }
+        std::ranges::copy(leaf, values);
+        ranks.reduce_scatter(values, n, reduction);
+        EXPECT_EQ(check_own_parts(ranks, reduction, values, expected), std::vector<float>(size_t(n), 1.0f));
+
+        // What is gathered need not lie where the sums did: weights have memory of their own.
+        std::vector<float> room(size_t(n) + 2 * kGuards, kGuard<float>);
+        float* weights = room.data() + kGuards;
+        for (const ElementRange& part : ranks.own_parts(n, reduction))
+          std::copy_n(values + part.begin, part.n(), weights + part.begin);
+        ranks.all_gather(weights, n, reduction);
+        EXPECT_TRUE(same_bits(std::vector<float>(weights, weights + n), expected))
+            << n << " elements, " << per_host << " ranks per host";
+        EXPECT_EQ(std::count(room.begin(), room.end(), kGuard<float>), 2 * kGuards);
+        ++n_compared;
+        world.barrier();  // the next vector overwrites what others may still read
+      }
+    }
+  }
+  EXPECT_GE(n_compared, 8 * 5);
+}
+
 TEST(RankReduction, ManyCallsByUnevenRanks) {
   Communicator world = Communicator::world();
   RankReduction ranks(world);
