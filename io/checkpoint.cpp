@@ -35,6 +35,8 @@ void check_tensors(const std::vector<CheckpointTensor>& tensors) {
     if (tensor.name.size() < 2 || tensor.name.front() != '/' || tensor.name.back() == '/') {
       throw Error("checkpoint", "tensor name '" + tensor.name + "' is not of the form /GROUP/NAME");
     }
+    if (tensor.data == nullptr && !tensor.sharded && tensor.shape.n_elements() > 0)
+      throw Error("checkpoint", tensor.name + " has no data");
     if (!names.insert(tensor.name).second) {
       throw Error("checkpoint", "two tensors are called " + tensor.name);
     }
@@ -73,6 +75,9 @@ std::string checkpoint_file_name(int64_t step) {
 
 std::string save_checkpoint(Communicator& comm, const std::string& folder, const CheckpointInfo& info,
                             const std::vector<CheckpointTensor>& tensors) {
+  for (const CheckpointTensor& tensor : tensors)
+    if (tensor.sharded)
+      throw Error("checkpoint", tensor.name + " is sharded: save it through CheckpointSaver");
   const std::vector<Piece> pieces = checkpoint_format::deal_pieces(tensors, comm.size());
   PieceData data(pieces.size(), nullptr);
   for (size_t i = 0; i < pieces.size(); ++i) {

@@ -24,13 +24,22 @@
 
 namespace lockstep {
 
+/// Elements [first, first + n_elements) of a tensor, counted as it lies in memory.
+struct TensorPart {
+  int64_t first = 0, n_elements = 0;
+  void* data = nullptr;
+};
+
 /// One tensor to save or to fill. `name` is the HDF5 path ("/parameters/conv1.weight").
-/// Every rank holds the whole tensor at `data` (n_elements of dtype).
+/// Every rank holds the whole tensor at `data` (n_elements of dtype). Or it is sharded: `data` is null, and
+/// each rank holds its `parts`, ascending, which together make up the tensor.
 struct CheckpointTensor {
   std::string name;
   Shape shape;
   DType dtype = DType::kFloat32;
   void* data = nullptr;
+  bool sharded = false;
+  std::vector<TensorPart> parts = {};
 };
 
 struct CheckpointInfo {
@@ -49,7 +58,8 @@ std::string checkpoint_file_name(int64_t step);
 /// Collective. Writes `folder` (created where absent)/checkpoint_file_name(info.step) by the
 /// commit above; each rank writes one contiguous P-th of the state. The file's bytes are
 /// independent of the rank count, and of time and host. Returns the path. If any rank fails
-/// (disk full, no permission) the temporary file is removed and all ranks throw AgreedError.
+/// (disk full, no permission) the temporary file is removed and all ranks throw AgreedError. Not for sharded
+/// tensors, which CheckpointSaver saves.
 std::string save_checkpoint(Communicator& comm, const std::string& folder, const CheckpointInfo& info,
                             const std::vector<CheckpointTensor>& tensors);
 
@@ -66,7 +76,8 @@ CheckpointInfo read_checkpoint_info(const std::string& path);
 std::vector<CheckpointEntry> list_checkpoint(const std::string& path);
 
 /// Fills `tensors` by name and checks each one's checksum. Throws Error naming the tensor:
-/// missing, of another shape, or with wrong checksum. Called on any subset of ranks.
+/// missing, of another shape, or with wrong checksum. Called on any subset of ranks; of sharded tensors
+/// each fills its own parts.
 void load_checkpoint(const std::string& path, const std::vector<CheckpointTensor>& tensors);
 
 /// Checks every dataset against its checksum; one line per problem, empty when whole.

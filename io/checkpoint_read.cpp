@@ -3,6 +3,8 @@
 #include <fcntl.h>
 
 #include <algorithm>
+#include <cstddef>
+#include <cstring>
 #include <filesystem>
 #include <memory>
 
@@ -176,7 +178,19 @@ void load_checkpoint(const std::string& path, const std::vector<CheckpointTensor
   const OpenCheckpoint open = open_checkpoint(path);
   std::vector<const CheckpointEntry*> found;  // all names and shapes before any content
   for (const CheckpointTensor& tensor : tensors) found.push_back(&find_entry(open, tensor));
-  for (size_t i = 0; i < tensors.size(); ++i) read_content(open, *found[i], tensors[i].data);
+  std::vector<std::byte> whole;  // of one sharded tensor at a time
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    const CheckpointTensor& tensor = tensors[i];
+    if (!tensor.sharded) {
+      read_content(open, *found[i], tensor.data);
+      continue;
+    }
+    whole.resize(static_cast<size_t>(checkpoint_format::n_bytes_of(tensor)));
+    read_content(open, *found[i], whole.data());
+    const int64_t size = size_of(tensor.dtype);
+    for (const TensorPart& part : tensor.parts)
+      std::memcpy(part.data, whole.data() + part.first * size, static_cast<size_t>(part.n_elements * size));
+  }
 }
 
 std::vector<std::string> verify_checkpoint(const std::string& path) {

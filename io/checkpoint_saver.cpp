@@ -3,6 +3,7 @@
 // training thread: the writing thread of a rank may stand on another device.
 #include "io/checkpoint_saver.h"
 
+#include <algorithm>
 #include <chrono>
 #include <exception>
 #include <filesystem>
@@ -10,6 +11,7 @@
 #include <utility>
 
 #include "comm/agreement.h"
+#include "io/checkpoint_shards.h"
 #include "io/checkpoint_write.h"
 
 namespace lockstep {
@@ -18,23 +20,31 @@ using checkpoint_format::Piece;
 
 struct CheckpointSaver::Parts {
   std::vector<Piece> pieces;
-  checkpoint_format::PieceData copies;  // of each piece, in the copy
-  struct Run {                          // of own pieces that follow one another in a tensor
+  std::vector<char*> copies;  // of each own piece
+  struct Run {                // of own pieces that follow one another in a tensor
     int64_t tensor, first_byte, n_bytes;
+    int64_t at;  // byte of the copy
   };
   std::vector<Run> runs;
   int64_t n_bytes = 0;
+  std::unique_ptr<checkpoint_format::ShardExchange> shards;  // null: no tensor is sharded
 
-  Parts(const std::vector<CheckpointTensor>& tensors, int rank, int n_ranks)
-      : pieces(checkpoint_format::deal_pieces(tensors, n_ranks)), copies(pieces.size(), nullptr) {
+  Parts(Communicator& comm, const std::vector<CheckpointTensor>& tensors)
+      : pieces(checkpoint_format::deal_pieces(tensors, comm.size())), copies(pieces.size(), nullptr) {
     for (const Piece& piece : pieces) {
-      if (piece.owner != rank) continue;
-      if (runs.empty() || runs.back().tensor != piece.tensor)
-        runs.push_back({piece.tensor, piece.first_byte, 0});
-      runs.back().n_bytes += piece.n_bytes;
+      if (piece.owner != comm.rank()) continue;
+      if (!tensors[piece.tensor].sharded) {
+        if (runs.empty() || runs.back().tensor != piece.tensor)
+          runs.push_back({piece.tensor, piece.first_byte, 0, n_bytes});
+        runs.back().n_bytes += piece.n_bytes;
+      }
       n_bytes += piece.n_bytes;
     }
+    if (std::any_of(tensors.begin(), tensors.end(), [](const CheckpointTensor& t) { return t.sharded; }))
+      shards = std::make_unique<checkpoint_format::ShardExchange>(comm, tensors, pieces);
   }
+
+  checkpoint_format::PieceData data() const { return {copies.begin(), copies.end()}; }
 };
 
 CheckpointSaver::CheckpointSaver(const Communicator& comm, std::string folder,
@@ -42,12 +52,13 @@ CheckpointSaver::CheckpointSaver(const Communicator& comm, std::string folder,
     : comm_(comm.duplicate()),
       folder_(std::move(folder)),
       tensors_(std::move(tensors)),
-      parts_(std::make_unique<Parts>(tensors_, comm.rank(), comm.size())),
+      parts_(std::make_unique<Parts>(comm_, tensors_)),
       copy_(Memory::on_host(device, parts_->n_bytes)),
+      shard_copy_(Memory::on_host(device, parts_->shards ? parts_->shards->n_bytes() : 0)),
       device_(device),
       copies_(make_stream(device)),
       state_is_ready_(make_event(device)) {
-  const char* next = copy_.as<char>();
+  char* next = copy_.as<char>();
   for (size_t i = 0; i < parts_->pieces.size(); ++i) {
     if (parts_->pieces[i].owner != comm_.rank()) continue;
     parts_->copies[i] = next;
@@ -72,12 +83,22 @@ void CheckpointSaver::leave(std::unique_ptr<CheckpointSaver> saver) {
 }
 
 void CheckpointSaver::submit_copies() {
-  std::byte* to = copy_.data();
   for (const Parts::Run& run : parts_->runs) {
-    copy(*copies_, to, static_cast<const std::byte*>(tensors_[run.tensor].data) + run.first_byte,
-         run.n_bytes);
-    to += run.n_bytes;
+    copy(*copies_, copy_.data() + run.at,
+         static_cast<const std::byte*>(tensors_[run.tensor].data) + run.first_byte, run.n_bytes);
   }
+  std::byte* to = shard_copy_.data();
+  for (const CheckpointTensor& tensor : tensors_) {
+    for (const TensorPart& part : tensor.parts) {
+      const int64_t n_bytes = part.n_elements * size_of(tensor.dtype);
+      copy(*copies_, to, part.data, n_bytes);
+      to += n_bytes;
+    }
+  }
+}
+
+void CheckpointSaver::exchange_shards() {
+  if (parts_->shards) parts_->shards->run(comm_, shard_copy_.data(), parts_->copies);
 }
 
 void CheckpointSaver::start(Stream& stream, CheckpointInfo info, std::function<void()> when_saved) {
@@ -121,8 +142,9 @@ SaveOutcome CheckpointSaver::write(const CheckpointInfo& info, const std::functi
   SaveOutcome outcome;
   outcome.step = info.step;
   try {
+    exchange_shards();
     outcome.path =
-        checkpoint_format::write_checkpoint(comm_, folder_, info, tensors_, parts_->pieces, parts_->copies);
+        checkpoint_format::write_checkpoint(comm_, folder_, info, tensors_, parts_->pieces, parts_->data());
   } catch (const AgreedError& error) {
     outcome.error = error.what();
     return outcome;

@@ -33,8 +33,9 @@ struct SaveOutcome {
 
 class CheckpointSaver {
  public:
-  /// Collective. `tensors` as of save_checkpoint(); their memory, on `device` or the host, outlives
-  /// the saver. Sets aside host memory for this rank's part: 1/P of the state, page-locked for a GPU.
+  /// Collective. `tensors` as of save_checkpoint(), or sharded; their memory, on `device` or the host,
+  /// outlives the saver. Sets aside host memory for this rank's part: 1/P of the state (twice for what is
+  /// sharded), page-locked for a GPU.
   CheckpointSaver(const Communicator& comm, std::string folder, std::vector<CheckpointTensor> tensors,
                   Device device);
   /// Waits for the write under way, and so for the other ranks; its outcome is lost.
@@ -60,11 +61,12 @@ class CheckpointSaver {
   void submit_copies();
   SaveOutcome write(const CheckpointInfo& info, const std::function<void()>& when_saved);
   struct Parts;  // which parts of the state are this rank's, and where they are copied to
+  void exchange_shards();
   Communicator comm_;
   std::string folder_;
   std::vector<CheckpointTensor> tensors_;
   std::unique_ptr<Parts> parts_;
-  Memory copy_;
+  Memory copy_, shard_copy_;
   Device device_;
   std::unique_ptr<Stream> copies_;  // a GPU's, beside the one that computes
   std::unique_ptr<Event> state_is_ready_;

@@ -6,13 +6,17 @@
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 
+#include <algorithm>
 #include <atomic>
 #include <csignal>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <thread>
+#include <utility>
 
+#include "comm/agreement.h"
 #include "io/hdf5.h"
 #include "tests/io/checkpoint_state.h"
 
@@ -77,6 +81,71 @@ TEST_F(SaverTest, TheFileIsThatOfASaveThatWaits) {
     comm.barrier();
   }
   EXPECT_EQ(n_compared, 3);
+}
+
+/// Cuts every second tensor into parts that ranks hold in turn, and spoils what is not this rank's.
+std::vector<CheckpointTensor> cut(TestState& state, int64_t n_part, int rank, int n_ranks) {
+  std::vector<CheckpointTensor> tensors = state.tensors();
+  for (size_t t = 0; t < tensors.size(); t += 2) {
+    CheckpointTensor& tensor = tensors[t];
+    const int64_t n = tensor.shape.n_elements(), size = size_of(tensor.dtype);
+    auto* data = static_cast<std::byte*>(std::exchange(tensor.data, nullptr));
+    tensor.sharded = true;
+    for (int64_t first = 0, k = int64_t(t); first < n; first += n_part, ++k) {
+      const int64_t n_here = std::min(n_part, n - first);
+      if (k % n_ranks == rank)
+        tensor.parts.push_back({first, n_here, data + first * size});
+      else
+        std::fill_n(data + first * size, n_here * size, std::byte{0x33});
+    }
+  }
+  return tensors;
+}
+
+TEST_F(SaverTest, ShardedTensorsGiveTheFileOfWholeOnes) {
+  int n_compared = 0;
+  for (const char* kind : {"odd", "many", "small"}) {
+    for (const int64_t n_part : {int64_t{7}, int64_t{10007}, int64_t{700001}}) {
+      if (n_part == 7 && std::string(kind) != "small") continue;  // a message per part: takes long
+      TestState state = make_state(kind);
+      const std::string wanted = expected(state);
+      TestState spoilt = make_state(kind);
+      const std::vector<CheckpointTensor> tensors = cut(spoilt, n_part, comm.rank(), comm.size());
+      CheckpointSaver saver(comm, folder, tensors, Device{});
+      saver.start(*stream, spoilt.info);
+      const std::optional<SaveOutcome> saved = saver.wait();
+      ASSERT_TRUE(saved);
+      EXPECT_EQ(saved->error, "");
+      EXPECT_TRUE(read_file(saved->path) == wanted) << kind << ", parts of " << n_part;
+
+      for (TestTensor& t : spoilt.storage) std::fill(t.bytes.begin(), t.bytes.end(), '\x33');
+      load_checkpoint(saved->path, tensors);
+      for (size_t t = 0; t < tensors.size(); ++t) {
+        if (!tensors[t].sharded) {
+          EXPECT_TRUE(spoilt.storage[t].bytes == state.storage[t].bytes);
+        }
+        const int64_t size = size_of(tensors[t].dtype);
+        for (const TensorPart& part : tensors[t].parts)
+          EXPECT_EQ(std::memcmp(part.data, state.storage[t].bytes.data() + part.first * size,
+                                size_t(part.n_elements * size)),
+                    0);
+      }
+      ++n_compared;
+      comm.barrier();
+    }
+  }
+  EXPECT_EQ(n_compared, 7);
+}
+
+TEST_F(SaverTest, PartsThatDoNotMakeUpATensorAreRefused) {
+  TestState state = make_state("small");
+  std::vector<CheckpointTensor> tensors = cut(state, 3, comm.rank(), comm.size());
+  for (CheckpointTensor& tensor : tensors) {
+    if (tensor.parts.size() < 2) continue;
+    tensor.parts.pop_back();
+    break;
+  }
+  EXPECT_THROW(CheckpointSaver(comm, folder, tensors, Device{}), AgreedError);
 }
 
 TEST_F(SaverTest, SavesThatFollowOneAnotherWaitAndDoNotMix) {
