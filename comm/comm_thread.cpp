@@ -61,18 +61,22 @@ class CommThread : public ReductionPath {
   std::vector<ElementRange> own_parts(size_t index) const override { return own.at(index); }
 
   void start(size_t index, float* data, int64_t n_elements, Stream* stream) override {
-    submit(index, {data, n_elements, scatters ? Task::kReduceScatter : Task::kAllReduce, nullptr}, stream);
+    submit({data, n_elements, scatters ? Task::kReduceScatter : Task::kAllReduce, index}, stream);
   }
   void gather(size_t index, float* data, int64_t n_elements, Stream* stream) override {
-    submit(index, {data, n_elements, Task::kGather, nullptr}, stream);
+    submit({data, n_elements, Task::kGather, index}, stream);
+  }
+
+  void wait_for(size_t index, Stream*) override {
+    std::unique_lock lock(mutex);
+    size_t n_wanted = jobs.size();
+    while (n_wanted > 0 && jobs[n_wanted - 1].index != index) --n_wanted;
+    wait_for_jobs(lock, n_wanted);
   }
 
   void wait(Stream*) override {
     std::unique_lock lock(mutex);
-    hurry = true;
-    job_done.wait(lock, [&] { return failure || n_done == jobs.size(); });
-    hurry = false;
-    if (failure) std::rethrow_exception(failure);
+    wait_for_jobs(lock, jobs.size());
     jobs.clear();
     n_taken = n_done = 0;
   }
@@ -83,16 +87,25 @@ class CommThread : public ReductionPath {
     float* data;
     int64_t n_elements;
     Task task;
-    Event* ready;
+    size_t index;  // of the bucket
+    Event* ready = nullptr;
   };
 
-  void submit(size_t index, Job job, Stream* stream) {
-    Event* event = ready.empty() ? nullptr : ready.at(index).get();
-    if (event) event->record(*stream);
+  void wait_for_jobs(std::unique_lock<std::mutex>& lock, size_t n) {
+    hurry = true;
+    job_done.wait(lock, [&] { return failure || n_done >= n; });
+    hurry = false;
+    if (failure) std::rethrow_exception(failure);
+  }
+
+  void submit(Job job, Stream* stream) {
+    if (!ready.empty()) {
+      job.ready = ready.at(job.index).get();
+      job.ready->record(*stream);
+    }
     {
       std::lock_guard lock(mutex);
       if (failure) return;
-      job.ready = event;
       jobs.push_back(job);
     }
     job_added.notify_one();
@@ -121,7 +134,8 @@ class CommThread : public ReductionPath {
       std::lock_guard lock(mutex);
       if (error && !failure) failure = error;
       if (failure) n_taken = jobs.size();  // what follows could only hang or mislead
-      if (++n_done >= n_taken || failure) job_done.notify_all();
+      ++n_done;
+      job_done.notify_all();
     }
   }
 

@@ -116,6 +116,10 @@ void GradientReducer::gather(int index, float* array, Stream* stream) {
   impl_->path->gather(size_t(index), array + bucket.begin, bucket.n(), stream);
 }
 
+void GradientReducer::wait_for(int index, Stream* stream) {
+  if (impl_->path) impl_->path->wait_for(size_t(index), stream);
+}
+
 double GradientReducer::wait(Stream* stream) {
   if (!impl_->path) return 0;
   const auto start = std::chrono::steady_clock::now();

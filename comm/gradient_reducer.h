@@ -58,6 +58,8 @@ class GradientReducer {
   /// Where it scatters: begins to give bucket `index` of own_ranges() of `array`, which has the arena's
   /// layout, to all ranks, as the work submitted to the stream so far leaves it. Does not wait.
   void gather(int index, float* array, Stream* stream = nullptr);
+  /// As wait(), for bucket `index` and those handed in before it; wait() still has to follow.
+  void wait_for(int index, Stream* stream = nullptr);
   /// What is submitted to the stream afterwards, and without a stream or with a comm thread also the caller,
   /// finds every bucket handed in so far reduced or gathered. Throws what went wrong on the way. Returns the
   /// seconds that the caller waited: with a comm thread the communication that backward did not hide.

@@ -36,6 +36,7 @@ class NcclPath : public ReductionPath {
     for (const Bucket& bucket : buckets) {
       ready_.push_back(make_event(device));
       own_parts_.push_back(parts_of_rank(rank_, bucket.n()));
+      gathered_.push_back(make_event(device));
       if (scatters) gathers_.push_back(gathering_rounds(bucket.n()));
       if (reduction != Reduction::kTree) continue;
       const TreeWalk walk = scatters ? TreeWalk::kReduceScatter : TreeWalk::kAllReduce;
@@ -70,6 +71,12 @@ class NcclPath : public ReductionPath {
   void gather(size_t index, float* data, int64_t, Stream* stream) override {
     begin(index, stream);
     walk(gathers_.at(index), data);
+    gathered_.at(index)->record(*stream_);
+  }
+
+  void wait_for(size_t index, Stream* stream) override {
+    nccl_.check_submitted();
+    gathered_.at(index)->hold(*stream);
   }
 
   void wait(Stream* stream) override {
@@ -170,6 +177,7 @@ class NcclPath : public ReductionPath {
   std::unique_ptr<Stream> stream_;
   std::unique_ptr<Event> done_;
   std::vector<std::unique_ptr<Event>> ready_;             // per bucket: backward has written it
+  std::vector<std::unique_ptr<Event>> gathered_;          // per bucket
   std::vector<std::vector<TreeRound>> rounds_, gathers_;  // per bucket
   std::vector<std::vector<ElementRange>> own_parts_;      // per bucket
   Memory scratch_;

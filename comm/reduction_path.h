@@ -23,6 +23,8 @@ class ReductionPath {
   virtual void start(size_t index, float* data, int64_t n_elements, Stream* stream) = 0;
   /// Where it scatters: begins to give own_parts() to all ranks, in the same way.
   virtual void gather(size_t index, float* data, int64_t n_elements, Stream* stream) = 0;
+  /// As wait(), for bucket `index` and those started before it.
+  virtual void wait_for(size_t index, Stream* stream) = 0;
   /// What is submitted to the stream from now on, and where the stream is null the caller, finds every
   /// started bucket summed or gathered. Throws what went wrong.
   virtual void wait(Stream* stream) = 0;

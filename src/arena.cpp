@@ -19,7 +19,7 @@ ParameterArena::ParameterArena(const Graph& graph, Device device) : of_vertex_(g
     }
   }
   for (int v = 0; v < graph.size(); ++v) of_vertex_[v] = of_vertex_[graph.vertex(v).parameters_of];
-  weights_ = make_array(device);
+  weights_ = make_array(device, n_elements_);
   host_ = std::make_unique<HostMirror>(weights_);
 }
 
@@ -35,16 +35,15 @@ int64_t ParameterArena::n_parameters() const {
   return n;
 }
 
-Memory ParameterArena::make_parallel() const { return make_array(device()); }
-
-Memory ParameterArena::make_array(Device device) const {
+Memory ParameterArena::make_array(Device device, int64_t n_elements) {
   try {
-    return Memory(device, n_elements_ * int64_t{sizeof(float)});
+    return Memory(device, n_elements * int64_t{sizeof(float)});
   } catch (const OutOfMemory& error) {
     throw OutOfMemory(
         error.device(), error.n_bytes(), error.where(),
         error.reason() + ": weights, their gradients and each state of the optimizer are arrays of that size",
-        "take a smaller model, an optimizer with fewer states (sgd), or a device with more memory");
+        "take a smaller model, an optimizer with fewer states (sgd), share its states among ranks "
+        "(batch.shard_optimizer: true), or a device with more memory");
   }
 }
 

@@ -44,13 +44,14 @@ class ParameterArena {
   /// The weights as the host sees them.
   HostMirror& host() const { return *host_; }
   Device device() const { return weights_.device(); }
-  /// A zeroed array of the same layout.
-  Memory make_parallel() const;
+  /// A zeroed array of the same layout, or of so many of its elements.
+  Memory make_parallel() const { return make_array(device(), n_elements_); }
+  Memory make_parallel(int64_t n_elements) const { return make_array(device(), n_elements); }
   /// Borders at which buckets may be cut: 0, every segment's end (aligned), n_elements().
   std::vector<int64_t> borders() const;
 
  private:
-  Memory make_array(Device device) const;
+  static Memory make_array(Device device, int64_t n_elements);
 
   std::vector<Segment> segments_;
   std::vector<std::vector<int>> of_vertex_;  // segment indices

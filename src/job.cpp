@@ -94,6 +94,7 @@ void read_batch(const Config& root, Job& job) {
   }
   job.first_bucket_bytes = static_cast<int64_t>(batch.get_double("first_bucket_mb", 1) * (1 << 20));
   job.bucket_bytes = static_cast<int64_t>(batch.get_double("bucket_mb", 25) * (1 << 20));
+  job.shard_optimizer = batch.get_bool("shard_optimizer", false);
   if (job.first_bucket_bytes < 1) throw batch.error_at("first_bucket_mb", "must be positive");
   if (job.bucket_bytes < 1) throw batch.error_at("bucket_mb", "must be positive");
   batch.finish();

@@ -1,5 +1,7 @@
 #include "src/optimizer.h"
 
+#include <algorithm>
+
 #include "kernels/optimizer_update.h"
 
 namespace lockstep {
@@ -39,6 +41,20 @@ OptimizerSpec read_optimizer(const Config& description) {
   return spec;
 }
 
+std::vector<UpdateRange> within(const std::vector<UpdateRange>& ranges,
+                                const std::vector<ElementRange>& own) {
+  std::vector<UpdateRange> parts;
+  int64_t state = 0;  // of the begin of `mine`
+  for (const ElementRange& mine : own) {
+    for (const UpdateRange& range : ranges) {
+      const int64_t begin = std::max(range.begin, mine.begin), end = std::min(range.end, mine.end);
+      if (begin < end) parts.push_back({begin, end, state + begin - mine.begin, range.factor});
+    }
+    state += mine.n();
+  }
+  return parts;
+}
+
 namespace {
 
 /// Neighbouring segments with one factor of weight decay become one range.
@@ -63,7 +79,14 @@ std::vector<UpdateRange> ranges_of(const OptimizerSpec& spec, const ParameterAre
 }  // namespace
 
 Optimizer::Optimizer(const OptimizerSpec& spec, const ParameterArena& arena)
-    : spec_(spec), arena_(arena), ranges_(arena.device(), ranges_of(spec, arena)) {
+    : Optimizer(spec, arena, {{0, arena.n_elements()}}) {}
+
+Optimizer::Optimizer(const OptimizerSpec& spec, const ParameterArena& arena, std::vector<ElementRange> own)
+    : spec_(spec),
+      arena_(arena),
+      own_(std::move(own)),
+      ranges_(arena.device(), within(ranges_of(spec, arena), own_)) {
+  for (const ElementRange& range : own_) n_own_ += range.n();
   if (spec.kind == OptimizerSpec::Kind::kSgd) {
     if (spec.momentum > 0) add_slot("velocity");
   } else {
@@ -74,7 +97,13 @@ Optimizer::Optimizer(const OptimizerSpec& spec, const ParameterArena& arena)
 }
 
 void Optimizer::add_slot(const std::string& name) {
-  slots_.push_back({name, arena_.make_parallel(), nullptr});
+  slots_.push_back({name, arena_.make_parallel(n_own_), nullptr});
+}
+
+int64_t Optimizer::state_bytes() const {
+  int64_t n_bytes = 0;
+  for (const Slot& slot : slots_) n_bytes += slot.memory.n_bytes();
+  return n_bytes;
 }
 
 void Optimizer::update(Stream& stream, const float* gradients, double lr, double grad_scale, int64_t step) {

@@ -71,12 +71,15 @@ void Plan::refresh_weights() {
   Impl& p = *impl_;
   p.run_recorded(p.recorded_refresh, p.n_plain_runs[0], [&] {
     for (PlanStep& step : p.steps) {
-      if (step.params_t.empty() || step.repeats >= 0) continue;
-      const Timer timer(step.times.prepare);
-      step.op->prepare(*p.stream, step.params_t);
-      p.wait_if_timed();
+      if (!step.params_t.empty() && step.repeats < 0) prepare(step);
     }
   });
+}
+
+void Plan::prepare(PlanStep& step) {
+  const Timer timer(step.times.prepare);
+  step.op->prepare(*impl_->stream, step.params_t);
+  impl_->wait_if_timed();
 }
 
 void Plan::stage(const std::vector<const void*>& inputs, const std::vector<const void*>& targets,
@@ -107,6 +110,40 @@ void Plan::forward() {
   });
 }
 
+bool PlanArrivals::bring(const PlanStep& step) {
+  const auto stretch =
+      static_cast<int>(std::upper_bound(marks.begin(), marks.end(), step.reads_from) - marks.begin());
+  if (stretch >= arrived) return true;
+  arrived = stretch;
+  if (arrive) (*arrive)(stretch);
+  return arrive != nullptr;
+}
+
+void Plan::forward(std::span<const int64_t> marks, const std::function<void(int)>& arrive) {
+  Impl& p = *impl_;
+  start_forward();
+  PlanArrivals arrivals{marks, static_cast<int>(marks.size()), &arrive};
+  p.arrivals = &arrivals;
+  if (!p.records() || p.n_plain_runs[3]++ == 0) {
+    continue_forward();
+    p.arrivals = nullptr;
+    return;
+  }
+  if (p.recorded_arrivals.empty()) {
+    arrivals.arrive = nullptr;  // each stretch ends a part
+    const size_t n_calls = p.with_loss ? p.forward_calls.size() : p.calls_before_loss;
+    for (int before = -1; p.next_call < n_calls; before = arrivals.arrived) {
+      std::unique_ptr<RecordedWork> work = record_work(*p.stream, [&] { continue_forward(); });
+      p.recorded_arrivals.push_back({std::move(work), before});
+    }
+  }
+  p.arrivals = nullptr;
+  for (const ArrivalPart& part : p.recorded_arrivals) {
+    if (part.arrival >= 0) arrive(part.arrival);
+    part.work->run(*p.stream);
+  }
+}
+
 void Plan::start_forward() {
   Impl& p = *impl_;
   p.inputs->bring(*p.stream);
@@ -129,6 +166,10 @@ std::span<double> Plan::continue_forward() {
   const size_t n_calls = p.with_loss ? p.forward_calls.size() : p.calls_before_loss;
   for (; p.next_call < n_calls; ++p.next_call) {
     PlanStep& step = p.steps[p.forward_calls[p.next_call].step];
+    if (p.arrivals && !step.params_t.empty()) {
+      if (!p.arrivals->bring(step)) return {};
+      prepare(step);
+    }
     const Timer timer(step.times.forward);
     if (step.synchronized != nullptr) {
       if (!p.has_sums) {

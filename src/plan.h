@@ -38,6 +38,7 @@ struct PlanStepTimes {
   void add(const PlanStepTimes& other, double factor = 1);
 };
 
+struct PlanStep;
 struct RecordedPart;
 
 class Plan {
@@ -65,6 +66,12 @@ class Plan {
 
   /// Runs forward and the losses for the staged micro-batch.
   void forward();
+  /// The same while weights are still on their way; stands for refresh_weights(), too. `arrive(k)` is called
+  /// before the first op that reads elements below marks[k] (ascending; the last one is the arena's end) and
+  /// not below marks[k - 1]: when it returns, or where it submitted a wait to the stream, elements from
+  /// marks[k - 1] (0 for k = 0) on are there. k descends, and may leave numbers out. Not where
+  /// synchronizes().
+  void forward(std::span<const int64_t> marks, const std::function<void(int)>& arrive);
   void forward(const std::vector<const void*>& inputs, const std::vector<const void*>& targets,
                const BatchContext& batch);
 
@@ -115,6 +122,7 @@ class Plan {
  private:
   struct Impl;
   std::unique_ptr<Impl> impl_;
+  void prepare(PlanStep& step);
   void record_backward(float* gradients, const std::function<bool(int64_t)>& passes_mark,
                        std::vector<RecordedPart>& parts);
   double forward_s_ = 0, backward_s_ = 0;

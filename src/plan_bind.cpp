@@ -32,6 +32,7 @@ void Plan::Impl::bind() {
         step.params_t.push_back({arena.weights() + segment->offset, desc});
         step.diff_params_t.push_back({step.adds_params ? at(beside->second[i]) : nullptr, desc});
         step.param_offsets.push_back(segment->offset);
+        step.reads_from = std::min(step.reads_from, segment->offset);
       }
     }
     if (!step.runs_backward) continue;

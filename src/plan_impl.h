@@ -56,7 +56,8 @@ struct PlanStep {
   std::vector<double> sums, diff_sums;         // of that op
   bool adds_params = false;                    // shared parameters: diff_params_t lie beside, and are added
   OpArgs args;
-  int64_t final_below = 0;  // arena elements [0, n) are final after its backward
+  int64_t final_below = 0;         // arena elements [0, n) are final after its backward
+  int64_t reads_from = INT64_MAX;  // of the arena's elements: the first that it reads
   PlanStepTimes times;
 };
 
@@ -75,6 +76,21 @@ struct PlanUnit {
 struct RecordedPart {
   std::unique_ptr<RecordedWork> work;
   int64_t final_below = 0;
+};
+
+/// Weights that arrive during the forward walk, stretch by stretch; see Plan::forward().
+struct PlanArrivals {
+  std::span<const int64_t> marks;
+  int arrived;                             // this stretch and all above
+  const std::function<void(int)>* arrive;  // null: only note which is wanted
+  /// Brings what a step reads; false where there is only a note of it, for the caller.
+  bool bring(const PlanStep& step);
+};
+
+/// A stretch of the forward walk, before which weights arrive: `arrival` of them, -1 if none need to.
+struct ArrivalPart {
+  std::unique_ptr<RecordedWork> work;
+  int arrival = -1;
 };
 
 struct PlanLoss {
@@ -107,14 +123,16 @@ struct Plan::Impl {
   std::unique_ptr<RecordedWork> recorded_refresh;
   std::array<std::unique_ptr<RecordedWork>, 2> recorded_forward;                   // without losses, with
   std::map<std::pair<float*, bool>, std::vector<RecordedPart>> recorded_backward;  // gradients, with marks
-  std::array<int, 3> n_plain_runs{};  // of refresh, forward, backward, before they are recorded
+  std::vector<ArrivalPart> recorded_arrivals;
+  std::array<int, 4> n_plain_runs{};  // of refresh, forward, backward, arrivals, before they are recorded
   // The walk in progress.
   size_t next_call = 0;
   bool with_loss = false;
   bool has_sums = false;  // the next call's sums have been taken
   float* gradients = nullptr;
   int64_t announced = 0;
-  bool stops = false;  // continue_backward returns after the call that it is at
+  bool stops = false;                // continue_backward returns after the call that it is at
+  PlanArrivals* arrivals = nullptr;  // while weights are on their way
   /// Every bound tensor that views an input or target, to be pointed at the next micro-batch.
   std::vector<std::pair<int, Tensor*>> external;
 

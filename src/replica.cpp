@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <utility>
 
 #include "comm/agreement.h"
 #include "kernels/elementwise.h"
@@ -42,10 +43,10 @@ Replica::Replica(const Job& job, Graph graph, Communicator& comm, bool times_ste
       arena_(graph_, job.device),
       stream_(make_stream(job.device)),
       gradients_(arena_, job.n_micro() / comm.size()),
-      optimizer_(job.optimizer, arena_),
-      statistics_(job.device, ranges_of_statistics(arena_)),
       reducer_(comm, job.reduction, make_buckets(arena_.borders(), job.first_bucket_bytes, job.bucket_bytes),
-               job.device),
+               job.device, job.shard_optimizer),
+      optimizer_(job.optimizer, arena_, reducer_.own_ranges()),
+      statistics_(job.device, within(ranges_of_statistics(arena_), reducer_.own_ranges())),
       loss_rows_(gradients_.n_micro() * kRow),
       inputs_(graph_.inputs().size()),
       targets_(count_targets(graph_, job.losses())) {
@@ -65,7 +66,7 @@ Replica::Replica(const Job& job, Graph graph, Communicator& comm, bool times_ste
   if (comm.size() > 1) {
     for (const Bucket& bucket : reducer_.buckets()) marks_.push_back(bucket.end);
   }
-  weights_changed();
+  refresh_weights();
 }
 
 void Replica::run_micro_batches(DataLoader& loader, int64_t step) {
@@ -74,6 +75,7 @@ void Replica::run_micro_batches(DataLoader& loader, int64_t step) {
   not_finite_.clear();
   step_ = step;
   if (together_) {
+    settle_weights();
     together_->run(loader, step, static_cast<float>(loss_scale_.now));
     for (int64_t m = 0; m < gradients_.n_micro(); ++m) {
       read_losses(together_->plan(m), m);
@@ -87,7 +89,10 @@ void Replica::run_micro_batches(DataLoader& loader, int64_t step) {
   for (int64_t m = 0; m < gradients_.n_micro(); ++m) {
     if (staged_from_ != &loader) stage(loader, step);
     staged_from_ = nullptr;
-    plan_->forward();
+    if (weights_arrive_)
+      forward_as_weights_arrive();
+    else
+      plan_->forward();
     if (m + 1 < gradients_.n_micro()) {
       plan_->backward(gradients_.target(m), nullptr);
       gradients_.merge(*stream_, m, 0, arena_.n_elements());
@@ -181,7 +186,7 @@ StepResult Replica::step(DataLoader& loader, int64_t step, int64_t n_samples, in
   grad_scale_ = sums[kWeightSum] > 0 ? 1.0 / (sums[kWeightSum] * loss_scale_.now) : 0.0;
   result.lr = job_.optimizer.lr * job_.schedule.factor(step, total_steps, steps_per_epoch);
   if (job_.precision == DType::kFloat16) {
-    result.overflowed = !std::isfinite(sum_of_squares(*stream_, arena_.n_elements(), gradients_.result()));
+    result.overflowed = overflowed();
     loss_scale_.advance(result.overflowed);
   }
   if (!result.overflowed) optimizer_.update(*stream_, gradients_.result(), result.lr, grad_scale_, step);
@@ -193,15 +198,53 @@ StepResult Replica::step(DataLoader& loader, int64_t step, int64_t n_samples, in
   return result;
 }
 
+bool Replica::overflowed() {
+  double sum = 0;
+  for (const ElementRange& range : optimizer_.own_ranges())
+    sum += sum_of_squares(*stream_, range.n(), gradients_.result() + range.begin);
+  const bool here = !std::isfinite(sum);
+  return optimizer_.is_sharded() ? comm_.all_reduce_max(here) != 0 : here;
+}
+
 void Replica::upload_state() {
   arena_.host().upload(*stream_);
   for (const Optimizer::Slot& slot : optimizer_.slots()) slot.host->upload(*stream_);
-  weights_changed();
+  refresh_weights();
+}
+
+void Replica::refresh_weights() {
+  if (together_) return together_->refresh_weights();
+  plan_->refresh_weights();
 }
 
 void Replica::weights_changed() {
-  if (together_) return together_->refresh_weights();
-  plan_->refresh_weights();
+  if (!optimizer_.is_sharded()) return refresh_weights();
+  gather(arena_.weights());
+  weights_arrive_ = true;
+}
+
+void Replica::gather(float* array) {
+  // What forward needs first goes first: the arena is in backward's order.
+  for (int k = static_cast<int>(reducer_.buckets().size()); k-- > 0;)
+    reducer_.gather(k, array, stream_.get());
+}
+
+void Replica::settle_weights() {
+  if (!std::exchange(weights_arrive_, false)) return;
+  const double start = seconds();
+  reducer_.wait(stream_.get());
+  times_.communication += seconds() - start;
+  refresh_weights();
+}
+
+void Replica::forward_as_weights_arrive() {
+  weights_arrive_ = false;
+  plan_->forward(marks_, [&](int bucket) {
+    const double start = seconds();
+    reducer_.wait_for(bucket, stream_.get());
+    times_.communication += seconds() - start;
+  });
+  reducer_.wait(stream_.get());  // buckets that no op of forward reads
 }
 
 StepTimes Replica::times() const {
@@ -225,10 +268,16 @@ std::vector<PlanStepTimes> Replica::step_times() const {
 }
 
 double Replica::gradient_norm() {
+  if (optimizer_.is_sharded()) {
+    settle_weights();
+    gather(gradients_.result());
+    reducer_.wait(stream_.get());
+  }
   return std::sqrt(sum_of_squares(*stream_, arena_.n_elements(), gradients_.result())) * grad_scale_;
 }
 
 SyncVerdict Replica::compare_weights() {
+  settle_weights();
   arena_.host().download(*stream_);
   return compare_replicas(arena_, comm_);
 }
@@ -238,7 +287,9 @@ void Replica::restore_from(int rank) {
   for (const Optimizer::Slot& slot : optimizer_.slots()) slot.host->download(*stream_);
   const int64_t n_bytes = arena_.n_elements() * int64_t{sizeof(float)};
   comm_.broadcast(arena_.host().data(), n_bytes, rank);
-  for (const Optimizer::Slot& slot : optimizer_.slots()) comm_.broadcast(slot.host->data(), n_bytes, rank);
+  for (const Optimizer::Slot& slot : optimizer_.slots()) {
+    if (!optimizer_.is_sharded()) comm_.broadcast(slot.host->data(), n_bytes, rank);
+  }
   upload_state();
 }
 

@@ -52,12 +52,16 @@ class Replica {
 
   /// Called by every step before it changes weights and optimizer state for the first time.
   void set_before_update(std::function<void()> before_update) { before_update_ = std::move(before_update); }
+  /// Collective. Waits for the weights that other ranks updated, which else arrive under the next forward
+  /// pass. Before anybody but step() looks at weights.
+  void settle_weights();
   /// Takes weights and optimizer state from the host after a checkpoint was read, and refreshes packed
   /// weights.
   void upload_state();
   /// Collective. Compares the weights of all ranks; downloads them.
   SyncVerdict compare_weights();
-  /// Collective, after compare_weights() found a good rank: all ranks take its weights and optimizer state.
+  /// Collective, after compare_weights() found a good rank: all ranks take its weights and optimizer state
+  /// (sharded state exists once, and stays).
   void restore_from(int rank);
 
   const Job& job() const { return job_; }
@@ -74,7 +78,7 @@ class Replica {
   void set_loss_scale(const LossScale& scale) { loss_scale_ = scale; }
   /// Per step of the plan, over all micro-batches.
   std::vector<PlanStepTimes> step_times() const;
-  /// Euclidean norm of the last step's mean gradient.
+  /// Euclidean norm of the last step's mean gradient. Collective where the optimizer is sharded.
   double gradient_norm();
 
  private:
@@ -83,7 +87,12 @@ class Replica {
   void stage(DataLoader& loader, int64_t step);
   void read_losses(Plan& plan, int64_t m);
   void start_buckets(int64_t final_below);
+  /// float16: whether the gradients did, on any rank.
+  bool overflowed();
+  void refresh_weights();
   void weights_changed();
+  void gather(float* array);
+  void forward_as_weights_arrive();
 
   const Job& job_;
   Communicator& comm_;
@@ -93,10 +102,11 @@ class Replica {
   std::unique_ptr<Plan> plan_;
   std::unique_ptr<SynchronizedBatch> together_;  // where layers take statistics over the whole batch
   MicroBatchTree gradients_;
-  Optimizer optimizer_;
-  UpdateRanges statistics_;  // running averages
   GradientReducer reducer_;
+  Optimizer optimizer_;
+  UpdateRanges statistics_;                  // running averages
   std::vector<int64_t> marks_;               // ends of buckets, where several ranks reduce them
+  bool weights_arrive_ = false;              // from other ranks, bucket by bucket
   const DataLoader* staged_from_ = nullptr;  // the plan holds a micro-batch of it
   size_t buckets_started_ = 0;
   int64_t merged_ = 0;             // elements of the last micro-batch already merged

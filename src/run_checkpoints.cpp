@@ -92,6 +92,7 @@ TrainState RunCheckpoints::resume(const std::string& from) {
 void RunCheckpoints::save(TrainState& state) {
   if (has(state.step)) return;
   const Stopwatch watch;
+  replica_.settle_weights();
   report(saver_->wait());
   waited_s_ = watch.seconds();
   if (job_.precision == DType::kFloat16) state.loss_scale = replica_.loss_scale();

@@ -140,6 +140,7 @@ void Trainer::write_start() {
   line.set("ranks", comm_.size()).set("threads", job_.threads).set("device", job_.device.str());
   line.set("device_name", device_name(job_.device));
   if (comm_.size() > 1) line.set("gradients", replica_.reducer().way());
+  if (replica_.optimizer().is_sharded()) line.set("optimizer_bytes", replica_.optimizer().state_bytes());
   line.set("global_batch", job_.global_batch).set("micro_batch", job_.micro_batch);
   line.set("train_samples", setup_.data.train->n_samples());
   if (setup_.data.validation) line.set("validation_samples", setup_.data.validation->n_samples());
@@ -151,7 +152,7 @@ void Trainer::log_interval(const StepResult& result, Interval& interval, Progres
   const double now_s = progress.elapsed_s(), span_s = now_s - interval.start_s;
   const auto n = static_cast<double>(interval.n_samples);
   const StepTimes times = replica_.times();
-  const double gradient_norm = comm_.is_root() ? replica_.gradient_norm() : 0;
+  const double gradient_norm = replica_.gradient_norm();
   JsonObject line;
   line.set("kind", "train").set("step", state_.step);
   line.set("epoch", static_cast<double>(state_.step) / static_cast<double>(steps_per_epoch_));
@@ -178,6 +179,7 @@ void Trainer::log_interval(const StepResult& result, Interval& interval, Progres
 }
 
 bool Trainer::validate(Progress& progress) {
+  replica_.settle_weights();
   const ValidationResult result = validator_->run();
   const bool by_accuracy = job_.best == Job::Best::kAccuracy;
   const double value = by_accuracy ? result.accuracy : result.loss;

@@ -30,6 +30,20 @@ double number(const CheckpointInfo& info, const std::string& key, double fallbac
   return entry == info.numbers.end() ? fallback : entry->second;
 }
 
+/// The parts of each tensor's state that this rank holds.
+void add_shards(const ParameterArena& arena, const Optimizer& optimizer, const std::string& prefix,
+                float* states, std::vector<CheckpointTensor>& tensors) {
+  for (const Segment& segment : arena.segments()) {
+    if (segment.is_statistic()) continue;
+    CheckpointTensor tensor{prefix + segment.name, segment.shape, DType::kFloat32};
+    tensor.sharded = true;
+    const std::vector<UpdateRange> whole{{segment.offset, segment.offset + segment.n_elements()}};
+    for (const UpdateRange& part : within(whole, optimizer.own_ranges()))
+      tensor.parts.push_back({part.begin - segment.offset, part.end - part.begin, states + part.state});
+    tensors.push_back(std::move(tensor));
+  }
+}
+
 }  // namespace
 
 std::vector<CheckpointTensor> checkpoint_tensors(const ParameterArena& arena, Optimizer* optimizer,
@@ -45,11 +59,15 @@ std::vector<CheckpointTensor> checkpoint_tensors(const ParameterArena& arena, Op
   float* const weights = on_host ? arena.host().as<float>() : arena.weights();
   add_arena("/parameters/", weights, false);
   add_arena("/buffers/", weights, true);
-  if (optimizer) {
-    for (const Optimizer::Slot& slot : optimizer->slots())
-      add_arena("/optimizer/" + slot.name + "/", on_host ? slot.host->as<float>() : slot.memory.as<float>(),
-                false);
-  }
+  const auto add_states = [&](const Optimizer::Slot& slot) {
+    const std::string prefix = "/optimizer/" + slot.name + "/";
+    float* const states = on_host ? slot.host->as<float>() : slot.memory.as<float>();
+    if (optimizer->is_sharded())
+      add_shards(arena, *optimizer, prefix, states, tensors);
+    else
+      add_arena(prefix, states, false);
+  };
+  if (optimizer) std::ranges::for_each(optimizer->slots(), add_states);
   const auto channels = static_cast<int64_t>(normalization.mean.size());
   if (channels > 0) {
     tensors.push_back({"/buffers/input.mean", {channels}, DType::kFloat32, normalization.mean.data()});

@@ -25,7 +25,8 @@ struct TrainState {
 /// Which memory is meant: what the host sees of the device's (to load), or that itself (to save).
 enum class StateIn { kHost, kDevice };
 
-/// The tensors of a checkpoint, viewing the replica's memory: /parameters/…, /optimizer/SLOT/…,
+/// The tensors of a checkpoint, viewing the replica's memory: /parameters/…, /optimizer/SLOT/… (sharded where
+/// the optimizer is),
 /// running averages under /buffers/…, and there the normalisation, input.mean and input.stddev
 /// (always on the host).
 std::vector<CheckpointTensor> checkpoint_tensors(const ParameterArena& arena, Optimizer* optimizer,

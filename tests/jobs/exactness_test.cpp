@@ -126,6 +126,41 @@ TEST_F(Exactness, BucketsPrefetchAndCacheDoNotMatter) {
   EXPECT_EQ(diff.status, 0) << diff.output;
 }
 
+TEST_F(Exactness, ShardedOptimizerStateHasTheSameBits) {
+  const std::string small_buckets = "--set batch.bucket_mb=0.001 --set batch.first_bucket_mb=0.0001 ";
+  const std::string sharded = "--set batch.shard_optimizer=true ";
+  std::string first;
+  for (int n : {1, 2, 4, 8}) {
+    const std::string run = "sharded" + std::to_string(n);
+    const Ended ended = lockstep_on(n, place_->train(run) + sharded + small_buckets);
+    ASSERT_EQ(ended.status, 0) << ended.output;
+    const std::string file = read_file(place_->checkpoint(run, kSteps));
+    ASSERT_FALSE(file.empty());
+    if (n == 1) first = file;
+    EXPECT_TRUE(file == first) << n << " ranks";
+  }
+  // A file does not know how the state was cut: other rank counts take it up, sharded or not.
+  for (const auto& [n, step] : {std::pair{4, 7}, std::pair{2, 21}, std::pair{1, 70}}) {
+    const std::string run = "resharded_from_" + std::to_string(step);
+    std::filesystem::create_directories(place_->file(run + "/checkpoints"));
+    std::filesystem::copy(place_->checkpoint("sharded8", step), place_->checkpoint(run, step));
+    const Ended ended =
+        lockstep_on(n, place_->train(run) + (n == 2 ? "" : sharded) + small_buckets + "--resume auto");
+    ASSERT_EQ(ended.status, 0) << ended.output;
+    if (n != 2) {
+      EXPECT_TRUE(read_file(place_->checkpoint(run, kSteps)) == first) << run;
+    }
+  }
+  if (run_shell("command -v h5diff").status != 0) GTEST_SKIP() << "h5diff (hdf5-tools) is not installed";
+  for (const char* run : {"sharded4", "resharded_from_21"}) {
+    for (const char* group : {"/parameters", "/optimizer", "/buffers"}) {
+      const Ended diff = run_shell("h5diff -r " + place_->checkpoint(run, kSteps) + " " +
+                                   place_->checkpoint("reference", kSteps) + " " + group);
+      EXPECT_EQ(diff.status, 0) << run << group << diff.output;
+    }
+  }
+}
+
 TEST_F(Exactness, H5diffSeesNoDifference) {
   if (run_shell("command -v h5diff").status != 0) GTEST_SKIP() << "h5diff (hdf5-tools) is not installed";
   const Ended ended = lockstep_on(2, place_->train("h5diff"));

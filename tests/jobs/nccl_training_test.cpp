@@ -74,6 +74,26 @@ TEST_F(NcclTraining, ManyBuckets) {
   EXPECT_EQ(last_loss(lines), last_loss(read_file(place_->file("reference/metrics.jsonl"))));
 }
 
+TEST_F(NcclTraining, ShardedOptimizerState) {
+  const std::string sharded = "--set batch.shard_optimizer=true --set batch.bucket_mb=0.001 ";
+  for (const std::string precision : {"float32", "float16"}) {
+    const std::string options = sharded + "--set precision=" + precision;
+    std::string first;
+    for (const int n : {1, 2, 4}) {
+      const std::string run = "sharded_" + precision + std::to_string(n);
+      const Ended ended = train(n, run, options);
+      EXPECT_EQ(ended.status, 0) << ended.output;
+      if (n == 1) first = checkpoint(run);
+      ASSERT_FALSE(checkpoint(run).empty());
+      EXPECT_EQ(checkpoint(run), first) << run;
+    }
+    const std::string run = "sharded_shared_" + precision;
+    expect_way(train(2, run, options, "LOCKSTEP_HOST_DEVICES=1"), run,
+               "MPI tree through host memory (several ranks share a GPU)");
+    EXPECT_EQ(checkpoint(run), first);
+  }
+}
+
 TEST_F(NcclTraining, Native) {
   const Ended ended = train(2, "native", "--set batch.reduction=native");
   expect_way(ended, "native", "NCCL 2.28.9 native");

@@ -48,11 +48,13 @@ struct Case {
   const char* model;
   const char* optimizer;
   int64_t cache_mb;
+  const char* batch = "";
 };
 const Case kCases[] = {
     {"lenet5", "zoo: lenet5, activation: relu, pooling: max",
      "{sgd: {lr: 0.1, momentum: 0.9, weight_decay: 0.01}}", 64},
     {"perceptron", "zoo: mlp, hidden: [256, 128]", "{adam: {lr: 0.001}}", 64},
+    {"sharded", "zoo: mlp, hidden: [256, 128]", "{adam: {lr: 0.001}}", 64, ", shard_optimizer: true"},
     {"uncached", "zoo: mlp, hidden: [32]", "{sgd: {lr: 0.1}}", 0},
 };
 
@@ -69,8 +71,8 @@ TEST_P(SteadyStep, AllocatesNothing) {
   const Job job = read_job(Config::from_text(
       "name: test\nmodel: {classes: 10, " + std::string(GetParam().model) + "}\ndata: {train: " +
           folder.file("data.h5") + ", prefetch_mb: 0, cache_mb: " + std::to_string(GetParam().cache_mb) +
-          "}\nbatch: {global: 16, micro: 4, first_bucket_mb: 0.01, bucket_mb: 0.01}\noptimizer: " +
-          GetParam().optimizer + "\ntrain: {epochs: 1}\n",
+          "}\nbatch: {global: 16, micro: 4, first_bucket_mb: 0.01, bucket_mb: 0.01" + GetParam().batch +
+          "}\noptimizer: " + GetParam().optimizer + "\ntrain: {epochs: 1}\n",
       "test"));
   const JobData data = open_data(job);
   Replica replica(job, build_model(*job.model, {data.contract.input, data.contract.n_classes}), world);

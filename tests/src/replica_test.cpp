@@ -182,6 +182,28 @@ TEST_F(ReplicaTest, BucketSizesChangeNoBit) {
   expect_same_bits(train_on_ranks(many, 5), expected);
 }
 
+TEST_F(ReplicaTest, ShardedOptimizerStateChangesNoBit) {
+  Communicator world = Communicator::world();
+  for (const char* optimizer :
+       {"{sgd: {lr: 0.1, momentum: 0.9, weight_decay: 0.01}}", "{adam: {lr: 0.01}}"}) {
+    const std::string model = "zoo: mlp, hidden: [64, 64, 64]";
+    const Job plain = make_job(model, optimizer),
+              one_bucket = make_job(model, optimizer, ", shard_optimizer: true"),
+              many = make_job(model, optimizer,
+                              ", shard_optimizer: true, first_bucket_mb: 0.001, bucket_mb: 0.001");
+    const Steps expected = train_serially(plain, 5);
+    expect_same_bits(train_on_ranks(one_bucket, 5), expected);
+    expect_same_bits(train_on_ranks(many, 5), expected);
+
+    Replica whole(plain, build_model(*plain.model, {{1, 8, 8}, 4}), world);
+    Replica sharded(many, build_model(*many.model, {{1, 8, 8}, 4}), world);
+    EXPECT_EQ(sharded.optimizer().is_sharded(), world.size() > 1);
+    EXPECT_EQ(world.all_reduce_sum(sharded.optimizer().state_bytes()), whole.optimizer().state_bytes());
+    EXPECT_LE(world.all_reduce_max(sharded.optimizer().state_bytes()),
+              1.1 * double(whole.optimizer().state_bytes()) / world.size());
+  }
+}
+
 TEST_F(ReplicaTest, NativeReductionIsCloseToTheTree) {
   const Job native = make_job("zoo: mlp, hidden: [37, 20]", "{sgd: {lr: 0.1}}", ", reduction: native");
   const Steps actual = train_on_ranks(native, 5), expected = train_serially(native, 5);
