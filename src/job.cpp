@@ -64,6 +64,18 @@ void read_data(const Config& root, Job& job) {
   data->finish();
 }
 
+/// 0: auto.
+int64_t read_bucket_bytes(const Config& batch, const std::string& key) {
+  if (!batch.has(key)) return 0;
+  if (batch.at(key).is_name()) {
+    batch.get_choice(key, "auto", {"auto"});
+    return 0;
+  }
+  const auto n_bytes = static_cast<int64_t>(batch.get_double(key) * (1 << 20));
+  if (n_bytes < 1) throw batch.error_at(key, "must be positive, or auto");
+  return n_bytes;
+}
+
 void read_batch(const Config& root, Job& job) {
   Config batch = root.at("batch");
   batch.positional("global");
@@ -92,11 +104,9 @@ void read_batch(const Config& root, Job& job) {
                          fmt::format("nearest global batches: {}, {}; or batch: {{reduction: native}}",
                                      below * m, 2 * below * m));
   }
-  job.first_bucket_bytes = static_cast<int64_t>(batch.get_double("first_bucket_mb", 1) * (1 << 20));
-  job.bucket_bytes = static_cast<int64_t>(batch.get_double("bucket_mb", 25) * (1 << 20));
+  job.first_bucket_bytes = read_bucket_bytes(batch, "first_bucket_mb");
+  job.bucket_bytes = read_bucket_bytes(batch, "bucket_mb");
   job.shard_optimizer = batch.get_bool("shard_optimizer", false);
-  if (job.first_bucket_bytes < 1) throw batch.error_at("first_bucket_mb", "must be positive");
-  if (job.bucket_bytes < 1) throw batch.error_at("bucket_mb", "must be positive");
   batch.finish();
 }
 

@@ -10,6 +10,7 @@
 #include "comm/agreement.h"
 #include "kernels/elementwise.h"
 #include "kernels/optimizer_update.h"
+#include "src/communication_plan.h"
 #include "src/loss_place.h"
 
 namespace lockstep {
@@ -34,16 +35,20 @@ std::vector<UpdateRange> ranges_of_statistics(const ParameterArena& arena) {
   return ranges;
 }
 
+std::vector<Bucket> cut(const ParameterArena& arena, const BucketSizes& sizes) {
+  return make_buckets(arena.borders(), sizes.first_bytes, sizes.bytes);
+}
+
 }  // namespace
 
-Replica::Replica(const Job& job, Graph graph, Communicator& comm, bool times_steps)
+Replica::Replica(const Job& job, Graph graph, Communicator& comm, const ReplicaOptions& wanted)
     : job_(job),
       comm_(comm),
       graph_(std::move(graph)),
       arena_(graph_, job.device),
       stream_(make_stream(job.device)),
       gradients_(arena_, job.n_micro() / comm.size()),
-      reducer_(comm, job.reduction, make_buckets(arena_.borders(), job.first_bucket_bytes, job.bucket_bytes),
+      reducer_(comm, job.reduction, cut(arena_, plan_buckets(job, comm, arena_, wanted.communication_plan)),
                job.device, job.shard_optimizer),
       optimizer_(job.optimizer, arena_, reducer_.own_ranges()),
       statistics_(job.device, within(ranges_of_statistics(arena_), reducer_.own_ranges())),
@@ -54,7 +59,7 @@ Replica::Replica(const Job& job, Graph graph, Communicator& comm, bool times_ste
   options.config = job.op_config();
   options.micro_batch = job.micro_batch;
   options.stream = stream_;
-  options.times_steps = times_steps;
+  options.times_steps = wanted.times_steps;
   if (job.precision == DType::kFloat16) loss_scale_.now = loss_scale_.next = LossScale::kFirst;
   initialize(arena_, job.init, job.seed);
   if (job.n_micro() > 1 && SynchronizedBatch::wanted(graph_)) {

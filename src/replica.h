@@ -38,11 +38,15 @@ struct StepTimes {
   double data_wait = 0, forward = 0, backward = 0, communication = 0, update = 0;
 };
 
+struct ReplicaOptions {
+  bool times_steps = false;        // GPUs wait after every step of the plan, for step_times()
+  std::string communication_plan;  // the file that keeps measured sizes of buckets; "": none does
+};
+
 class Replica {
  public:
   /// Collective. Compiles the plan and initialises the weights from the job's seed.
-  /// times_steps: GPUs wait after every step of the plan, for step_times().
-  Replica(const Job& job, Graph graph, Communicator& comm, bool times_steps = false);
+  Replica(const Job& job, Graph graph, Communicator& comm, const ReplicaOptions& options = {});
 
   /// Runs update number `step` (from 0) with this rank's next micro-batches. Collective.
   /// n_samples: of the training data; total_steps: of the run, for the schedule. `flag` of any

@@ -31,7 +31,8 @@ RunFolder::RunFolder(Communicator& comm, const std::string& path, bool resumes, 
   check_on_root(comm, [&] {
     std::error_code error;
     if (overwrite && !resumes) {
-      for (const char* old : {"checkpoints", "metrics.jsonl", "confusion.json", "report.html", "tb"}) {
+      for (const char* old :
+           {"checkpoints", "communication.json", "metrics.jsonl", "confusion.json", "report.html", "tb"}) {
         std::filesystem::remove_all(path_ + "/" + old, error);
       }
     }

@@ -34,6 +34,7 @@ class RunFolder {
   void warn(int64_t step, const std::string& text);
 
   const std::string& path() const { return path_; }
+  std::string communication_plan() const { return path_ + "/communication.json"; }
   std::string checkpoints() const { return path_ + "/checkpoints"; }
 
  private:

