@@ -21,8 +21,8 @@ namespace {
 class CommThread : public ReductionPath {
  public:
   CommThread(Communicator& comm, Reduction reduction_, const std::vector<Bucket>& buckets, Device device_,
-             bool scatters_, bool all_on_cpu)
-      : device(device_), reduction(reduction_), scatters(scatters_) {
+             const ReducerOptions& options, bool all_on_cpu)
+      : device(device_), reduction(reduction_), scatters(options.scatters) {
     if (device.kind == Device::Kind::kCuda) {
       int64_t longest = 0;
       for (const Bucket& bucket : buckets) {
@@ -33,7 +33,7 @@ class CommThread : public ReductionPath {
     }
     jobs.reserve(2 * buckets.size() + 16);
     channel = std::make_unique<Communicator>(comm.duplicate());
-    ranks = std::make_unique<RankReduction>(*channel);
+    ranks = std::make_unique<RankReduction>(*channel, PretendedHosts{}, options.wire);
     if (all_on_cpu && !buckets.empty())
       shared = reinterpret_cast<float*>(ranks->shared_memory(buckets.back().end * int64_t{sizeof(float)}));
     for (const Bucket& bucket : buckets) own.push_back(ranks->own_parts(bucket.n(), reduction));
@@ -186,8 +186,8 @@ class CommThread : public ReductionPath {
 
 std::unique_ptr<ReductionPath> make_comm_thread(Communicator& comm, Reduction reduction,
                                                 const std::vector<Bucket>& buckets, Device device,
-                                                bool scatters, bool all_on_cpu) {
-  return std::make_unique<CommThread>(comm, reduction, buckets, device, scatters, all_on_cpu);
+                                                const ReducerOptions& options, bool all_on_cpu) {
+  return std::make_unique<CommThread>(comm, reduction, buckets, device, options, all_on_cpu);
 }
 
 }  // namespace lockstep

@@ -33,6 +33,9 @@ class MpiSession {
 /// hosts.
 enum class Reduction : uint8_t { kTree, kNative, kHierarchical };
 
+/// How float32 gradients travel: as they are, or as bfloat16, where every sum of two is rounded to it.
+enum class Wire : uint8_t { kFloat32, kBFloat16 };
+
 class Communicator {
  public:
   /// All ranks. Needs a living MpiSession.

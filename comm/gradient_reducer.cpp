@@ -47,12 +47,13 @@ std::string why_not_nccl(Communicator& comm, Device device) {
 }  // namespace
 
 struct GradientReducer::Impl {
-  Impl(Communicator& comm, Reduction reduction, std::vector<Bucket> buckets_, Device device, bool scatters)
+  Impl(Communicator& comm, Reduction reduction, std::vector<Bucket> buckets_, Device device,
+       const ReducerOptions& options)
       : buckets(std::move(buckets_)) {
     check_ranges(buckets);
-    if (comm.size() > 1) start(comm, reduction, device, scatters);
+    if (comm.size() > 1) start(comm, reduction, device, options);
     for (size_t k = 0; k < buckets.size(); ++k) {
-      if (!path || !scatters) {
+      if (!path || !options.scatters) {
         append(buckets[k]);
         continue;
       }
@@ -69,9 +70,12 @@ struct GradientReducer::Impl {
       own.push_back(range);
   }
 
-  void start(Communicator& comm, Reduction reduction, Device device, bool scatters) {
+  void start(Communicator& comm, Reduction reduction, Device device, const ReducerOptions& options) {
     if (reduction == Reduction::kTree) check_tree_size(comm.size());
-    const char* order = name_of(reduction);
+    if (reduction != Reduction::kTree && options.wire != Wire::kFloat32)
+      throw Error("GradientReducer", "only the tree's sums travel as bfloat16");
+    const std::string order =
+        name_of(reduction) + std::string(options.wire == Wire::kBFloat16 ? " of bfloat16" : "");
     const bool all_on_cpu = comm.all_reduce_sum(device.kind == Device::Kind::kCuda) == 0;
     if (all_on_cpu) {
       way = fmt::format("MPI {}", order);
@@ -79,10 +83,10 @@ struct GradientReducer::Impl {
       way = fmt::format("MPI {} through host memory ({})", order, why);
     } else {
       way = fmt::format("NCCL {} {}", nccl_version(), order);
-      path = make_nccl_path(comm, reduction, buckets, device, scatters);
+      path = make_nccl_path(comm, reduction, buckets, device, options);
       return;
     }
-    path = make_comm_thread(comm, reduction, buckets, device, scatters, all_on_cpu);
+    path = make_comm_thread(comm, reduction, buckets, device, options, all_on_cpu);
   }
 
   const std::vector<Bucket> buckets;
@@ -92,8 +96,8 @@ struct GradientReducer::Impl {
 };
 
 GradientReducer::GradientReducer(Communicator& comm, Reduction reduction, std::vector<Bucket> buckets,
-                                 Device device, bool scatters)
-    : impl_(std::make_unique<Impl>(comm, reduction, std::move(buckets), device, scatters)) {}
+                                 Device device, const ReducerOptions& options)
+    : impl_(std::make_unique<Impl>(comm, reduction, std::move(buckets), device, options)) {}
 GradientReducer::~GradientReducer() = default;
 
 const std::vector<Bucket>& GradientReducer::buckets() const { return impl_->buckets; }

@@ -30,12 +30,16 @@ using Bucket = ElementRange;
 /// 0, last n_elements): a first bucket of at least first_bytes, then of at least bucket_bytes.
 std::vector<Bucket> make_buckets(std::span<const int64_t> borders, int64_t first_bytes, int64_t bucket_bytes);
 
+struct ReducerOptions {
+  bool scatters = false;       // only the sums of own_ranges() are wanted
+  Wire wire = Wire::kFloat32;  // kBFloat16: kTree only, of values that bfloat16 can hold
+};
+
 class GradientReducer {
  public:
   /// Collective. With one rank it does nothing and starts no thread. device: where the gradients lie.
-  /// scatters: only the sums of own_ranges() are wanted.
   GradientReducer(Communicator& comm, Reduction reduction, std::vector<Bucket> buckets, Device device = {},
-                  bool scatters = false);
+                  const ReducerOptions& options = {});
   ~GradientReducer();
 
   const std::vector<Bucket>& buckets() const;

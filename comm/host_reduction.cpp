@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <type_traits>
 #include <vector>
 
 #include "comm/copy_bytes.h"
@@ -62,6 +63,7 @@ struct HostReduction::Impl {
   std::unique_ptr<SharedSegments> staging;
   int rank = 0, size = 1, n_owners = 1;
   int64_t block_bytes = 0, whole_bytes = 0, stream_bytes = 0;
+  Wire wire = Wire::kFloat32;
   const SharedSegments* arena = nullptr;
   uint32_t next_block = 0;
   std::vector<const void*> sources;
@@ -99,7 +101,11 @@ struct HostReduction::Impl {
   template <typename T, typename Source>
   void add(T* values, const ElementRange& slice, const Source& source) {
     for (int r = 0; r < size; ++r) sources[size_t(r)] = source(r) + slice.begin;
-    tree_sum(reinterpret_cast<const T* const*>(sources.data()), size, values + slice.begin, slice.n());
+    const auto from = reinterpret_cast<const T* const*>(sources.data());
+    if constexpr (std::is_same_v<T, float>) {
+      if (wire == Wire::kBFloat16) return tree_sum_bfloat16(from, size, values + slice.begin, slice.n());
+    }
+    tree_sum(from, size, values + slice.begin, slice.n());
   }
 
   /// Short vectors: every rank stages all and adds all.
@@ -233,8 +239,10 @@ struct HostReduction::Impl {
   }
 };
 
-std::unique_ptr<HostReduction> HostReduction::make(MPI_Comm host, int n_owners, const HostTuning& tuning) {
+std::unique_ptr<HostReduction> HostReduction::make(MPI_Comm host, int n_owners, const HostTuning& tuning,
+                                                   Wire wire) {
   auto impl = std::make_unique<Impl>();
+  impl->wire = wire;
   LOCKSTEP_MPI(MPI_Comm_rank(host, &impl->rank));
   LOCKSTEP_MPI(MPI_Comm_size(host, &impl->size));
   impl->n_owners = n_owners;

@@ -12,6 +12,7 @@
 #include <functional>
 #include <memory>
 
+#include "comm/communicator.h"
 #include "comm/element_range.h"
 #include "comm/patience.h"
 #include "comm/shared_segments.h"
@@ -34,7 +35,9 @@ class HostReduction {
 
   /// Collective over `host`, whose ranks share a machine. Ranks below n_owners own slices. Null on all
   /// ranks where they cannot share memory.
-  static std::unique_ptr<HostReduction> make(MPI_Comm host, int n_owners, const HostTuning& tuning = {});
+  /// wire: of float vectors; with bfloat16 each sum is rounded, in memory they stay float32.
+  static std::unique_ptr<HostReduction> make(MPI_Comm host, int n_owners, const HostTuning& tuning = {},
+                                             Wire wire = Wire::kFloat32);
   ~HostReduction();
 
   /// From now on vectors inside this rank's segment are summed in place; they must lie at equal offsets on

@@ -6,6 +6,7 @@
 
 #include <mpi.h>
 
+#include <cstdint>
 #include <string>
 
 #include "comm/communicator.h"
@@ -36,6 +37,11 @@ inline MPI_Datatype mpi_type<double>() {
 template <>
 inline MPI_Datatype mpi_type<int64_t>() {
   return MPI_INT64_T;
+}
+
+template <>
+inline MPI_Datatype mpi_type<uint16_t>() {
+  return MPI_UINT16_T;
 }
 
 }  // namespace lockstep

@@ -23,6 +23,6 @@ const std::string& why_no_nccl();
 /// one sum. Throws Error with NCCL's text.
 std::unique_ptr<ReductionPath> make_nccl_path(Communicator& comm, Reduction reduction,
                                               const std::vector<Bucket>& buckets, Device device,
-                                              bool scatters);
+                                              const ReducerOptions& options);
 
 }  // namespace lockstep

@@ -15,6 +15,7 @@
 #include "comm/nccl_library.h"
 #include "comm/reduction_path.h"
 #include "comm/tree_rounds.h"
+#include "kernels/bfloat16_wire.h"
 #include "kernels/cuda/runtime.h"
 #include "kernels/elementwise.h"
 #include "kernels/error.h"
@@ -25,10 +26,11 @@ namespace {
 class NcclPath : public ReductionPath {
  public:
   NcclPath(Communicator& comm, Reduction reduction, const std::vector<Bucket>& buckets, Device device,
-           bool scatters)
+           const ReducerOptions& options)
       : rank_(comm.rank()),
         size_(comm.size()),
         reduction_(reduction),
+        wire_(options.wire),
         stream_(make_stream(device)),  // makes the device current, which the communicator takes
         done_(make_event(device)),
         nccl_(comm) {
@@ -37,11 +39,11 @@ class NcclPath : public ReductionPath {
       ready_.push_back(make_event(device));
       own_parts_.push_back(parts_of_rank(rank_, bucket.n()));
       gathered_.push_back(make_event(device));
-      if (scatters) gathers_.push_back(gathering_rounds(bucket.n()));
+      if (options.scatters) gathers_.push_back(gathering_rounds(bucket.n()));
       if (reduction != Reduction::kTree) continue;
-      const TreeWalk walk = scatters ? TreeWalk::kReduceScatter : TreeWalk::kAllReduce;
+      const TreeWalk walk = options.scatters ? TreeWalk::kReduceScatter : TreeWalk::kAllReduce;
       rounds_.push_back(tree_rounds(rank_, size_, bucket.n(), RoundTuning{}, walk));
-      n_scratch = std::max(n_scratch, scratch_elements(rounds_.back()));
+      n_scratch = std::max(n_scratch, scratch_of(rounds_.back()));
     }
     scratch_ = Memory(device, n_scratch * int64_t{sizeof(float)});
     prove(comm, device);
@@ -64,6 +66,8 @@ class NcclPath : public ReductionPath {
     begin(index, stream);
     if (reduction_ != Reduction::kTree)
       sum_native(data, n_elements);
+    else if (wire_ == Wire::kBFloat16)
+      walk_packed(rounds_.at(index), data);
     else
       walk(rounds_.at(index), data);
   }
@@ -125,21 +129,25 @@ class NcclPath : public ReductionPath {
                 "ncclAllReduce");
   }
 
+  void send(const void* data, int64_t n, ncclDataType_t type, int partner) {
+    if (n == 0) return;
+    nccl_.check(nccl().send(data, size_t(n), type, partner, nccl_.handle(), cuda::handle_of(*stream_)),
+                "ncclSend");
+  }
+  void receive(void* data, int64_t n, ncclDataType_t type, int partner) {
+    if (n == 0) return;
+    nccl_.check(nccl().receive(data, size_t(n), type, partner, nccl_.handle(), cuda::handle_of(*stream_)),
+                "ncclRecv");
+  }
+
   void walk(const std::vector<TreeRound>& rounds, float* data) {
     float* scratch = scratch_.as<float>();
-    const cudaStream_t queue = cuda::handle_of(*stream_);
     for (const TreeRound& round : rounds) {
       nccl_.check(nccl().group_start(), "ncclGroupStart");
       for (const TreeStep& step : round) {
-        float* receive = step.scratch >= 0 ? scratch + step.scratch : data + step.receive;
-        if (step.n_send > 0)
-          nccl_.check(nccl().send(data + step.send, size_t(step.n_send), ncclFloat32, step.partner,
-                                  nccl_.handle(), queue),
-                      "ncclSend");
-        if (step.n_receive > 0)
-          nccl_.check(nccl().receive(receive, size_t(step.n_receive), ncclFloat32, step.partner,
-                                     nccl_.handle(), queue),
-                      "ncclRecv");
+        send(data + step.send, step.n_send, ncclFloat32, step.partner);
+        receive(step.scratch >= 0 ? scratch + step.scratch : data + step.receive, step.n_receive, ncclFloat32,
+                step.partner);
       }
       nccl_.check(nccl().group_end(), "ncclGroupEnd");
       for (const TreeStep& step : round) {
@@ -152,6 +160,50 @@ class NcclPath : public ReductionPath {
           add(*stream_, step.n_receive, own, other, own);
       }
     }
+  }
+
+  /// The same with bfloat16 as messages: what a round sends is packed before it, and what it received
+  /// unpacked behind it.
+  void walk_packed(const std::vector<TreeRound>& rounds, float* data) {
+    auto* packed = scratch_.as<uint16_t>();
+    for (const TreeRound& round : rounds) {
+      int64_t at = 0;
+      for (const TreeStep& step : round) {
+        if (step.n_send > 0) pack_bfloat16(*stream_, step.n_send, data + step.send, packed + at);
+        at += packed_room(step.n_send);
+      }
+      int64_t to_send = 0, to_receive = at;
+      nccl_.check(nccl().group_start(), "ncclGroupStart");
+      for (const TreeStep& step : round) {
+        send(packed + to_send, step.n_send, ncclBfloat16, step.partner);
+        receive(packed + to_receive, step.n_receive, ncclBfloat16, step.partner);
+        to_send += packed_room(step.n_send);
+        to_receive += packed_room(step.n_receive);
+      }
+      nccl_.check(nccl().group_end(), "ncclGroupEnd");
+      for (const TreeStep& step : round) {
+        if (step.n_receive > 0) {
+          const auto take = step.scratch >= 0 ? add_packed_bfloat16 : unpack_bfloat16;
+          take(*stream_, step.n_receive, packed + at, data + step.receive);
+        }
+        at += packed_room(step.n_receive);
+      }
+    }
+  }
+
+  /// Elements that a message takes of the scratch: the next one is aligned for wide loads.
+  static int64_t packed_room(int64_t n) { return (n + 7) / 8 * 8; }
+
+  /// In elements of float32.
+  int64_t scratch_of(const std::vector<TreeRound>& rounds) const {
+    if (wire_ == Wire::kFloat32) return scratch_elements(rounds);
+    int64_t longest = 0;
+    for (const TreeRound& round : rounds) {
+      int64_t n = 0;
+      for (const TreeStep& step : round) n += packed_room(step.n_send) + packed_room(step.n_receive);
+      longest = std::max(longest, n);
+    }
+    return (longest + 1) / 2;
   }
 
   /// A sum of ones. It connects the ranks, which NCCL does at the first message, and shows at the start of a
@@ -174,6 +226,7 @@ class NcclPath : public ReductionPath {
 
   const int rank_, size_;
   const Reduction reduction_;
+  const Wire wire_;
   std::unique_ptr<Stream> stream_;
   std::unique_ptr<Event> done_;
   std::vector<std::unique_ptr<Event>> ready_;             // per bucket: backward has written it
@@ -189,8 +242,8 @@ class NcclPath : public ReductionPath {
 
 std::unique_ptr<ReductionPath> make_nccl_path(Communicator& comm, Reduction reduction,
                                               const std::vector<Bucket>& buckets, Device device,
-                                              bool scatters) {
-  return std::make_unique<NcclPath>(comm, reduction, buckets, device, scatters);
+                                              const ReducerOptions& options) {
+  return std::make_unique<NcclPath>(comm, reduction, buckets, device, options);
 }
 
 }  // namespace lockstep

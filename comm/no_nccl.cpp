@@ -17,7 +17,7 @@ const std::string& why_no_nccl() {
 }
 
 std::unique_ptr<ReductionPath> make_nccl_path(Communicator&, Reduction, const std::vector<Bucket>&, Device,
-                                              bool) {
+                                              const ReducerOptions&) {
   throw Error("NCCL", why_no_nccl());
 }
 

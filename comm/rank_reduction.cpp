@@ -66,8 +66,8 @@ OwnedComm& OwnedComm::operator=(OwnedComm&& other) noexcept {
   return *this;
 }
 
-RankReduction::RankReduction(const Communicator& comm, const PretendedHosts& hosts)
-    : comm_(mpi_comm(comm)), rank_(comm.rank()), size_(comm.size()) {
+RankReduction::RankReduction(const Communicator& comm, const PretendedHosts& hosts, Wire wire)
+    : comm_(mpi_comm(comm)), rank_(comm.rank()), size_(comm.size()), wire_(wire) {
   if (size_ == 1) return;
   scratch_.resize(size_t(tree_scratch_elements(INT64_MAX, sizeof(double), size_, TreeTuning{})));
   host_comm_ = OwnedComm(ranks_of_host(comm_, comm.rank(), hosts.n_ranks));
@@ -85,7 +85,7 @@ RankReduction::RankReduction(const Communicator& comm, const PretendedHosts& hos
 
   is_subtree_ = hosts_are_subtrees(leaders, n_ranks[leader]);
   const HostTuning tuning = one_host_ ? HostTuning{} : kSeveralHosts;
-  host_ = HostReduction::make(host_comm_.get(), lanes, hosts.tuning.value_or(tuning));
+  host_ = HostReduction::make(host_comm_.get(), lanes, hosts.tuning.value_or(tuning), wire);
   int all_share = host_ != nullptr;
   LOCKSTEP_MPI(MPI_Allreduce(MPI_IN_PLACE, &all_share, 1, MPI_INT, MPI_MIN, comm_));
   if (!all_share) host_.reset();
@@ -114,7 +114,7 @@ void RankReduction::between_hosts(T* values, int64_t n_elements, Reduction reduc
                                   const Patience& patience) {
   if (reduction == Reduction::kTree)
     tree_all_reduce(lane_comm_.get(), values, n_elements, reinterpret_cast<T*>(scratch_.data()), TreeTuning{},
-                    patience);
+                    patience, wire_);
   else
     mpi_all_reduce(lane_comm_.get(), values, n_elements, patience);
 }
@@ -129,7 +129,8 @@ void RankReduction::all_reduce(T* values, int64_t n_elements, Reduction reductio
         values, n_elements, [&](T* slice, int64_t n) { between_hosts(slice, n, reduction, patience); },
         patience);
   } else if (reduction == Reduction::kTree) {
-    tree_all_reduce(comm_, values, n_elements, reinterpret_cast<T*>(scratch_.data()), TreeTuning{}, patience);
+    tree_all_reduce(comm_, values, n_elements, reinterpret_cast<T*>(scratch_.data()), TreeTuning{}, patience,
+                    wire_);
   } else {
     mpi_all_reduce(comm_, values, n_elements, patience);
   }
@@ -159,7 +160,7 @@ void RankReduction::reduce_scatter(float* values, int64_t n_elements, Reduction 
     case Scatter::kInSharedMemory: return host_->reduce_scatter(values, n_elements, patience);
     case Scatter::kByTree:
       return tree_reduce_scatter(comm_, values, n_elements, reinterpret_cast<float*>(scratch_.data()),
-                                 TreeTuning{}, patience);
+                                 TreeTuning{}, patience, wire_);
     case Scatter::kWhole: return all_reduce(values, n_elements, reduction, patience);
   }
 }

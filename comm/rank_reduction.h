@@ -41,7 +41,9 @@ struct PretendedHosts {
 class RankReduction {
  public:
   /// Collective. `comm` outlives it and carries its messages.
-  explicit RankReduction(const Communicator& comm, const PretendedHosts& hosts = {});
+  /// wire: of floats under kTree, which is then to be the only reduction of floats.
+  explicit RankReduction(const Communicator& comm, const PretendedHosts& hosts = {},
+                         Wire wire = Wire::kFloat32);
 
   /// Collective. Memory of n_bytes whose parts all_reduce() sums in place, without copies. Null where ranks
   /// share none: use any memory then. Once; it lives as long as this.
@@ -69,6 +71,7 @@ class RankReduction {
 
   MPI_Comm comm_;
   int rank_, size_;
+  Wire wire_;
   OwnedComm host_comm_, lane_comm_;  // the ranks of this host; the owners of one slice on all hosts
   bool one_host_ = false;
   bool is_subtree_ = false;              // hosts are subtrees of the tree over ranks

@@ -33,6 +33,6 @@ class ReductionPath {
 /// Collective. all_on_cpu: of all ranks; then they may share gradients.
 std::unique_ptr<ReductionPath> make_comm_thread(Communicator& comm, Reduction reduction,
                                                 const std::vector<Bucket>& buckets, Device device,
-                                                bool scatters, bool all_on_cpu);
+                                                const ReducerOptions& options, bool all_on_cpu);
 
 }  // namespace lockstep

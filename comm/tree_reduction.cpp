@@ -8,8 +8,10 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <type_traits>
 
 #include "comm/mpi_check.h"
+#include "kernels/cpu/bfloat16.h"
 #include "kernels/cpu/vectorize.h"
 #include "kernels/error.h"
 
@@ -69,19 +71,70 @@ void add(T* values, const T* received, int64_t n, bool received_is_lower) {
   received_is_lower ? add_left(received, values, n) : add_right(values, received, n);
 }
 
+LOCKSTEP_VECTORIZE void add_rounded(const cpu::BFloat16* __restrict left, float* __restrict right,
+                                    int64_t n) {
+  for (int64_t i = 0; i < n; ++i)
+    right[i] = cpu::to_float(cpu::from_float<cpu::BFloat16>(cpu::to_float(left[i]) + right[i]));
+}
+
 struct Ranks {
   MPI_Comm comm;
   int rank, size;
 };
 
-/// Short vectors: at each distance partners exchange all they have. log2(P) messages.
+/// Both sides of an exchange: n elements from `data` on.
 template <typename T>
-void reduce_by_doubling(const Ranks& ranks, T* values, int64_t n, T* scratch, const Patience& patience) {
-  for (int distance = 1; distance < ranks.size; distance *= 2) {
-    const int partner = ranks.rank ^ distance;
-    Exchange<T>(ranks.comm, partner, scratch, n, values, n).wait(patience);
-    add(values, scratch, n, partner < ranks.rank);
+struct Part {
+  T* data;
+  int64_t n;
+};
+
+/// Values travel as they are.
+template <typename T>
+struct PlainMessages {
+  Ranks ranks;
+  T* scratch;
+  const Patience& patience;
+
+  /// keep = keep + the partner's; the partner gets `give`.
+  void add_to(Part<T> keep, Part<T> give, int partner) const {
+    Exchange<T>(ranks.comm, partner, scratch, keep.n, give.data, give.n).wait(patience);
+    add(keep.data, scratch, keep.n, partner < ranks.rank);
   }
+  /// take = the partner's; the partner gets `give`.
+  void replace(Part<T> take, Part<T> give, int partner) const {
+    Exchange<T>(ranks.comm, partner, take.data, take.n, give.data, give.n).wait(patience);
+  }
+};
+
+/// Values that bfloat16 can hold travel as such, and so do their sums.
+struct BFloat16Messages {
+  Ranks ranks;
+  float* scratch;
+  const Patience& patience;
+
+  void add_to(Part<float> keep, Part<float> give, int partner) const {
+    add_rounded(exchange(keep.n, give, partner), keep.data, keep.n);
+  }
+  void replace(Part<float> take, Part<float> give, int partner) const {
+    cpu::convert_to_float32(take.n, exchange(take.n, give, partner), take.data);
+  }
+
+ private:
+  const cpu::BFloat16* exchange(int64_t n_receive, Part<float> give, int partner) const {
+    auto* received = reinterpret_cast<uint16_t*>(scratch);
+    uint16_t* sent = received + n_receive;
+    cpu::convert_to_bfloat16(give.n, give.data, reinterpret_cast<cpu::BFloat16*>(sent));
+    Exchange<uint16_t>(ranks.comm, partner, received, n_receive, sent, give.n).wait(patience);
+    return reinterpret_cast<const cpu::BFloat16*>(received);
+  }
+};
+
+/// Short vectors: at each distance partners exchange all they have. log2(P) messages.
+template <typename T, typename Messages>
+void reduce_by_doubling(const Messages& messages, T* values, int64_t n) {
+  for (int distance = 1; distance < messages.ranks.size; distance *= 2)
+    messages.add_to({values, n}, {values, n}, messages.ranks.rank ^ distance);
 }
 
 /// How a block is halved: at distances 1, 2, 4 … a pair splits the range that both hold, the lower rank
@@ -111,25 +164,20 @@ struct Halving {
 };
 
 /// Each gives one half away and adds up the other: (P-1)/P of the block per rank.
-template <typename T>
-void scatter_sums(const Ranks& ranks, const Halving& halving, T* values, T* scratch,
-                  const Patience& patience) {
+template <typename T, typename Messages>
+void scatter_sums(const Messages& messages, const Halving& halving, T* values) {
   for (size_t l = 0; l < halving.n_levels; ++l) {
     const Halving::Level& level = halving.levels[l];
-    Exchange<T>(ranks.comm, level.partner, scratch, level.n_keep, values + level.give, level.n_give)
-        .wait(patience);
-    add(values + level.keep, scratch, level.n_keep, level.partner < ranks.rank);
+    messages.add_to({values + level.keep, level.n_keep}, {values + level.give, level.n_give}, level.partner);
   }
 }
 
 /// The way back: as much again.
-template <typename T>
-void gather_parts(const Ranks& ranks, const Halving& halving, T* values, const Patience& patience) {
+template <typename T, typename Messages>
+void gather_parts(const Messages& messages, const Halving& halving, T* values) {
   for (size_t l = halving.n_levels; l-- > 0;) {
     const Halving::Level& level = halving.levels[l];
-    Exchange<T>(ranks.comm, level.partner, values + level.give, level.n_give, values + level.keep,
-                level.n_keep)
-        .wait(patience);
+    messages.replace({values + level.give, level.n_give}, {values + level.keep, level.n_keep}, level.partner);
   }
 }
 
@@ -170,26 +218,44 @@ int64_t tree_scratch_elements(int64_t n_elements, int64_t element_bytes, int siz
                                        tuning.doubling_bytes / element_bytes));
 }
 
-template <typename T>
-void tree_all_reduce(MPI_Comm comm, T* values, int64_t n_elements, T* scratch, const TreeTuning& tuning,
-                     const Patience& patience) {
-  const Ranks ranks = ranks_of(comm);
-  if (ranks.size == 1 || n_elements == 0) return;
+namespace {
+
+template <typename T, typename Messages>
+void all_reduce(const Messages& messages, T* values, int64_t n_elements, const TreeTuning& tuning) {
+  const Ranks& ranks = messages.ranks;
   if (n_elements * int64_t(sizeof(T)) <= tuning.doubling_bytes)
-    return reduce_by_doubling(ranks, values, n_elements, scratch, patience);
+    return reduce_by_doubling(messages, values, n_elements);
   for_each_block(n_elements, block_elements(sizeof(T), ranks.size, tuning), [&](int64_t begin, int64_t n) {
     const Halving halving(ranks.rank, ranks.size, n);
-    scatter_sums(ranks, halving, values + begin, scratch, patience);
-    gather_parts(ranks, halving, values + begin, patience);
+    scatter_sums(messages, halving, values + begin);
+    gather_parts(messages, halving, values + begin);
   });
 }
 
+}  // namespace
+
+template <typename T>
+void tree_all_reduce(MPI_Comm comm, T* values, int64_t n_elements, T* scratch, const TreeTuning& tuning,
+                     const Patience& patience, Wire wire) {
+  const Ranks ranks = ranks_of(comm);
+  if (ranks.size == 1 || n_elements == 0) return;
+  if constexpr (std::is_same_v<T, float>) {
+    if (wire == Wire::kBFloat16)
+      return all_reduce(BFloat16Messages{ranks, scratch, patience}, values, n_elements, tuning);
+  }
+  all_reduce(PlainMessages<T>{ranks, scratch, patience}, values, n_elements, tuning);
+}
+
 void tree_reduce_scatter(MPI_Comm comm, float* values, int64_t n_elements, float* scratch,
-                         const TreeTuning& tuning, const Patience& patience) {
+                         const TreeTuning& tuning, const Patience& patience, Wire wire) {
   const Ranks ranks = ranks_of(comm);
   for_each_block(n_elements, block_elements(sizeof(float), ranks.size, tuning),
                  [&](int64_t begin, int64_t n) {
-                   scatter_sums(ranks, Halving(ranks.rank, ranks.size, n), values + begin, scratch, patience);
+                   const Halving halving(ranks.rank, ranks.size, n);
+                   if (wire == Wire::kBFloat16)
+                     scatter_sums(BFloat16Messages{ranks, scratch, patience}, halving, values + begin);
+                   else
+                     scatter_sums(PlainMessages<float>{ranks, scratch, patience}, halving, values + begin);
                  });
 }
 
@@ -198,7 +264,8 @@ void tree_all_gather(MPI_Comm comm, float* values, int64_t n_elements, const Tre
   const Ranks ranks = ranks_of(comm);
   for_each_block(n_elements, block_elements(sizeof(float), ranks.size, tuning),
                  [&](int64_t begin, int64_t n) {
-                   gather_parts(ranks, Halving(ranks.rank, ranks.size, n), values + begin, patience);
+                   gather_parts(PlainMessages<float>{ranks, nullptr, patience},
+                                Halving(ranks.rank, ranks.size, n), values + begin);
                  });
 }
 
@@ -211,7 +278,7 @@ std::vector<ElementRange> tree_own_parts(int rank, int size, int64_t n_elements,
   return parts;
 }
 
-template void tree_all_reduce(MPI_Comm, float*, int64_t, float*, const TreeTuning&, const Patience&);
-template void tree_all_reduce(MPI_Comm, double*, int64_t, double*, const TreeTuning&, const Patience&);
+template void tree_all_reduce(MPI_Comm, float*, int64_t, float*, const TreeTuning&, const Patience&, Wire);
+template void tree_all_reduce(MPI_Comm, double*, int64_t, double*, const TreeTuning&, const Patience&, Wire);
 
 }  // namespace lockstep

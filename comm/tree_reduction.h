@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "comm/communicator.h"
 #include "comm/element_range.h"
 #include "comm/patience.h"
 
@@ -31,15 +32,16 @@ void check_tree_size(int size);
 int64_t tree_scratch_elements(int64_t n_elements, int64_t element_bytes, int size, const TreeTuning& tuning);
 
 /// Collective. Sums `values` over the ranks of `comm` (a power of two) in place.
-/// `scratch`: tree_scratch_elements() of this rank's own. T: float or double.
+/// `scratch`: tree_scratch_elements() of this rank's own. T: float or double. wire: of floats; as bfloat16
+/// half the bytes travel, and every sum is rounded to it (values have to be such already).
 template <typename T>
 void tree_all_reduce(MPI_Comm comm, T* values, int64_t n_elements, T* scratch, const TreeTuning& tuning,
-                     const Patience& patience);
+                     const Patience& patience, Wire wire = Wire::kFloat32);
 
 /// The halves of it. Collective; after the first, this rank has the sums of tree_own_parts() only; the second
 /// gives every rank all others' parts.
 void tree_reduce_scatter(MPI_Comm comm, float* values, int64_t n_elements, float* scratch,
-                         const TreeTuning& tuning, const Patience& patience);
+                         const TreeTuning& tuning, const Patience& patience, Wire wire = Wire::kFloat32);
 void tree_all_gather(MPI_Comm comm, float* values, int64_t n_elements, const TreeTuning& tuning,
                      const Patience& patience);
 /// Ascending; those of all ranks make up the vector.

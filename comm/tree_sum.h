@@ -11,4 +11,7 @@ namespace lockstep {
 template <typename T>
 void tree_sum(const T* const* sources, int n_sources, T* dst, int64_t n_elements);
 
+/// The same with every sum of two rounded to bfloat16.
+void tree_sum_bfloat16(const float* const* sources, int n_sources, float* dst, int64_t n_elements);
+
 }  // namespace lockstep

@@ -67,10 +67,16 @@ std::unique_ptr<Op> make_sum(const OpConfig&, const SumDesc&);
 
 void add(Stream&, int64_t n, const float* a, const float* b, float* dst);
 void add_chain(Stream&, int64_t n, std::span<const float* const> partials, const float* last, float* dst);
+void add_chain_bfloat16(Stream&, int64_t n, std::span<const float* const> partials, const float* last,
+                        float* dst);
+void add_packed_bfloat16(Stream&, int64_t n, const uint16_t* packed, float* values);
 void average_update(Stream&, float scale, const UpdateRanges&, float* sums, float* averages);
 void fill(Stream&, int64_t n, float value, float* dst);
+void pack_bfloat16(Stream&, int64_t n, const float* values, uint16_t* packed);
+void round_to_wire(Stream&, int64_t n, float* values, float* residual);
 void sum_gradients(Stream&, DType, int64_t n_elements, std::span<void* const> partials);
 double sum_of_squares(Stream&, int64_t n, const float* src);
+void unpack_bfloat16(Stream&, int64_t n, const uint16_t* packed, float* values);
 void sgd_update(Stream&, const SgdUpdate&, const UpdateRanges&, const float* grad, float* weights,
                 float* velocity);
 void adam_update(Stream&, const AdamUpdate&, const UpdateRanges&, const float* grad, float* weights, float* m,
@@ -122,10 +128,16 @@ std::unique_ptr<Op> make_sum(const OpConfig&, const SumDesc&);
 
 void add(Stream&, int64_t n, const float* a, const float* b, float* dst);
 void add_chain(Stream&, int64_t n, std::span<const float* const> partials, const float* last, float* dst);
+void add_chain_bfloat16(Stream&, int64_t n, std::span<const float* const> partials, const float* last,
+                        float* dst);
+void add_packed_bfloat16(Stream&, int64_t n, const uint16_t* packed, float* values);
 void average_update(Stream&, float scale, const UpdateRanges&, float* sums, float* averages);
 void fill(Stream&, int64_t n, float value, float* dst);
+void pack_bfloat16(Stream&, int64_t n, const float* values, uint16_t* packed);
+void round_to_wire(Stream&, int64_t n, float* values, float* residual);
 void sum_gradients(Stream&, DType, int64_t n_elements, std::span<void* const> partials);
 double sum_of_squares(Stream&, int64_t n, const float* src);
+void unpack_bfloat16(Stream&, int64_t n, const uint16_t* packed, float* values);
 void sgd_update(Stream&, const SgdUpdate&, const UpdateRanges&, const float* grad, float* weights,
                 float* velocity);
 void adam_update(Stream&, const AdamUpdate&, const UpdateRanges&, const float* grad, float* weights, float* m,

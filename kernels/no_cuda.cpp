@@ -56,10 +56,15 @@ std::unique_ptr<Op> make_sum(const OpConfig&, const SumDesc&) { refuse(); }
 
 void add(Stream&, int64_t, const float*, const float*, float*) { refuse(); }
 void add_chain(Stream&, int64_t, std::span<const float* const>, const float*, float*) { refuse(); }
+void add_chain_bfloat16(Stream&, int64_t, std::span<const float* const>, const float*, float*) { refuse(); }
+void add_packed_bfloat16(Stream&, int64_t, const uint16_t*, float*) { refuse(); }
 void average_update(Stream&, float, const UpdateRanges&, float*, float*) { refuse(); }
 void fill(Stream&, int64_t, float, float*) { refuse(); }
+void pack_bfloat16(Stream&, int64_t, const float*, uint16_t*) { refuse(); }
+void round_to_wire(Stream&, int64_t, float*, float*) { refuse(); }
 void sum_gradients(Stream&, DType, int64_t, std::span<void* const>) { refuse(); }
 double sum_of_squares(Stream&, int64_t, const float*) { refuse(); }
+void unpack_bfloat16(Stream&, int64_t, const uint16_t*, float*) { refuse(); }
 void sgd_update(Stream&, const SgdUpdate&, const UpdateRanges&, const float*, float*, float*) { refuse(); }
 void adam_update(Stream&, const AdamUpdate&, const UpdateRanges&, const float*, float*, float*, float*) {
   refuse();

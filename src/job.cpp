@@ -106,6 +106,17 @@ void read_batch(const Config& root, Job& job) {
   }
   job.first_bucket_bytes = read_bucket_bytes(batch, "first_bucket_mb");
   job.bucket_bytes = read_bucket_bytes(batch, "bucket_mb");
+  job.wire = batch.get_choice("wire", "float32", {"float32", "bfloat16"}) == "bfloat16" ? Wire::kBFloat16
+                                                                                        : Wire::kFloat32;
+  if (job.wire == Wire::kBFloat16 && job.reduction != Reduction::kTree) {
+    throw batch.error_at("wire", "only the sums of the tree travel as bfloat16",
+                         "leave out reduction, or set wire: float32");
+  }
+  job.error_feedback = batch.get_bool("error_feedback", false);
+  if (job.error_feedback && job.wire == Wire::kFloat32) {
+    throw batch.error_at("error_feedback", "float32 on the wire leaves no errors to feed back",
+                         "set wire: bfloat16, or leave it out");
+  }
   job.shard_optimizer = batch.get_bool("shard_optimizer", false);
   batch.finish();
 }

@@ -50,7 +50,9 @@ struct Job {
   int64_t global_batch = 0, micro_batch = 0;
   Reduction reduction = Reduction::kTree;
   int64_t first_bucket_bytes = 0, bucket_bytes = 0;  // 0: measured (communication_plan.h)
-  bool shard_optimizer = false;                      // its state, and the update, among the ranks
+  Wire wire = Wire::kFloat32;
+  bool error_feedback = false;   // of what the wire rounds off
+  bool shard_optimizer = false;  // its state, and the update, among the ranks
   struct SyncGuard {
     int64_t every_steps = 100;  // 0: only at the start and before checkpoints
     bool restores = false;      // from the ranks that agree; false: the run stops

@@ -3,12 +3,14 @@
 #include <array>
 #include <bit>
 
+#include "kernels/bfloat16_wire.h"
 #include "kernels/elementwise.h"
 
 namespace lockstep {
 
-MicroBatchTree::MicroBatchTree(const ParameterArena& arena, int64_t n_micro)
-    : n_micro_(n_micro), own_result_(arena.make_parallel()), result_(own_result_.as<float>()) {
+MicroBatchTree::MicroBatchTree(const ParameterArena& arena, int64_t n_micro, Wire wire, bool feedback)
+    : n_micro_(n_micro), wire_(wire), own_result_(arena.make_parallel()), result_(own_result_.as<float>()) {
+  for (int64_t m = 0; m < n_micro && feedback; ++m) residuals_.push_back(arena.make_parallel());
   for (int64_t span = 1; span < n_micro; span *= 2) levels_.push_back(arena.make_parallel());
 }
 
@@ -24,6 +26,10 @@ float* MicroBatchTree::target(int64_t m) {
 }
 
 void MicroBatchTree::merge(Stream& stream, int64_t m, int64_t begin, int64_t end) {
+  if (wire_ == Wire::kBFloat16) {
+    float* residual = residuals_.empty() ? nullptr : residuals_[m].as<float>() + begin;
+    round_to_bfloat16(stream, end - begin, target(m) + begin, residual);
+  }
   const bool last = m + 1 == n_micro_;
   const auto bits = static_cast<uint64_t>(m);
   const int ones = std::countr_one(bits);
@@ -36,7 +42,9 @@ void MicroBatchTree::merge(Stream& stream, int64_t m, int64_t begin, int64_t end
     if (bits >> level & 1) pending[n++] = levels_[level].as<float>() + begin;
   }
   float* dst = (last ? result() : levels_[ones].as<float>()) + begin;
-  if (n > 0) add_chain(stream, end - begin, {pending.data(), n}, result() + begin, dst);
+  if (n == 0) return;
+  const auto add_up = wire_ == Wire::kBFloat16 ? add_chain_bfloat16 : add_chain;
+  add_up(stream, end - begin, {pending.data(), n}, result() + begin, dst);
 }
 
 void tree_sum_rows(double* rows, int64_t n_rows, int64_t n_values) {

@@ -47,9 +47,9 @@ Replica::Replica(const Job& job, Graph graph, Communicator& comm, const ReplicaO
       graph_(std::move(graph)),
       arena_(graph_, job.device),
       stream_(make_stream(job.device)),
-      gradients_(arena_, job.n_micro() / comm.size()),
+      gradients_(arena_, job.n_micro() / comm.size(), job.wire, job.error_feedback),
       reducer_(comm, job.reduction, cut(arena_, plan_buckets(job, comm, arena_, wanted.communication_plan)),
-               job.device, job.shard_optimizer),
+               job.device, ReducerOptions{.scatters = job.shard_optimizer, .wire = job.wire}),
       optimizer_(job.optimizer, arena_, reducer_.own_ranges()),
       statistics_(job.device, within(ranges_of_statistics(arena_), reducer_.own_ranges())),
       loss_rows_(gradients_.n_micro() * kRow),
@@ -67,6 +67,8 @@ Replica::Replica(const Job& job, Graph graph, Communicator& comm, const ReplicaO
   } else {
     plan_ = std::make_unique<Plan>(graph_, arena_, job.losses(), options);
   }
+  for (const Memory& residual : gradients_.residuals())
+    residuals_.push_back(std::make_unique<HostMirror>(residual));
   if (float* shared = reducer_.shared_gradients()) gradients_.place_result(shared);
   if (comm.size() > 1) {
     for (const Bucket& bucket : reducer_.buckets()) marks_.push_back(bucket.end);
@@ -214,6 +216,7 @@ bool Replica::overflowed() {
 void Replica::upload_state() {
   arena_.host().upload(*stream_);
   for (const Optimizer::Slot& slot : optimizer_.slots()) slot.host->upload(*stream_);
+  for (const std::unique_ptr<HostMirror>& residual : residuals_) residual->upload(*stream_);
   refresh_weights();
 }
 

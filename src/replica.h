@@ -73,6 +73,10 @@ class Replica {
   const ParameterArena& arena() const { return arena_; }
   Optimizer& optimizer() { return optimizer_; }
   Communicator& comm() { return comm_; }
+  /// What error feedback keeps; empty without it.
+  const std::vector<Memory>& residuals() const { return gradients_.residuals(); }
+  /// The same as the host sees it.
+  const std::vector<std::unique_ptr<HostMirror>>& host_residuals() const { return residuals_; }
   const GradientReducer& reducer() const { return reducer_; }
   /// The stream that step() submits its work to.
   Stream& stream() { return *stream_; }
@@ -106,6 +110,7 @@ class Replica {
   std::unique_ptr<Plan> plan_;
   std::unique_ptr<SynchronizedBatch> together_;  // where layers take statistics over the whole batch
   MicroBatchTree gradients_;
+  std::vector<std::unique_ptr<HostMirror>> residuals_;  // of gradients_
   GradientReducer reducer_;
   Optimizer optimizer_;
   UpdateRanges statistics_;                  // running averages

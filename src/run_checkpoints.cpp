@@ -56,6 +56,18 @@ RunCheckpoints::~RunCheckpoints() {
   if (std::uncaught_exceptions() > 0) CheckpointSaver::leave(std::move(saver_));
 }
 
+std::vector<CheckpointTensor> RunCheckpoints::tensors(StateIn place) {
+  std::vector<CheckpointTensor> all =
+      checkpoint_tensors(replica_.arena(), &replica_.optimizer(), contract_.normalization, place);
+  std::vector<float*> residuals;
+  for (size_t m = 0; m < replica_.residuals().size(); ++m)
+    residuals.push_back(place == StateIn::kHost ? replica_.host_residuals()[m]->as<float>()
+                                                : replica_.residuals()[m].as<float>());
+  add_residuals(replica_.arena(), replica_.comm().rank() * int64_t(residuals.size()), job_.n_micro(),
+                residuals, all);
+  return all;
+}
+
 TrainState RunCheckpoints::resume(const std::string& from) {
   TrainState state;
   std::vector<std::string> warnings;
@@ -65,8 +77,7 @@ TrainState RunCheckpoints::resume(const std::string& from) {
     all_or_none(comm, [&] {
       const CheckpointInfo info = read_checkpoint_info(path);
       check_fits(path, info, job_);
-      load_checkpoint(path,
-                      checkpoint_tensors(replica_.arena(), &replica_.optimizer(), contract_.normalization));
+      load_checkpoint(path, tensors(StateIn::kHost));
       state = read_train_state(info);
     });
     replica_.upload_state();
@@ -82,10 +93,8 @@ TrainState RunCheckpoints::resume(const std::string& from) {
                       .set("file", path)
                       .set("ranks", comm.size()));
   }
-  saver_ = std::make_unique<CheckpointSaver>(
-      comm, folder_.checkpoints(),
-      checkpoint_tensors(replica_.arena(), &replica_.optimizer(), contract_.normalization, StateIn::kDevice),
-      job_.device);
+  saver_ =
+      std::make_unique<CheckpointSaver>(comm, folder_.checkpoints(), tensors(StateIn::kDevice), job_.device);
   return state;
 }
 

@@ -41,6 +41,8 @@ class RunCheckpoints {
   void wait();
 
  private:
+  /// The state as a checkpoint has it.
+  std::vector<CheckpointTensor> tensors(StateIn place);
   void report(const std::optional<SaveOutcome>& ended);
   /// After a checkpoint has its name, beside training: old ones go, links move.
   void tidy(int64_t step, int64_t best_step) const;

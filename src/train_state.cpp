@@ -76,6 +76,22 @@ std::vector<CheckpointTensor> checkpoint_tensors(const ParameterArena& arena, Op
   return tensors;
 }
 
+void add_residuals(const ParameterArena& arena, int64_t first, int64_t n_micro,
+                   const std::vector<float*>& residuals, std::vector<CheckpointTensor>& tensors) {
+  if (residuals.empty()) return;
+  for (const Segment& segment : arena.segments()) {
+    const int64_t n = segment.n_elements();
+    std::vector<int64_t> extents{n_micro};
+    extents.insert(extents.end(), segment.shape.begin(), segment.shape.end());
+    CheckpointTensor tensor{"/feedback/" + segment.name, Shape(std::span<const int64_t>(extents)),
+                            DType::kFloat32};
+    tensor.sharded = true;
+    for (size_t m = 0; m < residuals.size(); ++m)
+      tensor.parts.push_back({(first + int64_t(m)) * n, n, residuals[m] + segment.offset});
+    tensors.push_back(std::move(tensor));
+  }
+}
+
 CheckpointInfo make_checkpoint_info(const Job& job, const TrainState& state, const DataContract& contract,
                                     int64_t steps_per_epoch) {
   CheckpointInfo info;

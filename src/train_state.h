@@ -33,6 +33,11 @@ std::vector<CheckpointTensor> checkpoint_tensors(const ParameterArena& arena, Op
                                                  Normalization& normalization,
                                                  StateIn place = StateIn::kHost);
 
+/// Appends /feedback/NAME, (n_micro, shape of the parameter), of error feedback: this rank holds those of
+/// micro-batches first, first + 1 …, each an array with the arena's layout.
+void add_residuals(const ParameterArena& arena, int64_t first, int64_t n_micro,
+                   const std::vector<float*>& residuals, std::vector<CheckpointTensor>& tensors);
+
 CheckpointInfo make_checkpoint_info(const Job& job, const TrainState& state, const DataContract& contract,
                                     int64_t steps_per_epoch);
 

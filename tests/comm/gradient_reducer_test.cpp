@@ -81,7 +81,7 @@ TEST(GradientReducer, NativeSumsWholeNumbersExactly) {
 TEST(GradientReducer, ScattersSumsAndGathersWhatIsMadeOfThem) {
   Communicator world = Communicator::world();
   for (const int64_t bucket : {int64_t{1000}, int64_t{65536}, kLength}) {
-    GradientReducer reducer(world, Reduction::kTree, equal_buckets(kLength, bucket), {}, true);
+    GradientReducer reducer(world, Reduction::kTree, equal_buckets(kLength, bucket), {}, {.scatters = true});
     const int n_buckets = int(reducer.buckets().size());
     std::vector<float> own_memory(kLength), weights(kLength, 0.0f);
     float* gradients = reducer.shared_gradients() ? reducer.shared_gradients() : own_memory.data();

@@ -105,7 +105,8 @@ TEST_F(NcclPath, ScattersSumsAndGathersWhatIsMadeOfThem) {
   constexpr int64_t kLength = 20011;
   for (const Reduction reduction : {Reduction::kTree, Reduction::kNative}) {
     OnGpu gradients(kLength), weights(kLength);
-    GradientReducer reducer(world, reduction, equal_buckets(kLength, 7000), gradients.device, true);
+    GradientReducer reducer(world, reduction, equal_buckets(kLength, 7000), gradients.device,
+                            {.scatters = true});
     for (int step = 0; step < 2; ++step) {
       std::vector<float> leaf(kLength), expected = tree_sum<float>(8 * step, world.size(), kLength);
       std::ranges::copy(vector_of<float>(world.rank() + 8 * step, kLength), leaf.begin());
@@ -125,6 +126,29 @@ TEST_F(NcclPath, ScattersSumsAndGathersWhatIsMadeOfThem) {
       reducer.wait(gradients.stream.get());
       gradients.stream->synchronize();
       EXPECT_TRUE(same_bits(weights.get(), expected)) << "step " << step;
+    }
+  }
+}
+
+TEST_F(NcclPath, AsBFloat16EverySumIsRounded) {
+  Communicator world = Communicator::world();
+  for (const int64_t n : {1, 1000, 65537, 200003}) {
+    for (const bool scatters : {false, true}) {
+      OnGpu gradients(n);
+      GradientReducer reducer(world, Reduction::kTree, equal_buckets(n, 70000), gradients.device,
+                              {.scatters = scatters, .wire = Wire::kBFloat16});
+      const std::vector<float> expected = rounded_tree_sum(0, world.size(), n);
+      for (int step = 0; step < 2; ++step) {
+        gradients.put(rounded_vector_of(world.rank(), n));
+        for (size_t b = 0; b < reducer.buckets().size(); ++b)
+          reducer.bucket_ready(int(b), gradients.data(), gradients.stream.get());
+        reducer.wait(gradients.stream.get());
+        const std::vector<float> sums = gradients.get();
+        for (const ElementRange& range : reducer.own_ranges())
+          EXPECT_TRUE(std::equal(sums.begin() + range.begin, sums.begin() + range.end,
+                                 expected.begin() + range.begin))
+              << n << " elements";
+      }
     }
   }
 }

@@ -190,6 +190,30 @@ TEST(RankReduction, ScatteredSumsAreThoseOfTheTreeAndComeTogetherAgain) {
   EXPECT_GE(n_compared, 8 * 5);
 }
 
+TEST(RankReduction, AsBFloat16EverySumIsRoundedWhereverItIsMade) {
+  Communicator world = Communicator::world();
+  if (!is_power_of_two(world.size())) GTEST_SKIP() << "the tree is for powers of two";
+  int n_compared = 0;
+  for (const int per_host : {0, 1, 2, 3}) {
+    RankReduction ranks(world, {per_host, {}}, Wire::kBFloat16);
+    for (const int64_t n : kLengths) {
+      const std::vector<float> expected = rounded_tree_sum(0, world.size(), n);
+      std::vector<float> values = rounded_vector_of(world.rank(), n);
+      ranks.all_reduce(values.data(), n, Reduction::kTree);
+      EXPECT_TRUE(same_bits(values, expected)) << n << " elements, " << per_host << " ranks per host";
+
+      values = rounded_vector_of(world.rank(), n);
+      ranks.reduce_scatter(values.data(), n, Reduction::kTree);
+      if (n > 0) check_own_parts(ranks, Reduction::kTree, values.data(), expected);
+      std::vector<double> exact(3, 1.0 / 3);  // only floats are rounded
+      ranks.all_reduce(exact.data(), 3, Reduction::kTree);
+      EXPECT_NEAR(exact[2], world.size() / 3.0, 1e-12);
+      ++n_compared;
+    }
+  }
+  EXPECT_EQ(n_compared, 4 * int(kLengths.size()));
+}
+
 TEST(RankReduction, ManyCallsByUnevenRanks) {
   Communicator world = Communicator::world();
   RankReduction ranks(world);

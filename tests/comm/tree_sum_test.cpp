@@ -46,5 +46,19 @@ TEST(TreeSum, BitsAreTheTreeForEveryNumberOfVectors) {
   EXPECT_EQ(n_compared, n_expected);
 }
 
+TEST(TreeSum, EverySumIsRoundedToBFloat16) {
+  for (int n_sources = 1; n_sources <= 20; ++n_sources) {
+    for (const int64_t n : {1, 17, 1025, 2500}) {
+      std::vector<std::vector<float>> vectors;
+      std::vector<const float*> sources;
+      for (int k = 0; k < n_sources; ++k) vectors.push_back(rounded_vector_of(k, n));
+      for (const std::vector<float>& vector : vectors) sources.push_back(vector.data());
+      std::vector<float> sum(static_cast<size_t>(n));
+      tree_sum_bfloat16(sources.data(), n_sources, sum.data(), n);
+      EXPECT_TRUE(same_bits(sum, rounded_tree_sum(0, n_sources, n))) << n_sources << " vectors of " << n;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace lockstep

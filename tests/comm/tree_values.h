@@ -40,6 +40,27 @@ std::vector<T> tree_sum(int first, int count, int64_t n) {
   return left;
 }
 
+/// A value that bfloat16 can hold: the nearest, ties to even.
+inline float to_bfloat16(float value) {
+  const auto bits = std::bit_cast<uint32_t>(value);
+  return std::bit_cast<float>((bits + 0x7FFFu + ((bits >> 16) & 1u)) & 0xFFFF0000u);
+}
+
+/// vector_of() and tree_sum() with leaves and sums as bfloat16 has them.
+inline std::vector<float> rounded_vector_of(int leaf, int64_t n) {
+  std::vector<float> values = vector_of<float>(leaf, n);
+  for (float& value : values) value = to_bfloat16(value);
+  return values;
+}
+inline std::vector<float> rounded_tree_sum(int first, int count, int64_t n) {
+  if (count == 1) return rounded_vector_of(first, n);
+  const int n_left = int(std::bit_floor(unsigned(count - 1)));
+  std::vector<float> left = rounded_tree_sum(first, n_left, n);
+  const std::vector<float> right = rounded_tree_sum(first + n_left, count - n_left, n);
+  for (size_t i = 0; i < left.size(); ++i) left[i] = to_bfloat16(left[i] + right[i]);
+  return left;
+}
+
 template <typename T>
 bool same_bits(const std::vector<T>& a, const std::vector<T>& b) {
   return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0);

@@ -161,6 +161,26 @@ TEST_F(Exactness, ShardedOptimizerStateHasTheSameBits) {
   }
 }
 
+TEST_F(Exactness, GradientsAsBFloat16HaveTheSameBitsOnAnyRanks) {
+  const std::string wire =
+      "--set batch.wire=bfloat16 --set batch.error_feedback=true --set batch.bucket_mb=0.001 ";
+  std::string first;
+  for (int n : {1, 2, 8}) {
+    const std::string run = "wire" + std::to_string(n);
+    const Ended ended = lockstep_on(n, place_->train(run) + wire);
+    ASSERT_EQ(ended.status, 0) << ended.output;
+    const std::string file = read_file(place_->checkpoint(run, kSteps));
+    ASSERT_FALSE(file.empty());
+    if (n == 1) first = file;
+    EXPECT_TRUE(file == first) << n << " ranks";
+  }
+  std::filesystem::create_directories(place_->file("wire_resumed/checkpoints"));
+  std::filesystem::copy(place_->checkpoint("wire8", 21), place_->checkpoint("wire_resumed", 21));
+  const Ended ended = lockstep_on(4, place_->train("wire_resumed") + wire + "--resume auto");
+  ASSERT_EQ(ended.status, 0) << ended.output;
+  EXPECT_TRUE(read_file(place_->checkpoint("wire_resumed", kSteps)) == first) << "residuals were lost";
+}
+
 TEST_F(Exactness, H5diffSeesNoDifference) {
   if (run_shell("command -v h5diff").status != 0) GTEST_SKIP() << "h5diff (hdf5-tools) is not installed";
   const Ended ended = lockstep_on(2, place_->train("h5diff"));

@@ -94,6 +94,22 @@ TEST_F(NcclTraining, ShardedOptimizerState) {
   }
 }
 
+TEST_F(NcclTraining, GradientsAsBFloat16) {
+  const std::string options = "--set batch.wire=bfloat16 --set batch.error_feedback=true";
+  std::string first;
+  for (const int n : {1, 2, 4}) {
+    const std::string run = "wire" + std::to_string(n);
+    const Ended ended = train(n, run, options);
+    EXPECT_EQ(ended.status, 0) << ended.output;
+    if (n == 1) first = checkpoint(run);
+    ASSERT_FALSE(checkpoint(run).empty());
+    EXPECT_EQ(checkpoint(run), first) << run;
+  }
+  expect_way(train(2, "wire_shared", options, "LOCKSTEP_HOST_DEVICES=1"), "wire_shared",
+             "MPI tree of bfloat16 through host memory (several ranks share a GPU)");
+  EXPECT_EQ(checkpoint("wire_shared"), first);
+}
+
 TEST_F(NcclTraining, Native) {
   const Ended ended = train(2, "native", "--set batch.reduction=native");
   expect_way(ended, "native", "NCCL 2.28.9 native");

@@ -25,7 +25,7 @@ namespace {
 struct Message {
   bool is_send;
   void* data;
-  size_t count;
+  size_t n_bytes;
   int peer;
   ncclComm_t comm;
   cudaStream_t stream;
@@ -58,18 +58,18 @@ void exchange(const std::vector<Message>& messages) {
   for (size_t m = 0; m < messages.size(); ++m) {
     const Message& message = messages[m];
     if (message.is_send)
-      MPI_Isend(message.data, int(message.count), MPI_FLOAT, message.peer, kTag, message.comm->mpi,
+      MPI_Isend(message.data, int(message.n_bytes), MPI_BYTE, message.peer, kTag, message.comm->mpi,
                 &requests[m]);
     else
-      MPI_Irecv(message.data, int(message.count), MPI_FLOAT, message.peer, kTag, message.comm->mpi,
+      MPI_Irecv(message.data, int(message.n_bytes), MPI_BYTE, message.peer, kTag, message.comm->mpi,
                 &requests[m]);
   }
   // Also where a message is longer than its receiver expects, which NCCL would answer by waiting for ever.
   bool fits = MPI_Waitall(int(requests.size()), requests.data(), statuses.data()) == MPI_SUCCESS;
   for (size_t m = 0; m < messages.size() && fits; ++m) {
     int count = 0;
-    MPI_Get_count(&statuses[m], MPI_FLOAT, &count);
-    fits = messages[m].is_send || size_t(count) == messages[m].count;
+    MPI_Get_count(&statuses[m], MPI_BYTE, &count);
+    fits = messages[m].is_send || size_t(count) == messages[m].n_bytes;
   }
   if (fits) return;
   std::fprintf(stderr, "NCCL on the host: rank %d: sender and receiver disagree on a count\n",
@@ -102,11 +102,12 @@ ncclResult_t submit_group(ncclComm_t comm, cudaStream_t stream, std::function<vo
 ncclResult_t add_message(bool is_send, void* data, size_t count, ncclDataType_t type, int peer,
                          ncclComm_t comm, cudaStream_t stream) {
   if (!in_group) return error(ncclInvalidUsage, "a message outside of a group would wait for itself");
-  if (type != ncclFloat32 || peer < 0 || peer >= comm->size || peer == comm->rank || data == nullptr)
+  if ((type != ncclFloat32 && type != ncclBfloat16) || peer < 0 || peer >= comm->size || peer == comm->rank ||
+      data == nullptr)
     return error(ncclInvalidArgument, "no such message");
   if (!group.empty() && (group[0].stream != stream || group[0].comm != comm))
     return error(ncclInvalidUsage, "a group of several streams");
-  group.push_back({is_send, data, count, peer, comm, stream});
+  group.push_back({is_send, data, count * (type == ncclFloat32 ? 4 : 2), peer, comm, stream});
   return ncclSuccess;
 }
 

@@ -101,6 +101,55 @@ TEST(MicroBatchTree, SubtreesOfRanksGiveTheWholeTree) {
   }
 }
 
+float to_bfloat16(float value) {
+  const auto bits = std::bit_cast<uint32_t>(value);
+  return std::bit_cast<float>((bits + 0x7FFFu + ((bits >> 16) & 1u)) & 0xFFFF0000u);
+}
+
+float rounded_tree_sum(const std::vector<std::vector<float>>& leaves, size_t i, size_t begin, size_t span) {
+  if (span == 1) return to_bfloat16(leaves[begin][i]);
+  return to_bfloat16(rounded_tree_sum(leaves, i, begin, span / 2) +
+                     rounded_tree_sum(leaves, i, begin + span / 2, span / 2));
+}
+
+TEST(MicroBatchTree, ForABFloat16WireLeavesAndSumsAreRounded) {
+  for (const int64_t n : {1, 2, 8}) {
+    auto leaves = random_leaves<float>(n, kWidth);
+    const ParameterArena arena(graph_of(kWidth), Device{});
+    const std::unique_ptr<Stream> stream = make_stream(Device{});
+    MicroBatchTree plain(arena, n, Wire::kBFloat16), feedback(arena, n, Wire::kBFloat16, true);
+    EXPECT_TRUE(plain.residuals().empty());
+    ASSERT_EQ(int64_t(feedback.residuals().size()), n);
+    for (int step = 0; step < 3; ++step) {
+      for (MicroBatchTree* tree : {&plain, &feedback}) {
+        for (int64_t m = 0; m < n; ++m) {
+          std::copy(leaves[m].begin(), leaves[m].end(), tree->target(m));
+          if (m + 1 == n) tree->merge(*stream, m, 0, 70);
+          tree->merge(*stream, m, m + 1 == n ? 70 : 0, arena.n_elements());
+        }
+      }
+      for (int64_t i = 0; i < kWidth; ++i)
+        ASSERT_EQ(plain.result()[i], rounded_tree_sum(leaves, i, 0, static_cast<size_t>(n))) << n << " " << i;
+    }
+    // With feedback the leaves of three steps add up, but for what the residual still has.
+    std::vector<std::vector<float>> fed = leaves;
+    for (int64_t m = 0; m < n; ++m) {
+      for (int64_t i = 0; i < kWidth; ++i) {
+        float residual = 0, sent = 0;
+        for (int step = 0; step < 3; ++step) {
+          const float wanted = leaves[m][i] + residual;
+          sent = to_bfloat16(wanted);
+          residual = wanted - sent;
+        }
+        fed[m][i] = sent;
+        ASSERT_EQ(feedback.residuals()[m].as<float>()[i], residual);
+      }
+    }
+    for (int64_t i = 0; i < kWidth; ++i)
+      ASSERT_EQ(feedback.result()[i], rounded_tree_sum(fed, i, 0, static_cast<size_t>(n)));
+  }
+}
+
 TEST(TreeSumRows, IsTheSameTreeForDoubles) {
   constexpr int64_t kValues = 6;
   int n_order_matters = 0;
