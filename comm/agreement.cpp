@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <exception>
 
+#include "comm/heartbeat.h"
 #include "comm/mpi_check.h"
 
 namespace lockstep {
@@ -61,6 +62,7 @@ void all_or_none(Communicator& comm, const std::function<void()>& work, Waiting 
 }
 
 void abort_all(const std::string& message, int exit_status) {
+  tell_others_of_failure();
   int initialized = 0, finalized = 0;
   MPI_Initialized(&initialized);
   MPI_Finalized(&finalized);

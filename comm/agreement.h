@@ -42,8 +42,9 @@ void install_stop_signals();
 int stop_signal();
 
 /// Exit statuses of the program.
-inline constexpr int kExitError = 1;     // a user error or a failure
-inline constexpr int kExitUsage = 2;     // wrong command line
-inline constexpr int kExitStopped = 85;  // stopped by a signal after a checkpoint: resume me
+inline constexpr int kExitError = 1;      // a user error or a failure
+inline constexpr int kExitUsage = 2;      // wrong command line
+inline constexpr int kExitStopped = 85;   // stopped by a signal after a checkpoint: resume me
+inline constexpr int kExitRankLost = 86;  // another rank was lost (heartbeat.h): resume me
 
 }  // namespace lockstep

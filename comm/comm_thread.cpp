@@ -12,6 +12,7 @@
 #include <mutex>
 #include <thread>
 
+#include "comm/activity.h"
 #include "comm/rank_reduction.h"
 #include "comm/reduction_path.h"
 
@@ -122,6 +123,7 @@ class CommThread : public ReductionPath {
         job = jobs[n_taken++];
       }
       std::exception_ptr error;
+      tell_bucket(static_cast<int>(job.index));
       try {
         if (device.kind == Device::Kind::kCuda) {
           run_on_host(job);
@@ -131,6 +133,7 @@ class CommThread : public ReductionPath {
       } catch (...) {
         error = std::current_exception();
       }
+      tell_bucket(-1);
       std::lock_guard lock(mutex);
       if (error && !failure) failure = error;
       if (failure) n_taken = jobs.size();  // what follows could only hang or mislead

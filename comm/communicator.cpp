@@ -11,6 +11,7 @@
 #include <thread>
 #include <utility>
 
+#include "comm/activity.h"
 #include "comm/mpi_check.h"
 #include "comm/rank_reduction.h"
 #include "kernels/error.h"
@@ -30,6 +31,7 @@ constexpr int64_t kMaxPiece = int64_t{1} << 30;           // elements of one MPI
 
 template <typename T>
 void all_reduce_in_place(MPI_Comm comm, T* values, int64_t n_elements, MPI_Op op) {
+  const InCollective told("an all-reduce");
   for (int64_t begin = 0; begin < n_elements; begin += kMaxPiece) {
     const int count = int(std::min(kMaxPiece, n_elements - begin));
     LOCKSTEP_MPI(MPI_Allreduce(MPI_IN_PLACE, values + begin, count, mpi_type<T>(), op, comm));
@@ -70,9 +72,13 @@ Communicator Communicator::duplicate() const {
 
 void* Communicator::native_handle() const { return &impl_->comm; }
 
-void Communicator::barrier() { LOCKSTEP_MPI(MPI_Barrier(impl_->comm)); }
+void Communicator::barrier() {
+  const InCollective told("a barrier");
+  LOCKSTEP_MPI(MPI_Barrier(impl_->comm));
+}
 
 void Communicator::sleeping_barrier() {
+  const InCollective told("a barrier");
   MPI_Request request = MPI_REQUEST_NULL;
   LOCKSTEP_MPI(MPI_Ibarrier(impl_->comm, &request));
   for (auto pause = std::chrono::microseconds(50);; pause = std::min(2 * pause, kLongestPause)) {
@@ -84,6 +90,7 @@ void Communicator::sleeping_barrier() {
 }
 
 void Communicator::broadcast(void* data, int64_t n_bytes, int root) {
+  const InCollective told("a broadcast");
   auto* bytes = static_cast<char*>(data);
   for (int64_t begin = 0; begin < n_bytes; begin += kMaxPiece) {
     const int count = int(std::min(kMaxPiece, n_bytes - begin));
@@ -100,6 +107,7 @@ std::string Communicator::broadcast_string(const std::string& text, int root) {
 }
 
 std::vector<std::string> Communicator::all_gather_strings(const std::string& text) {
+  const InCollective told("an all-gather");
   const int64_t own_bytes = int64_t(text.size());
   std::vector<int64_t> n_bytes(static_cast<size_t>(size_));
   LOCKSTEP_MPI(MPI_Allgather(&own_bytes, 1, MPI_INT64_T, n_bytes.data(), 1, MPI_INT64_T, impl_->comm));
@@ -132,6 +140,7 @@ int64_t Communicator::all_reduce_sum(int64_t value) {
 }
 
 bool Communicator::all_equal(std::span<const uint64_t> words) {
+  const InCollective told("an all-reduce");
   // Words are equal where what all have in common is what some have: AND of w against NOT AND of NOT w.
   std::vector<uint64_t> common(words.begin(), words.end());
   for (const uint64_t word : words) common.push_back(~word);
@@ -148,9 +157,11 @@ RankReduction& Communicator::reduction() {
 }
 
 void Communicator::all_reduce(std::span<float> values, Reduction reduction) {
+  const InCollective told("an all-reduce");
   this->reduction().all_reduce(values.data(), int64_t(values.size()), reduction);
 }
 void Communicator::all_reduce(std::span<double> values, Reduction reduction) {
+  const InCollective told("an all-reduce");
   this->reduction().all_reduce(values.data(), int64_t(values.size()), reduction);
 }
 

@@ -1,5 +1,6 @@
 // GradientReducer: buckets in, sums out, by the path that all ranks agree on at the start: NCCL where each
 // rank has a GPU of its own and finds the library, else the comm thread.
+#include "comm/activity.h"
 #include "comm/reduction_path.h"
 
 #include <fmt/format.h>
@@ -126,6 +127,7 @@ void GradientReducer::wait_for(int index, Stream* stream) {
 
 double GradientReducer::wait(Stream* stream) {
   if (!impl_->path) return 0;
+  const InCollective told("the gradient all-reduce");
   const auto start = std::chrono::steady_clock::now();
   impl_->path->wait(stream);
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
