@@ -63,6 +63,13 @@ std::string checkpoint_file_name(int64_t step);
 std::string save_checkpoint(Communicator& comm, const std::string& folder, const CheckpointInfo& info,
                             const std::vector<CheckpointTensor>& tensors);
 
+/// The same file, byte for byte, written by one rank alone, without MPI, while other ranks and threads may be
+/// blocked for ever: `tensors` are whole and on the host. Returns the path; a file that is there already
+/// stays as it is. Throws Error where the file cannot be written, where a tensor is sharded, or where HDF5 is
+/// not free within `hdf5_limit_s`.
+std::string save_checkpoint_alone(const std::string& folder, const CheckpointInfo& info,
+                                  const std::vector<CheckpointTensor>& tensors, double hdf5_limit_s);
+
 struct CheckpointEntry {
   std::string name;
   Shape shape;

@@ -5,6 +5,7 @@
 #include "io/hdf5.h"
 
 #include <algorithm>
+#include <chrono>
 #include <filesystem>
 
 #include "kernels/error.h"
@@ -13,8 +14,8 @@ namespace lockstep::h5 {
 
 namespace {
 
-std::recursive_mutex& mutex() {
-  static std::recursive_mutex the_mutex;
+std::recursive_timed_mutex& mutex() {
+  static std::recursive_timed_mutex the_mutex;
   return the_mutex;
 }
 
@@ -45,13 +46,26 @@ hid_t make_float16(size_t exponent_bits) {
   return type;
 }
 
-}  // namespace
-
-std::unique_lock<std::recursive_mutex> lock() {
-  std::unique_lock<std::recursive_mutex> guard(mutex());
-  // Printing is switched per thread where HDF5 is built thread-safe.
+/// Printing is switched per thread where HDF5 is built thread-safe.
+void set_quiet() {
   thread_local const bool quiet = H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr) >= 0;
   static_cast<void>(quiet);
+}
+
+}  // namespace
+
+std::unique_lock<std::recursive_timed_mutex> lock() {
+  std::unique_lock<std::recursive_timed_mutex> guard(mutex());
+  set_quiet();
+  return guard;
+}
+
+std::unique_lock<std::recursive_timed_mutex> lock_within(double limit_s) {
+  std::unique_lock<std::recursive_timed_mutex> guard(mutex(), std::chrono::duration<double>(limit_s));
+  if (!guard.owns_lock())
+    throw Error("HDF5",
+                "another thread is inside a call that waits for other ranks, and HDF5 allows one at a time");
+  set_quiet();
   return guard;
 }
 

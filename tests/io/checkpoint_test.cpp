@@ -9,10 +9,13 @@
 #include <fstream>
 #include <functional>
 #include <numeric>
+#include <sstream>
+#include <thread>
 
 #include "comm/agreement.h"
 #include "io/checkpoint_format.h"
 #include "io/checkpoint_write.h"
+#include "io/hdf5.h"
 #include "tests/io/checkpoint_state.h"
 
 namespace lockstep {
@@ -49,6 +52,12 @@ class CheckpointTest : public testing::Test {
     return n_equal;
   }
 
+  static std::string bytes_of(const std::string& path) {
+    std::stringstream bytes;
+    bytes << std::ifstream(path, std::ios::binary).rdbuf();
+    return bytes.str();
+  }
+
   static void expect_equal(const CheckpointInfo& a, const CheckpointInfo& b) {
     EXPECT_EQ(a.step, b.step);
     EXPECT_EQ(a.epoch, b.epoch);
@@ -71,6 +80,39 @@ class CheckpointTest : public testing::Test {
   Communicator comm = Communicator::world();
   std::string folder;
 };
+
+TEST_F(CheckpointTest, OneRankAloneWritesTheSameBytes) {
+  for (const std::string kind : {"odd", "many"}) {
+    TestState state = make_state(kind);
+    const std::string path = save_checkpoint(comm, folder, state.info, state.tensors());
+    if (comm.rank() == comm.size() - 1) {
+      const std::string alone =
+          save_checkpoint_alone(folder + "/alone-" + kind, state.info, state.tensors(), 10);
+      EXPECT_TRUE(bytes_of(alone) == bytes_of(path)) << kind;
+      EXPECT_EQ(verify_checkpoint(alone), std::vector<std::string>());
+      EXPECT_TRUE(list_temporary_files(folder + "/alone-" + kind).empty());
+      std::ofstream(alone) << "another's";
+      EXPECT_EQ(save_checkpoint_alone(folder + "/alone-" + kind, state.info, state.tensors(), 10), alone);
+      EXPECT_EQ(bytes_of(alone), "another's") << "what has the name already stays";
+    }
+    comm.barrier();
+  }
+}
+
+TEST_F(CheckpointTest, OneRankAloneDoesNotWaitForEverForHdf5) {
+  TestState state = make_state("small");
+  std::vector<CheckpointTensor> sharded = state.tensors();
+  sharded[0].data = nullptr;
+  sharded[0].sharded = true;
+  const std::string own = folder + "/" + std::to_string(comm.rank());
+  EXPECT_THROW(save_checkpoint_alone(own, state.info, sharded, 10), Error);
+  const auto held = h5::lock();
+  std::thread([&] {
+    EXPECT_THROW(save_checkpoint_alone(own, state.info, state.tensors(), 0.05), Error);
+  }).join();
+  EXPECT_TRUE(list_temporary_files(own).empty());
+  EXPECT_TRUE(list_checkpoints(own).empty());
+}
 
 TEST_F(CheckpointTest, EveryShapeAndTypeComesBackOnEveryRank) {
   for (const char* kind : {"odd", "many", "small"}) {
