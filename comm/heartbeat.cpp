@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <exception>
 #include <sstream>
 
 #include "comm/activity.h"
@@ -83,6 +84,7 @@ Heartbeat::Heartbeat(Communicator& comm, const HeartbeatOptions& options) : comm
 
 Heartbeat::~Heartbeat() {
   if (!thread_) return;
+  if (std::uncaught_exceptions() > 0) thread_->fail();
   active = nullptr;
   stop_telling_activity();
 }

@@ -178,16 +178,15 @@ void HeartbeatThread::set_rescue(std::function<std::string()> rescue) {
 
 void HeartbeatThread::run() {
   prctl(PR_SET_NAME, "heartbeat");
-  double next_beat_s = 0;
   std::vector<pollfd> waits;
   std::vector<int> rank_of;
   while (!stopping_) {
     double now_s = seconds();
-    if (now_s >= next_beat_s) {
+    if (now_s >= next_beat_s_) {
       beat(now_s);
       read_beats(now_s);
       judge(now_s);
-      next_beat_s = now_s + (lost_since_s_ > 0 ? std::min(kHurry_s, options_.beat_s) : options_.beat_s);
+      next_beat_s_ = now_s + (lost_since_s_ > 0 ? std::min(kHurry_s, options_.beat_s) : options_.beat_s);
     }
     waits.assign({{wake_, POLLIN, 0}, {sockets_.notices.handle(), POLLIN, 0}});
     rank_of.assign({-1, -1});
@@ -196,9 +195,9 @@ void HeartbeatThread::run() {
       waits.push_back({process_ends_[r], POLLIN, 0});
       rank_of.push_back(r);
     }
-    poll(waits.data(), waits.size(), std::max(1, static_cast<int>(1000 * (next_beat_s - now_s))));
+    poll(waits.data(), waits.size(), std::max(1, static_cast<int>(1000 * (next_beat_s_ - now_s))));
     now_s = seconds();
-    if (uint64_t n_woken; read(wake_, &n_woken, sizeof n_woken) > 0) next_beat_s = 0;
+    if (uint64_t n_woken; read(wake_, &n_woken, sizeof n_woken) > 0) next_beat_s_ = 0;
     read_notices(now_s);
     for (size_t i = 2; i < waits.size(); ++i)
       if (waits[i].revents != 0) lose(rank_of[i], Loss::kEnded, now_s);
@@ -272,7 +271,10 @@ void HeartbeatThread::lose(int rank, Loss how, double now_s) {
     return effects_.end(kExitRankLost);
   }
   watch_.lose(rank, how);
-  if (lost_since_s_ == 0) lost_since_s_ = now_s;
+  if (lost_since_s_ == 0) {
+    lost_since_s_ = now_s;
+    next_beat_s_ = 0;  // tells what this rank waits in
+  }
   Notice news = notice(kLost);
   news.lost = rank;
   news.how = static_cast<int32_t>(how);

@@ -101,7 +101,7 @@ class HeartbeatThread {
   std::vector<int> process_ends_;  // per rank, to poll; -1: cannot be seen from here
   int wake_ = -1;
   bool told_ = false, ended_ = false;
-  double lost_since_s_ = 0, done_s_ = 0;
+  double next_beat_s_ = 0, lost_since_s_ = 0, done_s_ = 0;
   std::shared_ptr<Rescue> rescue_;
 
   std::atomic<bool> judging_{true}, stopping_{false}, failing_{false};

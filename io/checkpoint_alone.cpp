@@ -1,10 +1,22 @@
 // A checkpoint by one rank alone, for when others are lost: the layout and the commit are those of
 // save_checkpoint(), the content goes into the file by plain writes instead of MPI-IO. The temporary name is
 // this process's own, beside that of a collective save that will never end.
+//
+// HDF5 allows one call at a time, and another thread may be in one for ever: it opens or closes a checkpoint
+// together with a rank that is lost. Then a forked copy of the process writes the file: that thread does not
+// exist there, and HDF5's records of other files are as if the call went on later.
 #include <fcntl.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <exception>
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -55,6 +67,55 @@ std::vector<int64_t> content_offsets(const std::string& path, const std::vector<
   return offsets;
 }
 
+void write_file(const std::string& temporary, const std::string& path, const CheckpointInfo& info,
+                const std::vector<CheckpointEntry>& entries, const std::vector<CheckpointTensor>& tensors) {
+  try {
+    const std::vector<ContentRange> content = checkpoint_format::lay_out(temporary, info, entries);
+    const std::vector<int64_t> offsets = content_offsets(temporary, tensors);
+    FileHandle file(temporary, O_RDWR);
+    for (size_t t = 0; t < tensors.size(); ++t) {
+      const int64_t n_bytes = checkpoint_format::n_bytes_of(tensors[t]);
+      if (n_bytes > 0) file.write_at(tensors[t].data, n_bytes, offsets[t]);
+    }
+    file.sync();
+    file.close();
+    checkpoint_format::append_seal(temporary, content);
+    rename_durably(temporary, path);
+  } catch (...) {
+    ::unlink(temporary.c_str());
+    throw;
+  }
+}
+
+/// Runs `work` in a copy of this process, which ends with it. Throws what the copy says of its failure.
+void run_in_forked_copy(const std::function<void()>& work) {
+  int words[2];
+  if (pipe2(words, O_CLOEXEC) != 0) throw_file_error("a pipe", "opening", errno);
+  const pid_t child = fork();
+  if (child < 0) throw Error("fork", std::strerror(errno), "leave memory free");
+  if (child == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    std::string failure;
+    try {
+      h5::free_lock_after_fork();
+      work();
+    } catch (const std::exception& error) {
+      failure = error.what();
+    }
+    [[maybe_unused]] const ssize_t ignored = ::write(words[1], failure.data(), failure.size());
+    _exit(failure.empty() ? 0 : 1);
+  }
+  ::close(words[1]);
+  std::string failure(4096, '\0');
+  const ssize_t n_bytes = ::read(words[0], failure.data(), failure.size());
+  ::close(words[0]);
+  failure.resize(static_cast<size_t>(std::max<ssize_t>(n_bytes, 0)));
+  int status = 0;
+  waitpid(child, &status, 0);
+  if (status == 0) return;
+  throw Error("", failure.empty() ? "the process that wrote it was killed" : failure);
+}
+
 }  // namespace
 
 std::string save_checkpoint_alone(const std::string& folder, const CheckpointInfo& info,
@@ -68,23 +129,11 @@ std::string save_checkpoint_alone(const std::string& folder, const CheckpointInf
           .string();
   check_whole(tensors);
   const std::vector<CheckpointEntry> entries = make_entries(tensors);
-  try {
-    auto guard = h5::lock_within(hdf5_limit_s);
-    const std::vector<ContentRange> content = checkpoint_format::lay_out(temporary, info, entries);
-    const std::vector<int64_t> offsets = content_offsets(temporary, tensors);
-    guard.unlock();
-    FileHandle file(temporary, O_RDWR);
-    for (size_t t = 0; t < tensors.size(); ++t) {
-      const int64_t n_bytes = checkpoint_format::n_bytes_of(tensors[t]);
-      if (n_bytes > 0) file.write_at(tensors[t].data, n_bytes, offsets[t]);
-    }
-    file.sync();
-    file.close();
-    checkpoint_format::append_seal(temporary, content);
-    rename_durably(temporary, path);
-  } catch (...) {
-    ::unlink(temporary.c_str());
-    throw;
+  const auto write = [&] { write_file(temporary, path, info, entries, tensors); };
+  if (const auto guard = h5::lock_within(hdf5_limit_s)) {
+    write();
+  } else {
+    run_in_forked_copy(write);
   }
   return path;
 }

@@ -18,9 +18,11 @@ namespace lockstep::h5 {
 
 /// Held around every HDF5 call of the process (recursive: helpers may nest).
 std::unique_lock<std::recursive_timed_mutex> lock();
-/// The same, but throws Error where another thread does not give it back within `limit_s`: it may wait in a
+/// The same, but not owned where another thread does not give it back within `limit_s`: it may wait in a
 /// collective call for a rank that is lost.
 std::unique_lock<std::recursive_timed_mutex> lock_within(double limit_s);
+/// Frees the lock in a child process after fork(): the thread that held it does not exist there.
+void free_lock_after_fork();
 
 /// An owned HDF5 id of any kind (file, dataset, space, type, property list, attribute, group).
 class Id {

@@ -130,6 +130,18 @@ void read_sync_guard(const Config& root, Job& job) {
   guard->finish();
 }
 
+void read_watchdog(const Config& root, Job& job) {
+  const std::optional<Config> watchdog = root.find("watchdog");
+  if (!watchdog) return;
+  job.watchdog.silent_s = watchdog->get_double("silent_s", job.watchdog.silent_s);
+  if (job.watchdog.silent_s != 0 && !(job.watchdog.silent_s >= 5))
+    throw watchdog->error_at("silent_s", "must be at least 5", "0 turns the watchdog off");
+  job.watchdog.stuck_s = watchdog->get_double("stuck_s", job.watchdog.stuck_s);
+  if (!(job.watchdog.stuck_s >= 0)) throw watchdog->error_at("stuck_s", "must not be negative");
+  job.watchdog.emergency_checkpoint = watchdog->get_bool("emergency_checkpoint", true);
+  watchdog->finish();
+}
+
 void read_train(const Config& root, Job& job) {
   const Config train = root.at("train");
   job.epochs = train.get_int("epochs", 0);
@@ -234,6 +246,7 @@ Job read_job(Config root) {
   read_data(root, job);
   read_batch(root, job);
   read_sync_guard(root, job);
+  read_watchdog(root, job);
   if (const std::optional<Config> loss = root.find("loss")) {
     if (loss->is_list()) {
       const std::vector<Config> items = loss->items();

@@ -57,6 +57,11 @@ struct Job {
     int64_t every_steps = 100;  // 0: only at the start and before checkpoints
     bool restores = false;      // from the ranks that agree; false: the run stops
   } sync_guard;
+  struct Watchdog {
+    double silent_s = 15;              // without a sign of life a rank is lost; 0: nobody watches
+    double stuck_s = 25;               // of keeping others waiting: a warning; 0: none
+    bool emergency_checkpoint = true;  // by the ranks that are left
+  } watchdog;
 
   LossSpec loss;                         // the one that is reported
   std::vector<LossSpec> further_losses;  // of other layers; their gradients are added

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <utility>
 
+#include "comm/activity.h"
 #include "comm/agreement.h"
 #include "kernels/elementwise.h"
 #include "kernels/optimizer_update.h"
@@ -125,7 +126,10 @@ void Replica::run_micro_batches(DataLoader& loader, int64_t step) {
 }
 
 void Replica::stage(DataLoader& loader, int64_t step) {
-  const MicroBatch& batch = loader.next();
+  const MicroBatch& batch = [&]() -> const MicroBatch& {
+    const Work work("reading data");
+    return loader.next();
+  }();
   BatchContext context;
   context.seed = job_.seed;
   context.step = step;
@@ -188,6 +192,7 @@ StepResult Replica::step(DataLoader& loader, int64_t step, int64_t n_samples, in
     return result;
   }
 
+  const Work work("updating weights");
   before_update_();
   const double update_start = seconds();
   grad_scale_ = sums[kWeightSum] > 0 ? 1.0 / (sums[kWeightSum] * loss_scale_.now) : 0.0;

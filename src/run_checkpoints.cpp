@@ -6,6 +6,7 @@
 #include <exception>
 #include <filesystem>
 
+#include "comm/activity.h"
 #include "comm/agreement.h"
 
 namespace lockstep {
@@ -44,11 +45,17 @@ class Stopwatch {
 
 RunCheckpoints::RunCheckpoints(const Job& job, RunFolder& folder, Replica& replica, DataContract& contract,
                                int64_t steps_per_epoch)
-    : job_(job), folder_(folder), replica_(replica), contract_(contract), steps_per_epoch_(steps_per_epoch) {
+    : job_(job),
+      folder_(folder),
+      replica_(replica),
+      contract_(contract),
+      steps_per_epoch_(steps_per_epoch),
+      emergency_(job, folder.checkpoints(), replica, contract, steps_per_epoch) {
   replica_.set_before_update([this] {
     const Stopwatch watch;
     saver_->hold_changes();
     stall_s_ += watch.seconds();
+    emergency_.state_changes();
   });
 }
 
@@ -82,7 +89,7 @@ TrainState RunCheckpoints::resume(const std::string& from) {
     });
     replica_.upload_state();
     if (job_.precision == DType::kFloat16 && state.loss_scale) replica_.set_loss_scale(*state.loss_scale);
-    saved_step_ = state.step;
+    if (!state.follow_up) saved_step_ = state.step;  // else that file is not yet what it should be
   }
   folder_.open_metrics(job_, path.empty() ? -1 : state.step);
   for (const std::string& warning : warnings) folder_.warn(state.step, warning);
@@ -100,6 +107,7 @@ TrainState RunCheckpoints::resume(const std::string& from) {
 
 void RunCheckpoints::save(TrainState& state) {
   if (has(state.step)) return;
+  const Work work("saving a checkpoint");
   const Stopwatch watch;
   replica_.settle_weights();
   report(saver_->wait());

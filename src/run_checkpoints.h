@@ -8,6 +8,7 @@
 
 #include "io/checkpoint_saver.h"
 #include "src/data.h"
+#include "src/emergency_checkpoint.h"
 #include "src/job.h"
 #include "src/replica.h"
 #include "src/run_folder.h"
@@ -39,6 +40,8 @@ class RunCheckpoints {
   void poll();
   /// Collective. Waits for the file under way, and tells of it.
   void wait();
+  /// For when a rank is lost; the replica's updates tell it that the state changes.
+  EmergencyCheckpoint& emergency() { return emergency_; }
 
  private:
   /// The state as a checkpoint has it.
@@ -54,6 +57,7 @@ class RunCheckpoints {
   Replica& replica_;
   DataContract& contract_;
   int64_t steps_per_epoch_;
+  EmergencyCheckpoint emergency_;
   int64_t saved_step_ = -1;
   double stall_s_ = 0, waited_s_ = 0;  // how long training stood still for the save under way
   std::unique_ptr<CheckpointSaver> saver_;

@@ -6,7 +6,9 @@
 #include <cmath>
 #include <memory>
 
+#include "comm/activity.h"
 #include "comm/agreement.h"
+#include "comm/heartbeat.h"
 #include "comm/shared_gpus.h"
 #include "src/data.h"
 #include "src/loss_place.h"
@@ -99,11 +101,14 @@ class Trainer {
     }
   }
 
-  TrainResult run();
+  TrainResult run(Heartbeat& heartbeat);
   /// Collective. After an error that all ranks know of: waits for the checkpoint under way.
   void end_saving() { checkpoints_.wait(); }
 
  private:
+  /// Collective. One update, and the state after it. Throws AgreedError where the numbers are no longer
+  /// finite.
+  StepResult one_step(DataLoader& loader, double since_save_s);
   void write_start();
   void log_interval(const StepResult& result, Interval& interval, Progress& progress);
   bool validate(Progress& progress);  // true: the run is to stop early
@@ -179,6 +184,7 @@ void Trainer::log_interval(const StepResult& result, Interval& interval, Progres
 }
 
 bool Trainer::validate(Progress& progress) {
+  const Work work("validation");
   replica_.settle_weights();
   const ValidationResult result = validator_->run();
   const bool by_accuracy = job_.best == Job::Best::kAccuracy;
@@ -211,6 +217,7 @@ bool Trainer::validate(Progress& progress) {
 void Trainer::guard() {
   if (comm_.size() == 1 || guarded_step_ == state_.step) return;
   guarded_step_ = state_.step;
+  const Work work("comparing weights");
   const SyncVerdict verdict = replica_.compare_weights();
   if (verdict.tensors.empty()) return;
   if (!job_.sync_guard.restores || verdict.good_rank < 0) {
@@ -224,11 +231,44 @@ void Trainer::guard() {
                 : "",
             folder_.checkpoints()));
   }
+  checkpoints_.emergency().state_changes();
   replica_.restore_from(verdict.good_rank);
+  checkpoints_.emergency().state_is_whole(state_);
   folder_.warn(state_.step, fmt::format("{}: restored from rank {}", verdict.str(), verdict.good_rank));
 }
 
-TrainResult Trainer::run() {
+StepResult Trainer::one_step(DataLoader& loader, double since_save_s) {
+  const bool clock_says_save =
+      job_.checkpoint_every_minutes > 0 && since_save_s > 60 * job_.checkpoint_every_minutes;
+  StepResult step =
+      replica_.step(loader, state_.step, setup_.data.train->n_samples(), total_steps_, clock_says_save);
+  if (!step.not_finite.empty()) {
+    checkpoints_.wait();
+    throw AgreedError(
+        fmt::format("step {}", state_.step + 1), "the loss is not finite: " + step.not_finite,
+        fmt::format("lower the learning rate or check the data; the last good checkpoint is in {}",
+                    folder_.checkpoints()));
+  }
+  const bool epoch_begins = state_.step % steps_per_epoch_ == 0;
+  state_.mistakes = (!epoch_begins && state_.mistakes) || step.accuracy < 1;
+  ++state_.step;
+  state_.follow_up = true;
+  checkpoints_.emergency().state_is_whole(state_);
+  tell_step(state_.step);
+  checkpoints_.poll();
+  if (step.overflowed && replica_.loss_scale().next <= LossScale::kSmallest) {
+    checkpoints_.wait();
+    throw AgreedError(fmt::format("step {}", state_.step),
+                      "the float16 gradients overflow even without a loss scale",
+                      fmt::format("use precision: bfloat16, or lower the learning rate; the last good "
+                                  "checkpoint is in {}",
+                                  folder_.checkpoints()));
+  }
+  return step;
+}
+
+TrainResult Trainer::run(Heartbeat& heartbeat) {
+  const Work work("a training step");
   const int64_t n_samples = setup_.data.train->n_samples();
   const int64_t log_every =
       job_.log_every_steps > 0 ? job_.log_every_steps : std::max<int64_t>(1, steps_per_epoch_ / 10);
@@ -256,35 +296,22 @@ TrainResult Trainer::run() {
     folder_.warn(state_.step, shared);
     progress.note(shared);
   }
+  tell_step(state_.step);
+  heartbeat.set_rescue([this] { return checkpoints_.emergency().save(); });
   Interval interval;
   double last_save_s = 0;
-  while (state_.step < total_steps_ && !state_.finished) {
-    const bool clock_says_save = job_.checkpoint_every_minutes > 0 &&
-                                 progress.elapsed_s() - last_save_s > 60 * job_.checkpoint_every_minutes;
-    const StepResult step = replica_.step(loader, state_.step, n_samples, total_steps_, clock_says_save);
-    checkpoints_.poll();
-    if (!step.not_finite.empty()) {
-      checkpoints_.wait();
-      throw AgreedError(
-          fmt::format("step {}", state_.step + 1), "the loss is not finite: " + step.not_finite,
-          fmt::format("lower the learning rate or check the data; the last good checkpoint is in {}",
-                      folder_.checkpoints()));
-    }
-    const bool epoch_begins = state_.step % steps_per_epoch_ == 0;
-    state_.mistakes = (!epoch_begins && state_.mistakes) || step.accuracy < 1;
-    ++state_.step;
-    interval.add(step);
-    if (step.overflowed && replica_.loss_scale().next <= LossScale::kSmallest) {
-      checkpoints_.wait();
-      throw AgreedError(fmt::format("step {}", state_.step),
-                        "the float16 gradients overflow even without a loss scale",
-                        fmt::format("use precision: bfloat16, or lower the learning rate; the last good "
-                                    "checkpoint is in {}",
-                                    folder_.checkpoints()));
+  checkpoints_.emergency().state_is_whole(state_);
+  // An emergency checkpoint may have been made after a step and before what follows it.
+  while (state_.follow_up || (state_.step < total_steps_ && !state_.finished)) {
+    StepResult step;
+    if (!state_.follow_up) {
+      step = one_step(loader, progress.elapsed_s() - last_save_s);
+      interval.add(step);
     }
     const bool epoch_ends = state_.step % steps_per_epoch_ == 0, run_ends = state_.step == total_steps_;
     if (job_.sync_guard.every_steps > 0 && state_.step % job_.sync_guard.every_steps == 0) guard();
-    if (state_.step % log_every == 0 || epoch_ends || run_ends) log_interval(step, interval, progress);
+    if (interval.n_samples > 0 && (state_.step % log_every == 0 || epoch_ends || run_ends))
+      log_interval(step, interval, progress);
 
     const int64_t epoch = state_.step / steps_per_epoch_;
     bool stops_early = epoch_without_mistakes();
@@ -293,6 +320,8 @@ TrainResult Trainer::run() {
       interval.start_s = progress.elapsed_s();
     }
     state_.finished = run_ends || stops_early;
+    state_.follow_up = false;
+    checkpoints_.emergency().state_is_whole(state_);
     const bool epoch_save =
         epoch_ends && job_.checkpoint_every_epochs > 0 && epoch % job_.checkpoint_every_epochs == 0;
     const bool step_save = job_.checkpoint_every_steps > 0 && state_.step % job_.checkpoint_every_steps == 0;
@@ -332,11 +361,23 @@ TrainResult Trainer::run() {
 
 TrainResult train(const Job& job, Communicator& comm, const TrainOptions& options) {
   set_compute_threads(job.threads);
-  Trainer trainer(job, comm, options);
+  Heartbeat heartbeat(comm, {job.watchdog.silent_s, job.watchdog.stuck_s});
   try {
-    return trainer.run();
+    Trainer trainer(job, comm, options);
+    try {
+      const TrainResult result = trainer.run(heartbeat);
+      heartbeat.stop();
+      return result;
+    } catch (const AgreedError&) {
+      trainer.end_saving();
+      heartbeat.stop();
+      throw;
+    } catch (...) {
+      tell_others_of_failure();  // who save the state; also this rank's memory is still there
+      throw;
+    }
   } catch (const AgreedError&) {
-    trainer.end_saving();
+    heartbeat.stop();
     throw;
   }
 }

@@ -106,6 +106,7 @@ CheckpointInfo make_checkpoint_info(const Job& job, const TrainState& state, con
       static_cast<double>(state.validations_without_improvement);
   info.numbers["mistakes"] = state.mistakes ? 1 : 0;
   info.numbers["finished"] = state.finished ? 1 : 0;
+  if (state.follow_up) info.numbers["follow_up"] = 1;
   if (state.loss_scale) {
     info.numbers["loss_scale"] = state.loss_scale->now;
     info.numbers["loss_scale_next"] = state.loss_scale->next;
@@ -129,6 +130,7 @@ TrainState read_train_state(const CheckpointInfo& info) {
       static_cast<int64_t>(number(info, "validations_without_improvement", 0));
   state.mistakes = number(info, "mistakes", 1) != 0;
   state.finished = number(info, "finished", 0) != 0;
+  state.follow_up = number(info, "follow_up", 0) != 0;
   if (const double scale = number(info, "loss_scale", 0); scale > 0) {
     state.loss_scale = LossScale{scale, number(info, "loss_scale_next", scale),
                                  static_cast<int64_t>(number(info, "loss_scale_good_steps", 0))};

@@ -17,8 +17,9 @@ struct TrainState {
   int64_t best_step = -1;  // -1: no validation yet
   double best_value = 0;   // accuracy or loss, as the job says
   int64_t validations_without_improvement = 0;
-  bool mistakes = true;   // in the epoch of the last update: some sample of it was judged wrongly
-  bool finished = false;  // the run has reached its end
+  bool mistakes = true;    // in the epoch of the last update: some sample of it was judged wrongly
+  bool finished = false;   // the run has reached its end
+  bool follow_up = false;  // of this step is due: its validation and all that comes of that (emergencies)
   std::optional<LossScale> loss_scale;  // float16
 };
 
