@@ -365,6 +365,7 @@ std::string HeartbeatThread::report(double now_s) const {
   for (const int r : watch_.lost()) {
     const Beat& last = watch_.last_beat(r);
     text += fmt::format("lockstep: RANK LOST: {}: {}\n", name(r), describe(watch_.loss(r)));
+    if (watch_.loss(r) == Loss::kFailed) continue;  // it has left its work
     text += last.work.empty() ? "  nothing was heard of it\n"
                               : fmt::format("  last heard of {:.1f} s ago, at \"{}\" of step {}\n",
                                             now_s - watch_.heard_s(r), last.work, last.step);

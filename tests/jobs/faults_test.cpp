@@ -154,6 +154,23 @@ TEST_F(Faults, ShardedOptimizerStateIsNotSavedByOneRank) {
       << fault.ended.output;
 }
 
+TEST_F(Faults, AnErrorOfOneRankIsPrintedAndTheOthersSave) {
+  fs::copy(place_->file("data/train"), place_->file("cut"));
+  Ended ended;
+  std::thread background([&] {
+    ended = lockstep_on(2, place_->train("cut-run") + "--set data.train.path=" + place_->file("cut") +
+                               " --set data.cache_mb=0 --set train.epochs=2000");
+  });
+  for (int i = 0; i < 12000 && list_checkpoints(place_->file("cut-run/checkpoints")).size() < 4; ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  for (const auto& entry : fs::directory_iterator(place_->file("cut")))
+    fs::resize_file(entry.path(), fs::file_size(entry.path()) / 2);
+  background.join();
+  EXPECT_NE(ended.status, 0);
+  EXPECT_NE(ended.status, 124) << "ended by the time limit";
+  EXPECT_NE(ended.output.find("cannot be read"), std::string::npos) << ended.output;
+}
+
 TEST_F(Faults, TheWatchdogCanBeOff) {
   const Fault fault = disturb(2, 1, SIGKILL, "unwatched", "--set watchdog.silent_s=0");
   EXPECT_NE(fault.ended.status, 0);
