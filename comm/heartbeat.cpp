@@ -52,10 +52,20 @@ void print_now(const std::string& text) {
 
 Heartbeat::Heartbeat(Communicator& comm, const HeartbeatOptions& options) : comm_(comm) {
   if (comm.size() == 1 || options.silent_s <= 0) return;
+  std::unique_ptr<HeartbeatSockets> sockets;
+  std::string failure;
+  try {
+    sockets = std::make_unique<HeartbeatSockets>();
+  } catch (const Error& error) {
+    failure = error.what();
+  }
+  for (const std::string& text : comm.all_gather_strings(failure)) {
+    if (text.empty()) continue;
+    if (comm.is_root()) print_now(fmt::format("lockstep: WARNING: no watchdog: {}\n", text));
+    return;
+  }
   uint64_t token = random_token();
   comm.broadcast(&token, sizeof token);
-  std::unique_ptr<HeartbeatSockets> sockets;
-  all_or_none(comm, [&] { sockets = std::make_unique<HeartbeatSockets>(); });
   std::vector<Peer> peers;
   for (const std::string& text : comm.all_gather_strings(write_peer(*sockets)))
     peers.push_back(read_peer(text));

@@ -20,6 +20,7 @@ namespace lockstep {
 namespace {
 
 constexpr int kWatchers = 8;
+constexpr int kManyRanks = 200;     // whose beats of one second a socket keeps
 constexpr double kHurry_s = 0.1;    // between beats once a rank is lost
 constexpr double kSettle_s = 0.25;  // for further losses and fresh beats, before the report
 constexpr double kRescue_s = 300;   // at most
@@ -195,8 +196,11 @@ void HeartbeatThread::run() {
       waits.push_back({process_ends_[r], POLLIN, 0});
       rank_of.push_back(r);
     }
-    poll(waits.data(), waits.size(), std::max(1, static_cast<int>(1000 * (next_beat_s_ - now_s))));
+    const double read_s = options_.beat_s * std::min(1.0, static_cast<double>(kManyRanks) / n_ranks_);
+    const double wait_s = std::min(next_beat_s_ - now_s, read_s);
+    poll(waits.data(), waits.size(), std::max(1, static_cast<int>(1000 * wait_s)));
     now_s = seconds();
+    if (n_ranks_ > kManyRanks) read_beats(now_s);
     if (uint64_t n_woken; read(wake_, &n_woken, sizeof n_woken) > 0) next_beat_s_ = 0;
     read_notices(now_s);
     for (size_t i = 2; i < waits.size(); ++i)
