@@ -21,7 +21,7 @@ namespace lockstep {
 
 struct LoaderField {
   std::string name;               // field of the dataset
-  DType dtype = DType::kFloat32;  // converted to: float32 (inputs) or int64 (labels)
+  DType dtype = DType::kFloat32;  // converted to: float32 (inputs), int64 (labels); uint8 stored so: as it is
   Shape shape;                    // of one sample; same element count as stored
   /// Subtracted and divided per channel (first dimension of the stored sample) after
   /// conversion to float32; empty: as stored. Size 1 applies to all elements.

@@ -118,8 +118,14 @@ RowConverter::RowConverter(const Field& stored, DType target, const std::vector<
       dst_bytes_(n_elements_ * size_of(target)),
       n_classes_(n_classes) {
   const std::string field = where + ": field " + name_;
-  if (target != DType::kFloat32 && target != DType::kInt64)
+  const bool as_stored = target == DType::kUInt8 && source_ == DType::kUInt8;
+  if (target != DType::kFloat32 && target != DType::kInt64 && !as_stored)
     throw Error(field, "cannot be delivered as " + std::string(name_of(target)), "ask for float32 or int64");
+  if (as_stored) {
+    if (!mean.empty() || !stddev.empty()) throw Error(field, "bytes cannot be normalised", "ask for float32");
+    is_copy_ = true;
+    return;
+  }
   if (target == DType::kInt64) {
     if (!mean.empty() || !stddev.empty()) throw Error(field, "whole numbers cannot be normalised");
     is_copy_ = source_ == DType::kInt64 && n_classes <= 0;

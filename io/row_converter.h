@@ -16,8 +16,9 @@ class RowConverter {
  public:
   /// From `stored` to float32: dst = (float32(src) - mean) * (1 / stddev), the two roundings
   /// in this order. mean and stddev: empty, one value, or one per channel (first dimension
-  /// of the stored sample). To int64: whole numbers; with n_classes > 0 within [0, n_classes).
-  /// Throws Error on statistics of another length, stddev <= 0 or another target type.
+  /// of the stored sample). uint8 stays uint8 where that is asked for. To int64: whole numbers; with
+  /// n_classes > 0 within [0, n_classes). Throws Error on statistics of another length, stddev <= 0 or
+  /// another target type.
   RowConverter(const Field& stored, DType target, const std::vector<float>& mean,
                const std::vector<float>& stddev, int64_t n_classes, const std::string& where);
 

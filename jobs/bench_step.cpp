@@ -225,11 +225,14 @@ int bench_step_command(const Words& words, Communicator& comm) {
   all_or_none(comm, [&] { bench = std::make_unique<BenchData>(job, comm.rank()); });
   const PeakMemory memory;
   const int64_t free_before = free_bytes(job.device);
-  Replica replica(job, bench->graph, comm, ReplicaOptions{.times_steps = line.has("profile")});
+  const std::shared_ptr<const Augmentation> augmentation = make_augmentation(
+      job, *bench->data.train, bench->data.train_fields, bench->graph, bench->data.contract.normalization);
+  Replica replica(job, bench->graph, comm,
+                  ReplicaOptions{.times_steps = line.has("profile"), .augmentation = augmentation});
   const int64_t n_samples = bench->data.train->n_samples();
   LoaderOptions loading =
       make_loader_options(job, *bench->data.train, bench->data.train_fields, bench->graph, true,
-                          bench->data.contract.normalization, comm.rank(), comm.size());
+                          bench->data.contract.normalization, comm.rank(), comm.size(), augmentation.get());
   loading.ranks = &comm;
   DataLoader loader(*bench->data.train, loading, 0);
 

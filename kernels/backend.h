@@ -10,6 +10,7 @@
 #include "kernels/activation.h"
 #include "kernels/affine.h"
 #include "kernels/arithmetic.h"
+#include "kernels/augment.h"
 #include "kernels/batch_norm.h"
 #include "kernels/concat.h"
 #include "kernels/conv2d.h"
@@ -39,6 +40,7 @@ bool has_bfloat16();
 
 std::unique_ptr<Op> make_activation(const OpConfig&, const ActivationDesc&);
 std::unique_ptr<Op> make_affine(const OpConfig&, const AffineDesc&);
+std::unique_ptr<Op> make_augment(const OpConfig&, const AugmentDesc&);
 std::unique_ptr<BatchNorm> make_batch_norm(const OpConfig&, const BatchNormDesc&);
 std::unique_ptr<Op> make_binary_cross_entropy(const OpConfig&, const BinaryCrossEntropyDesc&);
 std::unique_ptr<Op> make_binary(const OpConfig&, const BinaryDesc&);
@@ -100,6 +102,7 @@ std::unique_ptr<RecordedWork> record_work(Stream&, const std::function<void()>& 
 
 std::unique_ptr<Op> make_activation(const OpConfig&, const ActivationDesc&);
 std::unique_ptr<Op> make_affine(const OpConfig&, const AffineDesc&);
+std::unique_ptr<Op> make_augment(const OpConfig&, const AugmentDesc&);
 std::unique_ptr<BatchNorm> make_batch_norm(const OpConfig&, const BatchNormDesc&);
 std::unique_ptr<Op> make_binary_cross_entropy(const OpConfig&, const BinaryCrossEntropyDesc&);
 std::unique_ptr<Op> make_binary(const OpConfig&, const BinaryDesc&);

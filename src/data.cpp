@@ -29,6 +29,19 @@ std::string find_by_name(const Dataset& dataset, const std::vector<std::string>&
   return "";
 }
 
+/// The field that an input of the graph reads.
+const Field& field_of_input(const Dataset& dataset, const DataFields& fields, const Graph& graph,
+                            int vertex) {
+  const std::string& input = graph.vertex(vertex).name;
+  const auto named = fields.inputs.find(input);
+  if (named == fields.inputs.end() && graph.inputs().size() > 1) {
+    throw Error(dataset.path(), fmt::format("no field is named for the model's input '{}'", input),
+                fmt::format("add data: {{train: {{inputs: {{{}: FIELD}}}}}}; fields: {}", input,
+                            field_list(dataset)));
+  }
+  return dataset.field(named == fields.inputs.end() ? fields.input : named->second);
+}
+
 }  // namespace
 
 DataFields find_fields(const Dataset& dataset, const DataSource& source) {
@@ -99,26 +112,58 @@ JobData open_data(const Job& job) {
 }
 
 Graph build_graph(const Job& job, const DataContract& contract) {
-  Graph graph = build_model(*job.model, {contract.input, contract.n_classes});
+  const Shape input = contract.input.rank() > 0 ? job.augment.output(contract.input) : contract.input;
+  Graph graph = build_model(*job.model, {input, contract.n_classes});
   check_all_read(graph, job.losses());
   return graph;
 }
 
+std::shared_ptr<const Augmentation> make_augmentation(const Job& job, const Dataset& dataset,
+                                                      const DataFields& fields, const Graph& graph,
+                                                      const Normalization& normalization) {
+  if (job.augment.empty()) return nullptr;
+  Augmentation::Source source;
+  source.vertex = graph.inputs()[0];
+  if (!job.augment.input.empty()) {
+    source.vertex = graph.find(job.augment.input);
+    if (source.vertex < 0 || graph.vertex(source.vertex).layer)
+      throw Error("data.augment_input", "the model has no input '" + job.augment.input + "'",
+                  "name one of model.inputs");
+  }
+  const bool is_first = source.vertex == graph.inputs()[0];
+  const Field& stored = field_of_input(dataset, fields, graph, source.vertex);
+  source.shape = stored.shape;
+  source.dtype = stored.dtype == DType::kUInt8 ? DType::kUInt8 : DType::kFloat32;
+  source.network = graph.vertex(source.vertex).shape;
+  if (is_first) source.mean = normalization.mean, source.stddev = normalization.stddev;
+  const bool moves = std::any_of(job.augment.steps.begin(), job.augment.steps.end(),
+                                 [](const AugmentStep& step) { return step.moves_pixels; });
+  for (const LossSpec& loss : job.losses()) {
+    const int target = loss_target_input(graph, loss);
+    if (target == source.vertex) source.keeps_float32 = true;
+    if (target >= 0 || !moves) continue;
+    const Shape shape = loss.target_shape(graph.vertex(loss_vertex(graph, loss)).shape);
+    if (shape.rank() > 1)
+      throw Error("data.augment",
+                  fmt::format("targets of shape {} would have to move with the images", shape.str()),
+                  "keep to steps that change colours, or store moved images and targets");
+  }
+  return std::make_shared<Augmentation>(job.augment, std::move(source));
+}
+
 LoaderOptions make_loader_options(const Job& job, const Dataset& dataset, const DataFields& fields,
                                   const Graph& graph, bool with_targets, const Normalization& normalization,
-                                  int rank, int size) {
+                                  int rank, int size, const Augmentation* augmentation) {
   LoaderOptions options;
   const std::vector<int> inputs = graph.inputs();
   for (int v : inputs) {
     const Vertex& input = graph.vertex(v);
-    const auto named = fields.inputs.find(input.name);
-    if (named == fields.inputs.end() && inputs.size() > 1) {
-      throw Error(dataset.path(), fmt::format("no field is named for the model's input '{}'", input.name),
-                  fmt::format("add data: {{train: {{inputs: {{{}: FIELD}}}}}}; fields: {}", input.name,
-                              field_list(dataset)));
+    const Field& stored = field_of_input(dataset, fields, graph, v);
+    const std::string& name = stored.name;
+    if (augmentation && augmentation->source().vertex == v) {
+      options.fields.push_back({name, augmentation->source().dtype, stored.shape, {}, {}, 0});
+      continue;
     }
-    const std::string name = named == fields.inputs.end() ? fields.input : named->second;
-    const Field& stored = dataset.field(name);
     if (stored.shape.n_elements() != input.shape.n_elements()) {
       throw Error(dataset.path(),
                   fmt::format("samples of '{}' have shape {}, the network reads {}", name, stored.shape.str(),

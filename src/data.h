@@ -49,12 +49,19 @@ struct JobData {
 /// Opens and checks the data of a job. Throws Error; does not communicate.
 JobData open_data(const Job& job);
 
+/// What the job's `augment` comes to for these data and this network; null where it asks for nothing.
+/// Throws Error naming the step, field or target that does not fit.
+std::shared_ptr<const Augmentation> make_augmentation(const Job& job, const Dataset& dataset,
+                                                      const DataFields& fields, const Graph& graph,
+                                                      const Normalization& normalization);
+
 /// Loader options for this rank's share of the micro-batches of a job: one field per input of the
 /// graph, then (with_targets) one per loss that compares with the dataset. Throws Error naming the
-/// field or shape that does not fit. `normalization` is of the first input.
+/// field or shape that does not fit. `normalization` is of the first input. The input of an augmentation
+/// comes as stored.
 LoaderOptions make_loader_options(const Job& job, const Dataset& dataset, const DataFields& fields,
                                   const Graph& graph, bool with_targets, const Normalization& normalization,
-                                  int rank, int size);
+                                  int rank, int size, const Augmentation* augmentation = nullptr);
 
 /// The graph of a job behind its data; checks that every layer is read.
 Graph build_graph(const Job& job, const DataContract& contract);

@@ -53,6 +53,7 @@ void read_data(const Config& root, Job& job) {
                   : normalize == "mean" ? Job::Normalize::kMean
                   : normalize == "auto" ? Job::Normalize::kAuto
                                         : Job::Normalize::kStandardize;
+  job.augment = read_augment(*data);
   job.shuffle = read_shuffle(*data);
   job.data_threads = static_cast<int>(data->get_int("threads", 0));
   if (job.data_threads < 0) throw data->error_at("threads", "must not be negative");

@@ -11,6 +11,7 @@
 #include "comm/gradient_reducer.h"
 #include "io/sampler.h"
 #include "kernels/op.h"
+#include "src/augment.h"
 #include "src/config.h"
 #include "src/init.h"
 #include "src/loss.h"
@@ -41,6 +42,7 @@ struct Job {
 
   std::optional<DataSource> train, validation;
   enum class Normalize { kAuto, kNone, kUnit, kMean, kStandardize } normalize = Normalize::kAuto;
+  AugmentSpec augment;  // of training images
   Shuffle shuffle;
   int data_threads = 0;  // of each rank, that read and decode; 0: as the device and the cores suggest
   int64_t prefetch = 4;  // micro-batches, at first

@@ -8,6 +8,7 @@
 #include <cmath>
 
 #include "kernels/elementwise.h"
+#include "src/augment.h"
 #include "src/plan_impl.h"
 
 namespace lockstep {
@@ -83,11 +84,17 @@ void Plan::prepare(PlanStep& step) {
 }
 
 void Plan::stage(const std::vector<const void*>& inputs, const std::vector<const void*>& targets,
-                 const BatchContext& batch) {
+                 const BatchContext& batch, int64_t epoch) {
   Impl& p = *impl_;
-  assert(inputs.size() == p.input_values.size());
   p.with_loss = targets.size() == p.target_values.size();
   p.staged.assign(inputs.begin(), inputs.end());
+  if (const Augmentation* augmentation = p.options.augmentation.get()) {
+    p.inputs->wait_staged();  // the records of the micro-batch before have left the host
+    augmentation->draw(batch.seed, epoch, {batch.sample_ids, static_cast<size_t>(p.options.micro_batch)},
+                       p.augment_records.as<AugmentRecord>());
+    p.staged.push_back(p.augment_records.data());
+  }
+  assert(p.staged.size() == p.input_values.size());
   if (p.with_loss) p.staged.insert(p.staged.end(), targets.begin(), targets.end());
   p.inputs->stage(p.staged, batch);
 }

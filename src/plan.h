@@ -18,6 +18,8 @@
 
 namespace lockstep {
 
+class Augmentation;
+
 struct PlanOptions {
   OpConfig config;                 // device, training or evaluation, type of activations
   int64_t micro_batch = 1;         // N
@@ -26,6 +28,7 @@ struct PlanOptions {
   std::shared_ptr<Stream> stream;  // null: one of its own
   bool times_steps = false;        // GPUs: wait after every step, for step_times()
   bool synchronize = false;        // layers that ask for it take statistics over all micro-batches of a step
+  std::shared_ptr<const Augmentation> augmentation;  // of one input, which arrives as stored; null: none
 };
 
 /// Seconds that one step has taken since the plan was made.
@@ -57,11 +60,13 @@ class Plan {
 
   /// Names the next micro-batch; on a GPU its way to the device starts, beside what is being computed.
   ///   inputs   one dense (N, sample shape) float32 array of the host per graph input; needed until
-  ///            wait_staged() returns, on the CPU until backward() does: there they are read in place
+  ///            wait_staged() returns, on the CPU until backward() does: there they are read in place.
+  ///            The input that is augmented comes as stored (Augmentation::Source)
   ///   targets  per loss that does not compare with a graph input, (N, …) int64 class ids or
   ///            float32; empty: no loss is computed
+  ///   epoch    of the sampler, which an augmentation depends on
   void stage(const std::vector<const void*>& inputs, const std::vector<const void*>& targets,
-             const BatchContext& batch);
+             const BatchContext& batch, int64_t epoch = 0);
   void wait_staged();
 
   /// Runs forward and the losses for the staged micro-batch.

@@ -5,6 +5,7 @@
 #include <cassert>
 
 #include "kernels/reshape.h"
+#include "src/augment.h"
 #include "src/loss_place.h"
 #include "src/plan_impl.h"
 
@@ -53,6 +54,20 @@ void Plan::Impl::synchronize(PlanStep& step) {
   step.diff_sums.resize(step.synchronized->n_sums());
 }
 
+int Plan::Impl::add_augmented(int vertex) {
+  const AugmentDesc desc = options.augmentation->desc(options.micro_batch, options.config.compute);
+  std::shared_ptr<Op> op = make_augment(options.config, desc);
+  const TensorDesc& wanted = op->info().src[1];
+  augment_records = Memory::on_host(options.config.device, wanted.n_bytes());
+  const int stored = add_value(desc.src, -1), record_value = add_value(wanted, -1);
+  input_values.push_back(stored);
+  records_value = record_value;
+  const int images = add_step("augment", std::move(op), {stored, record_value}, -1, "");
+  const Shape shape = graph.vertex(vertex).shape.with_front(options.micro_batch);
+  if (desc.dst.shape == shape) return images;
+  return add_step("reshape", make_reshape(options.config, desc.dst, shape), {images}, -1, "");
+}
+
 /// Steps [first, last) once more, to run in the backward phase: they read each other's values and
 /// carry the gradients, so that the values of the forward phase need not be kept.
 void Plan::Impl::repeat_steps(int first, int last) {
@@ -93,6 +108,11 @@ class Plan::Impl::Compiler {
     for (int v = 0; v < graph.size(); ++v) {
       const Vertex& vertex = graph.vertex(v);
       if (!vertex.layer) {
+        const Augmentation* augmentation = p_.options.augmentation.get();
+        if (augmentation && augmentation->source().vertex == v) {
+          p_.value_of[v] = p_.add_augmented(v);
+          continue;
+        }
         p_.value_of[v] = p_.add_value({vertex.shape.with_front(n), DType::kFloat32, nullptr}, -1);
         p_.input_values.push_back(p_.value_of[v]);
         continue;
@@ -212,6 +232,7 @@ class Plan::Impl::Compiler {
 
 void Plan::Impl::compile(const std::vector<LossSpec>& specs) {
   Compiler(*this, specs).run();
+  if (records_value >= 0) input_values.push_back(records_value);
 
   OpConfig wide = options.config;  // losses compute in float32
   wide.compute = DType::kFloat32;

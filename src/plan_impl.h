@@ -108,16 +108,18 @@ struct Plan::Impl {
   std::vector<PlanCall> forward_calls, backward_calls;
   size_t calls_before_loss = 0;    // of forward_calls
   std::vector<int> value_of;       // per vertex; -1: it has none of its own
-  std::vector<int> input_values;   // per graph input
+  std::vector<int> input_values;   // per graph input, then the records of an augmentation
   std::vector<int> target_values;  // per target
   std::vector<PlanLoss> losses;
   int output_value = -1, n_fused = 0;
+  int records_value = -1;                                   // of an augmentation
   std::vector<std::pair<int64_t, int64_t>> zero_gradients;  // (offset, n) of parameters no loss reaches
   std::array<double, kLossValues> loss_sums{};
   int64_t block_bytes = 0;  // known before there is memory
   Memory block, scratchpad;
   std::unique_ptr<PlanInputs> inputs;  // of graph inputs, then of targets
   std::vector<const void*> staged;     // their arrays on the host
+  Memory augment_records;              // of an augmentation: the array that the plan itself fills
   // What the host reads, and, on GPUs, work recorded once and repeated from then on.
   Memory losses_on_host, output_on_host;
   std::unique_ptr<RecordedWork> recorded_refresh;
@@ -165,6 +167,8 @@ struct Plan::Impl {
   int in_form(int value, const TensorDesc& wanted);
   void repeat_steps(int first, int last);
   void synchronize(PlanStep& step);
+  /// The augmented images of a graph input, whose array holds them as stored.
+  int add_augmented(int vertex);
 
   // plan_schedule.cpp
   void schedule();

@@ -61,10 +61,11 @@ Replica::Replica(const Job& job, Graph graph, Communicator& comm, const ReplicaO
   options.micro_batch = job.micro_batch;
   options.stream = stream_;
   options.times_steps = wanted.times_steps;
+  options.augmentation = wanted.augmentation;
   if (job.precision == DType::kFloat16) loss_scale_.now = loss_scale_.next = LossScale::kFirst;
   initialize(arena_, job.init, job.seed);
   if (job.n_micro() > 1 && SynchronizedBatch::wanted(graph_)) {
-    together_ = std::make_unique<SynchronizedBatch>(job, graph_, arena_, comm, stream_);
+    together_ = std::make_unique<SynchronizedBatch>(job, graph_, arena_, comm, options);
   } else {
     plan_ = std::make_unique<Plan>(graph_, arena_, job.losses(), options);
   }
@@ -138,7 +139,7 @@ void Replica::stage(DataLoader& loader, int64_t step) {
   context.loss_scale = static_cast<float>(step == step_ ? loss_scale_.now : loss_scale_.next);
   std::copy_n(batch.data.begin(), inputs_.size(), inputs_.begin());
   std::copy_n(batch.data.begin() + static_cast<int64_t>(inputs_.size()), targets_.size(), targets_.begin());
-  plan_->stage(inputs_, targets_, context);
+  plan_->stage(inputs_, targets_, context, batch.epoch);
   staged_from_ = &loader;
 }
 

@@ -39,7 +39,8 @@ struct StepTimes {
 };
 
 struct ReplicaOptions {
-  bool times_steps = false;        // GPUs wait after every step of the plan, for step_times()
+  bool times_steps = false;  // GPUs wait after every step of the plan, for step_times()
+  std::shared_ptr<const Augmentation> augmentation;  // the loader of step() delivers its input as stored
   std::string communication_plan;  // the file that keeps measured sizes of buckets; "": none does
 };
 

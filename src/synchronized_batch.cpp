@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "src/augment.h"
 #include "src/loss_place.h"
 #include "src/micro_batch_tree.h"
 
@@ -14,7 +15,7 @@ bool SynchronizedBatch::wanted(const Graph& graph) {
 }
 
 SynchronizedBatch::SynchronizedBatch(const Job& job, const Graph& graph, const ParameterArena& arena,
-                                     Communicator& comm, std::shared_ptr<Stream> stream)
+                                     Communicator& comm, PlanOptions options)
     : reduction_(job.reduction),
       seed_(job.seed),
       micro_batch_(job.micro_batch),
@@ -22,19 +23,19 @@ SynchronizedBatch::SynchronizedBatch(const Job& job, const Graph& graph, const P
       members_(job.n_micro() / comm.size()),
       n_inputs_(graph.inputs().size()),
       inputs_(n_inputs_) {
-  for (int v : graph.inputs())
-    input_bytes_.push_back(job.micro_batch * graph.vertex(v).shape.n_elements() * 4);
+  for (int v : graph.inputs()) {
+    const Augmentation* augmentation = options.augmentation.get();
+    const bool as_stored = augmentation && augmentation->source().vertex == v;
+    input_bytes_.push_back(as_stored ? augmentation->desc(job.micro_batch, DType::kFloat32).src.n_bytes()
+                                     : job.micro_batch * graph.vertex(v).shape.n_elements() * 4);
+  }
   for (const LossSpec& loss : job.losses()) {
     if (loss_target_input(graph, loss) >= 0) continue;
     const Shape target = loss.target_shape(graph.vertex(loss_vertex(graph, loss)).shape);
     input_bytes_.push_back(job.micro_batch * target.n_elements() * size_of(loss.target_dtype()));
   }
   targets_.resize(input_bytes_.size() - n_inputs_);
-  PlanOptions options;
-  options.config = job.op_config();
-  options.micro_batch = job.micro_batch;
   options.synchronize = true;
-  options.stream = std::move(stream);
   for (Member& member : members_) {
     member.plan = std::make_unique<Plan>(graph, arena, job.losses(), options);
     member.gradients = arena.make_parallel();
@@ -59,7 +60,7 @@ void SynchronizedBatch::read(Member& member, const MicroBatch& batch, int64_t st
   context.sample_ids = member.sample_ids.data();
   for (size_t i = 0; i < n_inputs_; ++i) inputs_[i] = member.data[i].data();
   for (size_t i = 0; i < targets_.size(); ++i) targets_[i] = member.data[n_inputs_ + i].data();
-  member.plan->stage(inputs_, targets_, context);
+  member.plan->stage(inputs_, targets_, context, batch.epoch);
   member.plan->start_forward();
 }
 

@@ -19,9 +19,9 @@ class SynchronizedBatch {
  public:
   /// Whether a layer of the graph asks for it.
   static bool wanted(const Graph& graph);
-  /// All but the job's numbers must outlive it.
+  /// All but the job's numbers must outlive it. `options` are those of the replica's plans.
   SynchronizedBatch(const Job& job, const Graph& graph, const ParameterArena& arena, Communicator& comm,
-                    std::shared_ptr<Stream> stream);
+                    PlanOptions options);
 
   void refresh_weights();
   /// Collective. Forward and backward of this rank's next micro-batches.

@@ -28,12 +28,15 @@ namespace {
 struct Setup {
   JobData data;
   Graph graph;
+  std::shared_ptr<const Augmentation> augmentation;
 
   Setup(const Job& job, Communicator& comm) {
     const auto build = [&] {
       data = open_data(job);
       graph = build_graph(job, data.contract);
       const Shape output = graph.vertex(loss_vertex(graph, job.loss)).shape;
+      augmentation =
+          make_augmentation(job, *data.train, data.train_fields, graph, data.contract.normalization);
       loader_options(job, 0, 1);
       if (data.contract.n_classes == 0 && job.loss.is_classification())
         data.contract.n_classes = job.loss.n_classes(output);
@@ -49,7 +52,7 @@ struct Setup {
 
   LoaderOptions loader_options(const Job& job, int rank, int size) const {
     return make_loader_options(job, *data.train, data.train_fields, graph, true, data.contract.normalization,
-                               rank, size);
+                               rank, size, augmentation.get());
   }
 };
 
@@ -85,7 +88,8 @@ class Trainer {
         folder_(comm, options.out.empty() ? "runs/" + job.name : options.out, !options.resume.empty(),
                 options.overwrite),
         setup_(job, comm),
-        replica_(job, setup_.graph, comm, {.communication_plan = folder_.communication_plan()}),
+        replica_(job, setup_.graph, comm,
+                 {.augmentation = setup_.augmentation, .communication_plan = folder_.communication_plan()}),
         steps_per_epoch_((setup_.data.train->n_samples() + job.global_batch - 1) / job.global_batch),
         total_steps_(job.steps > 0 ? job.steps : job.epochs * steps_per_epoch_),
         checkpoints_(job, folder_, replica_, setup_.data.contract, steps_per_epoch_) {

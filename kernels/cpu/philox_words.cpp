@@ -55,21 +55,23 @@ LOCKSTEP_VECTORIZE void eight_blocks(uint32_t key0, uint32_t key1, uint32_t low,
 }  // namespace
 
 void philox_words(const RandomStream& stream, uint64_t first, int64_t n, uint32_t* words) {
+  philox_words(stream.key(), stream.minor(), first, n, words);
+}
+
+void philox_words(std::array<uint32_t, 2> key, uint64_t minor, uint64_t first, int64_t n, uint32_t* words) {
   assert(first % 4 == 0);
-  const auto [key0, key1] = stream.key();
-  const uint64_t minor = stream.minor();
   for (int64_t i = 0; i < n; i += 4 * kBlocks) {
     const uint64_t block = (first + static_cast<uint64_t>(i)) / 4;
     const uint32_t low = static_cast<uint32_t>(block), high = static_cast<uint32_t>(block >> 32);
     const uint32_t minor0 = static_cast<uint32_t>(minor), minor1 = static_cast<uint32_t>(minor >> 32);
     if (n - i >= 4 * kBlocks && low <= UINT32_MAX - kBlocks) {
-      eight_blocks(key0, key1, low, high, minor0, minor1, words + i);
+      eight_blocks(key[0], key[1], low, high, minor0, minor1, words + i);
     } else {
       const int64_t end = std::min<int64_t>(n, i + 4 * kBlocks);
       for (int64_t j = i; j < end; j += 4) {
         const uint64_t at = (first + static_cast<uint64_t>(j)) / 4;
-        const std::array<uint32_t, 4> four = philox(
-            stream.key(), {static_cast<uint32_t>(at), static_cast<uint32_t>(at >> 32), minor0, minor1});
+        const std::array<uint32_t, 4> four =
+            philox(key, {static_cast<uint32_t>(at), static_cast<uint32_t>(at >> 32), minor0, minor1});
         std::copy_n(four.begin(), std::min<int64_t>(4, end - j), words + j);
       }
     }
