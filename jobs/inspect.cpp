@@ -7,12 +7,11 @@
 #include "io/checkpoint.h"
 #include "io/dataset.h"
 #include "io/metrics.h"
+#include "jobs/augmented_sheet.h"
 #include "jobs/command.h"
 #include "jobs/job_file.h"
 #include "jobs/path_kind.h"
 #include "src/data.h"
-#include "src/loss_place.h"
-#include "src/model.h"
 #include "src/plan.h"
 #include "src/progress.h"
 
@@ -30,17 +29,21 @@ std::string join_json(const std::vector<std::string>& items) {
   return fmt::format("[{}]", fmt::join(items, ", "));
 }
 
-/// The graph of a job; the data tells its input where it can be opened.
-Graph job_graph(const Job& job) {
-  ModelContext context;
-  if (job.train && std::filesystem::exists(job.train->path)) {
+/// The graph of a job; the data tells its input where it can be opened, and then what augmentation comes to.
+struct JobGraph {
+  Graph graph;
+  std::shared_ptr<const Augmentation> augmentation;
+
+  explicit JobGraph(const Job& job) {
+    if (!job.train || !std::filesystem::exists(job.train->path)) {
+      graph = build_graph(job, {});
+      return;
+    }
     const JobData data = open_data(job);
-    context = {data.contract.input, data.contract.n_classes};
+    graph = build_graph(job, data.contract);
+    augmentation = make_augmentation(job, *data.train, data.train_fields, graph, data.contract.normalization);
   }
-  Graph graph = build_model(*job.model, context);
-  check_all_read(graph, job.losses());
-  return graph;
-}
+};
 
 /// One row of the table, or one object of the JSON list.
 struct LayerRow {
@@ -83,11 +86,13 @@ void print_layers(const std::vector<LayerRow>& rows) {
 
 int inspect_job(const std::string& path, const Words& assignments, bool json) {
   const Job job = read_job(read_job_file(path, assignments));
-  const Graph graph = job_graph(job);
+  const JobGraph built(job);
+  const Graph& graph = built.graph;
   const ParameterArena arena(graph, job.device);
   PlanOptions options;
   options.config = job.op_config();
   options.micro_batch = job.micro_batch;
+  options.augmentation = built.augmentation;
   const Plan plan(graph, arena, job.losses(), options);
   const Optimizer optimizer(job.optimizer, arena);
   const int64_t weight_bytes = arena.n_elements() * 4;
@@ -109,13 +114,16 @@ int inspect_job(const std::string& path, const Words& assignments, bool json) {
       layers.push_back(layer.str());
     }
     JsonObject object;
+    std::vector<std::string> steps;
+    for (const AugmentStep& step : job.augment.steps) steps.push_back(json_quote(step.text));
     object.set("kind", "job").set("name", job.name).set("parameters", graph.n_parameters());
     object.set("statistics", n_statistics).set("multiply_adds", graph.multiply_adds());
     object.set("global_batch", job.global_batch).set("micro_batch", job.micro_batch);
     object.set("precision", name_of(job.precision)).set("activation_bytes", plan.activation_bytes());
     object.set("scratchpad_bytes", plan.scratchpad_bytes()).set("weight_bytes", weight_bytes);
     object.set("optimizer_bytes", state_bytes).set("steps", static_cast<int64_t>(plan.n_steps()));
-    object.set("fused", static_cast<int64_t>(plan.n_fused())).set_raw("layers", join_json(layers));
+    object.set("fused", static_cast<int64_t>(plan.n_fused())).set_raw("augment", join_json(steps));
+    object.set_raw("layers", join_json(layers));
     fmt::print("{}\n", object.str());
     return 0;
   }
@@ -126,6 +134,8 @@ int inspect_job(const std::string& path, const Words& assignments, bool json) {
   fmt::print("multiply-adds per sample  {}\n", grouped(static_cast<double>(graph.multiply_adds())));
   fmt::print("batch                     {} samples a step in {} micro-batches of {}\n", job.global_batch,
              job.n_micro(), job.micro_batch);
+  for (const AugmentStep& step : job.augment.steps)
+    fmt::print("{:25} {}\n", &step == &job.augment.steps[0] ? "training images" : "", step.text);
   fmt::print(
       "memory of a rank          weights {}, gradients {}, optimizer {}, activations {}, scratchpad {}\n",
       human_bytes(weight_bytes), human_bytes(weight_bytes), human_bytes(state_bytes),
@@ -220,12 +230,20 @@ int inspect_command(const Words& words) {
                    "Shows a job file (layers, shapes, parameters, plan), a dataset or a checkpoint.",
                    {"PATH"});
   line.add()("json", "print one JSON object")("set", po::value<Words>()->composing(),
-                                              "KEY=VALUE: change a key of the job file");
+                                              "KEY=VALUE: change a key of the job file")(
+      "augmented", po::value<std::string>(),
+      "OUT.png: instead, draw samples of a job's data as training would see them");
   if (!line.parse(words)) return 0;
   const std::string path = line.get<std::string>("PATH");
   const bool json = line.has("json");
+  const Words assignments = line.has("set") ? line.get<Words>("set") : Words{};
+  if (line.has("augmented")) {
+    if (path_kind(path) != PathKind::kJob) throw UsageError("--augmented is for job files");
+    write_augmented_sheet(read_job(read_job_file(path, assignments)), line.get<std::string>("augmented"));
+    return 0;
+  }
   switch (path_kind(path)) {
-    case PathKind::kJob: return inspect_job(path, line.has("set") ? line.get<Words>("set") : Words{}, json);
+    case PathKind::kJob: return inspect_job(path, assignments, json);
     case PathKind::kCheckpoint: return inspect_checkpoint(path, json);
     case PathKind::kRunFolder: {
       const std::vector<std::string> checkpoints = list_checkpoints(path + "/checkpoints");

@@ -92,6 +92,26 @@ TEST_F(Exactness, ResumeOnOtherRankCountsInTheMiddleOfAnEpoch) {
   }
 }
 
+TEST_F(Exactness, AugmentedImagesHangOnNoRankAndNoResume) {
+  const std::string list =
+      "--set train.epochs=3 --set 'data.augment=[{random_crop: 1}, {affine: {degrees: 20}}, {gaussian_noise: "
+      "0.5}]'";
+  constexpr int64_t kEnd = 57;
+  const auto last = [](const std::string& run) { return read_file(place_->checkpoint(run, kEnd)); };
+  for (int n : {1, 2, 4}) {
+    const std::string run = "augmented" + std::to_string(n);
+    const Ended ended = lockstep_on(n, place_->train(run) + list);
+    ASSERT_EQ(ended.status, 0) << ended.output;
+    ASSERT_FALSE(last(run).empty());
+    EXPECT_TRUE(last(run) == last("augmented1")) << n << " ranks";
+  }
+  std::filesystem::create_directories(place_->file("augmented_resumed/checkpoints"));
+  std::filesystem::copy(place_->checkpoint("augmented1", 28), place_->checkpoint("augmented_resumed", 28));
+  const Ended ended = lockstep_on(2, place_->train("augmented_resumed") + list + " --resume auto");
+  ASSERT_EQ(ended.status, 0) << ended.output;
+  EXPECT_TRUE(last("augmented_resumed") == last("augmented1")) << "resumed in the middle of the second epoch";
+}
+
 TEST_F(Exactness, KilledRankAndResume) {
   const Ended ended = interrupt(2, "killed", "KILL");
   EXPECT_NE(ended.status, 0) << ended.output;

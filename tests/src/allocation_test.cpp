@@ -49,6 +49,7 @@ struct Case {
   const char* optimizer;
   int64_t cache_mb;
   const char* batch = "";
+  const char* augment = "[]";
 };
 const Case kCases[] = {
     {"lenet5", "zoo: lenet5, activation: relu, pooling: max",
@@ -56,6 +57,8 @@ const Case kCases[] = {
     {"perceptron", "zoo: mlp, hidden: [256, 128]", "{adam: {lr: 0.001}}", 64},
     {"sharded", "zoo: mlp, hidden: [256, 128]", "{adam: {lr: 0.001}}", 64, ", shard_optimizer: true"},
     {"uncached", "zoo: mlp, hidden: [32]", "{sgd: {lr: 0.1}}", 0},
+    {"augmented", "zoo: mlp, hidden: [32]", "{sgd: {lr: 0.1}}", 64, "",
+     "[{random_crop: 2}, {affine: 10}, {gaussian_noise: 0.1}, {vignette: 0.5}]"},
 };
 
 class SteadyStep : public testing::TestWithParam<Case> {};
@@ -69,17 +72,22 @@ TEST_P(SteadyStep, AllocatesNothing) {
   for (int64_t i = 0; i < kSamples; ++i) label.values.push_back(static_cast<double>(i % 10));
   write_hdf5(folder.file("data.h5"), {image, label});
   const Job job = read_job(Config::from_text(
-      "name: test\nmodel: {classes: 10, " + std::string(GetParam().model) + "}\ndata: {train: " +
-          folder.file("data.h5") + ", prefetch_mb: 0, cache_mb: " + std::to_string(GetParam().cache_mb) +
+      "name: test\nmodel: {classes: 10, " + std::string(GetParam().model) +
+          "}\ndata: {train: " + folder.file("data.h5") + ", augment: " + GetParam().augment +
+          ", prefetch_mb: 0, cache_mb: " + std::to_string(GetParam().cache_mb) +
           "}\nbatch: {global: 16, micro: 4, first_bucket_mb: 0.01, bucket_mb: 0.01" + GetParam().batch +
           "}\noptimizer: " + GetParam().optimizer + "\ntrain: {epochs: 1}\n",
       "test"));
   const JobData data = open_data(job);
-  Replica replica(job, build_model(*job.model, {data.contract.input, data.contract.n_classes}), world);
-  DataLoader loader(*data.train,
-                    make_loader_options(job, *data.train, data.train_fields, replica.graph(), true,
-                                        data.contract.normalization, world.rank(), world.size()),
-                    0);
+  const Graph graph = build_graph(job, data.contract);
+  const auto augmentation =
+      make_augmentation(job, *data.train, data.train_fields, graph, data.contract.normalization);
+  Replica replica(job, graph, world, {.augmentation = augmentation});
+  DataLoader loader(
+      *data.train,
+      make_loader_options(job, *data.train, data.train_fields, replica.graph(), true,
+                          data.contract.normalization, world.rank(), world.size(), augmentation.get()),
+      0);
   int64_t step = 0;
   while (step < 3 * loader.steps_per_epoch()) replica.step(loader, step++, kSamples, 1000);  // caches fill
   world.barrier();

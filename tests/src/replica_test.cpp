@@ -44,10 +44,11 @@ class ReplicaTest : public testing::Test {
     delete folder_;
   }
 
-  static Job make_job(const std::string& model, const std::string& optimizer, const std::string& batch = "") {
+  static Job make_job(const std::string& model, const std::string& optimizer, const std::string& batch = "",
+                      const std::string& augment = "[]") {
     return read_job(Config::from_text("name: test\nseed: 5\nmodel: {" + model + "}\ndata: {train: " + path_ +
-                                          "}\nbatch: {global: 16, micro: 2" + batch +
-                                          "}\noptimizer: " + optimizer +
+                                          ", augment: " + augment + "}\nbatch: {global: 16, micro: 2" +
+                                          batch + "}\noptimizer: " + optimizer +
                                           "\nschedule: {cosine: {warmup_epochs: 1}}\ntrain: {epochs: 4}\n",
                                       "test"));
   }
@@ -63,16 +64,21 @@ struct Steps {
   double gradient_norm = 0;
 };
 
+std::shared_ptr<const Augmentation> augmentation_of(const Job& job, const JobData& data, const Graph& graph) {
+  return make_augmentation(job, *data.train, data.train_fields, graph, data.contract.normalization);
+}
+
 LoaderOptions loader_options(const Job& job, const JobData& data, const Graph& graph, int rank, int size) {
   return make_loader_options(job, *data.train, data.train_fields, graph, true, data.contract.normalization,
-                             rank, size);
+                             rank, size, augmentation_of(job, data, graph).get());
 }
 
 /// `n_steps` updates by all ranks together.
 Steps train_on_ranks(const Job& job, int64_t n_steps) {
   Communicator world = Communicator::world();
   const JobData data = open_data(job);
-  Replica replica(job, build_model(*job.model, {data.contract.input, data.contract.n_classes}), world);
+  const Graph graph = build_graph(job, data.contract);
+  Replica replica(job, graph, world, false, augmentation_of(job, data, graph));
   DataLoader loader(*data.train, loader_options(job, data, replica.graph(), world.rank(), world.size()), 0);
   Steps result;
   for (int64_t s = 0; s < n_steps; ++s) {
@@ -100,11 +106,12 @@ T tree_sum(const std::vector<T>& values, size_t begin, size_t span) {
 /// The same updates in this process alone, without Replica, MicroBatchTree or reducer.
 Steps train_serially(const Job& job, int64_t n_steps) {
   const JobData data = open_data(job);
-  const Graph graph = build_model(*job.model, {data.contract.input, data.contract.n_classes});
+  const Graph graph = build_graph(job, data.contract);
   const ParameterArena arena(graph, job.device);
   initialize(arena, job.init, job.seed);
   PlanOptions options;
   options.micro_batch = job.micro_batch;
+  options.augmentation = augmentation_of(job, data, graph);
   Plan plan(graph, arena, job.loss, options);
   Optimizer optimizer(job.optimizer, arena);
   DataLoader loader(*data.train, loader_options(job, data, graph, 0, 1), 0);
@@ -118,10 +125,12 @@ Steps train_serially(const Job& job, int64_t n_steps) {
     for (size_t m = 0; m < n_micro; ++m) {
       const MicroBatch& batch = loader.next();
       BatchContext context;
+      context.seed = job.seed;
       context.n_valid = batch.n_valid;
       context.sample_ids = batch.sample_ids.data();
       gradients.push_back(arena.make_parallel());
-      plan.forward({batch.data[0]}, {batch.data[1]}, context);
+      plan.stage({batch.data[0]}, {batch.data[1]}, context, s / loader.steps_per_epoch());
+      plan.forward();
       plan.backward(gradients.back().as<float>(), nullptr);
       losses.push_back(plan.loss_values()[kLossSum]);
       correct.push_back(plan.loss_values()[kNCorrect]);
@@ -171,6 +180,24 @@ TEST_F(ReplicaTest, LeNetHasTheBitsOfTheSerialEmulation) {
 TEST_F(ReplicaTest, PerceptronWithAdamHasTheBitsOfTheSerialEmulation) {
   const Job job = make_job("zoo: mlp, hidden: [37, 20]", "{adam: {lr: 0.01, weight_decay: 0.01}}");
   expect_same_bits(train_on_ranks(job, 5), train_serially(job, 5));
+}
+
+const char* const kOptimizer = "{sgd: {lr: 0.1, momentum: 0.9}}";
+const char* const kLeNet = "zoo: lenet5, activation: relu, pooling: max";
+
+// Five steps are one epoch and a part of the next, which draws anew.
+TEST_F(ReplicaTest, AugmentationHasTheBitsOfTheSerialEmulation) {
+  const char* const list =
+      "[{random_crop: 2}, reflect, {affine: {degrees: 20, p: 0.5}}, {gaussian_noise: 0.1}, random_erasing]";
+  const Job job = make_job(kLeNet, kOptimizer, "", list), plain = make_job(kLeNet, kOptimizer);
+  const Steps with = train_on_ranks(job, 5);
+  expect_same_bits(with, train_serially(job, 5));
+  EXPECT_NE(with.weights, train_serially(plain, 5).weights);
+}
+
+TEST_F(ReplicaTest, AugmentationThatDoesNothingChangesNoBit) {
+  const Job job = make_job(kLeNet, kOptimizer, "", "[{reflect: {horizontal: 0}}]");
+  expect_same_bits(train_on_ranks(job, 5), train_serially(make_job(kLeNet, kOptimizer), 5));
 }
 
 TEST_F(ReplicaTest, BucketSizesChangeNoBit) {
