@@ -22,13 +22,14 @@ namespace lockstep {
 struct LoaderField {
   std::string name;               // field of the dataset
   DType dtype = DType::kFloat32;  // converted to: float32 (inputs), int64 (labels); uint8 stored so: as it is
-  Shape shape;                    // of one sample; same element count as stored
+  Shape shape;                    // of one sample; same element count as stored, or as the window
   /// Subtracted and divided per channel (first dimension of the stored sample) after
   /// conversion to float32; empty: as stored. Size 1 applies to all elements.
   std::vector<float> mean, stddev;
   /// int64 labels must lie in [0, n_classes) where n_classes > 0. Throws Error naming the
   /// dataset row and value.
   int64_t n_classes = 0;
+  Shape window;  // (C, h, w): of samples (C, H, W) only the pixels in the middle; no dimensions: all
 };
 
 struct LoaderOptions {

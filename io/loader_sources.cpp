@@ -33,7 +33,8 @@ void check_loader(const Dataset& dataset, const LoaderOptions& o, int64_t start_
   if (o.fields.empty()) fail("no field was asked for");
   for (const LoaderField& wanted : o.fields) {
     const Field& stored = dataset.field(wanted.name);
-    if (stored.shape.n_elements() != wanted.shape.n_elements()) {
+    const int64_t n = (wanted.window.rank() > 0 ? wanted.window : stored.shape).n_elements();
+    if (n != wanted.shape.n_elements()) {
       throw Error(dataset.path(),
                   "field " + wanted.name + " has samples of shape " + stored.shape.str() +
                       ", which cannot be seen as " + wanted.shape.str(),
@@ -81,7 +82,7 @@ LoaderSources::LoaderSources(const Dataset& dataset, const LoaderOptions& option
   int64_t n_window_bytes = 0;
   for (const LoaderField& wanted : options.fields) {
     RowConverter converter(dataset.field(wanted.name), wanted.dtype, wanted.mean, wanted.stddev,
-                           wanted.n_classes, dataset.path());
+                           wanted.n_classes, dataset.path(), wanted.window);
     std::optional<RowCache> cache;
     if (cached) {
       cache.emplace(dataset, wanted.name, at);

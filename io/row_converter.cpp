@@ -109,31 +109,44 @@ inline bool to_label(T value, int64_t* out) {
 }  // namespace
 
 RowConverter::RowConverter(const Field& stored, DType target, const std::vector<float>& mean,
-                           const std::vector<float>& stddev, int64_t n_classes, const std::string& where)
+                           const std::vector<float>& stddev, int64_t n_classes, const std::string& where,
+                           const Shape& window)
     : name_(stored.name),
       source_(stored.dtype),
       target_(target),
-      n_elements_(stored.shape.n_elements()),
-      src_bytes_(n_elements_ * size_of(stored.dtype)),
+      n_elements_(window.rank() > 0 ? window.n_elements() : stored.shape.n_elements()),
+      src_bytes_(stored.shape.n_elements() * size_of(stored.dtype)),
       dst_bytes_(n_elements_ * size_of(target)),
       n_classes_(n_classes) {
   const std::string field = where + ": field " + name_;
+  if (window.rank() > 0 && window != stored.shape) {
+    const Shape& s = stored.shape;
+    if (s.rank() != 3 || window.rank() != 3 || window[0] != s[0] || window[1] > s[1] || window[2] > s[2])
+      throw Error(field, "samples " + s.str() + " have no window " + window.str() + " in their middle",
+                  "store images of at least that size, with as many channels");
+    const auto middle = [](int64_t all, int64_t part) {
+      return static_cast<int64_t>(std::nearbyint(static_cast<double>(all - part) / 2));
+    };
+    const int64_t size = size_of(source_);
+    window_ = {s[0] * window[1], window[2] * size, window[1], s[1] * s[2] * size, s[2] * size,
+               (middle(s[1], window[1]) * s[2] + middle(s[2], window[2])) * size};
+  }
   const bool as_stored = target == DType::kUInt8 && source_ == DType::kUInt8;
   if (target != DType::kFloat32 && target != DType::kInt64 && !as_stored)
     throw Error(field, "cannot be delivered as " + std::string(name_of(target)), "ask for float32 or int64");
   if (as_stored) {
     if (!mean.empty() || !stddev.empty()) throw Error(field, "bytes cannot be normalised", "ask for float32");
-    is_copy_ = true;
+    is_copy_ = window_.n_rows == 0;
     return;
   }
   if (target == DType::kInt64) {
     if (!mean.empty() || !stddev.empty()) throw Error(field, "whole numbers cannot be normalised");
-    is_copy_ = source_ == DType::kInt64 && n_classes <= 0;
+    is_copy_ = source_ == DType::kInt64 && n_classes <= 0 && window_.n_rows == 0;
     return;
   }
   if (n_classes > 0) throw Error(field, "classes are whole numbers", "ask for int64");
   if (mean.empty() && stddev.empty()) {
-    is_copy_ = source_ == DType::kFloat32;
+    is_copy_ = source_ == DType::kFloat32 && window_.n_rows == 0;
     return;
   }
   const int64_t n_channels = stored.shape.rank() > 0 ? stored.shape[0] : 1;
@@ -201,9 +214,26 @@ void RowConverter::convert_from(const std::byte* src, std::byte* dst, int64_t ro
   }
 }
 
+const std::byte* RowConverter::windowed(const std::byte* src) const {
+  thread_local std::vector<std::byte> pixels;
+  pixels.resize(static_cast<size_t>(window_.n_rows * window_.n_bytes));
+  for (int64_t row = 0; row < window_.n_rows; ++row) {
+    const int64_t channel = row / window_.rows_of_channel, y = row % window_.rows_of_channel;
+    std::memcpy(pixels.data() + row * window_.n_bytes,
+                src + window_.first + channel * window_.channel_bytes + y * window_.row_bytes,
+                static_cast<size_t>(window_.n_bytes));
+  }
+  return pixels.data();
+}
+
 void RowConverter::convert(const std::byte* src, std::byte* dst, int64_t row, const std::string& path) const {
+  if (window_.n_rows > 0) src = windowed(src);
   if (is_copy_) {
     std::memcpy(dst, src, static_cast<size_t>(src_bytes_));
+    return;
+  }
+  if (target_ == DType::kUInt8) {
+    std::memcpy(dst, src, static_cast<size_t>(dst_bytes_));
     return;
   }
   switch (source_) {

@@ -29,6 +29,17 @@ std::string find_by_name(const Dataset& dataset, const std::vector<std::string>&
   return "";
 }
 
+/// The input of the graph that is augmented; -1: none is.
+int augmented_input(const Job& job, const Graph& graph) {
+  if (job.augment.empty()) return -1;
+  if (job.augment.input.empty()) return graph.inputs()[0];
+  const int vertex = graph.find(job.augment.input);
+  if (vertex < 0 || graph.vertex(vertex).layer)
+    throw Error("data.augment_input", "the model has no input '" + job.augment.input + "'",
+                "name one of model.inputs");
+  return vertex;
+}
+
 /// The field that an input of the graph reads.
 const Field& field_of_input(const Dataset& dataset, const DataFields& fields, const Graph& graph,
                             int vertex) {
@@ -123,13 +134,7 @@ std::shared_ptr<const Augmentation> make_augmentation(const Job& job, const Data
                                                       const Normalization& normalization) {
   if (job.augment.empty()) return nullptr;
   Augmentation::Source source;
-  source.vertex = graph.inputs()[0];
-  if (!job.augment.input.empty()) {
-    source.vertex = graph.find(job.augment.input);
-    if (source.vertex < 0 || graph.vertex(source.vertex).layer)
-      throw Error("data.augment_input", "the model has no input '" + job.augment.input + "'",
-                  "name one of model.inputs");
-  }
+  source.vertex = augmented_input(job, graph);
   const bool is_first = source.vertex == graph.inputs()[0];
   const Field& stored = field_of_input(dataset, fields, graph, source.vertex);
   source.shape = stored.shape;
@@ -164,7 +169,9 @@ LoaderOptions make_loader_options(const Job& job, const Dataset& dataset, const 
       options.fields.push_back({name, augmentation->source().dtype, stored.shape, {}, {}, 0});
       continue;
     }
-    if (stored.shape.n_elements() != input.shape.n_elements()) {
+    // Where training sees crops of a size, evaluation sees the middle.
+    const Shape read = v == augmented_input(job, graph) ? job.augment.output(stored.shape) : stored.shape;
+    if (read.n_elements() != input.shape.n_elements()) {
       throw Error(dataset.path(),
                   fmt::format("samples of '{}' have shape {}, the network reads {}", name, stored.shape.str(),
                               input.shape.str()),
@@ -173,7 +180,8 @@ LoaderOptions make_loader_options(const Job& job, const Dataset& dataset, const 
     const bool normalizes = v == inputs[0];
     options.fields.push_back({name, DType::kFloat32, input.shape,
                               normalizes ? normalization.mean : std::vector<float>{},
-                              normalizes ? normalization.stddev : std::vector<float>{}, 0});
+                              normalizes ? normalization.stddev : std::vector<float>{}, 0,
+                              read == stored.shape ? Shape{} : read});
   }
   for (const LossSpec& loss : job.losses()) {
     if (!with_targets || loss_target_input(graph, loss) >= 0) continue;

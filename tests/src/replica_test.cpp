@@ -78,7 +78,7 @@ Steps train_on_ranks(const Job& job, int64_t n_steps) {
   Communicator world = Communicator::world();
   const JobData data = open_data(job);
   const Graph graph = build_graph(job, data.contract);
-  Replica replica(job, graph, world, false, augmentation_of(job, data, graph));
+  Replica replica(job, graph, world, {.augmentation = augmentation_of(job, data, graph)});
   DataLoader loader(*data.train, loader_options(job, data, replica.graph(), world.rank(), world.size()), 0);
   Steps result;
   for (int64_t s = 0; s < n_steps; ++s) {
