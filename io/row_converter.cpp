@@ -128,8 +128,9 @@ RowConverter::RowConverter(const Field& stored, DType target, const std::vector<
       return static_cast<int64_t>(std::nearbyint(static_cast<double>(all - part) / 2));
     };
     const int64_t size = size_of(source_);
-    window_ = {s[0] * window[1], window[2] * size, window[1], s[1] * s[2] * size, s[2] * size,
-               (middle(s[1], window[1]) * s[2] + middle(s[2], window[2])) * size};
+    window_ = {s[0] * window[1], window[2] * size,
+               window[1],        s[1] * s[2] * size,
+               s[2] * size,      (middle(s[1], window[1]) * s[2] + middle(s[2], window[2])) * size};
   }
   const bool as_stored = target == DType::kUInt8 && source_ == DType::kUInt8;
   if (target != DType::kFloat32 && target != DType::kInt64 && !as_stored)

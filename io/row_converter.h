@@ -16,10 +16,10 @@ class RowConverter {
  public:
   /// From `stored` to float32: dst = (float32(src) - mean) * (1 / stddev), the two roundings
   /// in this order. mean and stddev: empty, one value, or one per channel (first dimension
-  /// of the stored sample). uint8 stays uint8 where that is asked for. To int64: whole numbers; with n_classes > 0 within [0, n_classes).
-  /// window (C, h, w): of samples (C, H, W) only the pixels in the middle, as torchvision's CenterCrop.
-  /// Throws Error on statistics of another length, stddev <= 0, another target type, or a window that is
-  /// larger than the samples.
+  /// of the stored sample). uint8 stays uint8 where that is asked for. To int64: whole numbers; with
+  /// n_classes > 0 within [0, n_classes). window (C, h, w): of samples (C, H, W) only the pixels in the
+  /// middle, as torchvision's CenterCrop. Throws Error on statistics of another length, stddev <= 0, another
+  /// target type, or a window that is larger than the samples.
   RowConverter(const Field& stored, DType target, const std::vector<float>& mean,
                const std::vector<float>& stddev, int64_t n_classes, const std::string& where,
                const Shape& window = {});

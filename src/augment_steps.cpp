@@ -20,8 +20,9 @@ struct Range {
 
 Range checked(const Config& options, const std::string& key, Range range, double least, double most) {
   if (range.low > range.high || range.low < least || range.high > most)
-    throw options.error_at(key, fmt::format("[{}, {}] is no range within [{}, {}]", range.low, range.high, least, most),
-                           fmt::format("write {}: [low, high]", key));
+    throw options.error_at(
+        key, fmt::format("[{}, {}] is no range within [{}, {}]", range.low, range.high, least, most),
+        fmt::format("write {}: [low, high]", key));
   return range;
 }
 
@@ -35,7 +36,8 @@ Range around(const Config& options, const std::string& key, double centre, doubl
     return checked(options, key, {std::max(least, centre - v), centre + v}, least, most);
   }
   const std::vector<double> ends = options.get_doubles(key, {});
-  if (ends.size() != 2) throw options.error_at(key, "expected two numbers", fmt::format("write {}: [low, high]", key));
+  if (ends.size() != 2)
+    throw options.error_at(key, "expected two numbers", fmt::format("write {}: [low, high]", key));
   return checked(options, key, {ends[0], ends[1]}, least, most);
 }
 
@@ -70,8 +72,7 @@ Extents read_size(const Config& options) {
 bool read_border(const Config& options, AugmentSpec& spec) {
   const bool has_mode = options.has("padding_mode"), has_fill = options.has("fill");
   if (!has_mode && !has_fill) return false;
-  const std::string mode =
-      options.get_choice("padding_mode", "constant", {"constant", "edge", "reflect"});
+  const std::string mode = options.get_choice("padding_mode", "constant", {"constant", "edge", "reflect"});
   const AugmentBorder border = mode == "edge"      ? AugmentBorder::kEdge
                                : mode == "reflect" ? AugmentBorder::kReflect
                                                    : AugmentBorder::kConstant;
@@ -98,8 +99,9 @@ Affine window(Extents image, Extents extents, double top, double left) {
 /// Evaluation takes the middle of a stored image where training takes windows of a size.
 void check_size(Extents image, Extents size) {
   if (size.height > image.height || size.width > image.width)
-    throw Error("", fmt::format("a size of {}x{} is larger than the images of {}x{}", size.height, size.width,
-                                image.height, image.width),
+    throw Error("",
+                fmt::format("a size of {}x{} is larger than the images of {}x{}", size.height, size.width,
+                            image.height, image.width),
                 "store larger images, or use a smaller size");
 }
 
@@ -140,8 +142,7 @@ AugmentStep random_resized_crop(Config& options, AugmentSpec&) {
   AugmentStep step;
   step.moves_pixels = true;
   step.extents = [=](Extents image) {
-    if (image.height == 1)
-      throw Error("", "sequences have no area", "use speed and random_crop");
+    if (image.height == 1) throw Error("", "sequences have no area", "use speed and random_crop");
     check_size(image, size);
     return size.height == 0 ? image : size;
   };
@@ -197,8 +198,8 @@ AugmentStep affine(Config& options, AugmentSpec& spec) {
   if (translate.size() != 2 || translate[0] < 0 || translate[0] > 1 || translate[1] < 0 || translate[1] > 1)
     throw options.error_at("translate", "expected two shares of the extents in [0, 1]",
                            "write translate: [horizontal, vertical], for instance [0.1, 0.1]");
-  if (degrees.is_point(0) && scale.is_point(1) && shear.is_point(0) && stretch.is_point(1) && translate[0] == 0 &&
-      translate[1] == 0)
+  if (degrees.is_point(0) && scale.is_point(1) && shear.is_point(0) && stretch.is_point(1) &&
+      translate[0] == 0 && translate[1] == 0)
     throw options.error("changes nothing", "give degrees, translate, scale, shear or stretch");
   AugmentStep step;
   step.sets_border = read_border(options, spec);
@@ -213,7 +214,8 @@ AugmentStep affine(Config& options, AugmentSpec& spec) {
     };
     const double x = shift(translate[0], d.extents.width), y = shift(translate[1], d.extents.height);
     Affine map = shifted(x, y);
-    if (angle != 0) map = map.after({std::cos(angle), -std::sin(angle), 0, std::sin(angle), std::cos(angle), 0});
+    if (angle != 0)
+      map = map.after({std::cos(angle), -std::sin(angle), 0, std::sin(angle), std::cos(angle), 0});
     map = map.after({1, -lean, 0, 0, 1, 0}).after(scaled(size * aspect, size / aspect));
     d.move(map.inverse(), d.extents);
   };
@@ -355,8 +357,8 @@ AugmentSpec read_augment(const Config& data) {
   bool has_lens = false, has_erased = false;
   for (const Config& item : list->items()) {
     const Config::Named named = item.named();
-    const auto maker =
-        std::find_if(std::begin(kMakers), std::end(kMakers), [&](const Maker& m) { return named.name == m.name; });
+    const auto maker = std::find_if(std::begin(kMakers), std::end(kMakers),
+                                    [&](const Maker& m) { return named.name == m.name; });
     if (maker == std::end(kMakers)) {
       std::vector<std::string> names;
       for (const Maker& m : kMakers) names.emplace_back(m.name);

@@ -178,10 +178,9 @@ LoaderOptions make_loader_options(const Job& job, const Dataset& dataset, const 
                   "use data of the same kind, or change the model's input");
     }
     const bool normalizes = v == inputs[0];
-    options.fields.push_back({name, DType::kFloat32, input.shape,
-                              normalizes ? normalization.mean : std::vector<float>{},
-                              normalizes ? normalization.stddev : std::vector<float>{}, 0,
-                              read == stored.shape ? Shape{} : read});
+    options.fields.push_back(
+        {name, DType::kFloat32, input.shape, normalizes ? normalization.mean : std::vector<float>{},
+         normalizes ? normalization.stddev : std::vector<float>{}, 0, read == stored.shape ? Shape{} : read});
   }
   for (const LossSpec& loss : job.losses()) {
     if (!with_targets || loss_target_input(graph, loss) >= 0) continue;

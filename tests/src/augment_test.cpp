@@ -68,8 +68,8 @@ TEST(AugmentJob, MistakesNameTheRemedy) {
   const auto refuses = [](const std::string& list, const std::vector<std::string>& parts) {
     expect_error([&] { spec_of(list); }, parts);
   };
-  refuses("[{random_corp: 4}]", {"job.yaml:1", "unknown augmentation 'random_corp'", "did you mean 'random_crop'",
-                                 "known augmentations: affine, color_cast"});
+  refuses("[{random_corp: 4}]", {"job.yaml:1", "unknown augmentation 'random_corp'",
+                                 "did you mean 'random_crop'", "known augmentations: affine, color_cast"});
   refuses("[{random_crop: {paddding: 4}}]", {"augment[0].random_crop", "crops nothing"});
   refuses("[{random_crop: {padding: 4, sise: 2}}]", {"unknown key 'sise'; did you mean 'size'"});
   refuses("[random_crop]", {"crops nothing", "give padding, size or both"});
@@ -86,7 +86,8 @@ TEST(AugmentJob, MistakesNameTheRemedy) {
   refuses("[{random_crop: {padding: 4, padding_mode: mirror}}]", {"choose one of: constant, edge, reflect"});
   refuses("[{random_crop: {padding: 4, fill: 3}}, {affine: {degrees: 3, fill: 4}}]",
           {"augment[1]", "one interpolation with one border", "in one step only"});
-  refuses("[{lens_distortion: 0.2}, reflect]", {"stands behind lens_distortion", "put what moves pixels before it"});
+  refuses("[{lens_distortion: 0.2}, reflect]",
+          {"stands behind lens_distortion", "put what moves pixels before it"});
   refuses("[random_erasing, {random_crop: 4}]", {"stands behind random_erasing"});
   refuses("4", {"expected a list"});
   expect_error([] { read_augment(Config::from_text("augment_input: x", "job.yaml")); },
@@ -96,11 +97,18 @@ TEST(AugmentJob, MistakesNameTheRemedy) {
 TEST(AugmentJob, ImagesThatDoNotFitAreNamed) {
   expect_error([] { augmentation_of("[{random_crop: {size: 40}}]"); },
                {"data.augment: random_crop", "a size of 40x40 is larger than the images of 32x32"});
-  expect_error([] { augmentation_of("[{color_jitter: {saturation: 0.5}}]", {1, 28, 28}); },
-               {"color_jitter", "needs 3 channels", "brightness and contrast"});
+  expect_error(
+      [] {
+        augmentation_of("[{color_jitter: {saturation: 0.5}}]", {1, 28, 28});
+      },
+      {"color_jitter", "needs 3 channels", "brightness and contrast"});
   expect_error([] { augmentation_of("[{color_cast: 20}]", {4, 8, 8}); }, {"color_cast", "needs 3 channels"});
   expect_error([] { augmentation_of("[reflect]", {20}); }, {"samples of shape (20) are no images"});
-  expect_error([] { augmentation_of("[random_resized_crop]", {2, 100}); }, {"random_resized_crop", "sequences"});
+  expect_error(
+      [] {
+        augmentation_of("[random_resized_crop]", {2, 100});
+      },
+      {"random_resized_crop", "sequences"});
   AugmentSpec spec = spec_of("[{random_crop: {size: 28}}]");
   EXPECT_EQ(spec.output({3, 32, 32}), (Shape{3, 28, 28}));
   Augmentation::Source source;
@@ -117,11 +125,14 @@ TEST(AugmentJob, TargetsThatWouldHaveToMoveAreRefused) {
   const auto make = [&](const std::string& list, const std::string& more = "") {
     const Job job = read_job(Config::from_text(
         "name: u\nmodel: {zoo: unet, depth: 2, channels: 4, classes: 3}\nbatch: 2\noptimizer: adam\n"
-        "train: {steps: 1}\ndata: {train: " + folder.file("data.h5") + ", augment: " + list + more + "}", "test"));
+        "train: {steps: 1}\ndata: {train: " +
+            folder.file("data.h5") + ", augment: " + list + more + "}",
+        "test"));
     const JobData data = open_data(job);
     return make_augmentation(job, *data.train, data.train_fields, build_graph(job, data.contract), {});
   };
-  expect_error([&] { make("[reflect]"); }, {"targets of shape (16, 16) would have to move", "change colours"});
+  expect_error([&] { make("[reflect]"); },
+               {"targets of shape (16, 16) would have to move", "change colours"});
   expect_error([&] { make("[{vignette: 0.5}]", ", augment_input: depth"); }, {"no input 'depth'"});
   EXPECT_NE(make("[{vignette: 0.5}]"), nullptr);
   EXPECT_EQ(make("[]"), nullptr);
@@ -129,7 +140,8 @@ TEST(AugmentJob, TargetsThatWouldHaveToMoveAreRefused) {
 
 TEST(Augment, DrawsDependOnSeedEpochSampleAndStepAlone) {
   const Augmentation all = augmentation_of(
-      "[{random_crop: 4}, reflect, {affine: {degrees: 20, scale: 0.2}}, {color_jitter: {brightness: 0.4, hue: 0.1}},"
+      "[{random_crop: 4}, reflect, {affine: {degrees: 20, scale: 0.2}}, {color_jitter: {brightness: 0.4, "
+      "hue: 0.1}},"
       " {gaussian_noise: [1, 9]}, {vignette: 0.5}, {random_erasing: {p: 1}}]");
   const std::vector<AugmentRecord> records = records_of(all, {7, 3, -1, 1000000000007});
   const std::vector<AugmentRecord> others = records_of(all, {1000000000007, 3});
@@ -143,12 +155,14 @@ TEST(Augment, DrawsDependOnSeedEpochSampleAndStepAlone) {
   // What a step draws does not hang on what others draw, only on its place.
   const Augmentation lens = augmentation_of("[{random_crop: 4}, {vignette: [0, 1]}]"),
                      less = augmentation_of("[reflect, {vignette: [0, 1]}]");
-  for (const int64_t id : {1, 2, 3}) EXPECT_EQ(records_of(lens, {id})[0].vignette, records_of(less, {id})[0].vignette);
+  for (const int64_t id : {1, 2, 3})
+    EXPECT_EQ(records_of(lens, {id})[0].vignette, records_of(less, {id})[0].vignette);
 }
 
 TEST(Augment, CropsAndReflectionsAreUniform) {
   constexpr int64_t kN = 9000;
-  const Augmentation crop = augmentation_of("[{random_crop: 4}, {reflect: {horizontal: 0.3, vertical: 0.5}}]");
+  const Augmentation crop =
+      augmentation_of("[{random_crop: 4}, {reflect: {horizontal: 0.3, vertical: 0.5}}]");
   std::vector<int> rows(9), columns(9);
   int n_horizontal = 0, n_vertical = 0;
   for (const AugmentRecord& r : records_of(crop, many_ids(kN))) {
@@ -199,7 +213,8 @@ TEST(Augment, NumbersLieInTheirRanges) {
   }
   EXPECT_NEAR(n_happened, kN * 0.5, 5 * std::sqrt(kN * 0.25));
 
-  const Augmentation resized = augmentation_of("[{random_resized_crop: {size: 20, scale: [0.2, 0.8]}}]", {3, 64, 48});
+  const Augmentation resized =
+      augmentation_of("[{random_resized_crop: {size: 20, scale: [0.2, 0.8]}}]", {3, 64, 48});
   for (const AugmentRecord& r : records_of(resized, many_ids(kN))) {
     const double width = 20.0 * r.matrix[0][0], height = 20.0 * r.matrix[1][1];
     EXPECT_NEAR(width, std::round(width), 1e-4);
@@ -220,10 +235,13 @@ TEST(Augment, ComposesInTheOrderOfTheList) {
   // A place of the result: what stretch makes of it is a place before it, and so on.
   const AugmentRecord r = draw.finish();
   const double x = 3, y = -4, x1 = 2 * x, y1 = 0.5 * y + 1, x2 = x1 + 5, y2 = y1 + 2, x3 = -y2, y3 = x2;
-  EXPECT_FLOAT_EQ(static_cast<float>(r.matrix[0][0] * x + r.matrix[0][1] * y + r.matrix[0][2]), static_cast<float>(x3));
-  EXPECT_FLOAT_EQ(static_cast<float>(r.matrix[1][0] * x + r.matrix[1][1] * y + r.matrix[1][2]), static_cast<float>(y3));
+  EXPECT_FLOAT_EQ(static_cast<float>(r.matrix[0][0] * x + r.matrix[0][1] * y + r.matrix[0][2]),
+                  static_cast<float>(x3));
+  EXPECT_FLOAT_EQ(static_cast<float>(r.matrix[1][0] * x + r.matrix[1][1] * y + r.matrix[1][2]),
+                  static_cast<float>(y3));
   const Affine back = shift.after(turn).after(stretch).inverse().after(shift.after(turn).after(stretch));
-  for (const auto& [actual, expected] : {std::pair{back.a, 1.0}, {back.b, 0.0}, {back.c, 0.0}, {back.e, 1.0}, {back.f, 0.0}})
+  for (const auto& [actual, expected] :
+       {std::pair{back.a, 1.0}, {back.b, 0.0}, {back.c, 0.0}, {back.e, 1.0}, {back.f, 0.0}})
     EXPECT_NEAR(actual, expected, 1e-12);
 
   AugmentDraw colours(random, {1, 1}, 0, 255);
@@ -260,7 +278,8 @@ TEST(Augment, CropsOfASizeAreWindows) {
     const std::vector<float> out = applied(crop, image, id);
     ASSERT_EQ(out.size(), 40u);
     const AugmentRecord r = records_of(crop, {id})[0];
-    const auto left = static_cast<int64_t>(r.matrix[0][2] + 2), top = static_cast<int64_t>(r.matrix[1][2] + 1.5f);
+    const auto left = static_cast<int64_t>(r.matrix[0][2] + 2),
+               top = static_cast<int64_t>(r.matrix[1][2] + 1.5f);
     moved = moved || left != 2;
     for (int64_t c = 0; c < 2; ++c)
       for (int64_t y = 0; y < 4; ++y)
@@ -274,8 +293,8 @@ TEST(Augment, CropsOfASizeAreWindows) {
 TEST(Augment, SequencesGoFasterOrSlower) {
   std::vector<float> wave(200);
   for (size_t i = 0; i < 100; ++i) wave[i] = static_cast<float>(i), wave[100 + i] = -static_cast<float>(i);
-  const Augmentation speed = augmentation_of("[{speed: {range: [0.8, 1.25], padding_mode: edge}}]", {2, 100},
-                                             DType::kFloat32);
+  const Augmentation speed =
+      augmentation_of("[{speed: {range: [0.8, 1.25], padding_mode: edge}}]", {2, 100}, DType::kFloat32);
   for (int64_t id = 0; id < 5; ++id) {
     const double factor = records_of(speed, {id})[0].matrix[0][0];
     EXPECT_TRUE(factor >= 0.8 && factor <= 1.25);
@@ -290,7 +309,8 @@ TEST(Augment, SequencesGoFasterOrSlower) {
 }
 
 TEST(Augment, ColoursKeepWhatTheyShould) {
-  // Greys stay grey under saturation and hue (torchvision's shares add up to 0.9999); a factor of 1 changes nothing.
+  // Greys stay grey under saturation and hue (torchvision's shares add up to 0.9999); a factor of 1 changes
+  // nothing.
   const std::vector<float> greys = {10, 100, 200, 250, 10, 100, 200, 250, 10, 100, 200, 250};
   const Augmentation hue =
       augmentation_of("[{color_jitter: {saturation: 0.9, hue: 0.5}}]", {3, 2, 2}, DType::kFloat32);
@@ -299,8 +319,8 @@ TEST(Augment, ColoursKeepWhatTheyShould) {
     for (size_t i = 0; i < out.size(); ++i) ASSERT_NEAR(out[i], greys[i], 0.05);
   }
   const std::vector<float> image = ramp(12);
-  const std::vector<float> brighter =
-      applied(augmentation_of("[{color_jitter: {brightness: [1.5, 1.5]}}]", {3, 2, 2}, DType::kFloat32), image);
+  const std::vector<float> brighter = applied(
+      augmentation_of("[{color_jitter: {brightness: [1.5, 1.5]}}]", {3, 2, 2}, DType::kFloat32), image);
   for (size_t i = 0; i < image.size(); ++i) EXPECT_FLOAT_EQ(brighter[i], 1.5f * image[i]);
   const std::vector<float> grey =
       applied(augmentation_of("[{color_jitter: {saturation: [0, 0]}}]", {3, 2, 2}, DType::kFloat32), image);

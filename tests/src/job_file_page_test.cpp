@@ -124,6 +124,8 @@ TEST(JobFilePage, NamesEveryKeyAndNoOther) {
 
 TEST(JobFilePage, NamesEveryChoiceAndNoOther) {
   EXPECT_EQ(names_in("loss", 0), known(completed("loss: zzzz\n"), "known losses: "));
+  EXPECT_EQ(names_in("augment", 0),
+            known(completed("data: {train: a, augment: [zzzz]}\n"), "known augmentations: "));
   EXPECT_EQ(names_in("optimizer", 0), known(completed("optimizer: zzzz\n"), "known optimizers: "));
   EXPECT_EQ(names_in("schedule", 0), known(completed("schedule: zzzz\n"), "known schedules: "));
   EXPECT_EQ(names_in("init", 0), known(completed("init: zzzz\n"), "known initialisations: "));
