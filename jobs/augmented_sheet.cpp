@@ -12,7 +12,7 @@ namespace lockstep {
 namespace {
 
 constexpr int64_t kSamples = 8, kEpochs = 11;
-constexpr int kGap = 4, kSmallest = 72;  // pixels of the sheet: between images, and of an image at least
+constexpr int kGap = 4, kEnlarged = 96;  // pixels of the sheet: between images; small ones grow up to that
 
 /// Values (C, H, W) as they are stored, from what the network reads.
 class Picture {
@@ -120,7 +120,7 @@ void write_augmented_sheet(const Job& given, const std::string& path) {
     height = std::max(height, column[0].height());
     width = std::max(width, column[0].width());
   }
-  const int64_t enlarge = std::max<int64_t>(1, kSmallest / std::max(height, width));
+  const int64_t enlarge = std::max<int64_t>(1, kEnlarged / std::max(height, width));
   const int64_t step_y = height * enlarge + kGap, step_x = width * enlarge + kGap;
   PngImage sheet;
   sheet.channels = 3;

@@ -1,4 +1,4 @@
-// The contact sheet of a job's augmentation: what training would see of the first samples of its data.
+// The contact sheet of a job's augmentation: what training would see of the first samples in its order.
 #pragma once
 
 #include <string>

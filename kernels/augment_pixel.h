@@ -51,7 +51,10 @@ LOCKSTEP_PIXEL int32_t floor_of(float x) {
 }
 
 /// The pixel of [0, n) that stands for pixel i, |i| <= 2^20 + 1, with kEdge and, mirrored, kReflect.
-LOCKSTEP_PIXEL int32_t clamped(int32_t i, int32_t n) { return i < 0 ? 0 : i >= n ? n - 1 : i; }
+LOCKSTEP_PIXEL int32_t clamped(int32_t i, int32_t n) {
+  const int32_t positive = i < 0 ? 0 : i;
+  return positive < n ? positive : n - 1;
+}
 LOCKSTEP_PIXEL int32_t mirrored(int32_t i, int32_t n) {
   const int32_t period = n > 1 ? 2 * n - 2 : 1;
   const int32_t turns = floor_of(static_cast<float>(i) / static_cast<float>(period));

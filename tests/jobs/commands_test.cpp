@@ -76,6 +76,46 @@ TEST_F(Commands, InspectAndVerify) {
   }
 }
 
+TEST_F(Commands, InspectDrawsAugmentedImages) {
+  const std::string sheet = place_->file("sheet.png"), words = "inspect " + place_->job();
+  const std::string list = " --set 'data.augment=[{random_crop: {size: 6}}, {gaussian_noise: 2}]'";
+  const Ended drawn = lockstep(words + list + " --augmented " + sheet);
+  ASSERT_EQ(drawn.status, 0) << drawn.output;
+  // Eight rows of twelve 8x8 images, twelvefold, with gaps of four pixels; the size stands big-endian at 16.
+  const std::string png = read_file(sheet);
+  ASSERT_GT(png.size(), 1000u);
+  EXPECT_EQ(png.substr(1, 3), "PNG");
+  const auto extent = [&](size_t at) {
+    return static_cast<uint8_t>(png[at + 2]) * 256 + static_cast<uint8_t>(png[at + 3]);
+  };
+  EXPECT_EQ(extent(16), 12 * 100 + 4);
+  EXPECT_EQ(extent(20), 8 * 100 + 4);
+  const Ended listed = lockstep(words + list);
+  EXPECT_NE(listed.output.find("training images           {random_crop: {size: 6}}"), std::string::npos)
+      << listed.output;
+  EXPECT_NE(lockstep(words + list + " --json").output.find("\"{gaussian_noise: {sigma: 2}}\""),
+            std::string::npos);
+  EXPECT_NE(lockstep(words + " --augmented " + sheet).output.find("it augments nothing"), std::string::npos);
+  EXPECT_EQ(lockstep("inspect " + place_->file("data/train") + " --augmented " + sheet).status, 2);
+}
+
+// The network reads 6x6; validation, evaluate and predict read the middle of the stored 8x8.
+TEST_F(Commands, CropsOfASizeAreEvaluatedInTheMiddle) {
+  const Ended ended = lockstep_on(
+      2, place_->train("cropped") + "--set train.epochs=4 --set 'data.augment=[{random_crop: {size: 6}}]'");
+  ASSERT_EQ(ended.status, 0) << ended.output;
+  const std::string words = "evaluate " + place_->file("cropped/checkpoints/last.h5") + " --json --data " +
+                            place_->file("data/test");
+  const Ended one = lockstep(words), two = lockstep_on(2, words);
+  ASSERT_EQ(one.status, 0) << one.output;
+  EXPECT_GT(number(one.output, "accuracy"), 0.2) << one.output;
+  EXPECT_EQ(number(one.output, "loss"), number(two.output, "loss"));
+  const std::string metrics = read_file(place_->file("cropped/metrics.jsonl"));
+  const size_t last = metrics.rfind("\"kind\": \"validation\"");
+  ASSERT_NE(last, std::string::npos);
+  EXPECT_EQ(number(metrics.substr(last), "loss"), number(one.output, "loss"));
+}
+
 TEST_F(Commands, RunFolderHoldsTheContract) {
   for (const char* name :
        {"job.yaml", "metrics.jsonl", "confusion.json", "report.html", "checkpoints/best.h5", "tb"}) {

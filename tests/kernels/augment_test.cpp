@@ -37,6 +37,14 @@ AugmentRecord turned(float degrees, float scale, float radial = 0) {
   r.radial = radial;
   return r;
 }
+/// Columns stay columns.
+AugmentRecord stretched(float x, float y) {
+  AugmentRecord r = moved(0.4f, -1.3f);
+  r.matrix[0][0] = x;
+  r.matrix[1][1] = y;
+  r.copies = 0;
+  return r;
+}
 AugmentRecord coloured(AugmentRecord r) {
   const float mixing[3][3] = {{0.7f, 0.2f, 0.05f}, {-0.1f, 1.1f, 0.1f}, {0.0f, 0.3f, 0.8f}};
   std::memcpy(r.mixing, mixing, sizeof mixing);
@@ -121,6 +129,8 @@ TEST_F(AugmentTest, AgreesWithReference) {
           desc.mean = {120};
           desc.scale = {1 / 64.0f};
           judge(desc, {turned(20, 0.9f), turned(-130, 1.7f), turned(5, 1, -0.2f)}, kRounding, "geometry");
+          judge(desc, {stretched(0.7f, 1.2f), stretched(-1, 1), coloured(stretched(3, -4))}, kRounding,
+                "upright");
           judge(desc, {coloured(turned(20, 0.9f)), darkened(turned(0, 1)), noisy(turned(90, 1), 9, 4)},
                 kRounding, "colours");
         }
@@ -152,6 +162,20 @@ TEST_F(AugmentTest, WholePixelsAreCopiedExactly) {
           for (AugmentRecord& r : records) r.copies = 0;  // the general way meets the same pixels
           judge(desc, records, 0, "gather");
         }
+}
+
+TEST_F(AugmentTest, QuarterTurnsAreExact) {
+  for (const AugmentBorder border : kBorders) {
+    AugmentDesc desc = describe({2, 3, 9, 9}, {2, 3, 9, 9});
+    desc.border = border;
+    AugmentRecord turn;
+    turn.matrix[0][0] = turn.matrix[1][1] = 0;
+    turn.matrix[0][1] = 1;
+    turn.matrix[1][0] = -1;
+    AugmentRecord there = turn;
+    there.matrix[0][2] = 3;
+    judge(desc, {turn, there}, 0, "turn");
+  }
 }
 
 TEST_F(AugmentTest, AlteredCopiesAreClampedAsBytesAre) {
