@@ -77,7 +77,9 @@ TEST(AugmentJob, MistakesNameTheRemedy) {
   refuses("[{random_crop: {size: [1, 2, 3]}}]", {"write size: [height, width]"});
   refuses("[reflect, {affine: {degrees: [20, 10]}}]", {"augment[1].affine.degrees", "[20, 10] is no range"});
   refuses("[{affine: {translate: [0.1]}}]", {"write translate: [horizontal, vertical]"});
-  refuses("[affine]", {"changes nothing"});
+  refuses("[{random_crop: {size: []}}]", {"write size: [height, width]"});
+  for (const char* name : {"affine", "speed", "lens_distortion", "color_jitter", "color_cast"})
+    refuses("[" + std::string(name) + "]", {"changes nothing", "give "});
   refuses("[{reflect: {horizontal: 1.5}}]", {"must lie in [0, 1]"});
   refuses("[{color_jitter: {hue: 0.7}}]", {"no range within [-0.5, 0.5]"});
   refuses("[gaussian_noise]", {"the key 'sigma' is missing"});
