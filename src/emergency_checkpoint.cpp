@@ -78,6 +78,8 @@ std::string EmergencyCheckpoint::save_or_throw() {
   if (!job_.watchdog.emergency_checkpoint) throw Error("", "watchdog.emergency_checkpoint is false");
   if (replica_.optimizer().is_sharded())
     throw Error("", "batch.shard_optimizer is on, so no rank holds all of the optimizer's state");
+  if (!replica_.residuals().empty())
+    throw Error("", "batch.error_feedback is on, so no rank holds all that rounding took");
   const std::optional<TrainState> state = freeze();
   if (!state) throw Error("", "an update did not end");
   if (state->step == 0) throw Error("", "no step had been made");

@@ -83,6 +83,7 @@ void Replica::run_micro_batches(DataLoader& loader, int64_t step) {
   merged_ = 0;
   not_finite_.clear();
   step_ = step;
+  if (!residuals_.empty()) before_update_();  // backward changes them
   if (together_) {
     settle_weights();
     together_->run(loader, step, static_cast<float>(loss_scale_.now));

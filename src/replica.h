@@ -55,7 +55,8 @@ class Replica {
   StepResult step(DataLoader& loader, int64_t step, int64_t n_samples, int64_t total_steps,
                   bool flag = false);
 
-  /// Called by every step before it changes weights and optimizer state for the first time.
+  /// Called by every step before it changes weights, optimizer state or residuals for the first time, or
+  /// anew.
   void set_before_update(std::function<void()> before_update) { before_update_ = std::move(before_update); }
   /// Collective. Waits for the weights that other ranks updated, which else arrive under the next forward
   /// pass. Before anybody but step() looks at weights.
