@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <optional>
 #include <utility>
 
 #include "comm/activity.h"
@@ -120,7 +121,7 @@ void Replica::run_micro_batches(DataLoader& loader, int64_t step) {
     }
     // The next micro-batch goes to a GPU while it computes; on the CPU it would overwrite this one's.
     if (job_.device.kind == Device::Kind::kCuda) {
-      plan_->wait_staged();
+      wait_for_gpu([&] { plan_->wait_staged(); });
       stage(loader, m + 1 < gradients_.n_micro() ? step : step + 1);
     }
     read_losses(*plan_, m);
@@ -144,8 +145,16 @@ void Replica::stage(DataLoader& loader, int64_t step) {
   staged_from_ = &loader;
 }
 
+void Replica::wait_for_gpu(const std::function<void()>& wait) {
+  std::optional<InCollective> told;
+  if (job_.device.kind == Device::Kind::kCuda && comm_.size() > 1)
+    told.emplace("the GPU's queue, where gradients may wait for other ranks");
+  wait();
+}
+
 void Replica::read_losses(Plan& plan, int64_t m) {
-  const double* values = plan.loss_values();
+  const double* values = nullptr;
+  wait_for_gpu([&] { values = plan.loss_values(); });
   std::copy_n(values, kLossValues, loss_rows_.data() + m * kRow);
   loss_rows_[m * kRow + kStopSignals] = loss_rows_[m * kRow + kFlags] = 0;
   if (!std::isfinite(values[kLossSum]) && not_finite_.empty())

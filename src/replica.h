@@ -96,6 +96,8 @@ class Replica {
   /// Hands the loader's next micro-batch, of that step, to the plan.
   void stage(DataLoader& loader, int64_t step);
   void read_losses(Plan& plan, int64_t m);
+  /// Tells other ranks that this one may wait for them, where a GPU sums gradients.
+  void wait_for_gpu(const std::function<void()>& wait);
   void start_buckets(int64_t final_below);
   /// float16: whether the gradients did, on any rank.
   bool overflowed();
