@@ -49,11 +49,15 @@ struct Case {
   const char* optimizer;
   int64_t cache_mb;
   const char* augment = "[]";
+  const char* batch = "";
 };
 const Case kCases[] = {
     {"lenet5", "zoo: lenet5, activation: relu, pooling: max",
      "{sgd: {lr: 0.1, momentum: 0.9, weight_decay: 0.01}}", 64},
     {"perceptron", "zoo: mlp, hidden: [256, 128]", "{adam: {lr: 0.001}}", 64},
+    {"sharded", "zoo: mlp, hidden: [256, 128]", "{adam: {lr: 0.001}}", 64, "[]", ", shard_optimizer: true"},
+    {"rounded", "zoo: mlp, hidden: [256, 128]", "{adam: {lr: 0.001}}", 64, "[]",
+     ", wire: bfloat16, error_feedback: true"},
     {"uncached", "zoo: mlp, hidden: [32]", "{sgd: {lr: 0.1}}", 0},
     {"augmented", "zoo: mlp, hidden: [32]", "{sgd: {lr: 0.1}}", 64,
      "[{random_crop: 2}, {affine: 10}, {gaussian_noise: 0.1}, {vignette: 0.5}]"},
@@ -73,14 +77,14 @@ TEST_P(SteadyStep, AllocatesNothing) {
       "name: test\nmodel: {classes: 10, " + std::string(GetParam().model) +
           "}\ndata: {train: " + folder.file("data.h5") + ", augment: " + GetParam().augment +
           ", prefetch_mb: 0, cache_mb: " + std::to_string(GetParam().cache_mb) +
-          "}\nbatch: {global: 16, micro: 4, first_bucket_mb: 0.01, bucket_mb: 0.01}\noptimizer: " +
-          GetParam().optimizer + "\ntrain: {epochs: 1}\n",
+          "}\nbatch: {global: 16, micro: 4, first_bucket_mb: 0.01, bucket_mb: 0.01" + GetParam().batch +
+          "}\noptimizer: " + GetParam().optimizer + "\ntrain: {epochs: 1}\n",
       "test"));
   const JobData data = open_data(job);
   const Graph graph = build_graph(job, data.contract);
   const auto augmentation =
       make_augmentation(job, *data.train, data.train_fields, graph, data.contract.normalization);
-  Replica replica(job, graph, world, false, augmentation);
+  Replica replica(job, graph, world, {.augmentation = augmentation});
   DataLoader loader(
       *data.train,
       make_loader_options(job, *data.train, data.train_fields, replica.graph(), true,
