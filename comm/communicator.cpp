@@ -60,6 +60,12 @@ Communicator Communicator::world() {
   return world;
 }
 
+Communicator Communicator::self() {
+  auto impl = std::make_unique<Impl>();
+  impl->comm = MPI_COMM_SELF;
+  return Communicator(std::move(impl));
+}
+
 Communicator Communicator::duplicate() const {
   auto impl = std::make_unique<Impl>();
   LOCKSTEP_MPI(MPI_Comm_dup(impl_->comm, &impl->comm));

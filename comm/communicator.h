@@ -40,6 +40,8 @@ class Communicator {
  public:
   /// All ranks. Needs a living MpiSession.
   static Communicator world();
+  /// This rank alone.
+  static Communicator self();
   ~Communicator();
   Communicator(Communicator&&) noexcept;
   Communicator& operator=(Communicator&&) noexcept;

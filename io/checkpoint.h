@@ -105,6 +105,10 @@ int64_t checkpoint_step(const std::string& path);
 /// way. A file that cannot be deleted is left.
 void prune_checkpoints(const std::string& folder, int keep, const std::function<bool(int64_t)>& protects);
 
+/// Copies a checkpoint into another folder under its own name: temporary name, sync, rename. Throws Error
+/// naming the file, and leaves nothing behind then.
+void copy_checkpoint(const std::string& path, const std::string& folder);
+
 /// Links in a folder of checkpoints.
 inline constexpr const char *kLastLink = "last.h5", *kBestLink = "best.h5";
 

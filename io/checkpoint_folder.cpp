@@ -1,10 +1,13 @@
 // Which checkpoints a folder holds, which may go, and the links to the last and the best.
+#include <fcntl.h>
+
 #include <algorithm>
 #include <cctype>
 #include <charconv>
 #include <filesystem>
 
 #include "io/checkpoint.h"
+#include "io/files.h"
 
 namespace lockstep {
 
@@ -68,6 +71,23 @@ void prune_checkpoints(const std::string& folder, int keep, const std::function<
   paths.resize(paths.size() - static_cast<size_t>(keep));
   for (const std::string& path : paths) {
     if (!protects(checkpoint_step(path))) fs::remove(path, ignored);
+  }
+}
+
+void copy_checkpoint(const std::string& path, const std::string& folder) {
+  const std::string name = fs::path(path).filename().string();
+  const std::string temporary = (fs::path(folder) / ("." + name + ".tmp")).string();
+  std::error_code failure;
+  fs::copy_file(path, temporary, fs::copy_options::overwrite_existing, failure);
+  try {
+    if (failure) throw_file_error(temporary, "copying a checkpoint to it", failure.value());
+    FileHandle copy(temporary, O_RDWR);
+    copy.sync();
+    copy.close();
+    rename_durably(temporary, (fs::path(folder) / name).string());
+  } catch (...) {
+    fs::remove(temporary, failure);
+    throw;
   }
 }
 

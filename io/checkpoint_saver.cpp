@@ -160,8 +160,12 @@ SaveOutcome CheckpointSaver::write(const CheckpointInfo& info, const std::functi
   return outcome;
 }
 
+bool CheckpointSaver::is_busy() const {
+  return writing_.valid() && writing_.wait_for(std::chrono::seconds(0)) != std::future_status::ready;
+}
+
 std::optional<SaveOutcome> CheckpointSaver::poll() {
-  if (!writing_.valid() || writing_.wait_for(std::chrono::seconds(0)) != std::future_status::ready) return {};
+  if (!writing_.valid() || is_busy()) return {};
   return writing_.get();
 }
 

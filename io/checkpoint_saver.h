@@ -52,6 +52,8 @@ class CheckpointSaver {
   void start(Stream& stream, CheckpointInfo info, std::function<void()> when_saved = {});
   /// To be called before the tensors change: waits for the copy. Returns at once where none is made.
   void hold_changes();
+  /// Whether a write is under way.
+  bool is_busy() const;
   /// The outcome, if a write has ended since it was last asked for. Does not wait.
   std::optional<SaveOutcome> poll();
   /// Waits for the write under way, if any, and returns its outcome.

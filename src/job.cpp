@@ -174,6 +174,24 @@ void read_train(const Config& root, Job& job) {
   train.finish();
 }
 
+void read_local_copies(const Config& checkpoint, Job& job) {
+  const std::optional<Config> local = checkpoint.find("local");
+  if (!local) return;
+  job.local_checkpoints.folder = local->get_string("folder");
+  job.local_checkpoints.every_steps = local->get_int("every_steps");
+  job.local_checkpoints.keep = static_cast<int>(local->get_int("keep", 2));
+  if (job.local_checkpoints.folder.empty())
+    throw local->error_at("folder", "must name a folder on each host's disk");
+  if (job.local_checkpoints.every_steps < 1) throw local->error_at("every_steps", "must be at least 1");
+  if (job.local_checkpoints.keep < 1) throw local->error_at("keep", "must be at least 1");
+  if (job.shard_optimizer || job.error_feedback) {
+    throw checkpoint.error_at(
+        "local", "one rank writes a local copy, and none holds the whole state",
+        "leave out batch.shard_optimizer and batch.error_feedback, or checkpoint.local");
+  }
+  local->finish();
+}
+
 void read_checkpoint(const Config& root, Job& job) {
   if (!job.loss.has_accuracy()) job.best = Job::Best::kLoss;
   const std::optional<Config> checkpoint = root.find("checkpoint");
@@ -192,6 +210,7 @@ void read_checkpoint(const Config& root, Job& job) {
                                "set every_epochs or every_steps");
   }
   job.asynchronous_checkpoints = checkpoint->get_bool("asynchronous", true);
+  read_local_copies(*checkpoint, job);
   const std::string best =
       checkpoint->get_choice("best", job.loss.has_accuracy() ? "accuracy" : "loss", {"accuracy", "loss"});
   job.best = best == "accuracy" ? Job::Best::kAccuracy : Job::Best::kLoss;

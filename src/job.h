@@ -85,6 +85,11 @@ struct Job {
   int keep = 3;            // the newest so many
   int64_t keep_every = 0;  // and every so many-th for ever; 0: none
   bool asynchronous_checkpoints = true;
+  struct LocalCopies {
+    std::string folder;  // on each host's own disk; "": none are kept
+    int64_t every_steps = 0;
+    int keep = 2;
+  } local_checkpoints;
   enum class Best { kAccuracy, kLoss } best = Best::kAccuracy;
 
   int64_t n_micro() const { return global_batch / micro_batch; }  // V

@@ -1,6 +1,7 @@
 #include "src/run_checkpoints.h"
 
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
 
 #include <chrono>
 #include <exception>
@@ -54,6 +55,7 @@ RunCheckpoints::RunCheckpoints(const Job& job, RunFolder& folder, Replica& repli
   replica_.set_before_update([this] {
     const Stopwatch watch;
     saver_->hold_changes();
+    local_->hold_changes();
     stall_s_ += watch.seconds();
     emergency_.state_changes();
   });
@@ -79,6 +81,8 @@ TrainState RunCheckpoints::resume(const std::string& from) {
   TrainState state;
   std::vector<std::string> warnings;
   Communicator& comm = replica_.comm();
+  local_ = std::make_unique<LocalCheckpoints>(job_, comm, folder_.path(), !from.empty());
+  if (from == "auto") warnings = local_->fetch(folder_.checkpoints());
   const std::string path = from.empty() ? "" : choose_checkpoint(comm, folder_.checkpoints(), from, warnings);
   if (!path.empty()) {
     all_or_none(comm, [&] {
@@ -102,6 +106,7 @@ TrainState RunCheckpoints::resume(const std::string& from) {
   }
   saver_ =
       std::make_unique<CheckpointSaver>(comm, folder_.checkpoints(), tensors(StateIn::kDevice), job_.device);
+  local_->prepare(tensors(StateIn::kDevice));
   return state;
 }
 
@@ -123,7 +128,23 @@ void RunCheckpoints::save(TrainState& state) {
   report(saved);
 }
 
-void RunCheckpoints::poll() { report(saver_->poll()); }
+void RunCheckpoints::save_locally(const TrainState& state) {
+  if (!local_->is_on() || state.step % job_.local_checkpoints.every_steps != 0 || has(state.step)) return;
+  TrainState now = state;
+  if (job_.precision == DType::kFloat16) now.loss_scale = replica_.loss_scale();
+  local_->save(replica_.stream(), make_checkpoint_info(job_, now, contract_, steps_per_epoch_));
+}
+
+void RunCheckpoints::end(const TrainState& state) {
+  wait();
+  local_->end(state.finished);
+}
+
+void RunCheckpoints::poll() {
+  report(saver_->poll());
+  if (const std::string error = local_->poll(); !error.empty())
+    spdlog::warn("a local checkpoint of {} was not saved, training goes on: {}", host_name(), error);
+}
 
 void RunCheckpoints::wait() { report(saver_->wait()); }
 

@@ -10,6 +10,7 @@
 #include "src/data.h"
 #include "src/emergency_checkpoint.h"
 #include "src/job.h"
+#include "src/local_checkpoints.h"
 #include "src/replica.h"
 #include "src/run_folder.h"
 #include "src/train_state.h"
@@ -40,6 +41,10 @@ class RunCheckpoints {
   void poll();
   /// Collective. Waits for the file under way, and tells of it.
   void wait();
+  /// Begins a copy on the hosts' own disks, where the job wants one of this step.
+  void save_locally(const TrainState& state);
+  /// Collective. As wait(), at the end of a run.
+  void end(const TrainState& state);
   /// For when a rank is lost; the replica's updates tell it that the state changes.
   EmergencyCheckpoint& emergency() { return emergency_; }
 
@@ -58,6 +63,7 @@ class RunCheckpoints {
   DataContract& contract_;
   int64_t steps_per_epoch_;
   EmergencyCheckpoint emergency_;
+  std::unique_ptr<LocalCheckpoints> local_;
   int64_t saved_step_ = -1;
   double stall_s_ = 0, waited_s_ = 0;  // how long training stood still for the save under way
   std::unique_ptr<CheckpointSaver> saver_;

@@ -335,6 +335,7 @@ TrainResult Trainer::run(Heartbeat& heartbeat) {
       checkpoints_.save(state_);
       last_save_s = interval.start_s = progress.elapsed_s();
     }
+    checkpoints_.save_locally(state_);
     if (step.stop_requested && !state_.finished) {
       result.status = TrainResult::Status::kStopped;
       break;
@@ -342,7 +343,7 @@ TrainResult Trainer::run(Heartbeat& heartbeat) {
     if (stops_early) result.status = TrainResult::Status::kEarlyStopped;
   }
 
-  checkpoints_.wait();
+  checkpoints_.end(state_);
   result.step = state_.step;
   result.best_step = state_.best_step;
   result.best_value = state_.best_value;

@@ -2,8 +2,11 @@
 // folders, and repair after damage.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <chrono>
 #include <filesystem>
 #include <fstream>
+#include <thread>
 
 #include "io/checkpoint.h"
 #include "tests/jobs/program.h"
@@ -87,6 +90,46 @@ TEST_F(Checkpoints, TheLastTheBestAndEveryThirdStay) {
                                  "--set checkpoint.keep_every=2");
   EXPECT_EQ(refused.status, 1) << refused.output;
   EXPECT_NE(refused.output.find("set every_epochs or every_steps"), std::string::npos) << refused.output;
+}
+
+/// The newest step of any host's copies below a folder; -1 if there is none.
+int64_t newest_copy(const std::string& folder) {
+  int64_t newest = -1;
+  std::error_code error;
+  for (fs::recursive_directory_iterator it(folder, error), end; !error && it != end; it.increment(error))
+    newest = std::max(newest, checkpoint_step(it->path().string()));
+  return newest;
+}
+
+TEST_F(Checkpoints, AResumeTakesNewerCopiesFromTheHostsOwnDisks) {
+  const std::string local = place_->file("own_disk");
+  const std::string options =
+      "--set checkpoint.every_steps=0 --set checkpoint.every_epochs=20 --set checkpoint.local.folder=" +
+      local + " --set checkpoint.local.every_steps=3 ";
+  const Ended calm = lockstep_on(1, place_->train("calm") + options);
+  ASSERT_EQ(calm.status, 0) << calm.output;
+  EXPECT_EQ(newest_copy(local), -1) << "copies of a finished run stay";
+
+  Ended killed;
+  std::thread background([&] { killed = lockstep_on(2, place_->train("cut_off") + options); });
+  for (int i = 0; i < 12000 && newest_copy(local) < 30; ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  EXPECT_EQ(run_shell("pkill -KILL -f '^[^ ]*lockstep [t]rain .*/cut_off( |$)'").status, 0);
+  background.join();
+  EXPECT_NE(killed.status, 0);
+  const int64_t newest = newest_copy(local);
+  ASSERT_GE(newest, 30);
+  for (const std::string& path : list_checkpoints(folder("cut_off"))) {  // best ones; those are older
+    if (checkpoint_step(path) >= newest) fs::remove(path);
+  }
+  const std::string taken = std::to_string(newest);
+
+  const Ended resumed = lockstep_on(4, place_->train("cut_off") + options + "--resume auto");
+  ASSERT_EQ(resumed.status, 0) << resumed.output;
+  EXPECT_NE(resumed.output.find("step " + taken + " comes from a local copy"), std::string::npos)
+      << resumed.output;
+  EXPECT_EQ(read_file(place_->checkpoint("cut_off", 380)), read_file(place_->checkpoint("calm", 380)));
+  EXPECT_FALSE(read_file(place_->checkpoint("calm", 380)).empty());
 }
 
 TEST_F(Checkpoints, VerifyLooksAtAllOfARun) {
