@@ -1,6 +1,7 @@
 // What a compiled plan consists of, shared by the files that build it (plan_compile.cpp: steps;
 // plan_schedule.cpp: the order of calls; plan_memory.cpp: places; plan_bind.cpp: bindings;
-// plan_out_of_memory.cpp: what is said when there is no room) and the one that runs it (plan.cpp).
+// plan_out_of_memory.cpp: what is said when there is no room) and those that run it (plan.cpp,
+// plan_walk.cpp).
 #pragma once
 
 #include <array>
@@ -83,6 +84,7 @@ struct PlanArrivals {
   std::span<const int64_t> marks;
   int arrived;                             // this stretch and all above
   const std::function<void(int)>* arrive;  // null: only note which is wanted
+  double waited_s = 0;
   /// Brings what a step reads; false where there is only a note of it, for the caller.
   bool bring(const PlanStep& step);
 };
@@ -150,7 +152,7 @@ struct Plan::Impl {
   /// Runs `submit`, recorded after it ran plainly before: the libraries prepare themselves in a first run.
   void run_recorded(std::unique_ptr<RecordedWork>& work, int& n_plain, const std::function<void()>& submit);
 
-  // plan.cpp
+  // plan_walk.cpp
   void forward_again(PlanStep& step);
   void prepare_backward(PlanStep& step);
   /// False where it stops for the sums over the whole batch.

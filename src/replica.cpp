@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <optional>
 #include <utility>
@@ -14,6 +13,7 @@
 #include "kernels/optimizer_update.h"
 #include "src/communication_plan.h"
 #include "src/loss_place.h"
+#include "src/stopwatch.h"
 
 namespace lockstep {
 
@@ -21,10 +21,6 @@ namespace {
 
 // The sums of a step: the loss op's values, the ranks with a stop signal, the ranks with a flag.
 constexpr int64_t kStopSignals = kLossValues, kFlags = kLossValues + 1, kRow = kLossValues + 2;
-
-double seconds() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 /// With the momentum as factor.
 std::vector<UpdateRange> ranges_of_statistics(const ParameterArena& arena) {
@@ -174,7 +170,7 @@ StepResult Replica::step(DataLoader& loader, int64_t step, int64_t n_samples, in
   run_micro_batches(loader, step);
   times_.data_wait += loader.wait_s() - wait_before;
 
-  const double communication_start = seconds();
+  const Stopwatch communication;
   reducer_.wait(stream_.get());
   // The step's sums take the same tree; stop signals ride along, so that all ranks stop at
   // the same step.
@@ -183,7 +179,7 @@ StepResult Replica::step(DataLoader& loader, int64_t step, int64_t n_samples, in
   loss_rows_[kFlags] = flag;
   const std::span<double> sums(loss_rows_.data(), kRow);
   comm_.all_reduce(sums, job_.reduction);
-  times_.communication += seconds() - communication_start;
+  times_.communication += communication.seconds();
 
   const int64_t steps_per_epoch = loader.steps_per_epoch();
   const int64_t step_in_epoch = step % steps_per_epoch;
@@ -205,7 +201,7 @@ StepResult Replica::step(DataLoader& loader, int64_t step, int64_t n_samples, in
 
   const Work work("updating weights");
   before_update_();
-  const double update_start = seconds();
+  const Stopwatch update;
   grad_scale_ = sums[kWeightSum] > 0 ? 1.0 / (sums[kWeightSum] * loss_scale_.now) : 0.0;
   result.lr = job_.optimizer.lr * job_.schedule.factor(step, total_steps, steps_per_epoch);
   if (job_.precision == DType::kFloat16) {
@@ -217,7 +213,7 @@ StepResult Replica::step(DataLoader& loader, int64_t step, int64_t n_samples, in
   average_update(*stream_, static_cast<float>(1.0 / static_cast<double>(result.n_samples)), statistics_,
                  gradients_.result(), arena_.weights());
   weights_changed();
-  times_.update += seconds() - update_start;
+  times_.update += update.seconds();
   return result;
 }
 
@@ -227,48 +223,6 @@ bool Replica::overflowed() {
     sum += sum_of_squares(*stream_, range.n(), gradients_.result() + range.begin);
   const bool here = !std::isfinite(sum);
   return optimizer_.is_sharded() ? comm_.all_reduce_max(here) != 0 : here;
-}
-
-void Replica::upload_state() {
-  arena_.host().upload(*stream_);
-  for (const Optimizer::Slot& slot : optimizer_.slots()) slot.host->upload(*stream_);
-  for (const std::unique_ptr<HostMirror>& residual : residuals_) residual->upload(*stream_);
-  refresh_weights();
-}
-
-void Replica::refresh_weights() {
-  if (together_) return together_->refresh_weights();
-  plan_->refresh_weights();
-}
-
-void Replica::weights_changed() {
-  if (!optimizer_.is_sharded()) return refresh_weights();
-  gather(arena_.weights());
-  weights_arrive_ = true;
-}
-
-void Replica::gather(float* array) {
-  // What forward needs first goes first: the arena is in backward's order.
-  for (int k = static_cast<int>(reducer_.buckets().size()); k-- > 0;)
-    reducer_.gather(k, array, stream_.get());
-}
-
-void Replica::settle_weights() {
-  if (!std::exchange(weights_arrive_, false)) return;
-  const double start = seconds();
-  reducer_.wait(stream_.get());
-  times_.communication += seconds() - start;
-  refresh_weights();
-}
-
-void Replica::forward_as_weights_arrive() {
-  weights_arrive_ = false;
-  plan_->forward(marks_, [&](int bucket) {
-    const double start = seconds();
-    reducer_.wait_for(bucket, stream_.get());
-    times_.communication += seconds() - start;
-  });
-  reducer_.wait(stream_.get());  // buckets that no op of forward reads
 }
 
 StepTimes Replica::times() const {
@@ -289,32 +243,6 @@ std::vector<PlanStepTimes> Replica::step_times() const {
     for (size_t s = 0; s < sums.size(); ++s) sums[s].add(more[s]);
   }
   return sums;
-}
-
-double Replica::gradient_norm() {
-  if (optimizer_.is_sharded()) {
-    settle_weights();
-    gather(gradients_.result());
-    reducer_.wait(stream_.get());
-  }
-  return std::sqrt(sum_of_squares(*stream_, arena_.n_elements(), gradients_.result())) * grad_scale_;
-}
-
-SyncVerdict Replica::compare_weights() {
-  settle_weights();
-  arena_.host().download(*stream_);
-  return compare_replicas(arena_, comm_);
-}
-
-void Replica::restore_from(int rank) {
-  arena_.host().download(*stream_);
-  for (const Optimizer::Slot& slot : optimizer_.slots()) slot.host->download(*stream_);
-  const int64_t n_bytes = arena_.n_elements() * int64_t{sizeof(float)};
-  comm_.broadcast(arena_.host().data(), n_bytes, rank);
-  for (const Optimizer::Slot& slot : optimizer_.slots()) {
-    if (!optimizer_.is_sharded()) comm_.broadcast(slot.host->data(), n_bytes, rank);
-  }
-  upload_state();
 }
 
 }  // namespace lockstep

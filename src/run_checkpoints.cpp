@@ -3,12 +3,12 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
-#include <chrono>
 #include <exception>
 #include <filesystem>
 
 #include "comm/activity.h"
 #include "comm/agreement.h"
+#include "src/stopwatch.h"
 
 namespace lockstep {
 
@@ -31,16 +31,6 @@ void check_fits(const std::string& path, const CheckpointInfo& info, const Job& 
                 fmt::format("set seed: {}, or start over in another --out", info.seed));
   }
 }
-
-class Stopwatch {
- public:
-  double seconds() const {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
-  }
-
- private:
-  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
-};
 
 }  // namespace
 
