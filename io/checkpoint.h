@@ -64,9 +64,9 @@ std::string save_checkpoint(Communicator& comm, const std::string& folder, const
                             const std::vector<CheckpointTensor>& tensors);
 
 /// The same file, byte for byte, written by one rank alone, without MPI, while other ranks and threads may be
-/// blocked for ever: `tensors` are whole and on the host. Returns the path; a file that is there already
-/// stays as it is. Where HDF5 is not free within `hdf5_limit_s`, a forked copy of the process writes. Throws
-/// Error where the file cannot be written, or a tensor is sharded.
+/// blocked for ever: `tensors` are whole and on the host. Returns the path; a whole file that is there
+/// already stays as it is. Where HDF5 is not free within `hdf5_limit_s`, a forked copy of the process writes.
+/// Throws Error where the file cannot be written, or a tensor is sharded.
 std::string save_checkpoint_alone(const std::string& folder, const CheckpointInfo& info,
                                   const std::vector<CheckpointTensor>& tensors, double hdf5_limit_s);
 

@@ -122,14 +122,17 @@ std::string save_checkpoint_alone(const std::string& folder, const CheckpointInf
                                   const std::vector<CheckpointTensor>& tensors, double hdf5_limit_s) {
   const std::string name = checkpoint_file_name(info.step);
   const std::string path = (std::filesystem::path(folder) / name).string();
-  if (std::filesystem::exists(path)) return path;
   const std::string temporary =
       (std::filesystem::path(folder) / ("." + name.substr(0, name.size() - 3) + "." + host_name() + "-" +
                                         std::to_string(getpid()) + ".h5.tmp"))
           .string();
   check_whole(tensors);
   const std::vector<CheckpointEntry> entries = make_entries(tensors);
-  const auto write = [&] { write_file(temporary, path, info, entries, tensors); };
+  const auto write = [&] {
+    // A damaged file of that step, which the run has passed over when it resumed, is replaced.
+    if (std::filesystem::exists(path) && verify_checkpoint(path).empty()) return;
+    write_file(temporary, path, info, entries, tensors);
+  };
   if (const auto guard = h5::lock_within(hdf5_limit_s)) {
     write();
   } else {

@@ -196,10 +196,12 @@ void Dataset::read(const std::string& field, int64_t first, int64_t count, void*
   }
 }
 
-std::vector<std::string> Dataset::verify(int64_t* n_checked, int64_t* n_unchecked) const {
+std::vector<std::string> Dataset::verify(int64_t* n_checked, int64_t* n_unchecked, int part,
+                                         int n_parts) const {
   std::vector<std::string> problems;
   *n_checked = *n_unchecked = 0;
-  for (size_t shard = 0; shard < impl_->shards.size(); ++shard) {
+  for (auto shard = static_cast<size_t>(part); shard < impl_->shards.size();
+       shard += static_cast<size_t>(n_parts)) {
     for (size_t field = 0; field < impl_->fields.size(); ++field) {
       const std::optional<uint64_t>& expected = impl_->checksums[field][shard];
       if (!expected) {

@@ -62,9 +62,10 @@ class Dataset {
   /// its lock. Throws Error naming the shard and rows if the file cannot give them.
   void read(const std::string& field, int64_t first, int64_t count, void* dst) const;
 
-  /// Compares the stored checksum of every dataset of every shard with its content.
+  /// Compares the stored checksum of every dataset with its content, in shards part, part + n_parts …
   /// Returns one line per mismatch. Counts datasets of shards with and without a checksum.
-  std::vector<std::string> verify(int64_t* n_checked, int64_t* n_unchecked) const;
+  std::vector<std::string> verify(int64_t* n_checked, int64_t* n_unchecked, int part = 0,
+                                  int n_parts = 1) const;
 
  private:
   struct Impl;

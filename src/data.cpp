@@ -11,6 +11,10 @@ namespace lockstep {
 
 namespace {
 
+/// Datasets up to this size are compared with their checksums without being asked: below a second from
+/// memory, and they are read whole anyway.
+constexpr int64_t kVerifiedByItself_bytes = int64_t{1} << 30;
+
 std::string field_list(const Dataset& dataset) {
   std::string text;
   for (const Field& field : dataset.fields()) {
@@ -120,6 +124,21 @@ JobData open_data(const Job& job) {
     data.validation_fields = find_fields(*data.validation, source);
   }
   return data;
+}
+
+void verify_data(const Job& job, const JobData& data, int rank, int size) {
+  if (job.verify_data == Job::VerifyData::kNever) return;
+  for (const Dataset* dataset : {data.train.get(), data.validation.get()}) {
+    if (dataset == nullptr) continue;
+    int64_t row_bytes = 0;
+    for (const Field& field : dataset->fields()) row_bytes += field.shape.n_elements() * size_of(field.dtype);
+    const int64_t n_bytes = dataset->n_samples() * row_bytes;
+    if (job.verify_data == Job::VerifyData::kAuto && n_bytes > kVerifiedByItself_bytes) continue;
+    int64_t n_checked = 0, n_unchecked = 0;
+    const std::vector<std::string> problems = dataset->verify(&n_checked, &n_unchecked, rank, size);
+    if (!problems.empty())
+      throw Error("data.verify", problems.front(), "copy the file again or convert the data again");
+  }
 }
 
 Graph build_graph(const Job& job, const DataContract& contract) {

@@ -49,6 +49,10 @@ struct JobData {
 /// Opens and checks the data of a job. Throws Error; does not communicate.
 JobData open_data(const Job& job);
 
+/// Compares this rank's share of the shards with the checksums that they carry, as data.verify says. Throws
+/// Error naming the first file and dataset that differ.
+void verify_data(const Job& job, const JobData& data, int rank, int size);
+
 /// What the job's `augment` comes to for these data and this network; null where it asks for nothing.
 /// Throws Error naming the step, field or target that does not fit.
 std::shared_ptr<const Augmentation> make_augmentation(const Job& job, const Dataset& dataset,

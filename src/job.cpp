@@ -62,6 +62,10 @@ void read_data(const Config& root, Job& job) {
   job.prefetch_bytes = static_cast<int64_t>(data->get_double("prefetch_mb", 256) * (1 << 20));
   if (job.prefetch_bytes < 0) throw data->error_at("prefetch_mb", "must not be negative");
   job.cache_bytes = static_cast<int64_t>(data->get_double("cache_mb", 1024) * 1024 * 1024);
+  const std::string verify = data->get_choice("verify", "auto", {"auto", "true", "false"});
+  job.verify_data = verify == "auto"   ? Job::VerifyData::kAuto
+                    : verify == "true" ? Job::VerifyData::kAlways
+                                       : Job::VerifyData::kNever;
   data->finish();
 }
 

@@ -48,6 +48,7 @@ struct Job {
   int64_t prefetch = 4;  // micro-batches, at first
   int64_t prefetch_bytes = int64_t{256} << 20;  // up to which it may grow
   int64_t cache_bytes = int64_t{1} << 30;       // of each host
+  enum class VerifyData { kAuto, kAlways, kNever } verify_data = VerifyData::kAuto;  // before the first step
 
   int64_t global_batch = 0, micro_batch = 0;
   Reduction reduction = Reduction::kTree;

@@ -48,6 +48,8 @@ struct Setup {
     all_or_none(comm, [&] {
       if (!comm.is_root()) build();
     });
+    const Work work("comparing the data with its checksums");
+    all_or_none(comm, [&] { verify_data(job, data, comm.rank(), comm.size()); });
   }
 
   LoaderOptions loader_options(const Job& job, int rank, int size) const {

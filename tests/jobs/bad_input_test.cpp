@@ -92,6 +92,9 @@ TEST_F(BadInput, DamagedShards) {
   folder = copy_data("zero");
   fs::resize_file(first_shard(folder), 0);
   expect_refused("--set data.train.path=" + folder, {"shard-00000.h5"});
+  folder = copy_data("flipped");
+  flip_bit(first_shard(folder), read_file(first_shard(folder)).size() / 2);
+  expect_refused("--set data.train.path=" + folder, {"shard-00000.h5", "wrong checksum"});
   folder = copy_data("shapes");
   write_hdf5(folder + "/shard-00002.h5", {{"image", {2, 1, 4, 4}, "uint8", std::vector<double>(32, 1.0)},
                                           {"label", {2}, "int64", {0, 1}}});
@@ -117,12 +120,7 @@ TEST_F(BadInput, DamagedCheckpointIsRefusedOrPassedOver) {
   ASSERT_EQ(lockstep_on(2, place_->train("damaged") + "--set train.epochs=2").status, 0);
   const std::string newest = place_->checkpoint("damaged", 38), before = place_->checkpoint("damaged", 35);
   ASSERT_TRUE(fs::exists(newest) && fs::exists(before));
-  std::fstream file(newest, std::ios::in | std::ios::out | std::ios::binary);
-  file.seekg(static_cast<std::streamoff>(fs::file_size(newest) / 2));
-  const char byte = static_cast<char>(file.get() ^ 0x10);
-  file.seekp(static_cast<std::streamoff>(fs::file_size(newest) / 2));
-  file.put(byte);
-  file.close();
+  flip_bit(newest, fs::file_size(newest) / 2);
 
   const Ended verify = lockstep("verify " + newest);
   EXPECT_EQ(verify.status, 1) << verify.output;

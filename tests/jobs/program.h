@@ -41,6 +41,8 @@ class Workplace {
 
 std::string read_file(const std::string& path);
 void write_file(const std::string& path, const std::string& text);
+/// Changes one bit of a file.
+void flip_bit(const std::string& path, uint64_t at, int bit = 4);
 /// How often `part` occurs in `text`.
 int count(const std::string& text, const std::string& part);
 
