@@ -52,7 +52,8 @@ RunCheckpoints::RunCheckpoints(const Job& job, RunFolder& folder, Replica& repli
 }
 
 RunCheckpoints::~RunCheckpoints() {
-  if (std::uncaught_exceptions() > 0) CheckpointSaver::leave(std::move(saver_));
+  // One rank alone waits for nobody else, and MPI must not end under the write.
+  if (std::uncaught_exceptions() > 0 && replica_.comm().size() > 1) CheckpointSaver::leave(std::move(saver_));
 }
 
 std::vector<CheckpointTensor> RunCheckpoints::tensors(StateIn place) {

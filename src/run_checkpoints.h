@@ -22,7 +22,7 @@ class RunCheckpoints {
   /// All of them outlive it. The replica's updates wait from now on for copies that are being made.
   RunCheckpoints(const Job& job, RunFolder& folder, Replica& replica, DataContract& contract,
                  int64_t steps_per_epoch);
-  /// Waits for the file under way; while an exception unwinds, which other ranks may not know of, it does
+  /// Waits for the file under way; while an exception unwinds that other ranks may not know of, it does
   /// not.
   ~RunCheckpoints();
   RunCheckpoints(const RunCheckpoints&) = delete;

@@ -12,6 +12,7 @@
 #include <fstream>
 #include <iostream>
 #include <map>
+#include <random>
 #include <sstream>
 #include <stdexcept>
 
@@ -45,6 +46,19 @@ const std::vector<MadeUpData> kData = {
     {"name: bench-lenet5", "data/bench-lenet5", {1, 32, 32}, 10, false},
     {"name: bench-mlp", "data/bench-mlp", {784}, 10, false},
 };
+
+/// Random bytes, with classes in turn and their names.
+void write_images(const std::string& path, const Shape& image, int64_t n_classes, int64_t n_samples) {
+  std::mt19937 random(7);
+  FixtureField images{"image", {n_samples}, "uint8", {}}, labels{"label", {n_samples}, "int64", {}};
+  for (int i = 0; i < image.rank(); ++i) images.extents.push_back(image[i]);
+  for (int64_t i = 0; i < n_samples * image.n_elements(); ++i)
+    images.values.push_back(static_cast<double>(random() % 256));
+  std::vector<std::string> names;
+  for (int64_t i = 0; i < n_samples; ++i) labels.values.push_back(static_cast<double>(i % n_classes));
+  for (int64_t i = 0; i < n_classes; ++i) names.push_back("class " + std::to_string(i));
+  write_hdf5(path, {images, labels}, names);
+}
 
 class Matrix {
  public:
@@ -84,7 +98,7 @@ std::string Matrix::make_data(const fs::path& job) {
     if (fs::exists(folder)) return;
     fs::create_directories(folder);
     if (data->is_image) {
-      write_synthetic_images(folder + "/a.h5", data->input, n_samples, StoredLayout::kContiguous);
+      write_images(folder + "/a.h5", data->input, data->n_classes, n_samples);
     } else {
       write_synthetic_dataset(folder + "/a.h5", data->input, {}, data->n_classes, n_samples, 7);
     }
@@ -124,9 +138,10 @@ bool Matrix::equal(const std::string& a, const std::string& b) {
 }
 
 std::string Matrix::row(const fs::path& job, int job_number) {
-  const std::string base = job.string() + make_data(job) +
-                           " --set batch='{global: 32, micro: 2}' --set train.epochs=2 --set "
-                           "'checkpoint={every_steps: 1, keep: 0}'";
+  const bool by_steps = read_file(job).find("train: {steps:") != std::string::npos;
+  const std::string base =
+      job.string() + make_data(job) + " --set batch='{global: 32, micro: 2}' --set train." +
+      (by_steps ? "steps=6" : "epochs=2") + " --set 'checkpoint={every_steps: 1, keep: 0}'";
   const std::string name = job.stem();
   std::map<int, std::string> references;  // by wire
   std::string line = "| " + name;

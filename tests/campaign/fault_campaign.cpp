@@ -61,7 +61,7 @@ int run(int argc, char** argv) {
     std::erase(kinds, FaultKind::kFullDisk);
     fmt::print("no full disks: mounting a small file system is not permitted here\n");
   }
-  std::string problems;
+  std::string problems, result;
   int n_bad = 0;
   for (int i = 0; i < n_runs; ++i) {
     const FaultKind kind = kinds[static_cast<size_t>(i) % kinds.size()];
@@ -73,11 +73,12 @@ int run(int argc, char** argv) {
     std::fflush(stdout);
     problems += problem;
     n_bad += !problem.empty();
+    result = fmt::format("{} runs, seed {}\n\n", i + 1, seed) + table(campaign);
+    // After every run, so that one that is interrupted has something to show.
+    if (!report.empty()) std::ofstream(report) << result << (problems.empty() ? "" : "\n" + problems);
   }
-  const std::string result = fmt::format("{} runs, seed {}\n\n", n_runs, seed) + table(campaign);
   fmt::print("\n{}\n{}\n", result,
              n_bad == 0 ? "All runs came to the right end." : "Some runs did NOT (above).");
-  if (!report.empty()) std::ofstream(report) << result << (problems.empty() ? "" : "\n" + problems);
   return n_bad == 0 ? 0 : 1;
 }
 
