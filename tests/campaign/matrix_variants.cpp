@@ -1,6 +1,7 @@
 #include "tests/campaign/matrix_variants.h"
 
-#include <algorithm>
+#include <iterator>
+#include <utility>
 
 namespace lockstep {
 
@@ -47,23 +48,28 @@ std::vector<int> VariantChooser::pairs(const Variant& variant, int job, int rank
 
 Variant VariantChooser::next(int job, int ranks) {
   Variant variant, best;
-  int64_t most_new = -1;
+  // New pairs first, then pairs that have met rarely, so that no variant comes back while others wait.
+  std::pair<int, int> best_value{-1, 0};
   for (bool carry = false; !carry;) {
-    const std::vector<int> all = pairs(variant, job, ranks);
-    const auto n_new = std::count_if(all.begin(), all.end(), [&](int pair) { return !met_.contains(pair); });
-    if (n_new > most_new) most_new = n_new, best = variant;
+    int n_new = 0, n_uses = 0;
+    for (const int pair : pairs(variant, job, ranks)) {
+      const auto uses = uses_.find(pair);
+      if (uses == uses_.end()) ++n_new;
+      else n_uses += uses->second;
+    }
+    if (const std::pair value{n_new, -n_uses}; value > best_value) best_value = value, best = variant;
     carry = true;
     for (int option = 0; carry && option < Variant::kOptions; ++option) {
       carry = ++variant.levels[option] == Variant::kLevels[option];
       if (carry) variant.levels[option] = 0;
     }
   }
-  for (const int pair : pairs(best, job, ranks)) met_.insert(pair);
+  for (const int pair : pairs(best, job, ranks)) ++uses_[pair];
   return best;
 }
 
 int VariantChooser::n_option_pairs_met() const {
-  return static_cast<int>(std::distance(met_.begin(), met_.lower_bound(kJobsAndRanks)));
+  return static_cast<int>(std::distance(uses_.begin(), uses_.lower_bound(kJobsAndRanks)));
 }
 
 int VariantChooser::n_option_pairs() {

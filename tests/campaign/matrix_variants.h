@@ -1,7 +1,7 @@
 // The variants of a run whose bits must be equal, and a choice of them that covers all pairs.
 #pragma once
 
-#include <set>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -38,7 +38,7 @@ inline constexpr const char* kVariantLegend =
 /// every option has met every level of every other, every job and every number of ranks.
 class VariantChooser {
  public:
-  /// The variant with the most pairs that have not met; of equals the first.
+  /// The variant with the most pairs that have not met; of equals the one whose pairs have met least.
   Variant next(int job, int ranks);
   /// Pairs of levels of two options that have met, and that there are.
   int n_option_pairs_met() const;
@@ -47,7 +47,7 @@ class VariantChooser {
  private:
   /// The pairs of a variant, each as one number.
   static std::vector<int> pairs(const Variant& variant, int job, int ranks);
-  std::set<int> met_;
+  std::map<int, int> uses_;  // of each pair that has met
 };
 
 }  // namespace lockstep

@@ -91,9 +91,13 @@ TEST_F(CheckpointTest, OneRankAloneWritesTheSameBytes) {
       EXPECT_TRUE(bytes_of(alone) == bytes_of(path)) << kind;
       EXPECT_EQ(verify_checkpoint(alone), std::vector<std::string>());
       EXPECT_TRUE(list_temporary_files(folder + "/alone-" + kind).empty());
-      std::ofstream(alone) << "another's";
+      CheckpointInfo other = state.info;
+      ++other.seed;
+      EXPECT_EQ(save_checkpoint_alone(folder + "/alone-" + kind, other, state.tensors(), 10), alone);
+      EXPECT_TRUE(bytes_of(alone) == bytes_of(path)) << "what has the name already and is whole stays";
+      std::ofstream(alone) << "damaged";
       EXPECT_EQ(save_checkpoint_alone(folder + "/alone-" + kind, state.info, state.tensors(), 10), alone);
-      EXPECT_EQ(bytes_of(alone), "another's") << "what has the name already stays";
+      EXPECT_TRUE(bytes_of(alone) == bytes_of(path)) << "what is damaged is replaced";
     }
     comm.barrier();
   }
