@@ -171,8 +171,9 @@ void RunCheckpoints::tidy(int64_t step, int64_t best_step) const {
   link_checkpoint(folder, kBestLink, best_step);
   // Where the best one could not be saved, the link still points at the best of before.
   const int64_t best = linked_checkpoint(folder, kBestLink);
-  prune_checkpoints(folder, job_.keep,
-                    [&](int64_t old) { return old == best_step || old == best || is_kept(old); });
+  prune_checkpoints(folder, job_.keep, [&](int64_t old) {
+    return old == step || old == best_step || old == best || is_kept(old);
+  });
 }
 
 }  // namespace lockstep

@@ -183,12 +183,17 @@ std::string choose_checkpoint(Communicator& comm, const std::string& folder, con
     }
     std::vector<std::string> paths = list_checkpoints(folder);
     std::reverse(paths.begin(), paths.end());
+    std::vector<std::string> damaged;
     for (const std::string& path : paths) {
       const std::vector<std::string> problems = verify_checkpoint(path);
       if (problems.empty()) {
         chosen = path;
+        // Out of the way: counted among the newest, they would have the run's next checkpoints deleted.
+        std::error_code ignored;
+        for (const std::string& bad : damaged) std::filesystem::rename(bad, bad + ".damaged", ignored);
         return;
       }
+      damaged.push_back(path);
       warnings.push_back(
           fmt::format("{} is damaged ({}); falling back to the one before", path, problems[0]));
     }

@@ -54,8 +54,10 @@ Variant VariantChooser::next(int job, int ranks) {
     int n_new = 0, n_uses = 0;
     for (const int pair : pairs(variant, job, ranks)) {
       const auto uses = uses_.find(pair);
-      if (uses == uses_.end()) ++n_new;
-      else n_uses += uses->second;
+      if (uses == uses_.end())
+        ++n_new;
+      else
+        n_uses += uses->second;
     }
     if (const std::pair value{n_new, -n_uses}; value > best_value) best_value = value, best = variant;
     carry = true;

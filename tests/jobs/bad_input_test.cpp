@@ -132,6 +132,7 @@ TEST_F(BadInput, DamagedCheckpointIsRefusedOrPassedOver) {
   EXPECT_EQ(automatic.status, 0) << automatic.output;
   EXPECT_NE(automatic.output.find("falling back"), std::string::npos) << automatic.output;
   EXPECT_NE(automatic.output.find("resumed at step 35"), std::string::npos) << automatic.output;
+  EXPECT_TRUE(fs::exists(newest + ".damaged")) << "it would count among the newest that are kept";
 }
 
 TEST_F(BadInput, AnotherRunIsNotOverwritten) {
