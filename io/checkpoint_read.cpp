@@ -38,13 +38,25 @@ CheckpointEntry read_entry(hid_t file, const std::string& path, const std::strin
   CheckpointEntry entry;
   entry.name = name;
   entry.shape = h5::shape_of(dataset.get());
+  int64_t n_bytes = 8;
+  for (const int64_t extent : entry.shape) {
+    if (__builtin_mul_overflow(n_bytes, extent, &n_bytes))
+      throw Error(where, "has the impossible shape " + entry.shape.str(), kUseOlder);
+  }
   entry.dtype = h5::dtype_of(type.get(), where);
   entry.checksum = static_cast<uint64_t>(h5::read_int_attribute(dataset.get(), "checksum", where));
   return entry;
 }
 
+/// Links may make a group contain itself.
+constexpr int64_t kMaxDepth = 32;
+
 void collect_entries(hid_t file, const std::string& path, const std::string& group,
                      std::vector<CheckpointEntry>& entries) {
+  if (std::count(group.begin(), group.end(), '/') > kMaxDepth)
+    throw Error(
+        path, "its groups are nested more than " + std::to_string(kMaxDepth) + " deep, or contain themselves",
+        kUseOlder);
   const h5::Id id = h5::own(H5Gopen2(file, group.c_str(), H5P_DEFAULT), "H5Gopen2", path + ": " + group);
   for (const std::string& name : h5::dataset_names(id.get())) {
     entries.push_back(read_entry(file, path, group + name));

@@ -32,7 +32,7 @@ static_assert(sizeof(Tail) == 40 && sizeof(ContentRange) == 16);
 uint64_t hash_outside(const FileHandle& file, const std::vector<ContentRange>& content,
                       int64_t n_hdf5_bytes) {
   ChunkedChecksum checksum;
-  std::vector<char> buffer(ChunkedChecksum::kPieceBytes);
+  std::vector<char> buffer(static_cast<size_t>(std::min(ChunkedChecksum::kPieceBytes, n_hdf5_bytes)));
   for_each_outside(content, n_hdf5_bytes, [&](int64_t first, int64_t end) {
     for (int64_t n = 0; first < end; first += n) {
       n = std::min(ChunkedChecksum::kPieceBytes, end - first);
@@ -48,6 +48,20 @@ uint64_t hash_seal(const std::vector<ContentRange>& content, const Tail& tail) {
   checksum.update(content.data(), static_cast<int64_t>(content.size() * sizeof(ContentRange)));
   checksum.update(&tail, offsetof(Tail, seal_hash));
   return checksum.digest();
+}
+
+/// Where HDF5's part of the file ends, as its superblock says (HDF5 File Format Specification, II.A;
+/// addresses of 8 bytes); -1 for another file.
+int64_t end_of_hdf5(const FileHandle& file) {
+  constexpr char kSignature[8] = {'\x89', 'H', 'D', 'F', '\r', '\n', '\x1a', '\n'};
+  char superblock[48];
+  if (file.n_bytes() < static_cast<int64_t>(sizeof superblock)) return -1;
+  file.read_at(superblock, sizeof superblock, 0);
+  if (std::memcmp(superblock, kSignature, sizeof kSignature) != 0) return -1;
+  const int version = superblock[8];
+  int64_t end = -1;
+  if (version <= 3) std::memcpy(&end, superblock + (version == 0 ? 40 : version == 1 ? 44 : 28), sizeof end);
+  return end;
 }
 
 }  // namespace
@@ -77,7 +91,12 @@ bool check_seal(const std::string& path) {
   Tail tail;
   if (n_bytes < static_cast<int64_t>(sizeof tail)) return false;
   file.read_at(&tail, sizeof tail, n_bytes - static_cast<int64_t>(sizeof tail));
-  if (std::memcmp(tail.magic, kMagic, sizeof kMagic) != 0) return false;
+  if (std::memcmp(tail.magic, kMagic, sizeof kMagic) != 0) {
+    // HDF5's own tools leave nothing behind its end: this was a seal.
+    const int64_t end = end_of_hdf5(file);
+    if (end >= 0 && n_bytes > end) throw Error(path, "its seal is damaged", kDamaged);
+    return false;
+  }
 
   const uint64_t n_before_tail = static_cast<uint64_t>(n_bytes) - sizeof tail;
   if (tail.n_ranges > n_before_tail / sizeof(ContentRange))

@@ -100,6 +100,7 @@ bool decode_chunk(const ChunkIndex& index, const StoredChunk& chunk, ChunkScratc
   auto n_bytes = static_cast<int64_t>(chunk.n_bytes);
   for (size_t i = index.filters.size(); i-- > 0;) {
     if (!is_on(i)) continue;
+    if (n_bytes == 0) return false;  // no filter makes something of nothing
     const bool is_last = --n_left == 0;
     switch (index.filters[i]) {
       case ChunkFilter::kFletcher32: {

@@ -173,8 +173,10 @@ std::shared_ptr<const ChunkIndex> read_chunk_index(const std::string& path, cons
   for (int d = 0; d < rank; ++d) {
     index->extents.push_back(static_cast<int64_t>(extents[static_cast<size_t>(d)]));
     index->chunk.push_back(static_cast<int64_t>(chunk[static_cast<size_t>(d)]));
-    n_chunks *= index->n_chunks(static_cast<size_t>(d));
+    if (__builtin_mul_overflow(n_chunks, index->n_chunks(static_cast<size_t>(d)), &n_chunks)) return nullptr;
   }
+  // Each chunk in the file has at least a byte there: most of these are not.
+  if (n_chunks > static_cast<int64_t>(noting.n_bytes)) return nullptr;
 
   index->chunks.resize(static_cast<size_t>(n_chunks));
   std::array<hsize_t, H5S_MAX_RANK> at = {};

@@ -141,7 +141,8 @@ void Dataset::Impl::add_shard(const std::string& shard_path) {
     }
   }
   shards.push_back({shard_path, n_samples, n_rows});
-  n_samples += n_rows;
+  if (__builtin_add_overflow(n_samples, n_rows, &n_samples))
+    throw Error(shard_path, "claims " + std::to_string(n_rows) + " samples", kDamagedRemedy);
 }
 
 Dataset::Dataset(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}

@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <csetjmp>
 #include <cstdio>
 #include <cstring>
@@ -78,8 +79,10 @@ struct ImageDecoder::Jpeg {
       info.out_color_space = JCS_CMYK;
     else
       info.out_color_space = channels == 1 ? JCS_GRAYSCALE : JCS_RGB;
-    if (static_cast<int64_t>(info.image_width) * info.image_height > kMaxPixels) {
-      std::snprintf(text, sizeof text, "%u x %u pixels are too many", info.image_width, info.image_height);
+    const int64_t n_pixels = static_cast<int64_t>(info.image_width) * info.image_height;
+    if (n_pixels > std::min(kMaxPixels, static_cast<int64_t>(file.size()) * kMaxJpegPixelsPerByte)) {
+      std::snprintf(text, sizeof text, "%u x %u pixels are too many for its %zu bytes", info.image_width,
+                    info.image_height, file.size());
       return false;
     }
     return true;

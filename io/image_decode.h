@@ -22,6 +22,9 @@ struct Image {
 class ImageDecoder {
  public:
   static constexpr int64_t kMaxPixels = int64_t{1} << 28;  // a larger header is taken for damage
+  /// So is one that promises more than the file can hold: no JPEG stores 64 pixels in less than a bit,
+  /// and components may have a quarter of the image's pixels.
+  static constexpr int64_t kMaxJpegPixelsPerByte = 2048;
 
   ImageDecoder();
   ~ImageDecoder();

@@ -49,6 +49,9 @@ struct PngReader {
     if (static_cast<int64_t>(png_get_image_width(png, info)) * png_get_image_height(png, info) >
         ImageDecoder::kMaxPixels)
       png_error(png, "too many pixels");
+    // zlib makes at most 1032 bytes of one.
+    if (png_get_rowbytes(png, info) * png_get_image_height(png, info) / 1032 > file.size())
+      png_error(png, "more pixels than the file can hold");
     const int type = png_get_color_type(png, info), depth = png_get_bit_depth(png, info);
     if (type == PNG_COLOR_TYPE_PALETTE) png_set_palette_to_rgb(png);
     if (type == PNG_COLOR_TYPE_GRAY && depth < 8) png_set_expand_gray_1_2_4_to_8(png);

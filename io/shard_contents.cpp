@@ -4,6 +4,7 @@
 // a copy that was cut short often leaves the HDF5 structures whole and the data missing.
 #include "io/shard_contents.h"
 
+#include <algorithm>
 #include <filesystem>
 
 #include "kernels/error.h"
@@ -49,6 +50,23 @@ int64_t offset_for_pread(hid_t dataset, hid_t delivered) {
   return static_cast<int64_t>(offset);
 }
 
+/// What a file of file_bytes cannot hold is damage, and is not asked memory for. Content that was never
+/// written takes no bytes, so that the number of rows may be any; one row must fit.
+void check_extents(const Shape& extents, int64_t element_bytes, int64_t file_bytes,
+                   const std::string& where) {
+  constexpr int64_t kMostCompressed = 2048, kSmall = int64_t{1} << 24;  // more than any filter's ratio
+  int64_t row_bytes = element_bytes, n_bytes = 0;
+  bool fits = true;
+  for (int d = 1; d < extents.rank(); ++d)
+    fits = fits && !__builtin_mul_overflow(row_bytes, extents[d], &row_bytes);
+  fits = fits && !__builtin_mul_overflow(row_bytes, std::max<int64_t>(1, extents[0]), &n_bytes);
+  if (!fits || (row_bytes > kSmall && row_bytes / kMostCompressed > file_bytes))
+    throw Error(where,
+                "claims the shape " + extents.str() + ", which a file of " + std::to_string(file_bytes) +
+                    " bytes cannot hold",
+                kDamagedRemedy);
+}
+
 StoredField inspect_field(hid_t file, const std::string& name, const std::string& path, int64_t file_bytes) {
   StoredField out;
   out.field.name = name;
@@ -72,15 +90,18 @@ StoredField inspect_field(hid_t file, const std::string& name, const std::string
   out.n_rows = extents[0];
   out.field.shape = extents.without_front();
   out.field.dtype = delivered_dtype(type.get(), where);
+  check_extents(extents, size_of(out.field.dtype), file_bytes, where);
   if (out.field.shape.n_elements() == 0) out.unusable = "has samples without elements " + extents.str();
 
   const h5::Id delivered = memory_type(dataset.get(), where);
   out.offset_bytes = offset_for_pread(dataset.get(), delivered.get());
   const int64_t n_bytes = extents.n_elements() * size_of(out.field.dtype);
-  if (out.offset_bytes >= 0 && out.offset_bytes + n_bytes > file_bytes) {
+  int64_t end = 0;
+  if (__builtin_add_overflow(out.offset_bytes, n_bytes, &end)) end = INT64_MAX;
+  if (out.offset_bytes >= 0 && end > file_bytes) {
     throw Error(where,
-                "is cut off: its content ends at byte " + std::to_string(out.offset_bytes + n_bytes) +
-                    ", the file at byte " + std::to_string(file_bytes),
+                "is cut off: its content ends at byte " + std::to_string(end) + ", the file at byte " +
+                    std::to_string(file_bytes),
                 kDamagedRemedy);
   }
   if (h5::has_attribute(dataset.get(), "mean") && h5::has_attribute(dataset.get(), "stddev")) {
@@ -117,8 +138,7 @@ h5::Id stored_type(hid_t dataset, const std::string& where) {
 
 h5::Id memory_type(hid_t dataset, const std::string& where) {
   const auto guard = h5::lock();
-  h5::Id stored = stored_type(dataset, where);
-  if (H5Tget_class(stored.get()) != H5T_INTEGER) return stored;
+  const h5::Id stored = stored_type(dataset, where);
   return h5::own(H5Tcopy(h5::native_type(delivered_dtype(stored.get(), where))), "H5Tcopy", where);
 }
 

@@ -195,7 +195,8 @@ uint64_t ShardReader::checksum(size_t column, size_t shard, int64_t n_rows) {
   const h5::Id type = stored_type(opened.dataset.get(), path);
   const int64_t row_bytes = h5::shape_of(opened.dataset.get()).without_front().n_elements() *
                             static_cast<int64_t>(H5Tget_size(type.get()));
-  const int64_t n_at_once = std::max<int64_t>(1, (int64_t{8} << 20) / row_bytes);
+  const int64_t n_at_once =
+      std::clamp<int64_t>((int64_t{8} << 20) / row_bytes, 1, std::max<int64_t>(1, n_rows));
   std::vector<std::byte> rows(static_cast<size_t>(n_at_once * row_bytes));
   ChunkedChecksum checksum;
   for (int64_t first = 0; first < n_rows; first += n_at_once) {

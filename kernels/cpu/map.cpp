@@ -102,7 +102,7 @@ class MapOp : public Op {
   }
   void backward(Stream&, const OpArgs& args) override {
     if (args.diff_src[0].empty()) return;
-    const T* value = (info_.backward_needs_dst ? args.dst[0] : args.src[0]).as<const T>();
+    const T* value = (info_.backward_needs_dst ? args.dst[0] : args.src[0]).template as<const T>();
     const T* diff_dst = args.diff_dst[0].as<const T>();
     T* diff_src = args.diff_src[0].as<T>();
     for_blocks(args, diff_src, [&](int64_t begin, int64_t n) {

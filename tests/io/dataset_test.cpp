@@ -322,6 +322,36 @@ TEST(Dataset, RefusesContentBeyondTheEndOfTheFile) {
   EXPECT_NAMES(open_error(folder.path()), "is cut off: its content ends at byte");
 }
 
+/// A chunked dataset `image` of that shape, to which nothing was ever written.
+void write_unwritten(const std::string& path, const std::vector<hsize_t>& extents,
+                     const std::vector<hsize_t>& chunk) {
+  const auto guard = h5::lock();
+  h5::Id file = h5::create_file(path);
+  const auto rank = static_cast<int>(extents.size());
+  const h5::Id space(H5Screate_simple(rank, extents.data(), nullptr)), plist(H5Pcreate(H5P_DATASET_CREATE));
+  ASSERT_GE(H5Pset_chunk(plist.get(), rank, chunk.data()), 0);
+  const h5::Id dataset(
+      H5Dcreate2(file.get(), "image", H5T_STD_I64LE, space.get(), H5P_DEFAULT, plist.get(), H5P_DEFAULT));
+  ASSERT_TRUE(dataset);
+}
+
+TEST(Dataset, ImpossibleExtentsAreNotAskedMemoryFor) {
+  const TemporaryFolder folder;
+  write_unwritten(folder.file("a.h5"), {3, hsize_t{1} << 40}, {1, 16});
+  EXPECT_NAMES(open_error(folder.path()), "bytes cannot hold");
+  write_unwritten(folder.file("a.h5"), {hsize_t{1} << 40, hsize_t{1} << 40}, {1, 16});
+  EXPECT_NAMES(open_error(folder.path()), "bytes cannot hold");
+  // Rows that were never written take no bytes, so that they may be many; they are zeros.
+  write_unwritten(folder.file("a.h5"), {hsize_t{1} << 50}, {1});
+  const Dataset data = Dataset::open(folder.path());
+  int64_t last = -1;
+  data.read("image", data.n_samples() - 1, 1, &last);
+  EXPECT_EQ(last, 0);
+  for (int i = 0; i < 16; ++i)  // together more than int64 counts
+    write_unwritten(folder.file("b" + std::to_string(i) + ".h5"), {hsize_t{1} << 59}, {1});
+  EXPECT_NAMES(open_error(folder.path()), "claims 576460752303423488 samples");
+}
+
 TEST(Dataset, ReportsAFileThatShrankAfterOpening) {
   const TemporaryFolder folder;
   write_hdf5(folder.file("a.h5"), {images(1000), labels(1000)});

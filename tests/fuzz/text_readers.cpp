@@ -1,0 +1,64 @@
+// Readers of text: metrics and CSV.
+#include <cmath>
+#include <stdexcept>
+
+#include "io/csv_file.h"
+#include "io/json_parse.h"
+#include "io/metrics.h"
+#include "tests/fuzz/reader.h"
+
+namespace lockstep::fuzz {
+
+namespace {
+
+void read_metrics_lines(std::string_view bytes) {
+  attempt([&] {
+    // A number that was read is written as text that reads back as the same number.
+    for (const auto& [key, value] : parse_json_object(bytes).items) {
+      const double* number = std::get_if<double>(&value);
+      if (!number || !std::isfinite(*number)) continue;
+      const MetricsLine again = parse_json_object("{\"x\": " + json_number(*number) + "}");
+      if (*again.number("x") != *number) throw std::logic_error("a number does not round-trip");
+    }
+  });
+  const MemoryFile file(bytes);
+  read_metrics(file.path());
+}
+
+/// Options first, then the file.
+void read_csv(std::string_view bytes) {
+  Choices choices(bytes);
+  CsvOptions options;
+  options.separator = ",;\t "[choices.below(4)];
+  options.header_lines = static_cast<int>(choices.below(4)) - 1;
+  options.target_column = choices.below(5) - 2;
+  options.target_is_class = choices.flag();
+  const MemoryFile memory(choices.rest());
+  const InputFile file(memory.path(), "data.csv");
+  const CsvLayout layout = find_layout(file, options);
+  CsvRowParser parser(options.separator, layout.n_columns, layout.target_column);
+  std::vector<float> values(static_cast<size_t>(parser.n_inputs()));
+  const int64_t middle = line_begin_from(file, std::max<int64_t>(1, file.n_bytes() / 2));
+  for (const auto& [begin, end] : {std::pair(layout.data_begin, file.n_bytes()), {middle, file.n_bytes()}}) {
+    for_each_line(file, begin, end, [&](std::string_view line, int64_t line_begin) {
+      if (is_blank_line(line)) return true;
+      try {
+        const std::string_view target = parser.parse(line, values.data());
+        float number = 0;
+        if (!parse_number(target, &number)) quote_for_message(target);
+        for (const float value : values) {
+          if (!std::isfinite(value)) throw std::logic_error("a value that is not finite");
+        }
+      } catch (const CsvFault& fault) {
+        throw located(file, line_begin, fault);
+      }
+      return true;
+    });
+  }
+}
+
+const bool registered = register_reader("csv", read_csv) && register_reader("metrics", read_metrics_lines);
+
+}  // namespace
+
+}  // namespace lockstep::fuzz
