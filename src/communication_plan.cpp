@@ -100,9 +100,13 @@ std::string read_plan(const std::string& path, const Place& place) {
     const MetricsLine line = parse_json_object(text);
     const double *ranks = line.number("ranks"), *hosts = line.number("hosts");
     const std::string* device = line.text("device");
+    const auto is_size = [&](const char* key) {
+      const double* mb = line.number(key);
+      return mb && *mb > 0 && *mb < 1e6;
+    };
     const bool fits = ranks && *ranks == static_cast<double>(place.n_ranks) && hosts &&
                       *hosts == static_cast<double>(place.n_hosts) && device && *device == place.device &&
-                      line.number("first_bucket_mb") && line.number("bucket_mb");
+                      is_size("first_bucket_mb") && is_size("bucket_mb");
     return fits ? text : "";
   } catch (const Error&) {
     return "";  // absent or broken: measure again

@@ -8,6 +8,8 @@
 #include <map>
 #include <sstream>
 
+#include "src/config_tree.h"
+
 namespace lockstep {
 
 namespace {
@@ -86,8 +88,9 @@ Config Config::from_text(const std::string& text, const std::string& source) {
   try {
     YAML::Node node = YAML::Load(text);
     if (!node.IsMap()) throw Error(source, "the file is not a map of keys", "see docs/job-file.md");
+    check_tree(node, source);
     return Config(node, source, "");
-  } catch (const YAML::ParserException& e) {
+  } catch (const YAML::Exception& e) {
     throw Error(fmt::format("{}:{}", source, e.mark.line + 1), "not valid YAML: " + e.msg,
                 "check indentation, colons and brackets on this line");
   }
@@ -103,9 +106,10 @@ void Config::set(const std::string& assignment) {
   YAML::Node value;
   try {
     value = YAML::Load(assignment.substr(equals + 1));
-  } catch (const YAML::ParserException& e) {
+  } catch (const YAML::Exception& e) {
     throw Error(where, "the value is not valid YAML: " + e.msg, "quote it");
   }
+  check_tree(value, where);
   YAML::Node node = node_;
   for (size_t i = 0; i + 1 < keys.size(); ++i) {
     YAML::Node child = node[keys[i]];

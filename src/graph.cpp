@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "src/model_limits.h"
+
 namespace lockstep {
 
 namespace {
@@ -12,11 +14,23 @@ std::string count_text(int min, int max) {
   return min == 1 ? "one input" : fmt::format("{} inputs", min);
 }
 
+/// Products of two sizes that pass fit int64.
+void check_size(const std::string& where, const std::string& of, const Shape& shape) {
+  int64_t n_elements = 1;
+  bool fits = true;
+  for (const int64_t extent : shape)
+    fits = fits && !__builtin_mul_overflow(n_elements, extent, &n_elements) && n_elements <= kMaxElements;
+  if (!fits)
+    throw Error(where, fmt::format("{} of shape {} has more than {} elements", of, shape.str(), kMaxElements),
+                "use smaller extents");
+}
+
 }  // namespace
 
 int Graph::add_input(const std::string& name, const Shape& shape) {
   if (find(name) >= 0)
     throw Error("input '" + name + "'", "the name is used twice", "give each its own name");
+  check_size("input '" + name + "'", "a sample", shape);
   vertices_.push_back({name, nullptr, {}, shape, size(), -1});
   return size() - 1;
 }
@@ -40,11 +54,16 @@ int Graph::add(const std::string& name, std::shared_ptr<const Layer> layer, std:
         where, fmt::format("it reads {}, not {}", count_text(min, max), n),
         n < min ? "name what it reads: from: [a, b]" : "join them first, for instance with concat or add");
   }
+  if (size() >= kMaxLayers)
+    throw Error(where, fmt::format("the model has more than {} layers", kMaxLayers), "make it less deep");
   try {
     vertex.shape = vertex.layer->infer(src);
   } catch (const Error& e) {
     throw Error(where, e.reason(), e.remedy());
   }
+  check_size(where, "its value", vertex.shape);
+  for (const ParameterSpec& spec : vertex.layer->parameters(src))
+    check_size(where, "parameter '" + spec.name + "'", spec.shape);
   vertices_.push_back(std::move(vertex));
   if (shares < 0) return size() - 1;
 
@@ -123,7 +142,9 @@ int64_t Graph::n_parameters() const {
 int64_t Graph::multiply_adds() const {
   int64_t n = 0;
   for (int v = 0; v < size(); ++v) {
-    if (vertices_[v].layer) n += vertices_[v].layer->multiply_adds(input_shapes(v));
+    if (!vertices_[v].layer) continue;
+    if (__builtin_add_overflow(n, vertices_[v].layer->multiply_adds(input_shapes(v)), &n))
+      throw Error("the model", "needs more than 2^63 multiplications per sample", "make it smaller");
   }
   return n;
 }

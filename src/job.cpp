@@ -8,6 +8,26 @@ namespace lockstep {
 
 namespace {
 
+/// A whole number of things that a machine has: it fits an int.
+int read_count(const Config& config, const std::string& key, int64_t fallback, int64_t least) {
+  constexpr int64_t kMost = 1'000'000'000;
+  const int64_t count = config.get_int(key, fallback);
+  if (count < least)
+    throw config.error_at(key,
+                          least == 0 ? "must not be negative" : fmt::format("must be at least {}", least));
+  if (count > kMost) throw config.error_at(key, fmt::format("must be at most {}", kMost));
+  return static_cast<int>(count);
+}
+
+/// MiB as bytes.
+int64_t read_mib(const Config& config, const std::string& key, double fallback) {
+  constexpr double kMost = 1e12;
+  const double mib = config.get_double(key, fallback);
+  if (mib < 0) throw config.error_at(key, "must not be negative");
+  if (mib > kMost) throw config.error_at(key, fmt::format("must be at most {}", kMost));
+  return static_cast<int64_t>(mib * (1 << 20));
+}
+
 DataSource read_source(const Config& data, const std::string& key) {
   Config source = data.at(key);
   source.positional("path");
@@ -55,13 +75,11 @@ void read_data(const Config& root, Job& job) {
                                         : Job::Normalize::kStandardize;
   job.augment = read_augment(*data);
   job.shuffle = read_shuffle(*data);
-  job.data_threads = static_cast<int>(data->get_int("threads", 0));
-  if (job.data_threads < 0) throw data->error_at("threads", "must not be negative");
+  job.data_threads = read_count(*data, "threads", 0, 0);
   job.prefetch = data->get_int("prefetch", job.prefetch);
   if (job.prefetch < 1) throw data->error_at("prefetch", "must be at least 1");
-  job.prefetch_bytes = static_cast<int64_t>(data->get_double("prefetch_mb", 256) * (1 << 20));
-  if (job.prefetch_bytes < 0) throw data->error_at("prefetch_mb", "must not be negative");
-  job.cache_bytes = static_cast<int64_t>(data->get_double("cache_mb", 1024) * 1024 * 1024);
+  job.prefetch_bytes = read_mib(*data, "prefetch_mb", 256);
+  job.cache_bytes = read_mib(*data, "cache_mb", 1024);
   const std::string verify = data->get_choice("verify", "auto", {"auto", "true", "false"});
   job.verify_data = verify == "auto"   ? Job::VerifyData::kAuto
                     : verify == "true" ? Job::VerifyData::kAlways
@@ -76,7 +94,7 @@ int64_t read_bucket_bytes(const Config& batch, const std::string& key) {
     batch.get_choice(key, "auto", {"auto"});
     return 0;
   }
-  const auto n_bytes = static_cast<int64_t>(batch.get_double(key) * (1 << 20));
+  const int64_t n_bytes = read_mib(batch, key, 0);
   if (n_bytes < 1) throw batch.error_at(key, "must be positive, or auto");
   return n_bytes;
 }
@@ -86,7 +104,10 @@ void read_batch(const Config& root, Job& job) {
   batch.positional("global");
   job.global_batch = batch.get_int("global");
   job.micro_batch = batch.get_int("micro", job.global_batch);
+  constexpr int64_t kMostSamples = int64_t{1} << 40;
   if (job.global_batch < 1) throw batch.error_at("global", "must be at least 1");
+  if (job.global_batch > kMostSamples)
+    throw batch.error_at("global", fmt::format("must be at most {}", kMostSamples));
   if (job.micro_batch < 1) throw batch.error_at("micro", "must be at least 1");
   const int64_t g = job.global_batch, m = job.micro_batch;
   if (g % m != 0) {
@@ -206,7 +227,7 @@ void read_checkpoint(const Config& root, Job& job) {
   if (job.checkpoint_every_epochs < 0) throw checkpoint->error_at("every_epochs", "must not be negative");
   if (job.checkpoint_every_steps < 0) throw checkpoint->error_at("every_steps", "must not be negative");
   if (job.checkpoint_every_minutes < 0) throw checkpoint->error_at("every_minutes", "must not be negative");
-  job.keep = static_cast<int>(checkpoint->get_int("keep", 3));
+  job.keep = read_count(*checkpoint, "keep", 3, -1'000'000'000);
   job.keep_every = checkpoint->get_int("keep_every", 0);
   if (job.keep_every < 0) throw checkpoint->error_at("keep_every", "must not be negative");
   if (job.keep_every > 0 && job.checkpoint_every_epochs == 0 && job.checkpoint_every_steps == 0) {
@@ -244,9 +265,7 @@ void read_device(const Config& root, Job& job) {
   job.tf32 = precision == "tf32";
   if (precision == "bfloat16") job.precision = DType::kBFloat16;
   if (precision == "float16") job.precision = DType::kFloat16;
-  const double workspace_mb = root.get_double("convolution_workspace_mb", 512);
-  if (workspace_mb < 0) throw root.error_at("convolution_workspace_mb", "must not be negative");
-  job.convolution_workspace_bytes = static_cast<int64_t>(workspace_mb * (1 << 20));
+  job.convolution_workspace_bytes = read_mib(root, "convolution_workspace_mb", 512);
 }
 
 }  // namespace
@@ -263,8 +282,7 @@ Job read_job(Config root) {
   job.seed = static_cast<uint64_t>(seed);
 
   read_device(root, job);
-  job.threads = static_cast<int>(root.get_int("threads", 1));
-  if (job.threads < 1) throw root.error_at("threads", "must be at least 1");
+  job.threads = read_count(root, "threads", 1, 1);
 
   job.model = std::make_shared<Config>(root.at("model"));
   read_data(root, job);

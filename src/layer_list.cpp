@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <map>
 
+#include "src/model_limits.h"
+
 namespace lockstep {
 
 namespace {
@@ -33,6 +35,9 @@ struct Node {
   int vertex = -1;
   enum class State { kNew, kOpen, kDone } state = State::kNew;
 };
+
+/// So many layers may stand before what they read, one before another: each is one more call on the stack.
+constexpr int kMaxOpen = 1000;
 
 class LayerList {
  public:
@@ -74,6 +79,8 @@ class LayerList {
   }
 
   Reference read_one(const Config& item, int scope, const Reference& before, int recompute) {
+    if (static_cast<int>(nodes_.size()) >= kMaxLayers)
+      throw item.error(fmt::format("these are more than {} layers", kMaxLayers), "repeat blocks fewer times");
     Node node{item, read_layer(item), "", scope, {}, recompute};
     const std::string type = node.layer.layer->type();
     const int number = ++scopes_[scope].n_of_type[type];
@@ -149,6 +156,9 @@ class LayerList {
       throw node.place.error("the layers form a cycle: " + cycle + "'" + node.name + "'",
                              "a layer cannot depend on its own output; change a `from`");
     }
+    if (static_cast<int>(open_.size()) >= kMaxOpen)
+      throw node.place.error(fmt::format("more than {} layers stand before what they read", kMaxOpen),
+                             "list a layer after the layers that it reads");
     node.state = Node::State::kOpen;
     open_.push_back(index);
     std::vector<int> inputs;

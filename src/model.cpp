@@ -40,6 +40,15 @@ ModelContext with_defaults(const Config& model, const ModelContext& from_data) {
   return {defaults.input, from_data.n_classes > 0 ? from_data.n_classes : defaults.n_classes};
 }
 
+void check_extents(const Config& options, const std::string& key, const std::vector<int64_t>& extents) {
+  const bool fit = !extents.empty() && extents.size() < static_cast<size_t>(Shape::kMaxRank) &&
+                   *std::min_element(extents.begin(), extents.end()) >= 1;
+  if (!fit)
+    throw options.error_at(
+        key, fmt::format("needs 1 to {} extents of a sample, each at least 1", Shape::kMaxRank - 1),
+        "for instance [3, 32, 32]");
+}
+
 Shape read_input(const Config& model, const ModelContext& context) {
   const std::vector<int64_t> extents = model.get_ints("input", {});
   if (extents.empty()) {
@@ -48,9 +57,7 @@ Shape read_input(const Config& model, const ModelContext& context) {
     }
     return context.input;
   }
-  for (int64_t extent : extents) {
-    if (extent < 1) throw model.error_at("input", "extents must be at least 1");
-  }
+  check_extents(model, "input", extents);
   const Shape shape{std::span<const int64_t>(extents)};
   if (context.input.rank() > 0 && context.input.n_elements() != shape.n_elements()) {
     throw model.error_at("input",
@@ -70,8 +77,7 @@ void add_inputs(Graph& graph, const Config& model, const ModelContext& context) 
   if (model.has("input")) throw model.error_at("input", "give either input or inputs");
   for (const std::string& name : inputs->keys()) {
     const std::vector<int64_t> extents = inputs->get_ints(name, {});
-    if (extents.empty() || *std::min_element(extents.begin(), extents.end()) < 1)
-      throw inputs->error_at(name, "extents must be at least 1", "for instance image: [3, 32, 32]");
+    check_extents(*inputs, name, extents);
     graph.add_input(name, Shape{std::span<const int64_t>(extents)});
   }
   if (graph.size() == 0)

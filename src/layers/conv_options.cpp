@@ -1,5 +1,7 @@
 #include "src/layers/conv_options.h"
 
+#include "src/model_limits.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -59,7 +61,8 @@ Conv2dOptions read_conv1d_options(Config& options) {
   read_channels(options, o);
   const auto read = [&](const char* key, int64_t fallback) {
     const int64_t value = options.get_int(key, fallback);
-    if (value < 1) throw options.error_at(key, "must be at least 1");
+    if (value < 1 || value > kMaxWindow)
+      throw options.error_at(key, fmt::format("must be at least 1 and at most {}", kMaxWindow));
     return value;
   };
   o.kernel = {1, read("kernel", 3)};
@@ -70,8 +73,8 @@ Conv2dOptions read_conv1d_options(Config& options) {
     if (values.empty() || values.size() > 2) {
       throw options.error_at("padding", "expected one number, [left, right], valid, same or full");
     }
-    if (std::min(values.front(), values.back()) < 0)
-      throw options.error_at("padding", "must not be negative");
+    if (std::min(values.front(), values.back()) < 0 || std::max(values.front(), values.back()) > kMaxWindow)
+      throw options.error_at("padding", fmt::format("must be between 0 and {}", kMaxWindow));
     o.padding = {0, 0, values.front(), values.back()};
   }
   return o;

@@ -1,7 +1,10 @@
 // Options that several layers share.
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "src/layers/layers.h"
+#include "src/model_limits.h"
 
 namespace lockstep {
 
@@ -13,13 +16,16 @@ std::array<int64_t, 2> read_pair(const Config& options, const std::string& key,
   }
   const std::array<int64_t, 2> pair{values.front(), values.back()};
   if (pair[0] < 1 || pair[1] < 1) throw options.error_at(key, "must be at least 1");
+  if (std::max(pair[0], pair[1]) > kMaxWindow)
+    throw options.error_at(key, fmt::format("must be at most {}", kMaxWindow));
   return pair;
 }
 
 std::array<int64_t, 4> read_padding(const Config& options) {
   const std::vector<int64_t> values = options.get_ints("padding", {0});
   for (int64_t value : values) {
-    if (value < 0) throw options.error_at("padding", "must not be negative");
+    if (value < 0 || value > kMaxWindow)
+      throw options.error_at("padding", fmt::format("must be between 0 and {}", kMaxWindow));
   }
   switch (values.size()) {
     case 1: return {values[0], values[0], values[0], values[0]};

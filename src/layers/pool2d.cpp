@@ -4,9 +4,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 
 #include "src/layers/layers.h"
+#include "src/model_limits.h"
 
 namespace lockstep {
 
@@ -115,9 +117,11 @@ std::shared_ptr<const Layer> from_options_1d(Config& options, Pooling pooling) {
   o.pooling = pooling;
   o.kernel[1] = options.get_int("kernel", 2);
   o.stride[1] = options.get_int("stride", o.kernel[1]);
-  if (o.kernel[1] < 1 || o.stride[1] < 1) throw options.error("kernel and stride must be at least 1");
+  if (std::min(o.kernel[1], o.stride[1]) < 1 || std::max(o.kernel[1], o.stride[1]) > kMaxWindow)
+    throw options.error(fmt::format("kernel and stride must be at least 1 and at most {}", kMaxWindow));
   const std::vector<int64_t> padding = options.get_ints("padding", {0});
-  if (padding.empty() || padding.size() > 2 || padding.front() < 0 || padding.back() < 0)
+  if (padding.empty() || padding.size() > 2 || std::min(padding.front(), padding.back()) < 0 ||
+      std::max(padding.front(), padding.back()) > kMaxWindow)
     throw options.error_at("padding", "expected one number or [left, right], none negative");
   o.padding = {0, 0, padding.front(), padding.back()};
   o.ceil = options.get_bool("ceil", false);

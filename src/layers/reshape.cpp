@@ -8,6 +8,7 @@
 
 #include "kernels/permute.h"
 #include "src/layers/layers.h"
+#include "src/model_limits.h"
 
 namespace lockstep {
 
@@ -24,7 +25,9 @@ class ReshapeLayer : public Layer {
       if (extent < -1 || extent == 0 || (extent == -1 && ++n_open > 1))
         throw Error("", fmt::format("extents [{}] are no shape", fmt::join(extents_, ", ")),
                     "at most one may be -1, for what is left");
-      if (extent > 0) known *= extent;
+      if (extent > 0 && (__builtin_mul_overflow(known, extent, &known) || known > kMaxElements))
+        throw Error("", fmt::format("extents [{}] have too many elements", fmt::join(extents_, ", ")),
+                    "the product of the extents must stay");
     }
     const int64_t n_elements = src[0].n_elements();
     if (n_open == 0 ? known != n_elements : n_elements % known != 0)

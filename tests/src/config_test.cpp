@@ -132,6 +132,16 @@ TEST(Config, BrokenFilesNameTheLine) {
   expect_error([] { config("- a\n- b\n"); }, {"job.yaml", "not a map"});
   expect_error([] { config(""); }, {"job.yaml", "not a map"});
   expect_error([] { Config::from_file("/no/such/job.yaml"); }, {"/no/such/job.yaml", "cannot open"});
+  expect_error([] { config("a: 1\n? [b]\n: 2\n"); }, {"job.yaml:", "a key is not a text"});
+  expect_error([] { config("a: &a\n  b: [1, *a]\n"); },
+               {"job.yaml:", "contain themselves", "remove the alias"});
+  std::string doubling = "a0: &a0 [1, 1]\n";  // each list holds the one before it ten times
+  for (int i = 1; i < 12; ++i) {
+    doubling += "a" + std::to_string(i) + ": &a" + std::to_string(i) + " [";
+    for (int k = 0; k < 10; ++k) doubling += (k ? ", *a" : "*a") + std::to_string(i - 1);
+    doubling += "]\n";
+  }
+  expect_error([&] { config(doubling); }, {"job.yaml", "more than 100000 values", "fewer aliases"});
 
   const TemporaryFolder folder;
   std::ofstream(folder.file("x.yaml")) << "seed: 3\n";

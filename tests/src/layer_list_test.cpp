@@ -115,6 +115,22 @@ TEST(LayerList, MistakesNameTheLayerAndTheRemedy) {
           {"model:1", "layer 'conv1' (conv) after 'input'", "kernel of extent 5 does not fit"});
 }
 
+TEST(LayerList, HugeModelsAreMistakes) {
+  refuses("{input: [4], layers: [{block: [relu], repeat: 1000000000000}]}",
+          {"more than 10000 layers", "repeat"});
+  std::string backwards = "{input: [4], layers: [";
+  for (int i = 0; i < 2000; ++i)
+    backwards += "{relu: {name: a" + std::to_string(i) + ", from: a" + std::to_string(i + 1) + "}}, ";
+  refuses(backwards + "{relu: {name: a2000, from: input}}]}", {"stand before what they read"});
+  refuses("{input: [1, 1, 1, 1, 1, 1, 1, 1, 1], layers: [relu]}", {"model.input", "1 to 7 extents"});
+  refuses("{input: [4294967296, 4294967296], layers: [relu]}", {"(4294967296, 4294967296)", "elements"});
+  refuses("{input: [4], layers: [{affine: 9223372036854775807}]}", {"affine1", "elements"});
+  refuses("{input: [100000], layers: [{affine: 100000}]}", {"affine1", "'weight'", "elements"});
+  refuses("{input: [3, 8, 8], layers: [{conv: {channels: 1, kernel: 9223372036854775807}}]}",
+          {"kernel", "at most 32768"});
+  refuses("{input: [4], layers: [{reshape: [4611686018427387904, 4]}]}", {"reshape1", "too many elements"});
+}
+
 TEST(LayerList, AValueThatNobodyReadsIsAMistake) {
   const Graph graph = graph_from(
       "{input: [4], graph: [{affine: {features: 3, name: a}}, {affine: {features: 2, name: b, from: "
