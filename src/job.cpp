@@ -94,7 +94,7 @@ int64_t read_bucket_bytes(const Config& batch, const std::string& key) {
     batch.get_choice(key, "auto", {"auto"});
     return 0;
   }
-  const int64_t n_bytes = read_mib(batch, key, 0);
+  const int64_t n_bytes = batch.get_double(key) < 0 ? 0 : read_mib(batch, key, 0);
   if (n_bytes < 1) throw batch.error_at(key, "must be positive, or auto");
   return n_bytes;
 }

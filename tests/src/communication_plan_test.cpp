@@ -70,12 +70,12 @@ TEST_F(PlanBuckets, IsMeasuredOnceAndKept) {
   const BucketSizes kept = plan_buckets(automatic, world, weights, path);
   EXPECT_EQ(kept.first_bytes, 7 * kMiB / 2);
   EXPECT_EQ(kept.bytes, 7 * kMiB);
-  for (const std::string other :
-       {"{\"ranks\": 999, \"hosts\": 1, \"device\": \"cpu\", \"first_bucket_mb\": 3.5, "
-        "\"bucket_mb\": 7}",
-        "{\"ranks\": " + std::to_string(world.size()) +
-            ", \"hosts\": 1, \"device\": \"cpu\", \"first_bucket_mb\": 1e300, \"bucket_mb\": 7}",
-        "{broken"}) {
+  for (const std::string& other : std::vector<std::string>{
+           "{\"ranks\": 999, \"hosts\": 1, \"device\": \"cpu\", \"first_bucket_mb\": 3.5, "
+           "\"bucket_mb\": 7}",
+           "{\"ranks\": " + std::to_string(world.size()) +
+               ", \"hosts\": 1, \"device\": \"cpu\", \"first_bucket_mb\": 1e300, \"bucket_mb\": 7}",
+           "{broken"}) {
     if (world.is_root()) std::ofstream(path) << other << "\n";
     EXPECT_NE(plan_buckets(automatic, world, weights, path).bytes, 7 * kMiB) << other;
     if (world.is_root()) {

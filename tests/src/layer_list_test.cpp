@@ -122,7 +122,7 @@ TEST(LayerList, HugeModelsAreMistakes) {
   for (int i = 0; i < 2000; ++i)
     backwards += "{relu: {name: a" + std::to_string(i) + ", from: a" + std::to_string(i + 1) + "}}, ";
   refuses(backwards + "{relu: {name: a2000, from: input}}]}", {"stand before what they read"});
-  refuses("{input: [1, 1, 1, 1, 1, 1, 1, 1, 1], layers: [relu]}", {"model.input", "1 to 7 extents"});
+  refuses("{input: [1, 1, 1, 1, 1, 1, 1, 1, 1], layers: [relu]}", {"input", "1 to 7 extents"});
   refuses("{input: [4294967296, 4294967296], layers: [relu]}", {"(4294967296, 4294967296)", "elements"});
   refuses("{input: [4], layers: [{affine: 9223372036854775807}]}", {"affine1", "elements"});
   refuses("{input: [100000], layers: [{affine: 100000}]}", {"affine1", "'weight'", "elements"});
