@@ -51,7 +51,7 @@ void copy_box(const ChunkIndex& index, const int64_t* origin, int64_t first, int
 }  // namespace
 
 bool read_chunked_rows(const ChunkIndex& index, const FileHandle& file, ChunkCache& cache, uint64_t key,
-                       int64_t first, int64_t count, std::byte* dst) {
+                       int64_t first, int64_t count, std::byte* dst, bool in_blocks) {
   thread_local ChunkScratch scratch;
   const size_t rank = index.extents.size();
   assert(rank >= 1 && rank <= Shape::kMaxRank);
@@ -64,13 +64,15 @@ bool read_chunked_rows(const ChunkIndex& index, const FileHandle& file, ChunkCac
   const int64_t rows = index.chunk[0], chunk_bytes = index.chunk_bytes();
 
   const auto load = [&](const StoredChunk& chunk, std::byte* decoded) {
-    if (scratch.stored.size() < chunk.n_bytes) scratch.stored.resize(chunk.n_bytes);
+    const bool is_plain = is_stored_plain(index, chunk);
+    if (is_plain && chunk.n_bytes != chunk_bytes) return false;
+    if (!is_plain && scratch.stored.size() < chunk.n_bytes) scratch.stored.resize(chunk.n_bytes);
     try {
-      file.read_at(scratch.stored.data(), chunk.n_bytes, chunk.offset);
+      file.read_at(is_plain ? decoded : scratch.stored.data(), chunk.n_bytes, chunk.offset);
     } catch (const Error&) {
       return false;
     }
-    return decode_chunk(index, chunk, scratch, decoded);
+    return is_plain || decode_chunk(index, chunk, scratch, decoded);
   };
 
   for (int64_t g = first / rows; g * rows < first + count; ++g) {
@@ -81,7 +83,7 @@ bool read_chunked_rows(const ChunkIndex& index, const FileHandle& file, ChunkCac
       const int64_t number = g * n_across + a;
       const StoredChunk& chunk = index.chunks[static_cast<size_t>(number)];
       if (chunk.n_bytes == 0) return false;
-      if (whole_rows && is_stored_plain(index, chunk)) {
+      if (whole_rows && !in_blocks && is_stored_plain(index, chunk)) {
         if (chunk.n_bytes != chunk_bytes) return false;
         try {
           file.read_at(out, (to - from) * row_bytes, chunk.offset + (from - g * rows) * row_bytes);

@@ -11,9 +11,10 @@
 namespace lockstep {
 
 /// Rows [first, first + count) to `dst`, as stored. Chunks without filters that hold whole rows are read in
-/// place, others are decoded by way of `cache`, in which `key` + a chunk's number names it. False where a
-/// chunk is not in the file, damaged or unreadable: then dst holds anything, and HDF5 has the last word.
+/// place, unless in_blocks says that their other rows will be wanted soon; others are decoded by way of
+/// `cache`, in which `key` + a chunk's number names it. False where a chunk is not in the file, damaged or
+/// unreadable: then dst holds anything, and HDF5 has the last word.
 bool read_chunked_rows(const ChunkIndex& index, const FileHandle& file, ChunkCache& cache, uint64_t key,
-                       int64_t first, int64_t count, std::byte* dst);
+                       int64_t first, int64_t count, std::byte* dst, bool in_blocks = false);
 
 }  // namespace lockstep

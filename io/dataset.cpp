@@ -156,8 +156,12 @@ Dataset Dataset::open(const std::string& path) {
   if (impl->n_samples == 0)
     throw Error(path, "the dataset has no samples", "convert it again from input that is not empty");
   std::vector<std::string> paths;
-  for (const Shard& shard : impl->shards) paths.push_back(shard.path);
-  impl->reader = std::make_unique<ShardReader>(std::move(paths), impl->columns);
+  std::vector<int64_t> n_rows;
+  for (const Shard& shard : impl->shards) {
+    paths.push_back(shard.path);
+    n_rows.push_back(shard.n_samples);
+  }
+  impl->reader = std::make_unique<ShardReader>(std::move(paths), std::move(n_rows), impl->columns);
   return Dataset(std::move(impl));
 }
 
@@ -177,9 +181,13 @@ int64_t Dataset::rows_decoded_together(const std::string& field) const {
   return impl_->reader->rows_decoded_together(impl_->index_of(field), 0);
 }
 
-void Dataset::keep_decoded(int64_t n_bytes) const { impl_->reader->keep_decoded(n_bytes); }
+int64_t Dataset::rows_of_block(const std::string& field) const {
+  return impl_->reader->rows_of_block(impl_->index_of(field), 0);
+}
 
-void Dataset::read(const std::string& field, int64_t first, int64_t count, void* dst) const {
+void Dataset::keep_blocks(int64_t n_bytes) const { impl_->reader->keep_blocks(n_bytes); }
+
+void Dataset::read(const std::string& field, int64_t first, int64_t count, void* dst, bool in_blocks) const {
   assert(first >= 0 && count >= 0 && first + count <= n_samples());
   const size_t index = impl_->index_of(field);
   auto* out = static_cast<std::byte*>(dst);
@@ -190,7 +198,7 @@ void Dataset::read(const std::string& field, int64_t first, int64_t count, void*
     const int64_t in_shard = first - shards[shard].first;
     const int64_t n = std::min(count, shards[shard].n_samples - in_shard);
     if (n <= 0) continue;
-    impl_->reader->read(index, shard, in_shard, n, out);
+    impl_->reader->read(index, shard, in_shard, n, out, in_blocks);
     out += n * impl_->columns[index].row_bytes;
     first += n;
     count -= n;

@@ -45,10 +45,10 @@ void check_loader(const Dataset& dataset, const LoaderOptions& o, int64_t start_
 
 namespace {
 
-/// Decoded chunks that a window touches, both ends of each block included.
+/// Chunks and blocks that a window touches, both ends of each of the shuffle's blocks included.
 int64_t window_bytes(const Dataset& dataset, const std::string& field, const Shuffle& shuffle) {
   const Field& stored = dataset.field(field);
-  const int64_t together = dataset.rows_decoded_together(field);
+  const int64_t together = dataset.rows_of_block(field);
   if (together == 1) return 0;
   const int64_t rows = shuffle.window / shuffle.block * (shuffle.block + 2 * together);
   return std::min(rows, dataset.n_samples() + together) * stored.shape.n_elements() * size_of(stored.dtype);
@@ -79,6 +79,7 @@ bool LoaderSources::make_cache(const Dataset& dataset, const LoaderOptions& opti
 LoaderSources::LoaderSources(const Dataset& dataset, const LoaderOptions& options) {
   const bool cached = make_cache(dataset, options);
   std::byte* at = memory_.data();
+  const bool in_blocks = !cached && options.shuffle.is_on && options.shuffle.window > 0;
   int64_t n_window_bytes = 0;
   for (const LoaderField& wanted : options.fields) {
     RowConverter converter(dataset.field(wanted.name), wanted.dtype, wanted.mean, wanted.stddev,
@@ -87,12 +88,12 @@ LoaderSources::LoaderSources(const Dataset& dataset, const LoaderOptions& option
     if (cached) {
       cache.emplace(dataset, wanted.name, at);
       at += RowCache::n_bytes(dataset, wanted.name);
-    } else if (options.shuffle.is_on && options.shuffle.window > 0) {
+    } else if (in_blocks) {
       n_window_bytes += window_bytes(dataset, wanted.name, options.shuffle);
     }
-    fields_.emplace_back(dataset, wanted.name, std::move(converter), cache, options.micro_batch);
+    fields_.emplace_back(dataset, wanted.name, std::move(converter), cache, options.micro_batch, in_blocks);
   }
-  if (n_window_bytes > 0) dataset.keep_decoded(n_window_bytes);
+  if (n_window_bytes > 0) dataset.keep_blocks(n_window_bytes);
   wants_sorted_ = !cached && options.shuffle.is_on;
 }
 

@@ -14,15 +14,16 @@ constexpr int64_t kPrefetchRows = 4;
 }  // namespace
 
 RowSource::RowSource(const Dataset& dataset, std::string field, RowConverter converter,
-                     std::optional<RowCache> cache, int64_t micro_batch)
+                     std::optional<RowCache> cache, int64_t micro_batch, bool in_blocks)
     : dataset_(&dataset),
       field_(std::move(field)),
       converter_(std::move(converter)),
-      cache_(std::move(cache)) {
+      cache_(std::move(cache)),
+      in_blocks_(in_blocks) {
   if (cache_) return;
   const int64_t row_bytes = converter_.src_bytes();
   staging_rows_ = std::max<int64_t>(1, std::min(micro_batch * 2, kStagingBytes / row_bytes));
-  max_gap_rows_ = kMaxGapBytes / row_bytes;
+  if (!in_blocks) max_gap_rows_ = kMaxGapBytes / row_bytes;
 }
 
 void RowSource::gather(const RowRequest* requests, int64_t count, std::byte* dst, std::byte* staging) const {
@@ -65,10 +66,10 @@ void RowSource::gather_runs(const RowRequest* sorted, int64_t count, std::byte* 
       in_place = false;
     }
     if (in_place) {
-      dataset_->read(field_, first, end - begin, dst + sorted[begin].row * dst_bytes);
+      dataset_->read(field_, first, end - begin, dst + sorted[begin].row * dst_bytes, in_blocks_);
       continue;
     }
-    dataset_->read(field_, first, sorted[end - 1].id - first + 1, staging);
+    dataset_->read(field_, first, sorted[end - 1].id - first + 1, staging, in_blocks_);
     for (int64_t i = begin; i < end; ++i) {
       converter_.convert(staging + (sorted[i].id - first) * src_bytes, dst + sorted[i].row * dst_bytes,
                          sorted[i].id, dataset_->path());

@@ -21,9 +21,10 @@ struct RowRequest {
 
 class RowSource {
  public:
-  /// `cache`: of the field, or nothing. micro_batch: most rows asked for at a time.
+  /// `cache`: of the field, or nothing. micro_batch: most rows asked for at a time. in_blocks: how to read
+  /// (Dataset::read).
   RowSource(const Dataset& dataset, std::string field, RowConverter converter, std::optional<RowCache> cache,
-            int64_t micro_batch);
+            int64_t micro_batch, bool in_blocks);
 
   /// Bytes of staging memory that gather() needs, of each thread its own.
   int64_t staging_bytes() const { return staging_rows_ * converter_.src_bytes(); }
@@ -41,6 +42,7 @@ class RowSource {
   std::string field_;
   RowConverter converter_;
   std::optional<RowCache> cache_;
+  bool in_blocks_ = false;
   int64_t staging_rows_ = 1;
   int64_t max_gap_rows_ = 0;  // unwanted rows worth reading to save a call
 };

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 
 #include <algorithm>
+#include <cstring>
 #include <deque>
 #include <map>
 #include <mutex>
@@ -27,7 +28,13 @@ constexpr size_t kMaxOpenHdf5 = 32;
 // Shuffled reads of one micro-batch should find their chunk again. HDF5's is per open dataset.
 constexpr size_t kHdf5CacheBytes = size_t{16} << 20;
 constexpr int64_t kDecodedBytes = int64_t{32} << 20;
-constexpr int kChunkBits = 40;  // of a key in the cache of decoded chunks
+// Where neighbours are wanted soon: contiguous rows of that size together, plain chunks up to the other.
+constexpr int64_t kBlockBytes = int64_t{128} << 10;
+constexpr int64_t kLargestBlockBytes = int64_t{1} << 20;
+constexpr int kChunkBits = 40;  // of a key in the cache of blocks and decoded chunks
+
+/// Of contiguous rows.
+int64_t block_rows(int64_t row_bytes) { return std::max<int64_t>(1, kBlockBytes / row_bytes); }
 
 /// Up to `limit` open things by shard index; the one not used for longest goes first.
 /// A thing in use elsewhere stays alive through its shared pointer.
@@ -87,6 +94,7 @@ struct OpenHdf5 {
 
 struct ShardReader::Impl {
   std::vector<std::string> paths;
+  std::vector<int64_t> n_rows;
   std::vector<Column> columns;
   std::mutex descriptors_mutex;
   OpenTable<FileHandle> descriptors;
@@ -98,8 +106,9 @@ struct ShardReader::Impl {
   std::deque<Indexed> indexes;  // (column, shard)
   ChunkCache decoded{kDecodedBytes};
 
-  Impl(std::vector<std::string> p, std::vector<Column> c)
+  Impl(std::vector<std::string> p, std::vector<int64_t> n, std::vector<Column> c)
       : paths(std::move(p)),
+        n_rows(std::move(n)),
         columns(std::move(c)),
         descriptors(paths.size(), kMaxOpenDescriptors),
         files(paths.size(), kMaxOpenHdf5),
@@ -108,7 +117,11 @@ struct ShardReader::Impl {
   OpenHdf5::Opened& open_hdf5(size_t column, size_t shard);
   std::shared_ptr<FileHandle> descriptor(size_t shard);
   const ChunkIndex* chunk_index(size_t column, size_t shard);
+  uint64_t key(size_t column, size_t shard) const {
+    return static_cast<uint64_t>(column * paths.size() + shard) << kChunkBits;
+  }
   void pread_rows(size_t column, size_t shard, int64_t first, int64_t count, std::byte* dst);
+  void pread_blocks(size_t column, size_t shard, int64_t first, int64_t count, std::byte* dst);
 };
 
 OpenHdf5::Opened& ShardReader::Impl::open_hdf5(size_t column, size_t shard) {
@@ -156,17 +169,41 @@ void ShardReader::Impl::pread_rows(size_t column, size_t shard, int64_t first, i
   }
 }
 
-ShardReader::ShardReader(std::vector<std::string> paths, std::vector<Column> columns)
-    : impl_(std::make_unique<Impl>(std::move(paths), std::move(columns))) {}
+void ShardReader::Impl::pread_blocks(size_t column, size_t shard, int64_t first, int64_t count,
+                                     std::byte* dst) {
+  const int64_t row_bytes = columns[column].row_bytes, rows = block_rows(row_bytes);
+  for (int64_t block = first / rows; block * rows < first + count; ++block) {
+    const int64_t begin = block * rows, n = std::min(rows, n_rows[shard] - begin);
+    const int64_t from = std::max(first, begin), to = std::min(first + count, begin + n);
+    const ChunkCache::Chunk held =
+        decoded.get(key(column, shard) + static_cast<uint64_t>(block), n * row_bytes, [&](std::byte* bytes) {
+          pread_rows(column, shard, begin, n, bytes);
+          return true;
+        });
+    std::memcpy(dst + (from - first) * row_bytes, held.get() + (from - begin) * row_bytes,
+                static_cast<size_t>((to - from) * row_bytes));
+  }
+}
+
+ShardReader::ShardReader(std::vector<std::string> paths, std::vector<int64_t> n_rows,
+                         std::vector<Column> columns)
+    : impl_(std::make_unique<Impl>(std::move(paths), std::move(n_rows), std::move(columns))) {}
 ShardReader::~ShardReader() = default;
 
-void ShardReader::read(size_t column, size_t shard, int64_t first, int64_t count, std::byte* dst) {
+void ShardReader::read(size_t column, size_t shard, int64_t first, int64_t count, std::byte* dst,
+                       bool in_blocks) {
   Impl& s = *impl_;
-  if (s.columns[column].offset_bytes[shard] >= 0) return s.pread_rows(column, shard, first, count, dst);
+  if (s.columns[column].offset_bytes[shard] >= 0) {
+    if (in_blocks && block_rows(s.columns[column].row_bytes) > 1)
+      return s.pread_blocks(column, shard, first, count, dst);
+    return s.pread_rows(column, shard, first, count, dst);
+  }
   if (const ChunkIndex* index = s.chunk_index(column, shard)) {
-    const uint64_t key = static_cast<uint64_t>(column * s.paths.size() + shard) << kChunkBits;
+    const bool whole = in_blocks && index->chunk[0] > 1 && index->chunk_bytes() <= kLargestBlockBytes;
     try {
-      if (read_chunked_rows(*index, *s.descriptor(shard), s.decoded, key, first, count, dst)) return;
+      if (read_chunked_rows(*index, *s.descriptor(shard), s.decoded, s.key(column, shard), first, count, dst,
+                            whole))
+        return;
     } catch (const Error&) {  // the file cannot be opened: HDF5 says why
     }
   }
@@ -186,7 +223,15 @@ int64_t ShardReader::rows_decoded_together(size_t column, size_t shard) {
   return 1;
 }
 
-void ShardReader::keep_decoded(int64_t n_bytes) { impl_->decoded.allow(n_bytes); }
+int64_t ShardReader::rows_of_block(size_t column, size_t shard) {
+  const Column& from = impl_->columns[column];
+  if (from.offset_bytes[shard] >= 0) return block_rows(from.row_bytes);
+  const ChunkIndex* index = impl_->chunk_index(column, shard);
+  return index && index->chunk_bytes() <= kLargestBlockBytes ? index->chunk[0]
+                                                             : rows_decoded_together(column, shard);
+}
+
+void ShardReader::keep_blocks(int64_t n_bytes) { impl_->decoded.allow(n_bytes); }
 
 uint64_t ShardReader::checksum(size_t column, size_t shard, int64_t n_rows) {
   const auto guard = h5::lock();

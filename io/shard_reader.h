@@ -22,17 +22,21 @@ class ShardReader {
     std::vector<int64_t> offset_bytes;  // per shard; -1: not contiguous
   };
 
-  ShardReader(std::vector<std::string> paths, std::vector<Column> columns);
+  /// n_rows: of each shard.
+  ShardReader(std::vector<std::string> paths, std::vector<int64_t> n_rows, std::vector<Column> columns);
   ~ShardReader();
 
-  /// Rows [first, first + count) of one shard to `dst`. Safe from any thread. Throws Error
-  /// naming the shard and the rows.
-  void read(size_t column, size_t shard, int64_t first, int64_t count, std::byte* dst);
+  /// Rows [first, first + count) of one shard to `dst`; in_blocks: with neighbours, if rows are small, since
+  /// they will be wanted soon. Safe from any thread. Throws Error naming the shard and the rows.
+  void read(size_t column, size_t shard, int64_t first, int64_t count, std::byte* dst,
+            bool in_blocks = false);
 
   /// Rows that are decoded together (a chunk's); 1 where a row can be read by itself.
   int64_t rows_decoded_together(size_t column, size_t shard);
-  /// Decoded chunks may take at least that much memory; at first it is little.
-  void keep_decoded(int64_t n_bytes);
+  /// Rows that are read together in_blocks.
+  int64_t rows_of_block(size_t column, size_t shard);
+  /// Blocks and decoded chunks may take at least that much memory; at first it is little.
+  void keep_blocks(int64_t n_bytes);
 
   /// ChunkedChecksum over the first n_rows as stored, in native byte order. Throws Error.
   uint64_t checksum(size_t column, size_t shard, int64_t n_rows);

@@ -144,6 +144,39 @@ TEST(Dataset, SpansShardsInNameOrder) {
   EXPECT_EQ(n_compared, 165);
 }
 
+TEST(Dataset, BlocksHoldTheRowsThatSingleReadsGive) {
+  for (Storage storage : {Storage::kContiguous, Storage::kChunked, Storage::kGzip}) {
+    const TemporaryFolder folder;
+    // 120 bytes a row, 1,092 rows a block: several blocks, the last one of a shard not full, a shard of one
+    // row.
+    const std::vector<int64_t> sizes = {3000, 1, 2500};
+    double first = 0;
+    for (int64_t n : sizes) {
+      FixtureField field = {"x", {n, 30}, "int32", {}, storage, {}, {}};
+      for (int64_t i = 0; i < n * 30; ++i) field.values.push_back(first++);
+      write_hdf5(folder.file(std::to_string(first) + ".h5"), {field});
+    }
+    const Dataset data = Dataset::open(folder.path());
+    ASSERT_EQ(data.n_samples(), 5501);
+    if (storage == Storage::kContiguous) {
+      EXPECT_EQ(data.rows_decoded_together("x"), 1);
+      EXPECT_EQ(data.rows_of_block("x"), (128 << 10) / 120);
+    }
+    for (int64_t count : {1, 7, 1500, 5501}) {
+      const int64_t stride = count == 1 ? 37 : 613;
+      for (int64_t i = 0; i <= 5501 - count; i += stride) {
+        const int64_t begin = (i * 7919) % (5502 - count);  // to and fro
+        std::vector<int32_t> single(static_cast<size_t>(count * 30)), block(single.size() + 2, -1);
+        data.read("x", begin, count, single.data());
+        data.read("x", begin, count, block.data(), true);
+        ASSERT_EQ(block.back(), -1);
+        block.resize(single.size());
+        ASSERT_EQ(block, single) << "rows " << begin << " + " << count;
+      }
+    }
+  }
+}
+
 TEST(Dataset, SkipsAUserBlock) {
   const TemporaryFolder folder;
   write_hdf5(folder.file("a.h5"), {images(10), labels(10)}, {}, 1024);
@@ -360,6 +393,8 @@ TEST(Dataset, ReportsAFileThatShrankAfterOpening) {
   std::vector<std::byte> bytes(1000 * 6);
   const std::string message = error_of([&] { data.read("image", 0, 1000, bytes.data()); });
   EXPECT_NAMES(message, "a.h5: dataset image, rows 0 to 999 cannot be read: ends before byte");
+  const std::string of_block = error_of([&] { data.read("image", 999, 1, bytes.data(), true); });
+  EXPECT_NAMES(of_block, "a.h5: dataset image, rows 0 to 999 cannot be read: ends before byte");
 }
 
 TEST(Dataset, SaysWhenAnotherProgramLocksAShard) {

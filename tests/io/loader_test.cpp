@@ -242,31 +242,34 @@ TEST(Loader, ThreadsPrefetchAndCacheChangeNothing) {
 
 TEST(Loader, WindowsAreSharedByRanksAndResume) {
   // Ragged everything: 61 samples, windows of 20 in blocks of 3, shards of 13, chunks of 7.
-  const Files files(61, Storage::kGzip);
-  LoaderOptions options = options_of(16, 2);
-  options.shuffle = {true, 20, 3};
-  options.cache_limit_bytes = 0;
-  const Sampler sampler(61, options.seed, options.shuffle);
-  std::vector<Copy> single;
-  DataLoader loader(files.data, options, 0);
-  for (int64_t k = 0; k < 3 * 4 * 8; ++k) {
-    single.push_back(copy_of(loader.next()));
-    check(single.back(), sampler, 16, 2);
-  }
-  for (int64_t n_ranks : {2, 4, 8}) {
-    for (int64_t start : {0, 5}) {
-      std::vector<std::unique_ptr<DataLoader>> ranks;
-      for (int64_t r = 0; r < n_ranks; ++r) {
-        LoaderOptions mine = options;
-        mine.first_micro = r * 8 / n_ranks;
-        mine.n_micro = 8 / n_ranks;
-        mine.threads = static_cast<int>(1 + r % 3);
-        ranks.push_back(std::make_unique<DataLoader>(files.data, mine, start));
-      }
-      auto k = static_cast<size_t>(start * 8);
-      while (k < single.size()) {
-        for (auto& rank : ranks) {
-          for (int64_t m = 0; m < 8 / n_ranks; ++m) ASSERT_EQ(copy_of(rank->next()), single[k++]) << n_ranks;
+  for (Storage storage : {Storage::kContiguous, Storage::kChunked, Storage::kGzip}) {
+    const Files files(61, storage);
+    LoaderOptions options = options_of(16, 2);
+    options.shuffle = {true, 20, 3};
+    options.cache_limit_bytes = 0;
+    const Sampler sampler(61, options.seed, options.shuffle);
+    std::vector<Copy> single;
+    DataLoader loader(files.data, options, 0);
+    for (int64_t k = 0; k < 3 * 4 * 8; ++k) {
+      single.push_back(copy_of(loader.next()));
+      check(single.back(), sampler, 16, 2);
+    }
+    for (int64_t n_ranks : {2, 4, 8}) {
+      for (int64_t start : {0, 5}) {
+        std::vector<std::unique_ptr<DataLoader>> ranks;
+        for (int64_t r = 0; r < n_ranks; ++r) {
+          LoaderOptions mine = options;
+          mine.first_micro = r * 8 / n_ranks;
+          mine.n_micro = 8 / n_ranks;
+          mine.threads = static_cast<int>(1 + r % 3);
+          ranks.push_back(std::make_unique<DataLoader>(files.data, mine, start));
+        }
+        auto k = static_cast<size_t>(start * 8);
+        while (k < single.size()) {
+          for (auto& rank : ranks) {
+            for (int64_t m = 0; m < 8 / n_ranks; ++m)
+              ASSERT_EQ(copy_of(rank->next()), single[k++]) << n_ranks;
+          }
         }
       }
     }
