@@ -24,7 +24,7 @@ class RowSource {
   /// `cache`: of the field, or nothing. micro_batch: most rows asked for at a time. in_blocks: how to read
   /// (Dataset::read).
   RowSource(const Dataset& dataset, std::string field, RowConverter converter, std::optional<RowCache> cache,
-            int64_t micro_batch, bool in_blocks);
+            int64_t micro_batch, bool in_blocks = false);
 
   /// Bytes of staging memory that gather() needs, of each thread its own.
   int64_t staging_bytes() const { return staging_rows_ * converter_.src_bytes(); }
