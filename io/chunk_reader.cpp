@@ -48,11 +48,34 @@ void copy_box(const ChunkIndex& index, const int64_t* origin, int64_t first, int
   }
 }
 
+/// A chunk's elements to `decoded`; false where it is damaged or cannot be read.
+bool load(const ChunkIndex& index, const FileHandle& file, const StoredChunk& chunk, std::byte* decoded) {
+  thread_local ChunkScratch scratch;
+  const bool is_plain = is_stored_plain(index, chunk);
+  if (is_plain && chunk.n_bytes != index.chunk_bytes()) return false;
+  if (!is_plain && scratch.stored.size() < chunk.n_bytes) scratch.stored.resize(chunk.n_bytes);
+  try {
+    file.read_at(is_plain ? decoded : scratch.stored.data(), chunk.n_bytes, chunk.offset);
+  } catch (const Error&) {
+    return false;
+  }
+  return is_plain || decode_chunk(index, chunk, scratch, decoded);
+}
+
 }  // namespace
 
+ChunkCache::Chunk chunk_of_row(const ChunkIndex& index, const FileHandle& file, ChunkCache& cache,
+                               uint64_t key, int64_t row) {
+  assert(index.holds_whole_rows());
+  const int64_t number = row / index.chunk[0];  // the grid has one column
+  const StoredChunk& chunk = index.chunks[static_cast<size_t>(number)];
+  if (chunk.n_bytes == 0) return nullptr;
+  return cache.get(key + static_cast<uint64_t>(number), index.chunk_bytes(),
+                   [&](std::byte* decoded) { return load(index, file, chunk, decoded); });
+}
+
 bool read_chunked_rows(const ChunkIndex& index, const FileHandle& file, ChunkCache& cache, uint64_t key,
-                       int64_t first, int64_t count, std::byte* dst, bool in_blocks) {
-  thread_local ChunkScratch scratch;
+                       int64_t first, int64_t count, std::byte* dst) {
   const size_t rank = index.extents.size();
   assert(rank >= 1 && rank <= Shape::kMaxRank);
   int64_t row_bytes = index.element_bytes, n_across = 1;  // chunks side by side in one row
@@ -63,18 +86,6 @@ bool read_chunked_rows(const ChunkIndex& index, const FileHandle& file, ChunkCac
   const bool whole_rows = index.holds_whole_rows();
   const int64_t rows = index.chunk[0], chunk_bytes = index.chunk_bytes();
 
-  const auto load = [&](const StoredChunk& chunk, std::byte* decoded) {
-    const bool is_plain = is_stored_plain(index, chunk);
-    if (is_plain && chunk.n_bytes != chunk_bytes) return false;
-    if (!is_plain && scratch.stored.size() < chunk.n_bytes) scratch.stored.resize(chunk.n_bytes);
-    try {
-      file.read_at(is_plain ? decoded : scratch.stored.data(), chunk.n_bytes, chunk.offset);
-    } catch (const Error&) {
-      return false;
-    }
-    return is_plain || decode_chunk(index, chunk, scratch, decoded);
-  };
-
   for (int64_t g = first / rows; g * rows < first + count; ++g) {
     const int64_t from = std::max(first, g * rows), to = std::min(first + count, (g + 1) * rows);
     std::byte* out = dst + (from - first) * row_bytes;
@@ -83,7 +94,7 @@ bool read_chunked_rows(const ChunkIndex& index, const FileHandle& file, ChunkCac
       const int64_t number = g * n_across + a;
       const StoredChunk& chunk = index.chunks[static_cast<size_t>(number)];
       if (chunk.n_bytes == 0) return false;
-      if (whole_rows && !in_blocks && is_stored_plain(index, chunk)) {
+      if (whole_rows && is_stored_plain(index, chunk)) {
         if (chunk.n_bytes != chunk_bytes) return false;
         try {
           file.read_at(out, (to - from) * row_bytes, chunk.offset + (from - g * rows) * row_bytes);
@@ -91,8 +102,9 @@ bool read_chunked_rows(const ChunkIndex& index, const FileHandle& file, ChunkCac
           return false;
         }
       } else {
-        const ChunkCache::Chunk decoded = cache.get(key + static_cast<uint64_t>(number), chunk_bytes,
-                                                    [&](std::byte* bytes) { return load(chunk, bytes); });
+        const ChunkCache::Chunk decoded =
+            cache.get(key + static_cast<uint64_t>(number), chunk_bytes,
+                      [&](std::byte* bytes) { return load(index, file, chunk, bytes); });
         if (!decoded) return false;
         if (whole_rows) {
           std::memcpy(out, decoded.get() + (from - g * rows) * row_bytes,

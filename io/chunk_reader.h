@@ -11,10 +11,14 @@
 namespace lockstep {
 
 /// Rows [first, first + count) to `dst`, as stored. Chunks without filters that hold whole rows are read in
-/// place, unless in_blocks says that their other rows will be wanted soon; others are decoded by way of
-/// `cache`, in which `key` + a chunk's number names it. False where a chunk is not in the file, damaged or
-/// unreadable: then dst holds anything, and HDF5 has the last word.
+/// place, others are decoded by way of `cache`, in which `key` + a chunk's number names it. False where a
+/// chunk is not in the file, damaged or unreadable: then dst holds anything, and HDF5 has the last word.
 bool read_chunked_rows(const ChunkIndex& index, const FileHandle& file, ChunkCache& cache, uint64_t key,
-                       int64_t first, int64_t count, std::byte* dst, bool in_blocks = false);
+                       int64_t first, int64_t count, std::byte* dst);
+
+/// The whole chunk that holds a row, from `cache` or through it: row r of the dataset is its row
+/// r % index.chunk[0]. index.holds_whole_rows() must hold. Null as read_chunked_rows() says false.
+ChunkCache::Chunk chunk_of_row(const ChunkIndex& index, const FileHandle& file, ChunkCache& cache,
+                               uint64_t key, int64_t row);
 
 }  // namespace lockstep

@@ -59,6 +59,7 @@ struct Dataset::Impl {
   std::unique_ptr<ShardReader> reader;
 
   size_t index_of(const std::string& name) const;
+  size_t shard_of(int64_t row) const;
   void adopt_first(const ShardContents& contents, const std::string& shard_path);
   void add_shard(const std::string& shard_path);
 };
@@ -73,6 +74,13 @@ size_t Dataset::Impl::index_of(const std::string& name) const {
                   "fields of this dataset: " + join(fields));
   }
   throw Error(path, "has no field \"" + name + "\"", "fields that exist: " + join(fields));
+}
+
+/// The last shard that begins at or before the row.
+size_t Dataset::Impl::shard_of(int64_t row) const {
+  const auto next = std::upper_bound(shards.begin(), shards.end(), row,
+                                     [](int64_t r, const Shard& shard) { return r < shard.first; });
+  return static_cast<size_t>(next - shards.begin()) - 1;
 }
 
 void Dataset::Impl::adopt_first(const ShardContents& contents, const std::string& shard_path) {
@@ -187,18 +195,22 @@ int64_t Dataset::rows_of_block(const std::string& field) const {
 
 void Dataset::keep_blocks(int64_t n_bytes) const { impl_->reader->keep_blocks(n_bytes); }
 
-void Dataset::read(const std::string& field, int64_t first, int64_t count, void* dst, bool in_blocks) const {
+std::shared_ptr<const std::byte> Dataset::row_of_block(const std::string& field, int64_t row) const {
+  assert(row >= 0 && row < n_samples());
+  const size_t shard = impl_->shard_of(row);
+  return impl_->reader->row_of_block(impl_->index_of(field), shard, row - impl_->shards[shard].first);
+}
+
+void Dataset::read(const std::string& field, int64_t first, int64_t count, void* dst) const {
   assert(first >= 0 && count >= 0 && first + count <= n_samples());
   const size_t index = impl_->index_of(field);
   auto* out = static_cast<std::byte*>(dst);
   const auto& shards = impl_->shards;
-  auto it = std::upper_bound(shards.begin(), shards.end(), first,
-                             [](int64_t row, const Shard& shard) { return row < shard.first; });
-  for (auto shard = static_cast<size_t>(it - shards.begin()) - 1; count > 0; ++shard) {
+  for (size_t shard = impl_->shard_of(first); count > 0; ++shard) {
     const int64_t in_shard = first - shards[shard].first;
     const int64_t n = std::min(count, shards[shard].n_samples - in_shard);
     if (n <= 0) continue;
-    impl_->reader->read(index, shard, in_shard, n, out, in_blocks);
+    impl_->reader->read(index, shard, in_shard, n, out);
     out += n * impl_->columns[index].row_bytes;
     first += n;
     count -= n;

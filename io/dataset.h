@@ -53,7 +53,7 @@ class Dataset {
   /// Rows of a field that are decoded together in the first shard (a chunk's); 1 where each can be read by
   /// itself.
   int64_t rows_decoded_together(const std::string& field) const;
-  /// The same for read() in_blocks.
+  /// Rows of one of row_of_block()'s blocks in the first shard; 1 where there are none.
   int64_t rows_of_block(const std::string& field) const;
   /// Blocks and decoded chunks may take at least that much memory (32 MiB at first).
   void keep_blocks(int64_t n_bytes) const;
@@ -61,9 +61,12 @@ class Dataset {
   /// Copies rows [first, first + count) of a field, as stored (no conversion), to `dst`
   /// (count x bytes of one sample). May cross shards. Safe from any thread. Reads contiguous
   /// storage and chunks (plain, deflate, shuffle, fletcher32) with pread, anything else through HDF5 under
-  /// its lock. in_blocks: the neighbours of these rows will be wanted soon, so that small rows are read with
-  /// them, and kept a while. Throws Error naming the shard and rows if the file cannot give them.
-  void read(const std::string& field, int64_t first, int64_t count, void* dst, bool in_blocks = false) const;
+  /// its lock. Throws Error naming the shard and rows if the file cannot give them.
+  void read(const std::string& field, int64_t first, int64_t count, void* dst) const;
+  /// For those who will soon want a row's neighbours: the row as stored, in a block of memory that is read if
+  /// need be and stays a while, at least as long as the pointer. Null where it is large or must be read by
+  /// itself: read() it. Safe from any thread. Throws as read() does.
+  std::shared_ptr<const std::byte> row_of_block(const std::string& field, int64_t row) const;
 
   /// Compares the stored checksum of every dataset with its content, in shards part, part + n_parts …
   /// Returns one line per mismatch. Counts datasets of shards with and without a checksum.

@@ -9,7 +9,6 @@ namespace {
 
 constexpr int64_t kBlockBytes = int64_t{256} << 10;
 constexpr int64_t kPageBytes = 4096;
-constexpr int64_t kPrefetchBytes = 512;
 static_assert(std::atomic<uint32_t>::is_always_lock_free, "words that processes share need no lock");
 
 int64_t bytes_of_row(const Dataset& dataset, const std::string& field) {
@@ -60,11 +59,6 @@ bool RowCache::fill(int64_t block) const {
   }
   states_[block].store(kFull, std::memory_order_release);
   return true;
-}
-
-void RowCache::prefetch(int64_t id) const {
-  const std::byte* row = rows_ + id * row_bytes_;
-  for (int64_t at = 0; at < std::min(row_bytes_, kPrefetchBytes); at += 64) __builtin_prefetch(row + at);
 }
 
 }  // namespace lockstep

@@ -28,8 +28,8 @@ class RowCache {
     if (states_[block].load(std::memory_order_acquire) != kFull && !fill(block)) return nullptr;
     return rows_ + id * row_bytes_;
   }
-  /// Hints the processor that this row will be wanted soon.
-  void prefetch(int64_t id) const;
+  /// Where sample `id` lies or will lie.
+  const std::byte* place(int64_t id) const { return rows_ + id * row_bytes_; }
 
  private:
   enum State : uint32_t { kEmpty, kFilling, kFull };

@@ -3,6 +3,8 @@
 #include "io/row_source.h"
 
 #include <algorithm>
+#include <array>
+#include <memory>
 #include <utility>
 
 namespace lockstep {
@@ -10,7 +12,13 @@ namespace lockstep {
 namespace {
 constexpr int64_t kStagingBytes = int64_t{1} << 20;
 constexpr int64_t kMaxGapBytes = int64_t{4} << 10;
-constexpr int64_t kPrefetchRows = 4;
+constexpr size_t kPrefetchRows = 4;
+constexpr int64_t kPrefetchBytes = 512;
+
+/// Shuffled rows are cache misses, whose beginnings the hardware cannot guess.
+void prefetch(const std::byte* row, int64_t n_bytes) {
+  for (int64_t at = 0; at < std::min(n_bytes, kPrefetchBytes); at += 64) __builtin_prefetch(row + at);
+}
 }  // namespace
 
 RowSource::RowSource(const Dataset& dataset, std::string field, RowConverter converter,
@@ -19,16 +27,18 @@ RowSource::RowSource(const Dataset& dataset, std::string field, RowConverter con
       field_(std::move(field)),
       converter_(std::move(converter)),
       cache_(std::move(cache)),
-      in_blocks_(in_blocks) {
+      in_blocks_(in_blocks && !cache_ && dataset.rows_of_block(field_) > 1) {
   if (cache_) return;
   const int64_t row_bytes = converter_.src_bytes();
   staging_rows_ = std::max<int64_t>(1, std::min(micro_batch * 2, kStagingBytes / row_bytes));
-  if (!in_blocks) max_gap_rows_ = kMaxGapBytes / row_bytes;
+  max_gap_rows_ = kMaxGapBytes / row_bytes;
 }
 
 void RowSource::gather(const RowRequest* requests, int64_t count, std::byte* dst, std::byte* staging) const {
   if (cache_) {
     gather_cached(requests, count, dst, staging);
+  } else if (in_blocks_) {
+    gather_blocks(requests, count, dst, staging);
   } else {
     gather_runs(requests, count, dst, staging);
   }
@@ -40,13 +50,32 @@ void RowSource::gather_cached(const RowRequest* requests, int64_t count, std::by
   for (int64_t i = 0; i < count; ++i) {
     const auto [id, row] = requests[i];
     const std::byte* src = cache_->find(id);
-    if (i + kPrefetchRows < count)  // shuffled rows are cache misses; the hardware cannot guess them
-      cache_->prefetch(requests[i + kPrefetchRows].id);
+    const int64_t next = i + int64_t{kPrefetchRows};
+    if (next < count) prefetch(cache_->place(requests[next].id), converter_.src_bytes());
     if (!src) {
       dataset_->read(field_, id, 1, staging);
       src = staging;
     }
     converter_.convert(src, dst + row * dst_bytes, id, dataset_->path());
+  }
+}
+
+void RowSource::gather_blocks(const RowRequest* sorted, int64_t count, std::byte* dst,
+                              std::byte* staging) const {
+  const int64_t dst_bytes = converter_.dst_bytes();
+  std::array<std::shared_ptr<const std::byte>, kPrefetchRows> ahead;
+  const auto fetch = [&](int64_t i) {
+    auto& row = ahead[static_cast<size_t>(i) % kPrefetchRows];
+    row = dataset_->row_of_block(field_, sorted[i].id);
+    if (row) prefetch(row.get(), converter_.src_bytes());
+  };
+  for (int64_t i = 0; i < std::min(count, int64_t{kPrefetchRows}); ++i) fetch(i);
+  for (int64_t i = 0; i < count; ++i) {
+    const auto row = std::move(ahead[static_cast<size_t>(i) % kPrefetchRows]);
+    if (i + int64_t{kPrefetchRows} < count) fetch(i + int64_t{kPrefetchRows});
+    if (!row) dataset_->read(field_, sorted[i].id, 1, staging);
+    converter_.convert(row ? row.get() : staging, dst + sorted[i].row * dst_bytes, sorted[i].id,
+                       dataset_->path());
   }
 }
 
@@ -66,10 +95,10 @@ void RowSource::gather_runs(const RowRequest* sorted, int64_t count, std::byte* 
       in_place = false;
     }
     if (in_place) {
-      dataset_->read(field_, first, end - begin, dst + sorted[begin].row * dst_bytes, in_blocks_);
+      dataset_->read(field_, first, end - begin, dst + sorted[begin].row * dst_bytes);
       continue;
     }
-    dataset_->read(field_, first, sorted[end - 1].id - first + 1, staging, in_blocks_);
+    dataset_->read(field_, first, sorted[end - 1].id - first + 1, staging);
     for (int64_t i = begin; i < end; ++i) {
       converter_.convert(staging + (sorted[i].id - first) * src_bytes, dst + sorted[i].row * dst_bytes,
                          sorted[i].id, dataset_->path());

@@ -1,5 +1,5 @@
 // Gathers one field's rows of a micro-batch: given sample ids, fills the converted rows. From the cache where
-// there is one; else the ids are read as sorted runs. Any number of threads at a time.
+// there is one; else from blocks in memory or as sorted runs of ids. Any number of threads at a time.
 #pragma once
 
 #include <cstddef>
@@ -21,8 +21,8 @@ struct RowRequest {
 
 class RowSource {
  public:
-  /// `cache`: of the field, or nothing. micro_batch: most rows asked for at a time. in_blocks: how to read
-  /// (Dataset::read).
+  /// `cache`: of the field, or nothing. micro_batch: most rows asked for at a time. in_blocks: small rows
+  /// come with their neighbours (Dataset::row_of_block).
   RowSource(const Dataset& dataset, std::string field, RowConverter converter, std::optional<RowCache> cache,
             int64_t micro_batch, bool in_blocks = false);
 
@@ -36,6 +36,7 @@ class RowSource {
 
  private:
   void gather_cached(const RowRequest* requests, int64_t count, std::byte* dst, std::byte* staging) const;
+  void gather_blocks(const RowRequest* sorted, int64_t count, std::byte* dst, std::byte* staging) const;
   void gather_runs(const RowRequest* sorted, int64_t count, std::byte* dst, std::byte* staging) const;
 
   const Dataset* dataset_;

@@ -5,7 +5,6 @@
 #include <fcntl.h>
 
 #include <algorithm>
-#include <cstring>
 #include <deque>
 #include <map>
 #include <mutex>
@@ -121,7 +120,6 @@ struct ShardReader::Impl {
     return static_cast<uint64_t>(column * paths.size() + shard) << kChunkBits;
   }
   void pread_rows(size_t column, size_t shard, int64_t first, int64_t count, std::byte* dst);
-  void pread_blocks(size_t column, size_t shard, int64_t first, int64_t count, std::byte* dst);
 };
 
 OpenHdf5::Opened& ShardReader::Impl::open_hdf5(size_t column, size_t shard) {
@@ -169,40 +167,17 @@ void ShardReader::Impl::pread_rows(size_t column, size_t shard, int64_t first, i
   }
 }
 
-void ShardReader::Impl::pread_blocks(size_t column, size_t shard, int64_t first, int64_t count,
-                                     std::byte* dst) {
-  const int64_t row_bytes = columns[column].row_bytes, rows = block_rows(row_bytes);
-  for (int64_t block = first / rows; block * rows < first + count; ++block) {
-    const int64_t begin = block * rows, n = std::min(rows, n_rows[shard] - begin);
-    const int64_t from = std::max(first, begin), to = std::min(first + count, begin + n);
-    const ChunkCache::Chunk held =
-        decoded.get(key(column, shard) + static_cast<uint64_t>(block), n * row_bytes, [&](std::byte* bytes) {
-          pread_rows(column, shard, begin, n, bytes);
-          return true;
-        });
-    std::memcpy(dst + (from - first) * row_bytes, held.get() + (from - begin) * row_bytes,
-                static_cast<size_t>((to - from) * row_bytes));
-  }
-}
-
 ShardReader::ShardReader(std::vector<std::string> paths, std::vector<int64_t> n_rows,
                          std::vector<Column> columns)
     : impl_(std::make_unique<Impl>(std::move(paths), std::move(n_rows), std::move(columns))) {}
 ShardReader::~ShardReader() = default;
 
-void ShardReader::read(size_t column, size_t shard, int64_t first, int64_t count, std::byte* dst,
-                       bool in_blocks) {
+void ShardReader::read(size_t column, size_t shard, int64_t first, int64_t count, std::byte* dst) {
   Impl& s = *impl_;
-  if (s.columns[column].offset_bytes[shard] >= 0) {
-    if (in_blocks && block_rows(s.columns[column].row_bytes) > 1)
-      return s.pread_blocks(column, shard, first, count, dst);
-    return s.pread_rows(column, shard, first, count, dst);
-  }
+  if (s.columns[column].offset_bytes[shard] >= 0) return s.pread_rows(column, shard, first, count, dst);
   if (const ChunkIndex* index = s.chunk_index(column, shard)) {
-    const bool whole = in_blocks && index->chunk[0] > 1 && index->chunk_bytes() <= kLargestBlockBytes;
     try {
-      if (read_chunked_rows(*index, *s.descriptor(shard), s.decoded, s.key(column, shard), first, count, dst,
-                            whole))
+      if (read_chunked_rows(*index, *s.descriptor(shard), s.decoded, s.key(column, shard), first, count, dst))
         return;
     } catch (const Error&) {  // the file cannot be opened: HDF5 says why
     }
@@ -216,6 +191,30 @@ void ShardReader::read(size_t column, size_t shard, int64_t first, int64_t count
   }
 }
 
+std::shared_ptr<const std::byte> ShardReader::row_of_block(size_t column, size_t shard, int64_t row) {
+  Impl& s = *impl_;
+  const int64_t row_bytes = s.columns[column].row_bytes, rows = rows_of_block(column, shard);
+  if (rows == 1) return nullptr;
+  ChunkCache::Chunk block;
+  if (s.columns[column].offset_bytes[shard] >= 0) {
+    const int64_t first = row / rows * rows, n = std::min(rows, s.n_rows[shard] - first);
+    block = s.decoded.get(s.key(column, shard) + static_cast<uint64_t>(row / rows), n * row_bytes,
+                          [&](std::byte* bytes) {
+                            s.pread_rows(column, shard, first, n, bytes);
+                            return true;
+                          });
+  } else {
+    try {
+      block = chunk_of_row(*s.chunk_index(column, shard), *s.descriptor(shard), s.decoded,
+                           s.key(column, shard), row);
+    } catch (const Error&) {  // the file cannot be opened: read() says why
+    }
+    if (!block) return nullptr;
+  }
+  const std::byte* at = block.get() + row % rows * row_bytes;
+  return {std::move(block), at};
+}
+
 int64_t ShardReader::rows_decoded_together(size_t column, size_t shard) {
   if (impl_->columns[column].offset_bytes[shard] >= 0) return 1;
   const ChunkIndex* index = impl_->chunk_index(column, shard);
@@ -227,8 +226,8 @@ int64_t ShardReader::rows_of_block(size_t column, size_t shard) {
   const Column& from = impl_->columns[column];
   if (from.offset_bytes[shard] >= 0) return block_rows(from.row_bytes);
   const ChunkIndex* index = impl_->chunk_index(column, shard);
-  return index && index->chunk_bytes() <= kLargestBlockBytes ? index->chunk[0]
-                                                             : rows_decoded_together(column, shard);
+  if (!index || !index->holds_whole_rows()) return 1;
+  return !index->filters.empty() || index->chunk_bytes() <= kLargestBlockBytes ? index->chunk[0] : 1;
 }
 
 void ShardReader::keep_blocks(int64_t n_bytes) { impl_->decoded.allow(n_bytes); }

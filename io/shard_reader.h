@@ -26,14 +26,17 @@ class ShardReader {
   ShardReader(std::vector<std::string> paths, std::vector<int64_t> n_rows, std::vector<Column> columns);
   ~ShardReader();
 
-  /// Rows [first, first + count) of one shard to `dst`; in_blocks: with neighbours, if rows are small, since
-  /// they will be wanted soon. Safe from any thread. Throws Error naming the shard and the rows.
-  void read(size_t column, size_t shard, int64_t first, int64_t count, std::byte* dst,
-            bool in_blocks = false);
+  /// Rows [first, first + count) of one shard to `dst`. Safe from any thread. Throws Error
+  /// naming the shard and the rows.
+  void read(size_t column, size_t shard, int64_t first, int64_t count, std::byte* dst);
+  /// A small row in memory, within a block of its neighbours that is read if it is not there yet and lives as
+  /// long as the pointer. Null where the row must be read by itself. Safe from any thread; throws like
+  /// read().
+  std::shared_ptr<const std::byte> row_of_block(size_t column, size_t shard, int64_t row);
 
   /// Rows that are decoded together (a chunk's); 1 where a row can be read by itself.
   int64_t rows_decoded_together(size_t column, size_t shard);
-  /// Rows that are read together in_blocks.
+  /// Rows of one of row_of_block()'s blocks; 1 where there are none.
   int64_t rows_of_block(size_t column, size_t shard);
   /// Blocks and decoded chunks may take at least that much memory; at first it is little.
   void keep_blocks(int64_t n_bytes);
