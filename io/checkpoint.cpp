@@ -23,7 +23,6 @@
 
 namespace lockstep {
 
-using checkpoint_format::ContentRange;
 using checkpoint_format::Piece;
 using checkpoint_format::PieceData;
 

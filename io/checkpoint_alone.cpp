@@ -30,7 +30,6 @@
 
 namespace lockstep {
 
-using checkpoint_format::ContentRange;
 using checkpoint_format::Piece;
 
 namespace {
@@ -79,7 +78,7 @@ void write_file(const std::string& temporary, const std::string& path, const Che
     }
     file.sync();
     file.close();
-    checkpoint_format::append_seal(temporary, content);
+    append_seal(temporary, content);
     rename_durably(temporary, path);
   } catch (...) {
     ::unlink(temporary.c_str());

@@ -3,11 +3,9 @@
 //
 //   [ HDF5 file: header, datasets ][ seal ]
 //
-// The seal lies behind HDF5's end of file, where HDF5 does not look: the ranges of the
-// datasets' content, and a hash of every other byte. It is checked before HDF5 parses
-// anything, so a damaged header is a sentence and not a crash inside the library. Content is
-// covered by the attribute `checksum` of each dataset. A file that h5copy or h5repack has
-// rewritten has no seal and can be read all the same.
+// The seal (seal.h) covers every byte but the datasets' content, so that a damaged header is a sentence and
+// not a crash inside the library. Content is covered by the attribute `checksum` of each dataset. A file that
+// h5copy or h5repack has rewritten has no seal and can be read all the same.
 #pragma once
 
 #include <cstdint>
@@ -15,6 +13,7 @@
 #include <vector>
 
 #include "io/checkpoint.h"
+#include "io/seal.h"
 
 namespace lockstep::checkpoint_format {
 
@@ -22,30 +21,6 @@ inline constexpr int64_t kVersion = 1;
 
 /// XXH3_64 over info and entries (in any order). Stored in /'s attribute `header_checksum`.
 uint64_t header_checksum(const CheckpointInfo& info, std::vector<CheckpointEntry> entries);
-
-/// Bytes [offset, offset + n_bytes) of the file that hold a dataset's content.
-struct ContentRange {
-  uint64_t offset = 0, n_bytes = 0;
-};
-
-/// Calls visit(first, end) for every range of bytes of [0, n_bytes) outside `content`, which
-/// is ascending.
-template <typename Visit>
-void for_each_outside(const std::vector<ContentRange>& content, int64_t n_bytes, Visit&& visit) {
-  int64_t first = 0;
-  for (const ContentRange& range : content) {
-    if (static_cast<int64_t>(range.offset) > first) visit(first, static_cast<int64_t>(range.offset));
-    first = static_cast<int64_t>(range.offset + range.n_bytes);
-  }
-  if (n_bytes > first) visit(first, n_bytes);
-}
-
-/// Appends the seal to a closed HDF5 file and syncs it. `content` is ascending.
-void append_seal(const std::string& path, const std::vector<ContentRange>& content);
-
-/// Checks the seal. Returns false where the file has none; throws Error{path, …} where the
-/// file does not agree with it.
-bool check_seal(const std::string& path);
 
 /// The state cut into pieces, dealt over ranks. A piece is one piece of a tensor's checksum
 /// (1 MiB, or the tensor's rest); rank r of P owns the pieces that begin in the r-th of P

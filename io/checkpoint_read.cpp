@@ -94,7 +94,10 @@ OpenCheckpoint open_checkpoint(const std::string& path) {
     throw Error(path, "is a folder, not a checkpoint",
                 "name a file in it, such as " + checkpoint_file_name(1000));
   }
-  open.sealed = checkpoint_format::check_seal(path);
+  const char* remedy = "use an older checkpoint of this run";
+  const Seal seal = check_seal(path, remedy);
+  if (seal == Seal::kBareTail) throw Error(path, "its seal is damaged", remedy);
+  open.sealed = seal == Seal::kWhole;
   try {
     open.file = h5::open_file(path);
   } catch (const Error& error) {

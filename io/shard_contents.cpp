@@ -5,8 +5,10 @@
 #include "io/shard_contents.h"
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 
+#include "io/seal.h"
 #include "kernels/error.h"
 
 namespace lockstep {
@@ -109,6 +111,10 @@ StoredField inspect_field(hid_t file, const std::string& name, const std::string
     out.statistics.stddev = h5::read_doubles_attribute(dataset.get(), "stddev", where);
     if (out.statistics.mean.size() != out.statistics.stddev.size())
       throw Error(where, "has attributes mean and stddev of different lengths", "remove or correct them");
+    for (const std::vector<double>* values : {&out.statistics.mean, &out.statistics.stddev}) {
+      if (!std::all_of(values->begin(), values->end(), [](double v) { return std::isfinite(v); }))
+        throw Error(where, "has attributes mean and stddev that are not finite", "remove or correct them");
+    }
   }
   if (h5::has_attribute(dataset.get(), "checksum"))
     out.checksum = static_cast<uint64_t>(h5::read_int_attribute(dataset.get(), "checksum", where));
@@ -158,6 +164,7 @@ void read_rows(hid_t dataset, hid_t type, int64_t first, int64_t count, void* ds
 }
 
 ShardContents inspect_shard(const std::string& path) {
+  const Seal seal = check_seal(path, kDamagedRemedy);
   const auto guard = h5::lock();
   h5::Id file;
   try {
@@ -182,6 +189,7 @@ ShardContents inspect_shard(const std::string& path) {
                       "; this program reads versions up to " + std::to_string(kFormatVersion),
                   "use a newer Lockstep, or convert the data with this one");
     }
+    if (seal == Seal::kBareTail) throw Error(path, "its seal is damaged", kDamagedRemedy);
   }
   if (h5::has_attribute(file.get(), "class_names"))
     out.class_names = h5::read_strings_attribute(file.get(), "class_names", path);

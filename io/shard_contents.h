@@ -32,7 +32,7 @@ struct ShardContents {
 };
 
 /// Opens `path`, describes it and closes it. Throws Error naming the file: not HDF5,
-/// truncated, of a newer Lockstep format, unreadable metadata.
+/// truncated, of a newer Lockstep format, unreadable metadata, a damaged seal.
 ShardContents inspect_shard(const std::string& path);
 
 /// The type in which HDF5 hands over a dataset's elements: the stored one in native byte order.

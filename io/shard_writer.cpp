@@ -1,12 +1,12 @@
 // Shards are written by the serial HDF5 driver: one rank, one file. Storage is contiguous and
-// allocated early, so that readers can bypass HDF5; object times stay off for equal bytes.
+// allocated early, so that readers can bypass HDF5; object times stay off for equal bytes. Checksums cover
+// the content, the seal everything else.
 #include "io/shard_writer.h"
 
-#include <fcntl.h>
-
+#include <algorithm>
 #include <cassert>
 
-#include "io/files.h"
+#include "io/seal.h"
 
 namespace lockstep {
 
@@ -96,6 +96,7 @@ void ShardWriter::close() {
 
 void ShardWriter::describe(const std::string& path, const std::vector<Field>& fields,
                            const DatasetDescription& description) {
+  std::vector<ContentRange> content;
   {
     const auto guard = h5::lock();
     h5::Id file = h5::own(H5Fopen(path.c_str(), H5F_ACC_RDWR, file_access(path).get()), "H5Fopen", path);
@@ -104,16 +105,20 @@ void ShardWriter::describe(const std::string& path, const std::vector<Field>& fi
       h5::write_attribute(file.get(), "class_names", description.class_names);
     h5::write_attribute(file.get(), "source", description.source);
     for (size_t f = 0; f < fields.size(); ++f) {
+      h5::Id dataset = h5::own(H5Dopen2(file.get(), fields[f].name.c_str(), H5P_DEFAULT), "H5Dopen2", path);
+      if (const hsize_t n_bytes = H5Dget_storage_size(dataset.get()); n_bytes > 0)
+        content.push_back({H5Dget_offset(dataset.get()), n_bytes});
       const Dataset::Statistics& statistics = description.statistics[f];
       if (statistics.mean.empty()) continue;
-      h5::Id dataset = h5::own(H5Dopen2(file.get(), fields[f].name.c_str(), H5P_DEFAULT), "H5Dopen2", path);
       h5::write_attribute(dataset.get(), "mean", statistics.mean);
       h5::write_attribute(dataset.get(), "stddev", statistics.stddev);
       dataset.close();
     }
     file.close();
   }
-  FileHandle(path, O_RDONLY).sync();
+  std::sort(content.begin(), content.end(),
+            [](const ContentRange& a, const ContentRange& b) { return a.offset < b.offset; });
+  append_seal(path, content);
 }
 
 }  // namespace lockstep

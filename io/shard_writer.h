@@ -36,7 +36,7 @@ class ShardWriter {
   /// After all rows: writes the checksums, closes, and throws Error if anything was not stored.
   void close();
 
-  /// Adds what is known only once all shards are written, then syncs the file to disk.
+  /// Adds what is known only once all shards are written, then seals the file and syncs it to disk.
   static void describe(const std::string& path, const std::vector<Field>& fields,
                        const DatasetDescription& description);
 

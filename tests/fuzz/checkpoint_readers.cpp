@@ -142,7 +142,7 @@ void read_meaning(std::string_view bytes) {
     write_meaning(file.get(), choices);
     file.close();
   }
-  if (choices.below(4) < 3) checkpoint_format::append_seal(path, {});
+  if (choices.below(4) < 3) append_seal(path, {});
   read_checkpoint(path, choices.flag());
 }
 

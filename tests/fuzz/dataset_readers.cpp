@@ -3,6 +3,7 @@
 #include <zlib.h>
 
 #include <algorithm>
+#include <cstring>
 #include <filesystem>
 #include <stdexcept>
 
@@ -130,6 +131,13 @@ void read_everything(const Dataset& dataset) {
     attempt([&] { dataset.read(field.name, 0, n_read, rows.data()); });
     attempt([&] { dataset.read(field.name, n - n_read, n_read, rows.data()); });
     attempt([&] { dataset.rows_decoded_together(field.name); });
+    attempt([&] {
+      const std::shared_ptr<const std::byte> of_block = dataset.row_of_block(field.name, n - 1);
+      if (!of_block) return;
+      dataset.read(field.name, n - 1, 1, rows.data());
+      if (std::memcmp(of_block.get(), rows.data(), static_cast<size_t>(row_bytes)) != 0)
+        throw std::logic_error("a block holds other bytes than a single read gives");
+    });
     attempt([&] {
       const Dataset::Statistics* s = dataset.statistics(field.name);
       const std::vector<float> mean(s ? s->mean.begin() : std::vector<double>::const_iterator{},

@@ -1,4 +1,4 @@
-// The seal behind the HDF5 part of a checkpoint (checkpoint_format.h), little-endian:
+// Behind the HDF5 part of a file, little-endian:
 //
 //   n_ranges times {offset, n_bytes}, ascending    uint64 each
 //   n_ranges, n_hdf5_bytes, header_hash            uint64 each
@@ -6,22 +6,22 @@
 //   magic "LOCKSEAL"
 //
 // header_hash is taken over every byte of [0, n_hdf5_bytes) outside the ranges.
+#include "io/seal.h"
+
 #include <fcntl.h>
 
 #include <algorithm>
 #include <cstring>
 
-#include "io/checkpoint_format.h"
 #include "io/checksum.h"
 #include "io/files.h"
 #include "kernels/error.h"
 
-namespace lockstep::checkpoint_format {
+namespace lockstep {
 
 namespace {
 
 constexpr char kMagic[8] = {'L', 'O', 'C', 'K', 'S', 'E', 'A', 'L'};
-constexpr const char* kDamaged = "use an older checkpoint of this run";
 
 struct Tail {
   uint64_t n_ranges = 0, n_hdf5_bytes = 0, header_hash = 0, seal_hash = 0;
@@ -54,7 +54,7 @@ uint64_t hash_seal(const std::vector<ContentRange>& content, const Tail& tail) {
 /// addresses of 8 bytes); -1 for another file.
 int64_t end_of_hdf5(const FileHandle& file) {
   constexpr char kSignature[8] = {'\x89', 'H', 'D', 'F', '\r', '\n', '\x1a', '\n'};
-  char superblock[48];
+  char superblock[52];
   if (file.n_bytes() < static_cast<int64_t>(sizeof superblock)) return -1;
   file.read_at(superblock, sizeof superblock, 0);
   if (std::memcmp(superblock, kSignature, sizeof kSignature) != 0) return -1;
@@ -85,34 +85,31 @@ void append_seal(const std::string& path, const std::vector<ContentRange>& conte
   file.close();
 }
 
-bool check_seal(const std::string& path) {
+Seal check_seal(const std::string& path, const std::string& remedy) {
   const FileHandle file(path, O_RDONLY);
   const int64_t n_bytes = file.n_bytes();
   Tail tail;
-  if (n_bytes < static_cast<int64_t>(sizeof tail)) return false;
+  if (n_bytes < static_cast<int64_t>(sizeof tail)) return Seal::kNone;
   file.read_at(&tail, sizeof tail, n_bytes - static_cast<int64_t>(sizeof tail));
   if (std::memcmp(tail.magic, kMagic, sizeof kMagic) != 0) {
-    // HDF5's own tools leave nothing behind its end: this was a seal.
     const int64_t end = end_of_hdf5(file);
-    if (end >= 0 && n_bytes > end) throw Error(path, "its seal is damaged", kDamaged);
-    return false;
+    return end >= 0 && n_bytes > end ? Seal::kBareTail : Seal::kNone;
   }
 
   const uint64_t n_before_tail = static_cast<uint64_t>(n_bytes) - sizeof tail;
-  if (tail.n_ranges > n_before_tail / sizeof(ContentRange))
-    throw Error(path, "its seal is damaged", kDamaged);
+  if (tail.n_ranges > n_before_tail / sizeof(ContentRange)) throw Error(path, "its seal is damaged", remedy);
   std::vector<ContentRange> content(tail.n_ranges);
   const uint64_t n_table_bytes = tail.n_ranges * sizeof(ContentRange);
   file.read_at(content.data(), static_cast<int64_t>(n_table_bytes),
                static_cast<int64_t>(n_before_tail - n_table_bytes));
-  if (hash_seal(content, tail) != tail.seal_hash) throw Error(path, "its seal is damaged", kDamaged);
+  if (hash_seal(content, tail) != tail.seal_hash) throw Error(path, "its seal is damaged", remedy);
   if (tail.n_hdf5_bytes != n_before_tail - n_table_bytes) {
-    throw Error(path, "its size does not agree with its seal: bytes were cut out or put in", kDamaged);
+    throw Error(path, "its size does not agree with its seal: bytes were cut out or put in", remedy);
   }
   if (hash_outside(file, content, static_cast<int64_t>(tail.n_hdf5_bytes)) != tail.header_hash) {
-    throw Error(path, "its header was changed after it was written", kDamaged);
+    throw Error(path, "its header was changed after it was written", remedy);
   }
-  return true;
+  return Seal::kWhole;
 }
 
-}  // namespace lockstep::checkpoint_format
+}  // namespace lockstep
