@@ -141,9 +141,23 @@ struct BenchData {
   }
 };
 
+/// The median of several comparisons, each begun by all ranks at once.
+double measure_guard(Replica& replica, Communicator& comm) {
+  std::vector<double> times(5);
+  for (double& time : times) {
+    comm.barrier();
+    const double start = seconds();
+    replica.compare_weights();
+    time = seconds() - start;
+  }
+  std::sort(times.begin(), times.end());
+  return times[times.size() / 2];
+}
+
 struct Result {
   double step_s = 0, step_min_s = 0, peak = 0;
-  StepTimes times;  // mean per step
+  StepTimes times;     // mean per step
+  double guard_s = 0;  // one comparison of the weights over the ranks; 0: there is none
   double memory_mb = 0;
   std::string profile;  // empty: not asked for
 };
@@ -175,6 +189,7 @@ void print_result(const Job& job, const Result& r, int ranks, double flops, bool
         .set("gflops_per_rank", reached * 1e-9);
     o.set("peak_gflops_per_rank", r.peak * 1e-9)
         .set("share_of_peak", reached / r.peak)
+        .set("sync_guard_ms", 1e3 * r.guard_s)
         .set("memory_mb", r.memory_mb);
     if (!r.profile.empty()) o.set_raw("profile", r.profile);
     fmt::print("{}\n", o.str());
@@ -197,6 +212,11 @@ void print_result(const Job& job, const Result& r, int ranks, double flops, bool
       "\n  {} samples/s, {:.1f} GFLOP/s per rank = {:.1f} % of the {:.1f} GFLOP/s measured for a 1024 matrix "
       "product\n",
       grouped(samples_per_s), reached * 1e-9, share(reached, r.peak), r.peak * 1e-9);
+  if (r.guard_s > 0) {
+    const double steps_s = static_cast<double>(job.sync_guard.every_steps) * r.step_s;
+    fmt::print("  sync guard: {:.3f} ms every {} steps = {:.4f} %\n", 1e3 * r.guard_s,
+               job.sync_guard.every_steps, share(r.guard_s, steps_s));
+  }
   fmt::print("  {:.0f} MB of memory on rank 0 for data, model and training\n", r.memory_mb);
   if (!r.profile.empty()) fmt::print("\n{}", r.profile);
 }
@@ -273,6 +293,7 @@ int bench_step_command(const Words& words, Communicator& comm) {
   result.memory_mb = job.device.kind == Device::Kind::kCuda
                          ? static_cast<double>(free_before - free_bytes(job.device)) / (1 << 20)
                          : memory.mb();
+  if (comm.size() > 1 && job.sync_guard.every_steps > 0) result.guard_s = measure_guard(replica, comm);
   if (line.has("profile")) {
     result.profile = line.has("json") ? profile_json(profile_before, profile_after, n)
                                       : profile_table(profile_before, profile_after, n, result.step_s);
