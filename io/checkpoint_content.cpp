@@ -102,6 +102,50 @@ void check_mpi_scratch_space() {
               "free space there, or set TMPDIR to another folder");
 }
 
+/// HDF5 and MPI-IO open a file on all ranks together, by name, and wait for ever where that fails on some of
+/// them, as it does when somebody removes the file meanwhile. So every rank opens it alone first, under a
+/// number that all have, and then together by the name of that number, which cannot vanish.
+class NumberedFile {
+ public:
+  /// Collective. Throws AgreedError where a rank cannot open the file.
+  NumberedFile(Communicator& comm, const std::string& path) {
+    FileHandle file;
+    all_or_none(
+        comm,
+        [&] {
+          file = FileHandle(path, O_RDWR);
+          check_mpi_scratch_space();
+        },
+        Waiting::kSleep);
+    for (int64_t wanted = kFirstNumber;;) {
+      number_ =
+          ::fcntl(file.fd(), F_DUPFD_CLOEXEC, static_cast<int>(wanted));  // the first free from there on
+      name_ = "/proc/self/fd/" + std::to_string(number_);
+      const bool is_there = number_ >= 0 && ::access(name_.c_str(), R_OK | W_OK) == 0;
+      const int64_t largest = comm.all_reduce_max(is_there ? number_ : INT64_MAX);
+      if (largest == INT64_MAX) {  // no /proc, or no numbers left: by its own name, then
+        name_ = path;
+        return;
+      }
+      if (comm.all_reduce_max(largest - number_) == 0) return;
+      ::close(number_);
+      wanted = largest;
+    }
+  }
+  ~NumberedFile() {
+    if (number_ >= 0) ::close(number_);
+  }
+  NumberedFile(const NumberedFile&) = delete;
+  NumberedFile& operator=(const NumberedFile&) = delete;
+
+  const std::string& name() const { return name_; }
+
+ private:
+  static constexpr int64_t kFirstNumber = 200;
+  int number_ = -1;
+  std::string name_;
+};
+
 /// H5Fclose rewrites the first bytes on rank 0, and HDF5 waits for ever on the other ranks
 /// where that fails. The space is there already, so only a broken disk can fail here; then the
 /// program ends.
@@ -123,20 +167,13 @@ void check_superblock_can_be_rewritten(const std::string& path) {
 
 void write_content(Communicator& comm, const std::string& path, const std::vector<CheckpointTensor>& tensors,
                    const std::vector<Piece>& pieces, const PieceData& data) {
-  // A rank that cannot reach the file says so here, before the collective open.
-  all_or_none(
-      comm,
-      [&] {
-        FileHandle(path, O_RDWR).close();
-        check_mpi_scratch_space();
-      },
-      Waiting::kSleep);
+  const NumberedFile opened(comm, path);
   h5::Id file;
   auto open = [&] {
     const auto guard = h5::lock();
     const h5::Id access = h5::own(H5Pcreate(H5P_FILE_ACCESS), "H5Pcreate", path);
     h5::check(H5Pset_fapl_mpio(access.get(), mpi_comm(comm), MPI_INFO_NULL), "H5Pset_fapl_mpio", path);
-    file = h5::own(H5Fopen(path.c_str(), H5F_ACC_RDWR, access.get()), "H5Fopen", path);
+    file = h5::own(H5Fopen(opened.name().c_str(), H5F_ACC_RDWR, access.get()), "H5Fopen", path);
   };
   try {
     all_or_none(comm, open);

@@ -10,6 +10,7 @@
 #include <system_error>
 #include <utility>
 
+#include "comm/activity.h"
 #include "comm/agreement.h"
 #include "io/checkpoint_shards.h"
 #include "io/checkpoint_write.h"
@@ -171,6 +172,7 @@ std::optional<SaveOutcome> CheckpointSaver::poll() {
 
 std::optional<SaveOutcome> CheckpointSaver::wait() {
   if (!writing_.valid()) return {};
+  const InCollective told("a save");
   hold_changes();
   return writing_.get();
 }

@@ -8,8 +8,11 @@
 #include <sys/mount.h>
 #include <sys/resource.h>
 
+#include <atomic>
+#include <chrono>
 #include <csignal>
 #include <filesystem>
+#include <thread>
 
 #include "comm/agreement.h"
 #include "io/checkpoint.h"
@@ -123,6 +126,39 @@ TEST_F(FullDiskTest, EveryWriteOfEveryRankMayFail) {
   EXPECT_EQ(verify_checkpoint(folder + "/step-000000001.h5"), std::vector<std::string>());
   EXPECT_EQ(try_save(folder, 2), "");
   EXPECT_EQ(verify_checkpoint(folder + "/step-000000002.h5"), std::vector<std::string>());
+}
+
+TEST_F(FullDiskTest, SomebodyRemovesFilesAtAnyMoment) {
+  const std::string where = folder + "/swept";
+  std::atomic<bool> ends = false;
+  std::thread sweeper;
+  if (comm.is_root()) {
+    sweeper = std::thread([&] {
+      std::error_code ignored;
+      for (int i = 0; !ends; ++i) {
+        for (const auto& entry : fs::directory_iterator(where, ignored)) fs::remove(entry.path(), ignored);
+        std::this_thread::sleep_for(std::chrono::microseconds(i * 37 % 1000));
+      }
+    });
+  }
+  state = make_state("tiny");
+  const int64_t n_open = n_open_files();
+  int64_t n_failed = 0;
+  for (int64_t step = 0; step < 300; ++step) {
+    if (comm.is_root()) {
+      std::error_code ignored;
+      fs::create_directories(where, ignored);
+    }
+    n_failed += !try_save(where, step).empty();
+  }
+  ends = true;
+  if (sweeper.joinable()) sweeper.join();
+  EXPECT_GT(n_failed, 50);
+  EXPECT_EQ(comm.all_reduce_max(n_failed), n_failed);
+  EXPECT_EQ(n_open_files(), n_open);
+  if (comm.is_root()) fs::create_directories(where);
+  comm.barrier();
+  EXPECT_EQ(try_save(where, 1), "");
 }
 
 TEST_F(FullDiskTest, RootFailsWhileAllWriteContent) {
