@@ -59,8 +59,8 @@ void check_extents(const Shape& extents, int64_t element_bytes, int64_t file_byt
   constexpr int64_t kMostCompressed = 2048, kSmall = int64_t{1} << 24;  // more than any filter's ratio
   int64_t row_bytes = element_bytes, n_bytes = 0;
   bool fits = true;
-  for (int d = 1; d < extents.rank(); ++d)
-    fits = fits && !__builtin_mul_overflow(row_bytes, extents[d], &row_bytes);
+  for (int d = 1; d < extents.rank(); ++d)  // a 0 among them must not hide what is too large
+    fits = fits && !__builtin_mul_overflow(row_bytes, std::max<int64_t>(1, extents[d]), &row_bytes);
   fits = fits && !__builtin_mul_overflow(row_bytes, std::max<int64_t>(1, extents[0]), &n_bytes);
   if (!fits || (row_bytes > kSmall && row_bytes / kMostCompressed > file_bytes))
     throw Error(where,
