@@ -64,6 +64,15 @@ bool load(const ChunkIndex& index, const FileHandle& file, const StoredChunk& ch
 
 }  // namespace
 
+bool has_chunks(const ChunkIndex& index, int64_t first, int64_t count) {
+  int64_t n_across = 1;
+  for (size_t d = 1; d < index.extents.size(); ++d) n_across *= index.n_chunks(d);
+  const int64_t end = (first + count + index.chunk[0] - 1) / index.chunk[0];
+  for (int64_t number = first / index.chunk[0] * n_across; number < end * n_across; ++number)
+    if (index.chunks[static_cast<size_t>(number)].n_bytes == 0) return false;
+  return true;
+}
+
 ChunkCache::Chunk chunk_of_row(const ChunkIndex& index, const FileHandle& file, ChunkCache& cache,
                                uint64_t key, int64_t row) {
   assert(index.holds_whole_rows());
