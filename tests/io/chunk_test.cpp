@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <atomic>
 #include <filesystem>
-#include <functional>
 #include <thread>
 
 #include "io/chunk_reader.h"
@@ -15,12 +14,11 @@
 #include "io/hdf5.h"
 #include "kernels/error.h"
 #include "kernels/random.h"
+#include "tests/support/error_of.h"
 #include "tests/support/hdf5_files.h"
 
 namespace lockstep {
 namespace {
-
-#define EXPECT_NAMES(message, part) EXPECT_NE((message).find(part), std::string::npos) << message
 
 struct Layout {
   std::vector<hsize_t> extents, chunk;
@@ -95,15 +93,6 @@ int64_t compare(const std::string& path, const std::vector<std::byte>& expected,
     }
   }
   return n_compared;
-}
-
-std::string error_of(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return {};
 }
 
 TEST(Chunks, EqualHdf5ForEveryTypeFilterAndShape) {

@@ -13,12 +13,12 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
-#include <functional>
 #include <thread>
 
 #include "io/checksum.h"
 #include "io/hdf5.h"
 #include "kernels/error.h"
+#include "tests/support/error_of.h"
 #include "tests/support/hdf5_files.h"
 
 namespace lockstep {
@@ -39,20 +39,9 @@ FixtureField labels(int64_t n) {
   return {"label", {n}, "int64", values, Storage::kContiguous, {}, {}};
 }
 
-/// The message of the Error that `action` throws; empty if it throws none.
-std::string error_of(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return {};
-}
 std::string open_error(const std::string& path) {
   return error_of([&] { Dataset::open(path); });
 }
-#define EXPECT_NAMES(message, part) EXPECT_NE((message).find(part), std::string::npos) << message
-
 double element(const std::byte* bytes, DType dtype, int64_t i) {
   const auto as = [&](auto value) {
     std::memcpy(&value, bytes + i * static_cast<int64_t>(sizeof value), sizeof value);

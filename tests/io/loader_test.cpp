@@ -19,6 +19,7 @@
 #include <thread>
 
 #include "kernels/error.h"
+#include "tests/support/error_of.h"
 #include "tests/support/hdf5_files.h"
 
 // Counts allocations of the calling thread, to show that next() makes none.
@@ -40,17 +41,6 @@ void operator delete(void* p, std::size_t, std::align_val_t) noexcept { std::fre
 
 namespace lockstep {
 namespace {
-
-#define EXPECT_NAMES(message, part) EXPECT_NE((message).find(part), std::string::npos) << message
-
-std::string error_of(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return {};
-}
 
 double image_value(int64_t sample, int64_t element) {
   return static_cast<double>((sample * 31 + element * 7) % 251);

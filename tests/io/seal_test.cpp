@@ -7,7 +7,6 @@
 
 #include <filesystem>
 #include <fstream>
-#include <functional>
 #include <iterator>
 
 #include "io/dataset.h"
@@ -15,6 +14,7 @@
 #include "io/hdf5.h"
 #include "io/shard_writer.h"
 #include "kernels/error.h"
+#include "tests/support/error_of.h"
 #include "tests/support/hdf5_files.h"
 
 namespace lockstep {
@@ -35,16 +35,6 @@ void write_shard(const std::string& path, int64_t n = 10) {
   writer.close();
   ShardWriter::describe(path, kFields, {{{{1, 2}, {3, 4}}, {}}, {"a", "bc", "d"}, "test"});
 }
-
-std::string error_of(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return {};
-}
-#define EXPECT_NAMES(message, part) EXPECT_NE((message).find(part), std::string::npos) << message
 
 TEST(Seal, EveryFlippedBitOutsideTheContentIsAnError) {
   const TemporaryFolder folder;
