@@ -35,11 +35,16 @@ void all_or_none(Communicator& comm, const std::function<void()>& work, Waiting 
 /// Does not return.
 [[noreturn]] void abort_all(const std::string& message, int exit_status);
 
-/// SIGTERM, SIGINT and SIGUSR1 set a flag; handlers are installed once in main(). A second
-/// SIGINT ends the process at once with status 130.
-void install_stop_signals();
-/// The signal that arrived on this rank, or 0. The trainer shares it with all ranks.
+/// SIGTERM, SIGINT, SIGUSR1, SIGUSR2, SIGXCPU, SIGHUP (unless ignored, as nohup does) and a reader of stdout
+/// that has gone (SIGPIPE) are noted instead of ending the process; no handler ever runs. Called once, in
+/// main() before MPI starts and before there are threads, which inherit what is blocked. A second SIGINT ends
+/// the process at once with status 130.
+void take_stop_signals();
+/// The signal that arrived on this rank, or 0. The trainer shares it with all ranks. Called by the thread
+/// that called take_stop_signals().
 int stop_signal();
+/// Handlers that libraries have installed run on alternate stacks from now on (kernels/signal_stack.h).
+void move_handlers_to_signal_stacks();
 
 /// Exit statuses of the program.
 inline constexpr int kExitError = 1;      // a user error or a failure

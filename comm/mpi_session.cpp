@@ -10,6 +10,7 @@
 #include <exception>
 #include <initializer_list>
 
+#include "comm/agreement.h"
 #include "comm/communicator.h"
 #include "comm/mpi_check.h"
 #include "kernels/error.h"
@@ -95,6 +96,7 @@ MpiSession::MpiSession(int* argc, char*** argv) {
   int provided = MPI_THREAD_SINGLE;
   const int code = MPI_Init_thread(argc, argv, MPI_THREAD_MULTIPLE, &provided);
   mpi_check(code, "MPI_Init_thread", __FILE__, __LINE__);
+  move_handlers_to_signal_stacks();
   MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
   MPI_Comm_set_errhandler(MPI_COMM_SELF, MPI_ERRORS_RETURN);
 

@@ -22,11 +22,12 @@ struct Command {
   std::string name;
   std::string summary;
   std::variant<LocalCommand, RankCommand> run;
+  bool saves_when_stopped = false;  // others end at once, as signals do by default
 };
 
 const std::vector<Command>& commands() {
   static const std::vector<Command> all = {
-      {"train", "train a network from a job file", train_command},
+      {"train", "train a network from a job file", train_command, true},
       {"evaluate", "loss, accuracy and confusion of a checkpoint on a dataset", evaluate_command},
       {"predict", "write a checkpoint's outputs for a dataset to HDF5", predict_command},
       {"convert", "turn csv, idx or image files into sharded HDF5", convert_command},
@@ -76,7 +77,6 @@ int run_local(const LocalCommand& command, const Words& words) {
 
 int run_on_ranks(const RankCommand& command, const Words& words, int* argc, char*** argv) {
   MpiSession session(argc, argv);
-  install_stop_signals();
   Communicator comm = Communicator::world();
   spdlog::set_level(comm.is_root() ? spdlog::level::info : spdlog::level::err);
   try {
@@ -108,6 +108,7 @@ int run(int argc, char** argv) {
   const bool asks_help = std::find(words.begin(), words.end(), "--help") != words.end();
   if (const auto* local = std::get_if<LocalCommand>(&command.run)) return run_local(*local, words);
   if (asks_help && launcher_rank() != 0) return 0;
+  if (command.saves_when_stopped) take_stop_signals();
   return run_on_ranks(std::get<RankCommand>(command.run), words, &argc, &argv);
 }
 

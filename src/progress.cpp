@@ -30,6 +30,16 @@ std::string grouped(double value) {
   return digits;
 }
 
+namespace {
+
+/// A terminal or pipe that is gone must not end the training: nothing is thrown.
+void print(const std::string& text) {
+  std::fwrite(text.data(), 1, text.size(), stdout);
+  std::fflush(stdout);
+}
+
+}  // namespace
+
 Progress::Progress(bool prints, bool has_launcher, int64_t start_step, int64_t total_steps,
                    int64_t steps_per_epoch)
     : prints_(prints),
@@ -55,14 +65,12 @@ void Progress::show(int64_t step, double loss, double accuracy, double lr, doubl
                   std::min(epochs, (step - 1) / steps_per_epoch_ + 1), epochs, step, total_steps_, loss,
                   accuracy < 0 ? "" : fmt::format("  accuracy {:.2f} %", 100 * accuracy), lr,
                   grouped(samples_per_s), duration_text(per_step * static_cast<double>(total_steps_ - step)));
-  fmt::print("{}{}{}", terminal_ ? "\r\x1b[K" : "", line, terminal_ ? "" : "\n");
-  std::fflush(stdout);
+  print((terminal_ ? "\r\x1b[K" : "") + line + (terminal_ ? "" : "\n"));
 }
 
 void Progress::note(const std::string& text) {
   if (!prints_) return;
-  fmt::print("{}{}\n", terminal_ ? "\r\x1b[K" : "", text);
-  std::fflush(stdout);
+  print((terminal_ ? "\r\x1b[K" : "") + text + "\n");
 }
 
 }  // namespace lockstep

@@ -10,6 +10,7 @@
 #include "kernels/backend.h"
 #include "kernels/cpu/onednn.h"
 #include "kernels/error.h"
+#include "kernels/signal_stack.h"
 
 namespace lockstep {
 
@@ -36,6 +37,8 @@ namespace cpu {
 
 std::unique_ptr<Stream> make_stream() {
   if (const int n = requested_threads; n > 0) omp_set_num_threads(n);
+#pragma omp parallel
+  use_signal_stack();
   return build_onednn("stream", [] { return std::make_unique<CpuStream>(); });
 }
 

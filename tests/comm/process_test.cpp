@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include <thread>
+
 #include "comm/agreement.h"
 #include "comm/communicator.h"
 
@@ -12,24 +14,85 @@ namespace {
 
 using testing::ExitedWithCode;
 
+/// Sends a signal to the process, as launchers do, and waits until it has arrived; 0 after a second without.
+int stopped_by(int number) {
+  kill(getpid(), number);
+  for (int i = 0; i < 1000 && stop_signal() != number; ++i) usleep(1000);
+  return stop_signal();
+}
+
 TEST(StopSignals, EachSignalSetsTheFlagAndTheProgramGoesOn) {
-  for (const int number : {SIGTERM, SIGINT, SIGUSR1})
+  for (const int number : {SIGTERM, SIGINT, SIGUSR1, SIGUSR2, SIGXCPU, SIGHUP})
     EXPECT_EXIT(
         {
-          install_stop_signals();
+          take_stop_signals();
           if (stop_signal() != 0) _exit(90);
-          raise(number);
-          _exit(stop_signal());
+          _exit(stopped_by(number));
         },
-        ExitedWithCode(number), "");
+        ExitedWithCode(number), "")
+        << number;
+}
+
+TEST(StopSignals, ASignalToTheThreadItselfCounts) {
+  EXPECT_EXIT(
+      {
+        take_stop_signals();
+        raise(SIGTERM);
+        _exit(stop_signal());
+      },
+      ExitedWithCode(SIGTERM), "");
+}
+
+TEST(StopSignals, NoHandlerRunsWhileTheStackPointerIsInTheHeap) {
+  // Every thread blocks them, also those that are made later.
+  EXPECT_EXIT(
+      {
+        take_stop_signals();
+        sigset_t blocked;
+        std::thread([&] { pthread_sigmask(SIG_BLOCK, nullptr, &blocked); }).join();
+        for (const int number : {SIGTERM, SIGINT, SIGUSR1, SIGUSR2, SIGXCPU, SIGHUP})
+          if (!sigismember(&blocked, number)) _exit(number);
+        _exit(0);
+      },
+      ExitedWithCode(0), "");
+}
+
+TEST(StopSignals, NohupIsRespected) {
+  EXPECT_EXIT(
+      {
+        signal(SIGHUP, SIG_IGN);
+        take_stop_signals();
+        kill(getpid(), SIGHUP);
+        _exit(stopped_by(SIGUSR2) == SIGUSR2 ? 0 : 1);
+      },
+      ExitedWithCode(0), "");
+}
+
+TEST(StopSignals, AReaderOfStdoutThatGoesAwayIsAStopAndNoWriteFails) {
+  EXPECT_EXIT(
+      {
+        int ends[2];
+        if (pipe(ends) != 0) _exit(91);
+        dup2(ends[1], STDOUT_FILENO);
+        close(ends[1]);
+        take_stop_signals();
+        usleep(20000);
+        if (stop_signal() != 0) _exit(92);
+        close(ends[0]);
+        for (int i = 0; i < 1000 && stop_signal() == 0; ++i) usleep(1000);
+        if (write(STDOUT_FILENO, "text", 4) != 4) _exit(93);
+        _exit(stop_signal());
+      },
+      ExitedWithCode(SIGPIPE), "");
 }
 
 TEST(StopSignals, SecondInterruptEndsAtOnce) {
   EXPECT_EXIT(
       {
-        install_stop_signals();
-        raise(SIGINT);
-        raise(SIGINT);
+        take_stop_signals();
+        stopped_by(SIGINT);
+        kill(getpid(), SIGINT);
+        sleep(5);
         _exit(0);
       },
       ExitedWithCode(128 + SIGINT), "");
@@ -38,10 +101,32 @@ TEST(StopSignals, SecondInterruptEndsAtOnce) {
 TEST(StopSignals, RepeatedTermKeepsRunning) {  // schedulers send SIGTERM more than once
   EXPECT_EXIT(
       {
-        install_stop_signals();
-        for (int i = 0; i < 5; ++i) raise(SIGTERM);
-        raise(SIGINT);
-        _exit(stop_signal() == SIGINT ? 0 : 1);
+        take_stop_signals();
+        for (int i = 0; i < 5; ++i) {
+          if (stopped_by(SIGTERM) != SIGTERM) _exit(1);
+        }
+        _exit(0);
+      },
+      ExitedWithCode(0), "");
+}
+
+void do_nothing(int) {}
+
+TEST(StopSignals, HandlersOfLibrariesRunOnAnotherStack) {
+  EXPECT_EXIT(
+      {
+        static char* frame = nullptr;
+        signal(SIGALRM, [](int) {
+          char here = 0;
+          frame = &here;
+        });
+        signal(SIGWINCH, do_nothing);
+        move_handlers_to_signal_stacks();
+        raise(SIGALRM);
+        stack_t stack = {};
+        sigaltstack(nullptr, &stack);
+        auto* const first = static_cast<char*>(stack.ss_sp);
+        _exit(frame >= first && frame < first + stack.ss_size ? 0 : 1);
       },
       ExitedWithCode(0), "");
 }

@@ -311,7 +311,7 @@ TEST_F(ReplicaTest, FlagsAndStopSignalsOfOneRankReachAll) {
   EXPECT_FALSE(replica.step(loader, 0, kSamples, 12).flagged);
   EXPECT_TRUE(replica.step(loader, 1, kSamples, 12, is_last).flagged);
   EXPECT_FALSE(replica.step(loader, 2, kSamples, 12).flagged);
-  install_stop_signals();
+  take_stop_signals();
   if (is_last) std::raise(SIGUSR1);
   const StepResult stopped = replica.step(loader, 3, kSamples, 12);
   EXPECT_TRUE(stopped.stop_requested);
