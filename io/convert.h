@@ -25,20 +25,24 @@ struct ConvertOptions {
 struct ConvertResult {
   int64_t n_samples = 0, n_bytes = 0, n_shards = 0;
   double time_s = 0;
+  std::vector<std::string> notes;  // what was taken and what was left out, for people; on root
 };
 
 /// Numbers separated by commas (or `separator`), plain or .gz; one sample a row. Columns
-/// other than the target are the input, reshaped to `shape` (default: flat). Values that are
-/// all whole numbers in 0..255 are stored as uint8, else as float32. The input is called "image"
-/// if `shape` has three dimensions, else "input". Class labels ("label", int64) are whole numbers
-/// from 0, or texts that `class_names` (default: all texts, sorted) turns into numbers.
+/// other than the target are the input, reshaped to `shape` (default: flat), without those in `dropped`
+/// and without leading ones that the header leaves unnamed: the index that pandas and R write. Values that
+/// are all whole numbers in 0..255 are stored as uint8, else as float32. The input is called "image" if
+/// `shape` has three dimensions, else "input". Class labels ("label", int64) are whole numbers from 0, or
+/// texts that `class_names` (default: all texts, numbers first and in their order) turns into numbers. A
+/// label that stands for a missing value (nan, NA, …) is an error unless it is quoted.
 struct CsvOptions {
   std::string path;
   char separator = ',';
-  int header_lines = -1;        // -1: skip the first line if it is not numeric
-  int64_t target_column = -1;   // -1: last; -2: no target
-  bool target_is_class = true;  // false: float32 regression target
-  std::vector<int64_t> shape;   // of one input sample, e.g. {1, 8, 8}
+  int header_lines = -1;         // -1: skip the first line if it names the columns
+  int64_t target_column = -1;    // from 0, as in the file; -1: last; -2: no target
+  bool target_is_class = true;   // false: float32 regression target
+  std::vector<int64_t> dropped;  // columns to leave out, from 0
+  std::vector<int64_t> shape;    // of one input sample, e.g. {1, 8, 8}
   std::vector<std::string> class_names;
 };
 ConvertResult convert_csv(Communicator& comm, const CsvOptions& csv, const ConvertOptions& options);

@@ -205,6 +205,7 @@ ConvertResult write_dataset(Communicator& comm, const ConvertOptions& options, c
   result.n_samples = selection.n_rows;
   result.n_shards = selection.n_shards;
   result.n_bytes = comm.all_reduce_sum(n_bytes);
+  result.notes = source.notes;
   return result;
 }
 

@@ -19,7 +19,8 @@ struct ConvertInput {
   std::vector<Field> fields;
   int64_t n_rows = 0;
   std::vector<std::string> class_names;
-  std::string source;  // for the attribute of this name: "CSV", "IDX", …
+  std::string source;              // for the attribute of this name: "CSV", "IDX", …
+  std::vector<std::string> notes;  // for ConvertResult; on root
   /// Copies the given rows of every field to dst[f], (rows.size(), shape of field f …), in
   /// the order of `rows`. Not collective: each rank reads what its shards need.
   std::function<void(std::span<const int64_t> rows, std::span<std::byte* const> dst)> read;

@@ -67,49 +67,4 @@ Error located(const InputFile& file, int64_t line_begin, const CsvFault& fault) 
 
 bool is_blank_line(std::string_view line) { return line.find_first_not_of(" \t") == line.npos; }
 
-CsvLayout find_layout(const InputFile& file, const CsvOptions& csv) {
-  CsvLayout layout;
-  char mark[3];
-  if (file.n_bytes() >= 3) {
-    file.read(0, mark, 3);
-    if (std::memcmp(mark, "\xef\xbb\xbf", 3) == 0) layout.data_begin = 3;
-  }
-  int64_t to_skip = std::max(csv.header_lines, 0);
-  bool may_be_header = csv.header_lines < 0;
-  bool found = false;
-  std::vector<CsvField> fields;
-  for_each_line(file, layout.data_begin, file.n_bytes(), [&](std::string_view line, int64_t begin) {
-    if (to_skip > 0) return --to_skip, true;
-    if (is_blank_line(line)) return true;
-    try {
-      split_csv_row(line, csv.separator, fields);
-    } catch (const CsvFault& fault) {
-      throw located(file, begin, fault);
-    }
-    layout.data_begin = begin;
-    layout.n_columns = static_cast<int64_t>(fields.size());
-    layout.target_column =
-        csv.target_column == -1 ? layout.n_columns - 1 : std::max(csv.target_column, kNoColumn);
-    if (may_be_header) {
-      may_be_header = false;
-      float ignored;
-      for (int64_t c = 0; c < layout.n_columns; ++c) {
-        const bool may_be_text = c == layout.target_column && csv.target_is_class && layout.n_columns > 1;
-        if (!may_be_text && !fields[c].text.empty() && !parse_number(fields[c].text, &ignored)) return true;
-      }
-    }
-    found = true;
-    return false;
-  });
-  if (!found) throw Error(file.name(), "holds no rows", "check the path and the number of header lines");
-  if (layout.target_column >= layout.n_columns)
-    throw Error(
-        file.name(),
-        fmt::format("has {} columns, but the target is column {}", layout.n_columns, layout.target_column),
-        fmt::format("give a target column from 0 to {}; check the separator", layout.n_columns - 1));
-  if (layout.n_columns == 1 && layout.target_column == 0)
-    throw Error(file.name(), "has one column, the target, and so no inputs", "check the separator");
-  return layout;
-}
-
 }  // namespace lockstep

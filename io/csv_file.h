@@ -1,10 +1,12 @@
 // A CSV file as lines: where its rows begin and end, what its first rows say about the header and
-// the columns, and where in the file a fault is.
+// the columns (csv_header.cpp), and where in the file a fault is.
 #pragma once
 
 #include <cstdint>
 #include <functional>
+#include <string>
 #include <string_view>
+#include <vector>
 
 #include "io/convert.h"
 #include "io/csv_row.h"
@@ -20,12 +22,18 @@ struct CsvLayout {
   int64_t data_begin = 0;  // first byte after the header
   int64_t n_columns = 0;
   int64_t target_column = kNoColumn;
-  int64_t n_inputs() const { return n_columns - (target_column != kNoColumn); }
+  int64_t n_index = 0;      // leading columns that are an index
+  int64_t header_line = 0;  // from 1; 0: there is none
 };
 
 /// Reads the first lines: skips a byte order mark and the header, counts columns. Throws Error
-/// if there are no rows or they do not fit the options.
-CsvLayout find_layout(const InputFile& file, const CsvOptions& csv);
+/// if there are no rows or they do not fit the options. `names` (may be null) receives the header's texts,
+/// one per column, or none.
+CsvLayout find_layout(const InputFile& file, const CsvOptions& csv,
+                      std::vector<std::string>* names = nullptr);
+
+/// The columns that are neither input nor target: the index and those that the options name, ascending.
+std::vector<int64_t> dropped_columns(const CsvOptions& csv, const CsvLayout& layout);
 
 /// Calls visit(line, begin) for each line that starts in bytes [begin, end), without its line
 /// break (LF or CR LF), until it returns false. `end` must begin a line or be the end of the file.

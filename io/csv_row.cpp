@@ -60,6 +60,17 @@ bool parse_number(std::string_view text, float* value) {
   return !text.empty() && scan_number(text.data(), end, value) == end;
 }
 
+bool is_missing_value(std::string_view text) {
+  static constexpr std::string_view kWords[] = {
+      "",         "nan", "+nan", "-nan", "na",       "n/a",       "<na>",     "#n/a",
+      "#n/a n/a", "#na", "null", "none", "?",        "-1.#ind",   "-1.#qnan", "1.#ind",
+      "1.#qnan",  "inf", "+inf", "-inf", "infinity", "+infinity", "-infinity"};
+  if (text.size() > 12) return false;
+  std::string lower(text);
+  for (char& c : lower) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  return std::find(std::begin(kWords), std::end(kWords), lower) != std::end(kWords);
+}
+
 std::string quote_for_message(std::string_view text) {
   std::string shown = "'";
   for (const char c : text.substr(0, 40)) shown += static_cast<unsigned char>(c) >= ' ' && c != 127 ? c : '?';
@@ -74,7 +85,8 @@ void split_csv_row(std::string_view line, char separator, std::vector<CsvField>&
     while (at < line.size() && is_blank(line[at], separator)) ++at;
     field.position = static_cast<int64_t>(at);
     field.text.clear();
-    if (at < line.size() && line[at] == '"') {
+    field.quoted = at < line.size() && line[at] == '"';
+    if (field.quoted) {
       for (++at;; ++at) {
         if (at >= line.size())
           throw CsvFault{field.position, "a quoted field does not end on this line",
@@ -99,6 +111,16 @@ void split_csv_row(std::string_view line, char separator, std::vector<CsvField>&
   fields.resize(n_fields);
 }
 
+CsvRowParser::CsvRowParser(char separator, int64_t n_columns, int64_t target_column,
+                           const std::vector<int64_t>& dropped)
+    : separator_(separator),
+      n_columns_(n_columns),
+      target_column_(target_column),
+      is_dropped_(static_cast<size_t>(n_columns)) {
+  for (const int64_t column : dropped) is_dropped_[static_cast<size_t>(column)] = true;
+  n_inputs_ = std::count(is_dropped_.begin(), is_dropped_.end(), false) - (target_column >= 0 ? 1 : 0);
+}
+
 std::string_view CsvRowParser::parse(std::string_view line, float* values) {
   std::string_view target;
   if (parse_plain(line, values, &target)) return target;
@@ -117,8 +139,12 @@ bool CsvRowParser::parse_plain(std::string_view line, float* values, std::string
       while (last > p && is_blank(last[-1], separator_)) --last;
       *target = {p, static_cast<size_t>(last - p)};
       target_position_ = p - line.data();
+      target_is_quoted_ = false;
       if (target->empty()) return false;
       p = next;
+    } else if (is_dropped_[column]) {
+      if (p < end && *p == '"') return false;
+      p = std::find(p, end, separator_);
     } else {
       p = scan_number(p, end, values++);
       if (!p) return false;
@@ -140,11 +166,13 @@ std::string_view CsvRowParser::parse_any(std::string_view line, float* values) {
                    "give every row the same number of columns; check the separator"};
   for (int64_t column = 0; column < n_columns_; ++column) {
     const CsvField& field = fields_[column];
+    if (is_dropped_[column]) continue;
     if (field.text.empty())
       throw CsvFault{field.position, fmt::format("column {} is empty", column + 1),
                      "fill in missing values or remove the row"};
     if (column == target_column_) {
       target_position_ = field.position;
+      target_is_quoted_ = field.quoted;
     } else if (!parse_number(field.text, values++)) {
       throw CsvFault{
           field.position,

@@ -8,8 +8,7 @@
 namespace lockstep {
 
 int64_t ChannelMoments::n_channels(const Field& field) {
-  const bool one_scale = field.shape.rank() == 0 || (field.shape.rank() == 1 && field.dtype == DType::kUInt8);
-  return one_scale ? 1 : field.shape[0];
+  return field.shape.rank() == 0 ? 1 : field.shape[0];
 }
 
 ChannelMoments::ChannelMoments(const Field& field)

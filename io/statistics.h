@@ -1,6 +1,5 @@
-// Mean and standard deviation of a field, gathered while rows stream by: one per channel (first
-// dimension of a sample), but a single one for flat uint8 samples, whose elements are pixels or
-// the like with one scale; columns of a table each have their own. uint8: exact integer sums,
+// Mean and standard deviation of a field, gathered while rows stream by: one per channel, the first
+// dimension of a sample. So each column of a table has its own, whatever its type. uint8: exact integer sums,
 // so no order matters. Other types: sums in double, shifted by the channel's first value, in
 // the order of the rows; parts are merged in the order of the shards (Chan, Golub, LeVeque,
 // "Updating formulae and a pairwise algorithm for computing sample variances", 1979). Neither

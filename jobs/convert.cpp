@@ -13,7 +13,9 @@ namespace po = boost::program_options;
 
 namespace {
 
-std::vector<int64_t> read_extents(const std::string& text, const char* option) {
+/// Whole numbers of at least `least`, separated by commas (or x).
+std::vector<int64_t> read_numbers(const std::string& text, const char* option, int64_t least,
+                                  const char* example) {
   std::vector<int64_t> extents;
   size_t at = 0;
   while (at < text.size()) {
@@ -22,15 +24,19 @@ std::vector<int64_t> read_extents(const std::string& text, const char* option) {
       extents.push_back(std::stoll(text.substr(at), &used));
     } catch (const std::exception&) {
     }
-    if (used == 0 || extents.back() < 1) {
+    if (used == 0 || extents.back() < least) {
       throw UsageError(
-          fmt::format("--{} {}: expected whole numbers of at least 1 separated by commas, such as 1,28,28",
-                      option, text));
+          fmt::format("--{} {}: expected whole numbers of at least {} separated by commas, such as {}",
+                      option, text, least, example));
     }
     at += used;
     if (at < text.size() && (text[at] == ',' || text[at] == 'x')) ++at;
   }
   return extents;
+}
+
+std::vector<int64_t> read_extents(const std::string& text, const char* option) {
+  return read_numbers(text, option, 1, "1,28,28");
 }
 
 void add_common(CommandLine& line) {
@@ -64,6 +70,7 @@ int report_result(const ConvertResult& result, const std::string& out, Communica
                grouped(static_cast<double>(result.n_samples)), result.n_shards,
                result.n_shards == 1 ? "" : "s", static_cast<double>(result.n_bytes) * 1e-6, result.time_s,
                grouped(static_cast<double>(result.n_samples) / result.time_s));
+    for (const std::string& note : result.notes) fmt::print("  {}\n", note);
   }
   return 0;
 }
@@ -80,7 +87,8 @@ int convert_csv_words(const Words& words, Communicator& comm) {
       "column of the target from 0; -1: the last, -2: none")("regression",
                                                              "the target is a number, not a class")(
       "header", po::value<int>()->default_value(-1),
-      "lines to skip; -1: skip the first if it is not numeric");
+      "lines to skip; -1: skip the first if it names the columns")(
+      "drop", po::value<std::string>(), "columns to leave out, from 0, such as 0,3");
   if (!line.parse(words, comm.is_root())) return 0;
   CsvOptions csv;
   csv.path = line.text("FILE");
@@ -92,6 +100,7 @@ int convert_csv_words(const Words& words, Communicator& comm) {
   csv.target_column = line.get<int64_t>("target");
   csv.target_is_class = !line.has("regression");
   if (line.has("shape")) csv.shape = read_extents(line.text("shape"), "shape");
+  if (line.has("drop")) csv.dropped = read_numbers(line.text("drop"), "drop", 0, "0,3");
   const ConvertOptions options = read_common(line);
   return report_result(convert_csv(comm, csv, options), options.out, comm);
 }

@@ -184,6 +184,90 @@ TEST_F(ConvertCsv, ManyRowsShuffledAndSplit) {
   }
 }
 
+/// Columns of whole numbers have scales of their own, though they are stored as bytes.
+TEST_F(ConvertCsv, EachColumnHasItsOwnStatistics) {
+  CsvOptions csv;
+  csv.path = folder.write("table.csv", "1,200,7,0\n3,100,7,1\n2,0,7,1\n2,100,7,0\n");
+  for (const bool as_bytes : {true, false}) {
+    if (!as_bytes) csv.path = folder.write("table.csv", "1,200,7.5,0\n3,100,7.5,1\n2,0,7.5,1\n2,100,7.5,0\n");
+    ConvertOptions options;
+    options.overwrite = true;
+    options.n_shards = 2;
+    convert(csv, options);
+    const Dataset dataset = Dataset::open(folder.file("out"));
+    EXPECT_EQ(dataset.field("input").dtype, as_bytes ? DType::kUInt8 : DType::kFloat32);
+    const Dataset::Statistics* found = dataset.statistics("input");
+    ASSERT_NE(found, nullptr);
+    EXPECT_EQ(found->mean, (std::vector<double>{2, 100, as_bytes ? 7 : 7.5}));
+    ASSERT_EQ(found->stddev.size(), 3U);
+    EXPECT_DOUBLE_EQ(found->stddev[0], std::sqrt(0.5));
+    EXPECT_DOUBLE_EQ(found->stddev[1], std::sqrt(5000));
+    EXPECT_EQ(found->stddev[2], 0);
+    comm.barrier();
+  }
+}
+
+/// Rows, columns and class names that a file leaves, whatever its first line looks like.
+struct TableCase {
+  std::string text;
+  int64_t n_rows, n_inputs;
+  std::vector<std::string> classes;
+  std::string note;  // one of those that are printed holds it
+};
+
+TEST_F(ConvertCsv, HeadersAndIndicesAreNoData) {
+  const std::string index = "the index that pandas and R write";
+  const std::vector<TableCase> cases{
+      {",a,b,label\n0,1,2,0\n1,3,4,1\n", 2, 2, numbered(2), index},    // DataFrame.to_csv
+      {",0,1,label\n0,1,2,0\n1,3,4,1\n", 2, 2, numbered(2), index},    // of an array
+      {",0,1,2\n0,1,2,0\n1,3,4,1\n", 2, 2, numbered(2), index},        // without any name
+      {",a,b,kind\nx1,1,2,k\nx2,3,4,l\n", 2, 2, {"k", "l"}, index},    // an index of words
+      {"Unnamed: 0,a,kind\n0,1,k\n1,3,l\n", 2, 1, {"k", "l"}, index},  // read and written again
+      {"Unnamed: 0.1,Unnamed: 0,a,b\n5,0,1,0\n6,1,3,1\n", 2, 1, numbered(2), "the first 2 columns"},
+      {"\"\",\"a\",\"b\"\n\"1\",1,\"k\"\n\"2\",2,\"l\"\n", 2, 1, {"k", "l"}, index},  // R's write.csv
+      {"a,b,kind\nr1,1,2,k\nr2,3,4,l\n", 2, 2, {"k", "l"}, index},                    // R's write.table
+      {"0,1,2,3,label\n9,8,7,6,0\n1,1,1,1,1\n", 2, 4, numbered(2), "line 1 names"},
+      {"0,1,2,3,species\n9,8,7,6,k\n1,1,1,1,l\n", 2, 4, {"k", "l"}, "line 1 names"},
+      {"0,1,2,3,4\n9,8,7,6,0\n1,1,1,1,1\n", 2, 4, numbered(2), "line 1 names"},
+      {"1990,2000,label\n9,8,0\n1,1,1\n", 2, 2, numbered(2), "line 1 names"},
+      {"0,1,1\n0,0,0\n", 2, 2, numbered(2), "no line names"},
+      {"0,k\n1,l\n", 2, 1, {"k", "l"}, "no line names"},
+      {"1,2,10\n1,2,9\n1,2,2\n1,2,x\n", 4, 2, {"2", "9", "10", "x"}, "numbers and words, such as 'x'"},
+      {"1,\"nan\"\n1,k\n1,nano\n", 3, 1, {"k", "nan", "nano"}, "'nan' (1)"},
+      {"1,2,0\n1,2,3\n", 2, 2, numbered(4), "2 of which have no row"},
+      {"Id,a,y\n1,1,0\n2,1,1\n3,1,0\n4,1,1\n5,1,0\n6,1,0\n7,1,0\n8,1,0\n9,1,0\n10,1,0\n", 10, 2, numbered(2),
+       "column 0 'Id' counts the rows"},
+  };
+  for (const TableCase& c : cases) {
+    CsvOptions csv;
+    csv.path = folder.write("table.csv", c.text);
+    ConvertOptions options;
+    options.overwrite = true;
+    const ConvertResult result = convert(csv, options);
+    const Dataset dataset = Dataset::open(folder.file("out"));
+    EXPECT_EQ(dataset.n_samples(), c.n_rows) << c.text;
+    EXPECT_EQ(dataset.field("input").shape, Shape{c.n_inputs}) << c.text;
+    EXPECT_EQ(dataset.class_names(), c.classes) << c.text;
+    if (comm.is_root()) {
+      std::string notes;
+      for (const std::string& note : result.notes) notes += note + "\n";
+      EXPECT_NE(notes.find(c.note), std::string::npos) << c.text << notes;
+    }
+    comm.barrier();
+  }
+}
+
+TEST_F(ConvertCsv, ColumnsAreLeftOutAsAsked) {
+  CsvOptions csv;
+  csv.path = folder.write("t.csv", "Id,a,name,y\n7,1,\"Smith, J\",1\n8,2,,0\n");
+  csv.dropped = {0, 2};
+  convert(csv);
+  expect_shards(comm, folder.file("out"), 2, 1,
+                {ExpectedField::of<uint8_t>("input", DType::kUInt8, {1}, {1, 2}),
+                 ExpectedField::of<int64_t>("label", DType::kInt64, {}, {1, 0})},
+                numbered(2), "CSV");
+}
+
 TEST_F(ConvertCsv, MalformedInputsNameThePlace) {
   const auto expect = [&](const std::string& part, const std::string& content, const CsvOptions& csv = {}) {
     const std::string message = error(content, csv);
@@ -202,6 +286,19 @@ TEST_F(ConvertCsv, MalformedInputsNameThePlace) {
   expect("bad.csv:2:6: text follows a closing quote", "1,2,0\n1,\"2\"x,0\n");
   expect("bad.csv:2:1: the class label is not a whole number", "1,2,0\n1,2,-1\n1,2,0.5");
   expect("bad.csv:1:1: the class label is not a whole number", "1,2,16777217\n");
+  for (const std::string word : {"nan", "NaN", "NA", "N/A", "null", "?", "inf", "-Infinity"}) {
+    expect("bad.csv:2:5: the class label is missing: '" + word + "'", "1,2,0\n1,2," + word + "\n");
+    expect("bad.csv:3:3: the class label is missing: '" + word + "'", "x,kind\n2,k\n2," + word + "\n");
+    expect("bad.csv:1:1: column 1 is not a finite number: '" + word + "'", word + ",2,0\n1,2,0\n");
+  }
+  expect("bad.csv:1:1: column 1 is empty", ",2,0\n1,2,0\n");
+  expect("bad.csv:1:1: the first line, 0,1,2, may be a row or the names", "0,1,2\n1,2,0\n");
+  expect("bad.csv:1:1: the header names 4 columns, but the rows have 2", "a,b,c,d\n1,2\n");
+  expect("column 0 is called 'label', but the last column, 'pixel1', would be the target",
+         "label,pixel0,pixel1\n1,2,3\n");
+  expect("is UTF-16 text",
+         "\xff\xfe"
+         "1");
   expect("holds no rows", "");
   expect("holds no rows", "\n\r\n  \n");
   expect("holds no rows", "only,a,header\n");
@@ -211,6 +308,13 @@ TEST_F(ConvertCsv, MalformedInputsNameThePlace) {
   expect("has 3 columns, but the target is column 3", "1,2,0\n", csv);
   csv.target_column = -3;
   expect("target column -3", "1,2,0\n", csv);
+  csv = {};
+  csv.dropped = {2};
+  expect("column 2 is the target and cannot be left out", "1,2,0\n", csv);
+  csv.dropped = {3};
+  expect("has no column 3 to leave out", "1,2,0\n", csv);
+  csv.dropped = {0, 1};
+  expect("leaves no column for the inputs", "1,2,0\n", csv);
   csv = {};
   csv.shape = {1, 2, 2};
   expect("has 2 input columns, which shape (1, 2, 2) does not hold", "1,2,0\n", csv);
