@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "comm/communicator.h"
+#include "io/image_listing.h"
 
 namespace lockstep {
 
@@ -55,13 +56,17 @@ struct IdxOptions {
 };
 ConvertResult convert_idx(Communicator& comm, const IdxOptions& idx, const ConvertOptions& options);
 
-/// A folder with one sub-folder of JPEG or PNG files per class. Images become "image"
-/// (C, H, W) uint8; all are of one size, or resized to height x width (bilinear, antialiased).
-/// Classes are numbered in the byte order of the folders' names.
+/// A folder with one sub-folder of JPEG or PNG files per class (image_listing.h). Images become "image"
+/// (C, H, W) uint8, or int32 where files hold 16 bits; all are of one size, or resized to height x width
+/// (bilinear, antialiased). Files that cannot be read are reported together, or left out. Then every file is
+/// decoded before rows are chosen, so that splits stay disjoint.
 struct ImagesOptions {
   std::string folder;
   int64_t channels = 3;           // 1: grey, 3: RGB
   int64_t height = 0, width = 0;  // 0: as the first image; others must agree
+  int64_t bits = 0;               // 8, 16; 0: 16 if any file holds them
+  OnError on_error = OnError::kStop;
+  bool classes = true;  // false: all images below the folder (or one file), without labels
 };
 ConvertResult convert_images(Communicator& comm, const ImagesOptions& images, const ConvertOptions& options);
 

@@ -314,6 +314,8 @@ class CsvReader {
   std::vector<float> values_;
 };
 
+}  // namespace
+
 ConvertInput open_csv(Communicator& comm, const CsvOptions& csv, const std::string& scratch) {
   check_on_root(comm, [&] { check_options(csv); });
   const std::string path = plain_file(comm, csv.path, scratch, "input.csv");
@@ -361,8 +363,6 @@ ConvertInput open_csv(Communicator& comm, const CsvOptions& csv, const std::stri
   source.read = [reader](auto rows, auto dst) { reader->read(rows, dst); };
   return source;
 }
-
-}  // namespace
 
 ConvertResult convert_csv(Communicator& comm, const CsvOptions& csv, const ConvertOptions& options) {
   return convert_rows(comm, options,

@@ -1,5 +1,5 @@
-// Shards are dealt round-robin over the ranks and written below OUT/.lockstep-convert; only
-// when all are complete do they move to OUT. Every decision (which rows, how many shards,
+// Shards are dealt round-robin over the ranks and written into a scratch folder; only when all are
+// complete do they move to the output folder (convert_output.h). Every decision (which rows, how many shards,
 // block sizes) is a function of the input and the options, never of the number of ranks.
 #include "io/convert_rows.h"
 
@@ -8,9 +8,10 @@
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
+#include <memory>
 
 #include "comm/agreement.h"
-#include "io/files.h"
+#include "io/convert_output.h"
 #include "io/gzip.h"
 #include "io/sampler.h"
 #include "io/shard_writer.h"
@@ -24,59 +25,7 @@ namespace {
 
 constexpr int64_t kShardBytes = int64_t{64} << 20;
 constexpr int64_t kBlockBytes = int64_t{8} << 20;
-constexpr int64_t kMaxShards = 100000;  // five digits in the name keep name order = number order
-
-std::string shard_name(int64_t index) { return fmt::format("shard-{:05}.h5", index); }
-
-/// shard-00000.h5 …
-bool is_shard(const fs::path& path) {
-  const std::string name = path.filename().string();
-  return name.size() == 14 && name.starts_with("shard-") && name.ends_with(".h5") &&
-         std::all_of(name.begin() + 6, name.begin() + 11, [](char c) { return c >= '0' && c <= '9'; });
-}
-
-std::string scratch_folder(const ConvertOptions& options) { return options.out + "/.lockstep-convert"; }
-
-void check_options(const ConvertOptions& options) {
-  if (options.out.empty()) throw Error("convert", "no output folder is given", "add --out DIR");
-  if (options.n_shards < 0 || options.n_shards > kMaxShards)
-    throw Error("convert", fmt::format("{} shards are not possible", options.n_shards),
-                fmt::format("give --shards from 1 to {}, or leave it out", kMaxShards));
-  if (options.skip < 0)
-    throw Error("convert", fmt::format("cannot skip {} rows", options.skip), "give --skip 0 or more");
-  if (options.limit == 0)
-    throw Error("convert", "a limit of 0 leaves no rows", "give --limit 1 or more, or leave it out");
-}
-
-/// Creates the output folder and an empty scratch folder in it. Returns whether it was created.
-bool prepare_output(const ConvertOptions& options) {
-  check_options(options);
-  const bool created = !fs::exists(options.out);
-  try {
-    fs::create_directories(options.out);
-    fs::remove_all(scratch_folder(options));  // of a conversion that was killed
-    for (const auto& entry : fs::directory_iterator(options.out)) {
-      if (!options.overwrite)
-        throw Error(options.out, "the output folder is not empty", "choose another --out or delete it");
-      if (entry.path().extension() == ".h5" && !is_shard(entry.path()))
-        throw Error(entry.path().string(),
-                    "is in the output folder and would be taken for a part of the dataset",
-                    "choose another --out or delete it");
-    }
-    fs::create_directory(scratch_folder(options));
-  } catch (const fs::filesystem_error& error) {
-    throw Error(options.out, "cannot be prepared as the output folder: " + error.code().message(),
-                "choose a folder that you may write to");
-  }
-  return created;
-}
-
-void remove_earlier_shards(const ConvertOptions& options) {
-  std::vector<fs::path> old;
-  for (const auto& entry : fs::directory_iterator(options.out))
-    if (is_shard(entry.path())) old.push_back(entry.path());
-  for (const fs::path& path : old) fs::remove(path);
-}
+constexpr int64_t kMaxShards = 100000;
 
 /// Which rows of the source go into which shard.
 struct Selection {
@@ -161,6 +110,7 @@ std::vector<Dataset::Statistics> write_all_shards(Communicator& comm, const Conv
         slot = std::copy(words.begin(), words.end(), slot);
     }
   });
+  if (source.check_read) source.check_read();
   comm.native_all_reduce(std::span<int64_t>(table));
 
   std::vector<Dataset::Statistics> statistics;
@@ -180,10 +130,11 @@ std::vector<Dataset::Statistics> write_all_shards(Communicator& comm, const Conv
   return statistics;
 }
 
-ConvertResult write_dataset(Communicator& comm, const ConvertOptions& options, const ConvertInput& source) {
+/// `output` is root's, null elsewhere; `folder` its scratch folder.
+ConvertResult write_dataset(Communicator& comm, const ConvertOptions& options, const ConvertInput& source,
+                            const std::string& folder, ConvertOutput* output) {
   Selection selection{Sampler(1, 0, {false}), 0, 0, 1};
   all_or_none(comm, [&] { selection = select_rows(source, options); });
-  const std::string folder = scratch_folder(options);
   DatasetDescription description{write_all_shards(comm, source, selection, folder), source.class_names,
                                  source.source};
 
@@ -195,12 +146,7 @@ ConvertResult write_dataset(Communicator& comm, const ConvertOptions& options, c
       n_bytes += static_cast<int64_t>(fs::file_size(path));
     }
   });
-  check_on_root(comm, [&] { remove_earlier_shards(options); });
-  all_or_none(comm, [&] {
-    for (int64_t shard = comm.rank(); shard < selection.n_shards; shard += comm.size())
-      fs::rename(folder + "/" + shard_name(shard), options.out + "/" + shard_name(shard));
-  });
-  check_on_root(comm, [&] { sync_folder(options.out); });
+  check_on_root(comm, [&] { output->publish(selection.n_shards); });
   ConvertResult result;
   result.n_samples = selection.n_rows;
   result.n_shards = selection.n_shards;
@@ -214,23 +160,21 @@ ConvertResult write_dataset(Communicator& comm, const ConvertOptions& options, c
 ConvertResult convert_rows(Communicator& comm, const ConvertOptions& options,
                            const std::function<ConvertInput(const std::string& scratch)>& open_source) {
   const auto start = std::chrono::steady_clock::now();
-  bool created = false;
-  check_on_root(comm, [&] { created = prepare_output(options); });
-  const auto clean_up = [&](bool failed) {
+  std::unique_ptr<ConvertOutput> output;  // root's
+  check_on_root(comm, [&] { output = std::make_unique<ConvertOutput>(options); });
+  const std::string scratch = comm.broadcast_string(output ? output->scratch() : "");
+  const auto clean_up = [&] {
     comm.barrier();  // no rank still writes
-    if (!comm.is_root()) return;
-    std::error_code ignored;
-    fs::remove_all(scratch_folder(options), ignored);
-    if (failed && created) fs::remove(options.out, ignored);
+    output.reset();
   };
   ConvertResult result;
   try {
-    result = write_dataset(comm, options, open_source(scratch_folder(options)));
+    result = write_dataset(comm, options, open_source(scratch), scratch, output.get());
   } catch (const AgreedError&) {  // all ranks are here
-    clean_up(true);
+    clean_up();
     throw;
   }
-  clean_up(false);
+  clean_up();
   comm.barrier();
   result.time_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return result;

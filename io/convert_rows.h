@@ -24,6 +24,9 @@ struct ConvertInput {
   /// Copies the given rows of every field to dst[f], (rows.size(), shape of field f …), in
   /// the order of `rows`. Not collective: each rank reads what its shards need.
   std::function<void(std::span<const int64_t> rows, std::span<std::byte* const> dst)> read;
+  /// Collective, after all reading; throws AgreedError where `read` met what it kept to itself. May be empty.
+  std::function<void()> check_read;
+  std::vector<std::string> row_names;  // such as names of files; one per row or none
 };
 
 /// Collective. Prepares options.out, opens the source, and writes its selected rows as shards.
@@ -33,6 +36,10 @@ struct ConvertInput {
 /// as it was before.
 ConvertResult convert_rows(Communicator& comm, const ConvertOptions& options,
                            const std::function<ConvertInput(const std::string& scratch)>& open_source);
+
+/// Collective. The sources of rows by themselves. `scratch`: where a compressed file is unpacked.
+ConvertInput open_csv(Communicator& comm, const CsvOptions& csv, const std::string& scratch);
+ConvertInput open_images(Communicator& comm, const ImagesOptions& images);
 
 /// The class names "0" … "max_id" of data whose labels are numbers, so that a dataset tells its
 /// number of classes; none if that is negative or more than 65,536 classes.

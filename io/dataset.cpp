@@ -3,33 +3,15 @@
 
 #include <algorithm>
 #include <cassert>
-#include <filesystem>
 
 #include "io/shard_contents.h"
+#include "io/shard_paths.h"
 #include "io/shard_reader.h"
 #include "kernels/error.h"
 
 namespace lockstep {
 
 namespace {
-
-std::vector<std::string> shard_paths(const std::string& path) {
-  namespace fs = std::filesystem;
-  const char* remedy = "check `path` in the job file, or create the dataset with `lockstep convert`";
-  std::error_code status;
-  if (!fs::exists(path, status)) throw Error(path, "there is no such file or folder", remedy);
-  if (!fs::is_directory(path, status)) return {path};
-  std::vector<std::string> paths;
-  for (fs::directory_iterator it(path, status), end; !status && it != end; it.increment(status)) {
-    const std::string extension = it->path().extension().string();
-    const bool is_hidden = it->path().filename().string().front() == '.';
-    if (!is_hidden && (extension == ".h5" || extension == ".hdf5")) paths.push_back(it->path().string());
-  }
-  if (status) throw Error(path, "the folder cannot be listed: " + status.message());
-  if (paths.empty()) throw Error(path, "the folder holds no .h5 or .hdf5 file", remedy);
-  std::sort(paths.begin(), paths.end());
-  return paths;
-}
 
 std::string join(const std::vector<Field>& fields) {
   std::string text;

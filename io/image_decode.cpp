@@ -14,6 +14,7 @@
 // after jpeglib.h, which it needs
 #include <jerror.h>
 
+#include "io/image_orientation.h"
 #include "kernels/error.h"
 
 namespace lockstep {
@@ -42,6 +43,7 @@ struct ImageDecoder::Jpeg {
   jpeg_progress_mgr progress{};
   std::jmp_buf failed;
   char text[JMSG_LENGTH_MAX] = "";
+  int orientation = 1;  // of the file started last
 
   Jpeg() {
     info.err = jpeg_std_error(&errors);
@@ -72,9 +74,16 @@ struct ImageDecoder::Jpeg {
   /// Reads the header and chooses the colour space that the library converts to.
   bool start(std::span<const uint8_t> file, int64_t channels) {
     text[0] = '\0';
+    orientation = 1;
     if (setjmp(failed) != 0) return false;
+    jpeg_save_markers(&info, JPEG_APP0 + 1, 0xffff);  // EXIF
     jpeg_mem_src(&info, file.data(), static_cast<unsigned long>(file.size()));
     jpeg_read_header(&info, TRUE);
+    for (jpeg_saved_marker_ptr marker = info.marker_list; marker != nullptr; marker = marker->next) {
+      if (marker->data_length < 6 || std::memcmp(marker->data, "Exif\0\0", 6) != 0) continue;
+      orientation = detail::exif_orientation({marker->data + 6, marker->data_length - 6});
+      break;
+    }
     if (info.jpeg_color_space == JCS_CMYK || info.jpeg_color_space == JCS_YCCK)
       info.out_color_space = JCS_CMYK;
     else
@@ -118,16 +127,23 @@ void cmyk_to_rgb(std::vector<uint8_t>& pixels, int64_t n, bool inverted) {
   }
 }
 
+/// Whether the file begins as a PNG does.
+bool is_png(std::span<const uint8_t> file) {
+  static constexpr uint8_t kMagic[] = {0x89, 'P', 'N', 'G'};
+  return file.size() >= 4 && std::memcmp(file.data(), kMagic, 4) == 0;
+}
+
 }  // namespace
 
 ImageDecoder::ImageDecoder() : jpeg_(std::make_unique<Jpeg>()) {}
 ImageDecoder::~ImageDecoder() = default;
 
-const Image& ImageDecoder::decode(std::span<const uint8_t> file, int64_t channels, const std::string& name) {
-  static constexpr uint8_t kPngMagic[] = {0x89, 'P', 'N', 'G'};
+const Image& ImageDecoder::decode(std::span<const uint8_t> file, int64_t channels, const std::string& name,
+                                  int64_t bits) {
   const std::string remedy = "replace or remove the file";
-  if (file.size() >= 4 && std::memcmp(file.data(), kPngMagic, 4) == 0) {
-    const std::string fault = detail::decode_png(file, channels, image_);
+  image_.bits = 8;
+  if (is_png(file)) {
+    const std::string fault = detail::decode_png(file, channels, bits, image_);
     if (!fault.empty()) throw Error(name, "is a damaged PNG file: " + fault, remedy);
     return image_;
   }
@@ -153,14 +169,26 @@ const Image& ImageDecoder::decode(std::span<const uint8_t> file, int64_t channel
     if (channels == 1) detail::rgb_to_grey(image_.pixels.data(), n_pixels);
     image_.pixels.resize(static_cast<size_t>(n_pixels * channels));
   }
+  if (bits == 16) detail::deepen(image_);
+  detail::orient(jpeg.orientation, image_);
   return image_;
 }
 
-void detail::rgb_to_grey(uint8_t* pixels, int64_t n) {
-  for (int64_t i = 0; i < n; ++i) {  // 0.299, 0.587, 0.114 in 16 binary digits; they sum to one
-    const uint32_t sum = 19595U * pixels[3 * i] + 38470U * pixels[3 * i + 1] + 7471U * pixels[3 * i + 2];
-    pixels[i] = static_cast<uint8_t>((sum + 32768U) >> 16);
-  }
+int64_t ImageDecoder::stored_bits(std::span<const uint8_t> header) {
+  constexpr size_t kPngBitDepth = 24;  // byte of IHDR
+  return header.size() > kPngBitDepth && is_png(header) && header[kPngBitDepth] == 16 ? 16 : 8;
+}
+
+const std::vector<std::string>& detail::image_extensions() {
+  static const std::vector<std::string> kNames{".jpg", ".jpeg", ".jpe", ".jfif", ".png"};
+  return kNames;
+}
+
+void detail::deepen(Image& image) {
+  image.deep.resize(image.pixels.size());
+  for (size_t i = 0; i < image.pixels.size(); ++i)
+    image.deep[i] = static_cast<uint16_t>(image.pixels[i] * 257);
+  image.bits = 16;
 }
 
 }  // namespace lockstep

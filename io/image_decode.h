@@ -1,5 +1,5 @@
-// JPEG and PNG files to 8-bit grey or RGB pixels, through libjpeg-turbo and libpng. A damaged
-// or truncated file is an Error, never a half grey picture. EXIF orientation and colour
+// JPEG and PNG files to grey or RGB pixels of 8 or 16 bits, through libjpeg-turbo and libpng. A damaged
+// or truncated file is an Error, never a half grey picture. EXIF orientation is applied; colour
 // profiles are ignored; transparency is dropped.
 #pragma once
 
@@ -12,10 +12,12 @@
 
 namespace lockstep {
 
-/// Pixels (height, width, channels) uint8.
+/// Pixels (height, width, channels).
 struct Image {
   int64_t height = 0, width = 0, channels = 0;
-  std::vector<uint8_t> pixels;
+  std::vector<uint8_t> pixels;  // of 8 bits
+  int64_t bits = 8;
+  std::vector<uint16_t> deep = {};  // of 16 bits: these instead
 };
 
 /// One per thread; its buffers are used again from image to image.
@@ -32,8 +34,14 @@ class ImageDecoder {
   ImageDecoder& operator=(const ImageDecoder&) = delete;
 
   /// The content decides between JPEG and PNG. channels: 1 (grey: Y of a JPEG, ITU-R 601 luma of
-  /// a PNG) or 3 (RGB). 16-bit samples are scaled to 8. Throws Error naming `name`.
-  const Image& decode(std::span<const uint8_t> file, int64_t channels, const std::string& name);
+  /// a PNG) or 3 (RGB). bits: 8 or 16 of the result; others are scaled, 255 to 65535. Throws Error naming
+  /// `name`.
+  const Image& decode(std::span<const uint8_t> file, int64_t channels, const std::string& name,
+                      int64_t bits = 8);
+
+  /// Bits of a sample that a file holds, from its first kHeaderBytes (or less): 16, or 8 for all else.
+  static constexpr int64_t kHeaderBytes = 32;
+  static int64_t stored_bits(std::span<const uint8_t> header);
 
  private:
   struct Jpeg;
@@ -43,11 +51,24 @@ class ImageDecoder {
 
 namespace detail {
 
-/// Each returns an empty text, or what is wrong with the file.
-std::string decode_png(std::span<const uint8_t> file, int64_t channels, Image& dst);
+/// Of files that this build reads, in lower case: ".jpg" …
+const std::vector<std::string>& image_extensions();
 
-/// ITU-R 601 luma, rounded: (n, 3) -> (n) in place.
-void rgb_to_grey(uint8_t* pixels, int64_t n);
+/// Returns an empty text, or what is wrong with the file. bits: as ImageDecoder::decode. The EXIF orientation
+/// is applied.
+std::string decode_png(std::span<const uint8_t> file, int64_t channels, int64_t bits, Image& dst);
+
+/// ITU-R 601 luma, rounded: (n, 3) -> (n) in place. T: uint8_t or uint16_t.
+template <typename T>
+void rgb_to_grey(T* pixels, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) {  // 0.299, 0.587, 0.114 in 16 binary digits; they sum to one
+    const uint32_t sum = 19595U * pixels[3 * i] + 38470U * pixels[3 * i + 1] + 7471U * pixels[3 * i + 2];
+    pixels[i] = static_cast<T>((sum + 32768U) >> 16);
+  }
+}
+
+/// An image of 8 bits as one of 16.
+void deepen(Image& image);
 
 }  // namespace detail
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 namespace lockstep {
 
@@ -32,16 +33,27 @@ void Resizer::Axis::prepare(int64_t src, int64_t dst) {
 void Resizer::resize(const Image& src, int64_t height, int64_t width, Image& dst) {
   rows_.prepare(src.height, height);
   columns_.prepare(src.width, width);
-  const int64_t channels = src.channels, n_row = src.width * channels;
   dst.height = height;
   dst.width = width;
-  dst.channels = channels;
-  dst.pixels.resize(static_cast<size_t>(height * width * channels));
+  dst.channels = src.channels;
+  dst.bits = src.bits;
+  if (src.bits == 16)
+    resize_pixels(src.deep, src.width, src.channels, height, width, dst.deep);
+  else
+    resize_pixels(src.pixels, src.width, src.channels, height, width, dst.pixels);
+}
+
+template <typename T>
+void Resizer::resize_pixels(const std::vector<T>& src, int64_t src_width, int64_t channels, int64_t height,
+                            int64_t width, std::vector<T>& dst) {
+  constexpr auto kLargest = static_cast<float>(std::numeric_limits<T>::max());
+  const int64_t n_row = src_width * channels;
+  dst.resize(static_cast<size_t>(height * width * channels));
   row_.resize(static_cast<size_t>(n_row));
-  uint8_t* out = dst.pixels.data();
+  T* out = dst.data();
   for (int64_t y = 0; y < height; ++y) {
     std::fill(row_.begin(), row_.end(), 0.0F);
-    const uint8_t* line = src.pixels.data() + rows_.first[y] * n_row;
+    const T* line = src.data() + rows_.first[y] * n_row;
     for (int64_t k = rows_.first_weight[y]; k < rows_.first_weight[y + 1]; ++k, line += n_row) {
       const float weight = rows_.weights[k];
       for (int64_t i = 0; i < n_row; ++i) row_[i] += weight * static_cast<float>(line[i]);
@@ -52,7 +64,7 @@ void Resizer::resize(const Image& src, int64_t height, int64_t width, Image& dst
         float sum = 0;
         for (int64_t k = columns_.first_weight[x]; k < columns_.first_weight[x + 1]; ++k, value += channels)
           sum += columns_.weights[k] * *value;
-        *out++ = static_cast<uint8_t>(std::clamp(sum + 0.5F, 0.0F, 255.0F));
+        *out++ = static_cast<T>(std::clamp(sum + 0.5F, 0.0F, kLargest));
       }
   }
 }

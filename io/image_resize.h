@@ -9,7 +9,7 @@ namespace lockstep {
 /// For one source and destination size; keeps its weights as long as these stay the same.
 class Resizer {
  public:
-  /// src (h, w, C) -> dst (height, width, C) uint8, rounded to nearest. dst must not be src.
+  /// src (h, w, C) -> dst (height, width, C) of the same bits, rounded to nearest. dst must not be src.
   void resize(const Image& src, int64_t height, int64_t width, Image& dst);
 
  private:
@@ -20,6 +20,10 @@ class Resizer {
     std::vector<float> weights;
     void prepare(int64_t src, int64_t dst);
   };
+  template <typename T>
+  void resize_pixels(const std::vector<T>& src, int64_t src_width, int64_t channels, int64_t height,
+                     int64_t width, std::vector<T>& dst);
+
   Axis rows_, columns_;
   std::vector<float> row_;  // one destination row at source width
 };

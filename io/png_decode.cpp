@@ -1,5 +1,5 @@
-// The PNG side of image_decode.h: palettes, 1 to 16 bits, alpha and interlacing are reduced to 8-bit
-// grey or RGB by libpng. Its errors arrive by longjmp; the frame holds no object with a destructor.
+// The PNG side of image_decode.h: palettes, 1 to 16 bits, alpha and interlacing are reduced to grey or RGB of
+// 8 or 16 bits by libpng. Its errors arrive by longjmp; the frame holds no object with a destructor.
 #include <png.h>
 
 #include <csetjmp>
@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "io/image_decode.h"
+#include "io/image_orientation.h"
 
 namespace lockstep::detail {
 
@@ -19,6 +20,7 @@ struct PngReader {
   png_structp png = nullptr;
   png_infop info = nullptr;
   std::vector<png_bytep> rows;
+  int orientation = 1;
 
   explicit PngReader(std::span<const uint8_t> content) : file(content) {
     const auto on_error = [](png_structp p, png_const_charp message) {
@@ -41,7 +43,7 @@ struct PngReader {
   }
 
   /// Header and conversions; sets height, width and channels of the rows to come.
-  bool start(int64_t channels, Image& dst) {
+  bool start(int64_t channels, int64_t bits, Image& dst) {
     if (setjmp(png_jmpbuf(png)) != 0) return false;
     png_set_read_fn(png, this, read);
     png_set_user_limits(png, 1U << 20, 1U << 20);
@@ -55,7 +57,11 @@ struct PngReader {
     const int type = png_get_color_type(png, info), depth = png_get_bit_depth(png, info);
     if (type == PNG_COLOR_TYPE_PALETTE) png_set_palette_to_rgb(png);
     if (type == PNG_COLOR_TYPE_GRAY && depth < 8) png_set_expand_gray_1_2_4_to_8(png);
-    if (depth == 16) png_set_scale_16(png);
+    dst.bits = depth == 16 && bits == 16 ? 16 : 8;
+    if (dst.bits == 16)
+      png_set_swap(png);  // PNG is big-endian
+    else if (depth == 16)
+      png_set_scale_16(png);
     png_set_strip_alpha(png);
     if (channels == 3 && (type == PNG_COLOR_TYPE_GRAY || type == PNG_COLOR_TYPE_GRAY_ALPHA))
       png_set_gray_to_rgb(png);
@@ -64,7 +70,7 @@ struct PngReader {
     dst.height = png_get_image_height(png, info);
     dst.width = png_get_image_width(png, info);
     dst.channels = png_get_channels(png, info);
-    if (png_get_rowbytes(png, info) != static_cast<size_t>(dst.width * dst.channels))
+    if (png_get_rowbytes(png, info) != static_cast<size_t>(dst.width * dst.channels * (dst.bits / 8)))
       png_error(png, "unusual sample layout");
     return true;
   }
@@ -72,26 +78,39 @@ struct PngReader {
   bool finish() {
     if (setjmp(png_jmpbuf(png)) != 0) return false;
     png_read_image(png, rows.data());
-    png_read_end(png, nullptr);
+    png_read_end(png, info);
+#ifdef PNG_eXIf_SUPPORTED
+    png_uint_32 n_exif = 0;
+    png_bytep exif = nullptr;
+    if (png_get_eXIf_1(png, info, &n_exif, &exif) != 0 && exif != nullptr)
+      orientation = exif_orientation({exif, n_exif});
+#endif
     return true;
   }
 };
 
 }  // namespace
 
-std::string decode_png(std::span<const uint8_t> file, int64_t channels, Image& dst) {
+std::string decode_png(std::span<const uint8_t> file, int64_t channels, int64_t bits, Image& dst) {
   PngReader reader(file);
   if (!reader.png || !reader.info) return "libpng has no memory";
-  if (!reader.start(channels, dst)) return reader.text;
-  dst.pixels.resize(static_cast<size_t>(dst.height * dst.width * dst.channels));
-  for (int64_t y = 0; y < dst.height; ++y)
-    reader.rows.push_back(dst.pixels.data() + y * dst.width * dst.channels);
+  if (!reader.start(channels, bits, dst)) return reader.text;
+  const int64_t n_pixels = dst.height * dst.width, row_bytes = dst.width * dst.channels * (dst.bits / 8);
+  const auto prepare = [&](auto& pixels) {
+    pixels.resize(static_cast<size_t>(n_pixels * dst.channels));
+    for (int64_t y = 0; y < dst.height; ++y)
+      reader.rows.push_back(reinterpret_cast<png_bytep>(pixels.data()) + y * row_bytes);
+  };
+  const auto reduce = [&](auto& pixels) {
+    if (channels == 1 && dst.channels == 3) rgb_to_grey(pixels.data(), n_pixels);
+    pixels.resize(static_cast<size_t>(n_pixels * channels));
+  };
+  dst.bits == 16 ? prepare(dst.deep) : prepare(dst.pixels);
   if (!reader.finish()) return reader.text;
-  if (channels == 1 && dst.channels == 3) {
-    rgb_to_grey(dst.pixels.data(), dst.height * dst.width);
-    dst.pixels.resize(static_cast<size_t>(dst.height * dst.width));
-  }
+  dst.bits == 16 ? reduce(dst.deep) : reduce(dst.pixels);
   dst.channels = channels;
+  if (bits == 16 && dst.bits == 8) deepen(dst);
+  orient(reader.orientation, dst);
   return {};
 }
 

@@ -123,7 +123,10 @@ int convert_images_words(const Words& words, Communicator& comm) {
                    "A folder with one sub-folder of JPEG or PNG files per class.", {"FOLDER"});
   add_common(line);
   line.add()("channels", po::value<int64_t>()->default_value(3), "1: grey, 3: RGB")(
-      "size", po::value<std::string>(), "resize to HEIGHT,WIDTH (default: all images have one size)");
+      "size", po::value<std::string>(), "resize to HEIGHT,WIDTH (default: all images have one size)")(
+      "bits", po::value<int64_t>()->default_value(0), "8 or 16 a sample; 0: 16 if any file holds them")(
+      "on-error", po::value<std::string>()->default_value("stop"),
+      "stop: name all files that cannot be read; skip: leave them out");
   if (!line.parse(words, comm.is_root())) return 0;
   ImagesOptions images;
   images.folder = line.text("FOLDER");
@@ -134,6 +137,10 @@ int convert_images_words(const Words& words, Communicator& comm) {
     images.height = size.front();
     images.width = size.back();
   }
+  images.bits = line.get<int64_t>("bits");
+  const std::string on_error = line.text("on-error");
+  if (on_error != "stop" && on_error != "skip") throw UsageError("--on-error is stop or skip");
+  images.on_error = on_error == "skip" ? OnError::kSkip : OnError::kStop;
   const ConvertOptions options = read_common(line);
   return report_result(convert_images(comm, images, options), options.out, comm);
 }

@@ -2,6 +2,7 @@
 // kind of malformed input is one sentence with file, line and column on all ranks.
 #include <cmath>
 
+#include "io/convert_output.h"
 #include "io/dataset.h"
 #include "io/sampler.h"
 #include "tests/io/convert_check.h"
@@ -381,6 +382,47 @@ TEST_F(ConvertCsv, NonEmptyOutputIsRefusedUnlessOverwritten) {
   expect_shards(comm, folder.file("out"), 2, 1, expected, numbered(2), "CSV");
   folder.write("out/mine.h5", "x");
   EXPECT_NE(error_of([&] { convert(csv, options); }).find("would be taken for a part"), std::string::npos);
+}
+
+/// Two converters in one folder would mix their shards.
+TEST_F(ConvertCsv, TheOutputFolderIsHeldByOne) {
+  CsvOptions csv;
+  csv.path = folder.write("two.csv", "1,0\n2,1\n");
+  ConvertOptions options;
+  options.out = folder.file("out");
+  {
+    std::unique_ptr<ConvertOutput> other;
+    if (comm.is_root()) other = std::make_unique<ConvertOutput>(options);
+    comm.barrier();
+    const std::string message = error_of([&] { convert(csv, options); });
+    EXPECT_NE(message.find("out: is being written by another conversion (process "), std::string::npos)
+        << message;
+    comm.barrier();
+  }
+  comm.barrier();
+  EXPECT_FALSE(std::filesystem::exists(folder.file("out")));  // nothing came of it
+  comm.barrier();
+  EXPECT_EQ(convert(csv, options).n_samples, 2);
+  if (comm.is_root()) {
+    EXPECT_EQ(names_in(folder.file("out")), (std::set<std::string>{"shard-00000.h5"}));
+  }
+}
+
+TEST_F(ConvertCsv, WhatAKillLeavesIsNoDataset) {
+  CsvOptions csv;
+  csv.path = folder.write("two.csv", "1,0\n2,1\n");
+  convert(csv);
+  folder.write("out/" + std::string(kIncompleteMarker), "");
+  folder.write("out/.lockstep-convert.lock", "elsewhere 1\n");  // its lock ended with its process
+  EXPECT_THROW(Dataset::open(folder.file("out")), Error);
+  comm.barrier();
+  EXPECT_NE(error_of([&] { convert(csv); }).find("a conversion that was stopped"), std::string::npos);
+  ConvertOptions options;
+  options.overwrite = true;
+  convert(csv, options);
+  if (!comm.is_root()) return;
+  EXPECT_EQ(names_in(folder.file("out")), (std::set<std::string>{"shard-00000.h5"}));
+  EXPECT_EQ(Dataset::open(folder.file("out")).n_samples(), 2);
 }
 
 TEST_F(ConvertCsv, DamagedFilesNeverCrash) {

@@ -133,6 +133,44 @@ TEST(Dataset, SpansShardsInNameOrder) {
   EXPECT_EQ(n_compared, 165);
 }
 
+/// Half of a dataset is no dataset: HDF5 under other names beside the shards is not passed over.
+TEST(Dataset, HDF5UnderOtherNamesIsRefused) {
+  const FixtureField field = {"x", {3}, "int32", counting(3), Storage::kContiguous, {}, {}};
+  int n_refused = 0;
+  for (const char* name : {"b.hdf", "b.he5", "b.nc", "b.nc4", "b.H5", "b.HDF5", "b.h5ad", "b.mat"}) {
+    const TemporaryFolder folder;
+    write_hdf5(folder.file("a.h5"), {field});
+    write_hdf5(folder.file("b.hdf5"), {field});
+    EXPECT_EQ(Dataset::open(folder.path()).n_samples(), 6);
+    write_hdf5(folder.file(name), {field});
+    const std::string text = error_of([&] { Dataset::open(folder.path()); });
+    EXPECT_NE(text.find(std::string("not named .h5 or .hdf5, as shards are, such as ") + name),
+              std::string::npos)
+        << text;
+    EXPECT_NE(text.find("beside 2 that are"), std::string::npos) << text;
+    ++n_refused;
+    std::filesystem::remove(folder.file("a.h5"));
+    std::filesystem::remove(folder.file("b.hdf5"));
+    EXPECT_NE(error_of([&] { Dataset::open(folder.path()); }).find("1 file is HDF5 but not named"),
+              std::string::npos);
+    EXPECT_EQ(Dataset::open(folder.file(name)).n_samples(), 3);  // by itself it is fine
+    std::ofstream(folder.file(name)) << "CDF: another format";
+    write_hdf5(folder.file("a.h5"), {field});
+    EXPECT_EQ(Dataset::open(folder.path()).n_samples(), 3);
+  }
+  EXPECT_EQ(n_refused, 8);
+}
+
+TEST(Dataset, AFolderTooHighNamesThoseBelow) {
+  const TemporaryFolder folder;
+  for (const char* part : {"train", "test", "empty"}) std::filesystem::create_directory(folder.file(part));
+  const FixtureField field = {"x", {3}, "int32", counting(3), Storage::kContiguous, {}, {}};
+  write_hdf5(folder.file("train/a.h5"), {field});
+  write_hdf5(folder.file("test/a.hdf5"), {field});
+  const std::string text = error_of([&] { Dataset::open(folder.path()); });
+  EXPECT_NE(text.find("one of the folders below it: test, train"), std::string::npos) << text;
+}
+
 TEST(Dataset, BlocksHoldTheRowsThatSingleReadsGive) {
   for (Storage storage : {Storage::kContiguous, Storage::kChunked, Storage::kGzip}) {
     const TemporaryFolder folder;

@@ -10,6 +10,19 @@
 
 namespace lockstep::testing {
 
+std::string make_exif(int orientation, bool little_endian) {
+  std::string exif = little_endian ? "II" : "MM";
+  const auto put = [&](unsigned value, int n_bytes) {
+    for (int i = 0; i < n_bytes; ++i)
+      exif += static_cast<char>(value >> 8 * (little_endian ? i : n_bytes - 1 - i) & 0xff);
+  };
+  put(42, 2), put(8, 4), put(2, 2);
+  put(0x010f, 2), put(2, 2), put(4, 4), put(0x414243, 4);  // Make
+  put(0x0112, 2), put(3, 2), put(1, 4), put(static_cast<unsigned>(orientation), 2), put(0, 2);
+  put(0, 4);
+  return exif;
+}
+
 std::string make_png(int height, int width, const std::vector<uint8_t>& rows, const PngOptions& options) {
   std::string file;
   png_structp png = png_create_write_struct(
@@ -34,6 +47,12 @@ std::string make_png(int height, int width, const std::vector<uint8_t>& rows, co
   for (size_t i = 0; i + 2 < options.palette.size(); i += 3)
     palette.push_back({options.palette[i], options.palette[i + 1], options.palette[i + 2]});
   if (!palette.empty()) png_set_PLTE(png, info, palette.data(), static_cast<int>(palette.size()));
+#ifdef PNG_eXIf_SUPPORTED
+  std::string exif = make_exif(options.orientation, false);
+  if (options.orientation > 0)
+    png_set_eXIf_1(png, info, static_cast<png_uint_32>(exif.size()),
+                   reinterpret_cast<png_bytep>(exif.data()));
+#endif
   png_write_info(png, info);
   const int n_passes = png_set_interlace_handling(png);
   const size_t row_bytes = png_get_rowbytes(png, info);
@@ -61,6 +80,11 @@ std::string make_jpeg(int height, int width, const std::vector<uint8_t>& pixels,
   jpeg_set_quality(&info, options.quality, TRUE);
   if (options.progressive) jpeg_simple_progression(&info);
   jpeg_start_compress(&info, TRUE);
+  if (options.orientation > 0) {
+    const std::string exif = std::string("Exif\0\0", 6) + make_exif(options.orientation, true);
+    jpeg_write_marker(&info, JPEG_APP0 + 1, reinterpret_cast<const JOCTET*>(exif.data()),
+                      static_cast<unsigned>(exif.size()));
+  }
   for (int y = 0; y < height; ++y) {
     auto* row = const_cast<JSAMPROW>(pixels.data() + static_cast<size_t>(y * width * options.channels));
     jpeg_write_scanlines(&info, &row, 1);
