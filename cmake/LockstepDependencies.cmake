@@ -18,6 +18,8 @@ if(NOT HDF5_FOUND OR NOT HDF5_IS_PARALLEL)
                       "its compiler wrapper h5pcc must be on PATH, or set HDF5_ROOT.")
 endif()
 add_library(lockstep_hdf5 INTERFACE)
+# The calls of HDF5 1.10, which 1.12, 1.14 and 2.x offer by this name.
+target_compile_definitions(lockstep_hdf5 INTERFACE H5_USE_110_API)
 target_include_directories(lockstep_hdf5 SYSTEM INTERFACE ${HDF5_INCLUDE_DIRS})
 target_link_libraries(lockstep_hdf5 INTERFACE ${HDF5_LIBRARIES} MPI::MPI_C)
 
@@ -34,6 +36,13 @@ find_package(JPEG REQUIRED)
 find_package(PNG REQUIRED)
 find_package(ZLIB REQUIRED)
 find_path(XXHASH_INCLUDE_DIR xxhash.h REQUIRED)
+find_path(ZSTD_INCLUDE_DIR zstd.h REQUIRED)
+find_library(ZSTD_LIBRARY zstd REQUIRED)
+find_path(LZ4_INCLUDE_DIR lz4.h REQUIRED)
+find_library(LZ4_LIBRARY lz4 REQUIRED)
+add_library(lockstep_zstd_lz4 INTERFACE)
+target_include_directories(lockstep_zstd_lz4 SYSTEM INTERFACE ${ZSTD_INCLUDE_DIR} ${LZ4_INCLUDE_DIR})
+target_link_libraries(lockstep_zstd_lz4 INTERFACE ${ZSTD_LIBRARY} ${LZ4_LIBRARY})
 
 if(NOT TARGET yaml-cpp::yaml-cpp)
   add_library(yaml-cpp::yaml-cpp ALIAS yaml-cpp)  # the name before yaml-cpp 0.8

@@ -1,5 +1,6 @@
-// Filters are undone in reverse order, back and forth between two buffers; the last one writes to dst.
-// Sizes are known on the way: before a deflate it is what the filters in front of it made of the chunk.
+// Filters are undone in reverse order, from the bytes as stored back and forth between two buffers; the last
+// one writes to dst. Sizes are known on the way: before a compression it is what the filters in front of it
+// made of the chunk.
 #include "io/chunk_decode.h"
 
 #include <zlib.h>
@@ -79,23 +80,39 @@ uint32_t fletcher32(const std::byte* data, int64_t n_bytes) {
   return static_cast<uint32_t>(sum2 << 16 | sum1);
 }
 
+bool decompress(const ChunkIndex& index, ChunkFilter filter, const std::byte* src, int64_t n_src,
+                std::byte* dst, int64_t n_dst) {
+  thread_local Inflater inflater;
+  switch (filter) {
+    case ChunkFilter::kDeflate: return inflater.run(src, n_src, dst, n_dst);
+    case ChunkFilter::kLzf: return decode_lzf(src, n_src, dst, n_dst);
+    case ChunkFilter::kLz4: return decode_lz4(src, n_src, dst, n_dst);
+    case ChunkFilter::kZstd: return decode_zstd(src, n_src, dst, n_dst);
+    case ChunkFilter::kBitshuffle: return decode_bitshuffle(index.bitshuffle, src, n_src, dst, n_dst);
+    default: return false;
+  }
+}
+
 }  // namespace
 
+std::byte* ChunkScratch::decoded(const std::byte* src, int64_t n_bytes) {
+  std::vector<std::byte>& buffer = src == between[0].data() ? between[1] : between[0];
+  if (buffer.size() < static_cast<size_t>(n_bytes)) buffer.resize(static_cast<size_t>(n_bytes));
+  return buffer.data();
+}
+
 bool decode_chunk(const ChunkIndex& index, const StoredChunk& chunk, ChunkScratch& scratch, std::byte* dst) {
-  thread_local Inflater inflater;
   const auto is_on = [&](size_t i) { return !(chunk.filter_mask >> i & 1); };
-  // Sizes before each filter, as far as they are known; at most one filter is a deflate.
+  // Sizes before each filter, as far as they are known; at most one filter is a compression.
   const int64_t chunk_bytes = index.chunk_bytes();
-  int64_t n_before_deflate = chunk_bytes, n_left = 0;
+  int64_t n_before_compression = chunk_bytes, n_left = 0;
   for (size_t i = 0; i < index.filters.size(); ++i) {
     if (!is_on(i)) continue;
-    if (index.filters[i] == ChunkFilter::kDeflate) break;
-    if (index.filters[i] == ChunkFilter::kFletcher32) n_before_deflate += kChecksumBytes;
+    if (is_compression(index.filters[i], index)) break;
+    if (index.filters[i] == ChunkFilter::kFletcher32) n_before_compression += kChecksumBytes;
   }
   for (size_t i = 0; i < index.filters.size(); ++i) n_left += is_on(i);
 
-  const auto n_most = static_cast<size_t>(n_before_deflate);
-  if (scratch.between.size() < n_most) scratch.between.resize(n_most);
   const std::byte* src = scratch.stored.data();
   auto n_bytes = static_cast<int64_t>(chunk.n_bytes);
   for (size_t i = index.filters.size(); i-- > 0;) {
@@ -111,24 +128,24 @@ bool decode_chunk(const ChunkIndex& index, const StoredChunk& chunk, ChunkScratc
         if (fletcher32(src, n_bytes) != expected) return false;
         break;  // the bytes stay where they are
       }
-      case ChunkFilter::kDeflate: {
-        std::byte* to = is_last && n_before_deflate == chunk_bytes ? dst : scratch.between.data();
-        if (!inflater.run(src, n_bytes, to, n_before_deflate)) return false;
+      case ChunkFilter::kDeflate:
+      case ChunkFilter::kLzf:
+      case ChunkFilter::kLz4:
+      case ChunkFilter::kZstd:
+      case ChunkFilter::kBitshuffle: {
+        const int64_t n_out = is_compression(index.filters[i], index) ? n_before_compression : n_bytes;
+        if (is_last && n_out != chunk_bytes) return false;
+        std::byte* to = is_last ? dst : scratch.decoded(src, n_out);
+        if (!decompress(index, index.filters[i], src, n_bytes, to, n_out)) return false;
         src = to;
-        n_bytes = n_before_deflate;
+        n_bytes = n_out;
         break;
       }
       case ChunkFilter::kShuffle: {
         if (is_last && n_bytes != chunk_bytes) return false;
-        if (is_last) {
-          unshuffle(src, dst, n_bytes, index.element_bytes);
-          src = dst;
-        } else {
-          std::vector<std::byte> to(static_cast<size_t>(n_bytes));  // shuffled after another filter: rare
-          unshuffle(src, to.data(), n_bytes, index.element_bytes);
-          scratch.stored.swap(to);
-          src = scratch.stored.data();
-        }
+        std::byte* to = is_last ? dst : scratch.decoded(src, n_bytes);
+        unshuffle(src, to, n_bytes, index.element_bytes);
+        src = to;
         break;
       }
     }

@@ -11,6 +11,7 @@
 
 #include "io/files.h"
 #include "io/hdf5.h"
+#include "io/hdf5_filters.h"
 #include "io/shard_contents.h"
 #include "kernels/error.h"
 #if __has_include(<H5FDdevelop.h>)  // HDF5 1.14 and later
@@ -106,30 +107,6 @@ hid_t noting_driver() {
   return driver;
 }
 
-/// The filters in the order of writing; nothing where one is none that we decode.
-std::optional<std::vector<ChunkFilter>> decodable_filters(hid_t plist, int64_t element_bytes) {
-  std::vector<ChunkFilter> filters;
-  const int n = H5Pget_nfilters(plist);
-  for (int i = 0; i < n; ++i) {
-    unsigned flags = 0, config = 0;
-    std::array<unsigned, 8> values = {};
-    size_t n_values = values.size();
-    switch (H5Pget_filter2(plist, static_cast<unsigned>(i), &flags, &n_values, values.data(), 0, nullptr,
-                           &config)) {
-      case H5Z_FILTER_DEFLATE: filters.push_back(ChunkFilter::kDeflate); break;
-      case H5Z_FILTER_FLETCHER32: filters.push_back(ChunkFilter::kFletcher32); break;
-      case H5Z_FILTER_SHUFFLE:
-        if (n_values < 1 || values[0] != element_bytes) return {};
-        filters.push_back(ChunkFilter::kShuffle);
-        break;
-      default: return {};
-    }
-  }
-  // Between two compressions nobody knows the size.
-  if (n < 0 || n > 31 || std::count(filters.begin(), filters.end(), ChunkFilter::kDeflate) > 1) return {};
-  return filters;
-}
-
 }  // namespace
 
 int64_t ChunkIndex::chunk_bytes() const {
@@ -142,6 +119,15 @@ bool ChunkIndex::holds_whole_rows() const {
   return std::equal(chunk.begin() + 1, chunk.end(), extents.begin() + 1);
 }
 
+bool is_compression(ChunkFilter filter, const ChunkIndex& index) {
+  switch (filter) {
+    case ChunkFilter::kShuffle:
+    case ChunkFilter::kFletcher32: return false;
+    case ChunkFilter::kBitshuffle: return index.bitshuffle.codec != BitshuffleSettings::Codec::kNone;
+    default: return true;
+  }
+}
+
 std::shared_ptr<const ChunkIndex> read_chunk_index(const std::string& path, const std::string& name) {
   const auto guard = h5::lock();
   const h5::Id access = h5::own(H5Pcreate(H5P_FILE_ACCESS), "H5Pcreate", path);
@@ -152,17 +138,14 @@ std::shared_ptr<const ChunkIndex> read_chunk_index(const std::string& path, cons
   const h5::Id type = h5::own(H5Dget_type(dataset.get()), "H5Dget_type", path);
   const h5::Id plist = h5::own(H5Dget_create_plist(dataset.get()), "H5Dget_create_plist", path);
   if (H5Pget_layout(plist.get()) != H5D_CHUNKED) return nullptr;
-  const h5::Id delivered = memory_type(dataset.get(), path);
-  if (H5Tequal(type.get(), delivered.get()) <= 0) return nullptr;
+  if (!elements_of(type.get()).as_stored) return nullptr;
 
   auto index = std::make_shared<ChunkIndex>();
   index->element_bytes = static_cast<int64_t>(H5Tget_size(type.get()));
-  const auto filters = decodable_filters(plist.get(), index->element_bytes);
-  if (!filters) return nullptr;
-  index->filters = *filters;
+  if (!h5::read_decodable_filters(plist.get(), *index)) return nullptr;
   unsigned options = 0;  // chunks at the border may be stored without filters
   if (H5Pget_chunk_opts(plist.get(), &options) < 0) return nullptr;
-  if (!filters->empty() && (options & H5D_CHUNK_DONT_FILTER_PARTIAL_CHUNKS)) return nullptr;
+  if (!index->filters.empty() && (options & H5D_CHUNK_DONT_FILTER_PARTIAL_CHUNKS)) return nullptr;
 
   const h5::Id space = h5::own(H5Dget_space(dataset.get()), "H5Dget_space", path);
   std::array<hsize_t, H5S_MAX_RANK> extents = {}, chunk = {};

@@ -9,6 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "io/compression.h"
+
 namespace lockstep {
 
 /// One chunk as it is stored. n_bytes 0: it is not in the file (nothing was ever written to it).
@@ -18,12 +20,13 @@ struct StoredChunk {
   uint32_t filter_mask = 0;  // bit i: filter i was left out for this chunk
 };
 
-enum class ChunkFilter : uint8_t { kDeflate, kShuffle, kFletcher32 };
+enum class ChunkFilter : uint8_t { kDeflate, kShuffle, kFletcher32, kLzf, kLz4, kZstd, kBitshuffle };
 
 struct ChunkIndex {
   std::vector<int64_t> extents, chunk;  // elements per dimension; chunk[0] counts rows
   int64_t element_bytes = 0;
   std::vector<ChunkFilter> filters;  // in the order of writing
+  BitshuffleSettings bitshuffle;     // where it is among them
   std::vector<StoredChunk> chunks;   // row-major over the grid of chunks
 
   int64_t chunk_bytes() const;          // decoded
@@ -33,6 +36,9 @@ struct ChunkIndex {
   /// Whether a chunk holds whole rows, one after the other.
   bool holds_whole_rows() const;
 };
+
+/// Whether only the filter's own bytes tell what they become.
+bool is_compression(ChunkFilter filter, const ChunkIndex& index);
 
 /// The index of dataset `name` of the file `path`; null where its elements cannot be delivered as they
 /// are stored (other byte order, narrow integers), or its layout or a filter is none that we decode.

@@ -65,7 +65,7 @@ Selection select_rows(const ConvertInput& source, const ConvertOptions& options)
   return {Sampler(source.n_rows, options.seed, {options.shuffle}), options.skip, n_rows, n_shards};
 }
 
-/// Writes one shard; returns the packed moments of every field.
+/// Writes one shard; returns the packed moments of every field, and behind them a hash of the content.
 std::vector<std::vector<int64_t>> write_shard(const ConvertInput& source, const Selection& selection,
                                               int64_t shard, const std::string& path) {
   const int64_t begin = selection.shard_begin(shard), end = selection.shard_begin(shard + 1);
@@ -88,20 +88,28 @@ std::vector<std::vector<int64_t>> write_shard(const ConvertInput& source, const 
   }
   std::vector<std::vector<int64_t>> packed;
   for (const ChannelMoments& moments : writer.moments()) packed.push_back(moments.packed());
+  packed.push_back({static_cast<int64_t>(writer.content_hash())});
   writer.close();
   return packed;
 }
 
+/// What the shards are together.
+struct Written {
+  std::vector<Dataset::Statistics> statistics;  // one per field
+  std::string id;                               // a hash of the content of all shards
+};
+
 /// Every shard's moments meet in one table of words; each word comes from one rank and is
 /// zero on all others, so that the integer sum hands it on bit for bit.
-std::vector<Dataset::Statistics> write_all_shards(Communicator& comm, const ConvertInput& source,
-                                                  const Selection& selection, const std::string& folder) {
+Written write_all_shards(Communicator& comm, const ConvertInput& source, const Selection& selection,
+                         const std::string& folder) {
   std::vector<int64_t> n_words;
   int64_t words_per_shard = 0;
   for (const Field& field : source.fields) {
     n_words.push_back(ChannelMoments(field).n_words());
     words_per_shard += n_words.back();
   }
+  ++words_per_shard;  // for the hash
   std::vector<int64_t> table(static_cast<size_t>(selection.n_shards * words_per_shard));
   all_or_none(comm, [&] {
     for (int64_t shard = comm.rank(); shard < selection.n_shards; shard += comm.size()) {
@@ -113,7 +121,11 @@ std::vector<Dataset::Statistics> write_all_shards(Communicator& comm, const Conv
   if (source.check_read) source.check_read();
   comm.native_all_reduce(std::span<int64_t>(table));
 
-  std::vector<Dataset::Statistics> statistics;
+  ChunkedChecksum hash;
+  for (int64_t shard = 1; shard <= selection.n_shards; ++shard)
+    hash.update(&table[static_cast<size_t>(shard * words_per_shard - 1)], sizeof(int64_t));
+  Written written{{}, fmt::format("{:016x}", hash.digest())};
+  std::vector<Dataset::Statistics>& statistics = written.statistics;
   int64_t offset = 0;
   for (size_t f = 0; f < source.fields.size(); offset += n_words[f], ++f) {
     if (!ChannelMoments::applies_to(source.fields[f])) {
@@ -127,7 +139,7 @@ std::vector<Dataset::Statistics> write_all_shards(Communicator& comm, const Conv
     }
     statistics.push_back(ChannelMoments::combine(source.fields[f], parts));
   }
-  return statistics;
+  return written;
 }
 
 /// `output` is root's, null elsewhere; `folder` its scratch folder.
@@ -135,14 +147,15 @@ ConvertResult write_dataset(Communicator& comm, const ConvertOptions& options, c
                             const std::string& folder, ConvertOutput* output) {
   Selection selection{Sampler(1, 0, {false}), 0, 0, 1};
   all_or_none(comm, [&] { selection = select_rows(source, options); });
-  DatasetDescription description{write_all_shards(comm, source, selection, folder), source.class_names,
-                                 source.source};
+  Written written = write_all_shards(comm, source, selection, folder);
+  const DatasetDescription description{std::move(written.statistics), source.class_names, source.source,
+                                       std::move(written.id), selection.n_shards};
 
   int64_t n_bytes = 0;
   all_or_none(comm, [&] {
     for (int64_t shard = comm.rank(); shard < selection.n_shards; shard += comm.size()) {
       const std::string path = folder + "/" + shard_name(shard);
-      ShardWriter::describe(path, source.fields, description);
+      ShardWriter::describe(path, source.fields, description, shard);
       n_bytes += static_cast<int64_t>(fs::file_size(path));
     }
   });

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -21,12 +22,30 @@ struct Field {
   Shape shape;  // of one sample, without the sample dimension
 };
 
+/// How a dataset is to be read.
+struct DatasetOptions {
+  std::vector<std::string> fields;  // that must fit ("label", "train/input"); the first counts the samples
+  bool with_others = true;          // look at what else the files hold
+  std::string layout;               // of images (rank 3): "NHWC", "NCHW", or "": as the files say
+  bool external_storage = false;    // raw files that HDF5 files name may be read
+  bool partial = false;             // of a converted dataset some shards are missing, and shall be
+};
+
 class Dataset {
  public:
-  /// Opens every shard and checks that they agree. Throws Error naming the shard: missing or
-  /// empty folder, not HDF5, truncated, a field absent or of another shape or type,
-  /// different sample counts within a shard.
-  static Dataset open(const std::string& path);
+  /// Opens every shard and compares it with the first. A dataset that is no field, or does not fit in some
+  /// shard, is passed over; field() says why. Without options.fields the samples are counted by the usual
+  /// name of an input, or by what most datasets have. Throws Error naming the shard: missing or empty folder,
+  /// not HDF5, truncated, no field at all, shards of one conversion that are missing or there twice, and
+  /// whatever is wrong with options.fields.
+  static Dataset open(const std::string& path, const DatasetOptions& options = {});
+  /// One dataset of fields of several, each under a name of its own; sample i is row i of all. Throws Error
+  /// where they have different numbers of samples.
+  struct Part {
+    std::string name, field;  // here and there
+    std::shared_ptr<const Dataset> dataset;
+  };
+  static Dataset join(std::vector<Part> parts);
   ~Dataset();
   Dataset(Dataset&&) noexcept;
 
@@ -43,6 +62,20 @@ class Dataset {
     std::vector<double> mean, stddev;
   };
   const Statistics* statistics(const std::string& field) const;  // null: not recorded
+  /// What the files tell of a field's values.
+  struct Traits {
+    bool from_matlab = false;  // which stores the dimensions in reverse order
+    std::string layout;        // "NHWC", "NCHW", or "": not told
+    double scale = 1,
+           offset = 0;  // packed numbers of netCDF: value = stored * scale + offset; applied by read()
+    std::optional<double> missing;  // as stored; read() refuses it
+  };
+  const Traits& traits(const std::string& field) const;
+  /// Datasets of the files that are no fields, each with the reason ("has 3 rows, label has 64").
+  struct PassedOver {
+    std::string name, reason, remedy;
+  };
+  const std::vector<PassedOver>& passed_over() const;
 
   struct Shard {
     std::string path;
@@ -60,16 +93,18 @@ class Dataset {
 
   /// Copies rows [first, first + count) of a field, as stored (no conversion), to `dst`
   /// (count x bytes of one sample). May cross shards. Safe from any thread. Reads contiguous
-  /// storage and chunks (plain, deflate, shuffle, fletcher32) with pread, anything else through HDF5 under
-  /// its lock. Throws Error naming the shard and rows if the file cannot give them.
+  /// storage and chunks (plain, deflate, lzf, lz4, zstd, bitshuffle, shuffle, fletcher32) with pread,
+  /// anything else through HDF5 under its lock. Throws Error naming the shard and rows if the file cannot
+  /// give them.
   void read(const std::string& field, int64_t first, int64_t count, void* dst) const;
   /// For those who will soon want a row's neighbours: the row as stored, in a block of memory that is read if
   /// need be and stays a while, at least as long as the pointer. Null where it is large or must be read by
   /// itself: read() it. Safe from any thread. Throws as read() does.
   std::shared_ptr<const std::byte> row_of_block(const std::string& field, int64_t row) const;
 
-  /// Compares the stored checksum of every dataset with its content, in shards part, part + n_parts …
-  /// Returns one line per mismatch. Counts datasets of shards with and without a checksum.
+  /// Compares the stored checksum of every dataset with its content, in shards part, part + n_parts …; what
+  /// has none is read. Returns one line per mismatch and per dataset that cannot be read. Counts datasets of
+  /// shards with and without a checksum.
   std::vector<std::string> verify(int64_t* n_checked, int64_t* n_unchecked, int part = 0,
                                   int n_parts = 1) const;
 

@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <new>
 
+#include "io/hdf5_filters.h"
 #include "kernels/error.h"
 
 namespace lockstep::h5 {
@@ -110,6 +111,7 @@ Id open_file(const std::string& path) {
     throw Error(path, status ? "cannot be read: " + status.message() : "does not exist");
   }
   if (std::filesystem::is_directory(path, status)) throw Error(path, "is a folder, not an HDF5 file");
+  register_filters();
   return own(H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT), "H5Fopen", path);
 }
 
@@ -166,6 +168,35 @@ DType dtype_of(hid_t dataset_type, const std::string& where) {
               "store it as uint8, int32, int64, float16, float32 or float64");
 }
 
+namespace {
+
+/// Names and object types of a group's links, in name order. A dangling link is no object of any type.
+std::vector<std::pair<std::string, H5O_type_t>> links_of(hid_t group) {
+  const auto guard = lock();
+  std::vector<std::string> names;
+  hsize_t position = 0;
+  check(H5Literate(
+            group, H5_INDEX_NAME, H5_ITER_INC, &position,
+            [](hid_t, const char* name, const H5L_info_t*, void* out) -> herr_t {
+              static_cast<std::vector<std::string>*>(out)->emplace_back(name);
+              return 0;
+            },
+            &names),
+        "H5Literate", "HDF5 group");
+  std::sort(names.begin(), names.end());
+  std::vector<std::pair<std::string, H5O_type_t>> links;
+  for (std::string& name : names) {
+    H5O_info_t info;
+    if (H5Oget_info_by_name2(group, name.c_str(), &info, H5O_INFO_BASIC, H5P_DEFAULT) < 0)
+      H5Eclear2(H5E_DEFAULT);
+    else
+      links.emplace_back(std::move(name), info.type);
+  }
+  return links;
+}
+
+}  // namespace
+
 bool has_link(hid_t parent, const std::string& name) {
   const auto guard = lock();
   // Every part of a path is asked for, because H5Lexists fails on a missing middle one.
@@ -182,35 +213,60 @@ bool has_link(hid_t parent, const std::string& name) {
 namespace {
 
 std::vector<std::string> names_of_type(hid_t group, H5O_type_t wanted) {
-  const auto guard = lock();
-  std::vector<std::string> links;
-  hsize_t position = 0;
-  check(H5Literate(
-            group, H5_INDEX_NAME, H5_ITER_INC, &position,
-            [](hid_t, const char* name, const H5L_info_t*, void* out) -> herr_t {
-              static_cast<std::vector<std::string>*>(out)->emplace_back(name);
-              return 0;
-            },
-            &links),
-        "H5Literate", "HDF5 group");
   std::vector<std::string> names;
-  for (const std::string& link : links) {
-    H5O_info_t info;
-    // A dangling link is no object of any type.
-    if (H5Oget_info_by_name2(group, link.c_str(), &info, H5O_INFO_BASIC, H5P_DEFAULT) < 0) {
-      H5Eclear2(H5E_DEFAULT);
-    } else if (info.type == wanted) {
-      names.push_back(link);
-    }
+  for (const auto& [name, type] : links_of(group)) {
+    if (type == wanted) names.push_back(name);
   }
-  std::sort(names.begin(), names.end());
   return names;
+}
+
+void add_dataset_paths(hid_t group, const std::string& prefix, int n_deeper, size_t limit,
+                       std::vector<std::string>& paths) {
+  std::vector<std::string> groups;
+  for (const auto& [name, type] : links_of(group)) {
+    if (type == H5O_TYPE_GROUP) groups.push_back(name);
+    if (type == H5O_TYPE_DATASET && paths.size() < limit) paths.push_back(prefix + name);
+  }
+  if (n_deeper == 0) return;
+  for (const std::string& name : groups) {
+    if (paths.size() >= limit) return;
+    const Id inner(H5Gopen2(group, name.c_str(), H5P_DEFAULT));
+    if (inner) add_dataset_paths(inner.get(), prefix + name + "/", n_deeper - 1, limit, paths);
+    H5Eclear2(H5E_DEFAULT);
+  }
 }
 
 }  // namespace
 
 std::vector<std::string> dataset_names(hid_t group) { return names_of_type(group, H5O_TYPE_DATASET); }
 std::vector<std::string> group_names(hid_t group) { return names_of_type(group, H5O_TYPE_GROUP); }
+
+std::vector<std::string> dataset_paths(hid_t group, size_t limit) {
+  const auto guard = lock();
+  std::vector<std::string> paths;
+  add_dataset_paths(group, "", 4, limit, paths);
+  return paths;
+}
+
+std::string external_link_on(hid_t file, const std::string& path) {
+  const auto guard = lock();
+  for (size_t end = path.find('/', 1);; end = path.find('/', end + 1)) {
+    const std::string part = path.substr(0, end);
+    H5L_info_t info;
+    if (H5Lget_info(file, part.c_str(), &info, H5P_DEFAULT) < 0) break;
+    if (info.type == H5L_TYPE_EXTERNAL) {
+      std::vector<char> value(info.u.val_size + 1, '\0');
+      const char *name = nullptr, *object = nullptr;
+      if (H5Lget_val(file, part.c_str(), value.data(), value.size(), H5P_DEFAULT) < 0 ||
+          H5Lunpack_elink_val(value.data(), info.u.val_size, nullptr, &name, &object) < 0)
+        break;
+      return "dataset " + std::string(object) + " of file " + name;
+    }
+    if (end == std::string::npos) break;
+  }
+  H5Eclear2(H5E_DEFAULT);
+  return "";
+}
 
 Shape shape_of(hid_t dataset) {
   const auto guard = lock();

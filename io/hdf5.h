@@ -57,11 +57,18 @@ DType dtype_of(hid_t dataset_type, const std::string& where);
 bool has_link(hid_t parent, const std::string& name);
 std::vector<std::string> dataset_names(hid_t group);  // of this group, in name order
 std::vector<std::string> group_names(hid_t group);
+/// Datasets of this group and of the groups in it, as paths ("train/input"), those of this group first; at
+/// most `limit`, four groups deep.
+std::vector<std::string> dataset_paths(hid_t group, size_t limit);
+/// Where an external link on the way to `path` leads, as "dataset /x of file y"; empty where there is none.
+std::string external_link_on(hid_t file, const std::string& path);
 Shape shape_of(hid_t dataset);
 
 /// Attributes; strings are UTF-8. Writing replaces. Reads throw Error when the attribute is absent or of
 /// another kind.
 bool has_attribute(hid_t object, const std::string& name);
+enum class AttributeKind { kAbsent, kNumber, kString, kOther };
+AttributeKind kind_of_attribute(hid_t object, const std::string& name);
 std::vector<std::string> attribute_names(hid_t object);  // in name order
 void write_attribute(hid_t object, const std::string& name, int64_t value);
 void write_attribute(hid_t object, const std::string& name, uint64_t value);

@@ -115,6 +115,17 @@ bool has_attribute(hid_t object, const std::string& name) {
   return found > 0;
 }
 
+AttributeKind kind_of_attribute(hid_t object, const std::string& name) {
+  const auto guard = lock();
+  if (!has_attribute(object, name)) return AttributeKind::kAbsent;
+  const Id attribute(H5Aopen(object, name.c_str(), H5P_DEFAULT));
+  const Id type(attribute ? H5Aget_type(attribute.get()) : -1);
+  const H5T_class_t kind = type ? H5Tget_class(type.get()) : H5T_NO_CLASS;
+  H5Eclear2(H5E_DEFAULT);
+  if (kind == H5T_INTEGER || kind == H5T_FLOAT) return AttributeKind::kNumber;
+  return kind == H5T_STRING ? AttributeKind::kString : AttributeKind::kOther;
+}
+
 std::vector<std::string> attribute_names(hid_t object) {
   const auto guard = lock();
   std::vector<std::string> names;

@@ -1,4 +1,4 @@
-// Weights as other programs exchange them: a .safetensors file.
+// Weights as other programs exchange them: a .safetensors file, or several with an index.
 //
 //   [ 8 bytes: n, little-endian ][ n bytes: JSON header ][ data ]
 //   header   {"__metadata__": {…}, NAME: {"dtype": "F32", "shape": [6, 1, 5, 5], "data_offsets": [0, 600]},
@@ -26,23 +26,34 @@ struct SafetensorsEntry {
   std::optional<DType> dtype;  // none: a type that Lockstep does not compute with
   Shape shape;
   int64_t offset = 0, n_bytes = 0;  // in the data
+  size_t file = 0;                  // of several
+  std::string unusable;             // why it cannot be read ("has 9 dimensions"); empty: it can
 };
 
 class SafetensorsFile {
  public:
-  /// Reads and checks the header: its length, JSON, names, types, shapes, and that the tensors
-  /// cover the data without gap, overlap or rest. Throws Error naming file, tensor and remedy.
+  /// Opens a .safetensors file, an index (model.safetensors.index.json) with the files that it names, or a
+  /// folder with one of these. Reads and checks each header: its length, JSON, names, types, shapes, and that
+  /// the tensors cover the data without gap, overlap or rest. Throws Error naming file, tensor and remedy; a
+  /// tensor of an unknown type, or of too many dimensions, is only marked.
   explicit SafetensorsFile(const std::string& path);
 
-  const std::string& path() const { return file_.path(); }
+  const std::string& path() const { return path_; }
   const std::vector<SafetensorsEntry>& entries() const { return entries_; }  // in the order of their data
   /// Fills dst (entry.shape.n_elements()) with the tensor as float32, a MiB at a time. Throws
   /// Error where the type has no conversion.
   void read(const SafetensorsEntry& entry, float* dst) const;
 
  private:
-  FileHandle file_;
-  int64_t data_begin_ = 0;
+  void add_file(const std::string& path);
+  void add_indexed_files(const std::string& index_path);
+
+  std::string path_;
+  struct Opened {
+    FileHandle file;
+    int64_t data_begin = 0;
+  };
+  std::vector<Opened> files_;
   std::vector<SafetensorsEntry> entries_;
 };
 

@@ -6,6 +6,8 @@
 #include <bit>
 #include <charconv>
 #include <cstring>
+#include <filesystem>
+#include <map>
 #include <memory>
 #include <set>
 
@@ -32,7 +34,7 @@ struct TypeName {
 const TypeName kTypes[] = {
     {"F32", 4, DType::kFloat32}, {"F16", 2, DType::kFloat16}, {"BF16", 2, DType::kBFloat16},
     {"F64", 8, DType::kFloat64}, {"I64", 8, DType::kInt64},   {"I32", 4, DType::kInt32},
-    {"U8", 1, DType::kUInt8},    {"BOOL", 1, std::nullopt},   {"I8", 1, std::nullopt},
+    {"U8", 1, DType::kUInt8},    {"BOOL", 1, DType::kUInt8},  {"I8", 1, std::nullopt},
     {"I16", 2, std::nullopt},    {"U16", 2, std::nullopt},    {"U32", 4, std::nullopt},
     {"U64", 8, std::nullopt},    {"C64", 8, std::nullopt},    {"F8_E4M3", 1, std::nullopt},
     {"F8_E5M2", 1, std::nullopt}};
@@ -63,13 +65,12 @@ std::optional<std::vector<int64_t>> read_list(const std::string& text) {
   return take(']') && at == end ? std::optional(values) : std::nullopt;
 }
 
-const TypeName& find_type(const std::string& where, const std::string& name) {
-  std::string known;
+/// Null for a type that came after this program.
+const TypeName* find_type(const std::string& name) {
   for (const TypeName& type : kTypes) {
-    if (name == type.name) return type;
-    known += std::string(known.empty() ? "" : ", ") + type.name;
+    if (name == type.name) return &type;
   }
-  throw Error(where, "has the unknown type '" + name + "'; known are " + known, "store it as float32");
+  return nullptr;
 }
 
 SafetensorsEntry read_entry(const std::string& path, const std::string& name,
@@ -82,20 +83,29 @@ SafetensorsEntry read_entry(const std::string& path, const std::string& name,
   const auto range = offsets ? read_list(*offsets) : std::nullopt;
   if (line.items.size() != 3 || !type || !extents || !range || range->size() != 2)
     throw Error(where, "is not described by exactly dtype, shape and data_offsets", kDamaged);
+  SafetensorsEntry entry{name, *type, std::nullopt, {}, (*range)[0], (*range)[1] - (*range)[0]};
+  const TypeName* known = find_type(*type);
   if (extents->size() > static_cast<size_t>(Shape::kMaxRank)) {
-    throw Error(where, "has " + std::to_string(extents->size()) + " dimensions, more than the " +
-                           std::to_string(Shape::kMaxRank) + " that are supported");
+    entry.unusable = "has " + std::to_string(extents->size()) + " dimensions, more than the " +
+                     std::to_string(Shape::kMaxRank) + " that are supported";
+  } else {
+    entry.shape = Shape(std::span<const int64_t>(*extents));
   }
-  const TypeName& known = find_type(where, *type);
-  SafetensorsEntry entry{name,        *type,
-                         known.dtype, Shape(std::span<const int64_t>(*extents)),
-                         (*range)[0], (*range)[1] - (*range)[0]};
+  if (!known) {
+    if (entry.n_bytes < 0)
+      throw Error(where, "has data_offsets " + *offsets + " that run backwards", kDamaged);
+    if (entry.unusable.empty()) entry.unusable = "has type " + *type + ", which is not known here";
+    return entry;
+  }
+  entry.dtype = known->dtype;
   // Multiplied with care: the extents may be anything.
-  int64_t n_bytes = known.n_bytes;
+  int64_t n_bytes = known->n_bytes;
   bool overflows = false;
   for (const int64_t extent : *extents) overflows |= __builtin_mul_overflow(n_bytes, extent, &n_bytes);
   if (overflows || entry.n_bytes != n_bytes) {
-    throw Error(where, *type + " " + entry.shape.str() + " does not fill its data_offsets " + *offsets,
+    throw Error(where,
+                *type + " " + (entry.unusable.empty() ? entry.shape.str() : *shape) +
+                    " does not fill its data_offsets " + *offsets,
                 kDamaged);
   }
   return entry;
@@ -140,42 +150,154 @@ void check_cover(const std::string& path, std::vector<SafetensorsEntry>& entries
 
 }  // namespace
 
-SafetensorsFile::SafetensorsFile(const std::string& path) : file_(path, O_RDONLY) {
-  const int64_t n_file_bytes = file_.n_bytes();
-  const char* const no_safetensors =
-      "give a .safetensors file; PyTorch writes one by safetensors.torch.save_file";
-  if (n_file_bytes < 10) throw Error(path, "is too short for a safetensors file", no_safetensors);
+namespace {
+
+constexpr const char* kNoSafetensors =
+    "give a .safetensors file; PyTorch writes one by safetensors.torch.save_file";
+
+/// Elements [first, first + n) as stored, of whole numbers that no DType has, as float32.
+template <typename T>
+void convert_whole(const std::byte* src, float* dst, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) {
+    T value;
+    std::memcpy(&value, src + i * static_cast<int64_t>(sizeof(T)), sizeof value);
+    dst[i] = static_cast<float>(value);
+  }
+}
+
+using WholeConversion = void (*)(const std::byte*, float*, int64_t);
+WholeConversion conversion_of(const std::string& type) {
+  return type == "I8"    ? convert_whole<int8_t>
+         : type == "I16" ? convert_whole<int16_t>
+         : type == "U16" ? convert_whole<uint16_t>
+         : type == "U32" ? convert_whole<uint32_t>
+         : type == "U64" ? convert_whole<uint64_t>
+                         : nullptr;
+}
+
+/// The index in a folder, or its only .safetensors file.
+std::string weights_in(const std::string& folder) {
+  namespace fs = std::filesystem;
+  std::vector<std::string> indexes, files;
+  std::error_code status;
+  for (fs::directory_iterator it(folder, status), end; !status && it != end; it.increment(status)) {
+    const std::string name = it->path().filename().string();
+    if (name.ends_with(".safetensors.index.json")) indexes.push_back(it->path().string());
+    if (name.ends_with(".safetensors")) files.push_back(it->path().string());
+  }
+  if (indexes.size() == 1) return indexes[0];
+  if (indexes.empty() && files.size() == 1) return files[0];
+  throw Error(folder,
+              files.empty() ? "is a folder without .safetensors files"
+                            : "is a folder with several .safetensors files and not one index of them",
+              "name the file, or the index (model.safetensors.index.json)");
+}
+
+}  // namespace
+
+SafetensorsFile::SafetensorsFile(const std::string& path) : path_(path) {
+  const std::string file = std::filesystem::is_directory(path) ? weights_in(path) : path;
+  if (file.ends_with(".json"))
+    add_indexed_files(file);
+  else
+    add_file(file);
+}
+
+void SafetensorsFile::add_file(const std::string& path) {
+  FileHandle file(path, O_RDONLY);
+  const int64_t n_file_bytes = file.n_bytes();
+  if (n_file_bytes < 10) throw Error(path, "is too short for a safetensors file", kNoSafetensors);
   uint64_t n_header_bytes = 0;
-  file_.read_at(&n_header_bytes, 8, 0);
+  file.read_at(&n_header_bytes, 8, 0);
   if (n_header_bytes > static_cast<uint64_t>(std::min(kMaxHeaderBytes, n_file_bytes - 8))) {
     throw Error(path,
                 "is not a safetensors file, or was cut off: its header would have " +
                     std::to_string(n_header_bytes) + " bytes, the file has " + std::to_string(n_file_bytes),
-                no_safetensors);
+                kNoSafetensors);
   }
   std::string text(n_header_bytes, '\0');
-  file_.read_at(text.data(), static_cast<int64_t>(n_header_bytes), 8);
+  file.read_at(text.data(), static_cast<int64_t>(n_header_bytes), 8);
+  std::vector<SafetensorsEntry> entries;
   try {
-    entries_ = read_header(path, text);
+    entries = read_header(path, text);
   } catch (const Error& error) {
     if (!error.where().empty()) throw;
-    throw Error(path, "its header is " + error.reason(), no_safetensors);
+    throw Error(path, "its header is " + error.reason(), kNoSafetensors);
   }
-  data_begin_ = 8 + static_cast<int64_t>(n_header_bytes);
-  check_cover(path, entries_, n_file_bytes - data_begin_);
+  const int64_t data_begin = 8 + static_cast<int64_t>(n_header_bytes);
+  check_cover(path, entries, n_file_bytes - data_begin);
+  for (SafetensorsEntry& entry : entries) {
+    entry.file = files_.size();
+    entries_.push_back(std::move(entry));
+  }
+  files_.push_back({std::move(file), data_begin});
+}
+
+void SafetensorsFile::add_indexed_files(const std::string& index_path) {
+  const FileHandle file(index_path, O_RDONLY);
+  if (file.n_bytes() > kMaxHeaderBytes) throw Error(index_path, "is too large for an index", kNoSafetensors);
+  std::string text(static_cast<size_t>(file.n_bytes()), '\0');
+  file.read_at(text.data(), file.n_bytes(), 0);
+  std::map<std::string, std::string> file_of;  // by tensor
+  try {
+    const MetricsLine index = parse_json_object(text);
+    const std::string* map = index.text("weight_map");
+    if (!map || !map->starts_with('{'))
+      throw Error(index_path, "has no object \"weight_map\", as an index of safetensors files has",
+                  kNoSafetensors);
+    for (const auto& [name, value] : parse_json_object(*map).items) {
+      const auto* file_name = std::get_if<std::string>(&value);
+      if (!file_name || file_name->find('/') != std::string::npos)
+        throw Error(index_path, "names no file beside it for tensor " + name, kNoSafetensors);
+      file_of[name] = *file_name;
+    }
+  } catch (const Error& error) {
+    if (!error.where().empty()) throw;
+    throw Error(index_path, "is " + error.reason(), kNoSafetensors);
+  }
+  const std::filesystem::path folder = std::filesystem::path(index_path).parent_path();
+  std::map<std::string, size_t> opened;
+  for (const auto& [tensor, name] : file_of) {
+    if (opened.contains(name)) continue;
+    opened[name] = files_.size();
+    const std::string part = (folder / name).string();
+    if (!std::filesystem::exists(part))
+      throw Error(part, "is missing; " + index_path + " names it", "fetch all files of the model");
+    add_file(part);
+  }
+  std::map<std::string, size_t> here;
+  for (const SafetensorsEntry& entry : entries_) {
+    if (!here.emplace(entry.name, entry.file).second)
+      throw Error(index_path, "tensor " + entry.name + " is in two of its files",
+                  "fetch all files of one model");
+  }
+  for (const auto& [tensor, name] : file_of) {
+    const auto found = here.find(tensor);
+    if (found == here.end() || found->second != opened[name])
+      throw Error((folder / name).string(),
+                  "does not hold tensor " + tensor + ", which " + index_path + " says",
+                  "fetch all files of one model");
+  }
 }
 
 void SafetensorsFile::read(const SafetensorsEntry& entry, float* dst) const {
-  const std::string where = path() + ": " + entry.name;
-  if (!entry.dtype)
+  const Opened& from = files_[entry.file];
+  const std::string where = from.file.path() + ": " + entry.name;
+  const WholeConversion whole = conversion_of(entry.type);
+  if (!entry.unusable.empty()) throw Error(where, entry.unusable, "store it as float32");
+  if (!entry.dtype && !whole)
     throw Error(where, "has type " + entry.type + ", which is no weight", "store it as float32");
-  if (*entry.dtype == DType::kFloat32) return file_.read_at(dst, entry.n_bytes, data_begin_ + entry.offset);
-  const int64_t size = size_of(*entry.dtype), n_elements = entry.n_bytes / size;
-  const int64_t n_chunk = (int64_t{1} << 20) / size;
+  const int64_t begin = from.data_begin + entry.offset, n_elements = entry.shape.n_elements();
+  if (entry.dtype == DType::kFloat32) return from.file.read_at(dst, entry.n_bytes, begin);
+  const int64_t size = n_elements > 0 ? entry.n_bytes / n_elements : 1, n_chunk = (int64_t{1} << 20) / size;
   const auto chunk = std::make_unique_for_overwrite<std::byte[]>(static_cast<size_t>(n_chunk * size));
   for (int64_t first = 0; first < n_elements; first += n_chunk) {
     const int64_t n = std::min(n_chunk, n_elements - first);
-    file_.read_at(chunk.get(), n * size, data_begin_ + entry.offset + first * size);
+    from.file.read_at(chunk.get(), n * size, begin + first * size);
+    if (whole) {
+      whole(chunk.get(), dst + first, n);
+      continue;
+    }
     const RowConverter converter({entry.name, *entry.dtype, {n}}, DType::kFloat32, {}, {}, 0, path());
     converter.convert(chunk.get(), reinterpret_cast<std::byte*>(dst + first), 0, path());
   }

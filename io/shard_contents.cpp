@@ -7,7 +7,11 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <optional>
 
+#include "io/elsewhere.h"
+#include "io/hdf5_filters.h"
+#include "io/not_hdf5.h"
 #include "io/seal.h"
 #include "kernels/error.h"
 
@@ -17,33 +21,9 @@ namespace {
 
 constexpr int64_t kFormatVersion = 1;
 
-/// Why elements of `type` are not numbers; empty if they are.
-std::string why_not_numeric(hid_t type) {
-  switch (H5Tget_class(type)) {
-    case H5T_INTEGER: return H5Tget_size(type) <= 8 ? "" : "holds integers of more than 64 bits";
-    case H5T_FLOAT: return H5Tget_size(type) <= 8 ? "" : "holds floating-point numbers of more than 64 bits";
-    case H5T_STRING: return "holds strings";
-    case H5T_ENUM: return "holds booleans or an enumeration; store it as uint8";
-    case H5T_COMPOUND: return "holds compound elements or complex numbers; store one dataset per member";
-    default: return "does not hold numbers";
-  }
-}
-
-/// int8, int16 and uint16 are delivered as int32, uint32 and uint64 as int64.
-DType delivered_dtype(hid_t type, const std::string& where) {
-  if (H5Tget_class(type) != H5T_INTEGER) return h5::dtype_of(type, where);
-  const size_t n_bytes = H5Tget_size(type);
-  const bool is_signed = H5Tget_sign(type) == H5T_SGN_2;
-  if (n_bytes == 1 && !is_signed) return DType::kUInt8;
-  return n_bytes < 4 || (n_bytes == 4 && is_signed) ? DType::kInt32 : DType::kInt64;
-}
-
 /// The byte offset of a dataset that pread can deliver, or -1.
-int64_t offset_for_pread(hid_t dataset, hid_t delivered) {
-  const h5::Id stored = h5::own(H5Dget_type(dataset), "H5Dget_type", "dataset");
-  if (H5Tequal(stored.get(), delivered) <= 0) return -1;
-  const h5::Id plist = h5::own(H5Dget_create_plist(dataset), "H5Dget_create_plist", "dataset");
-  if (H5Pget_layout(plist.get()) != H5D_CONTIGUOUS || H5Pget_external_count(plist.get()) > 0) return -1;
+int64_t offset_for_pread(hid_t dataset, hid_t plist) {
+  if (H5Pget_layout(plist) != H5D_CONTIGUOUS) return -1;
   const haddr_t offset = H5Dget_offset(dataset);  // undefined where nothing was ever written
   if (offset == HADDR_UNDEF) {
     H5Eclear2(H5E_DEFAULT);
@@ -69,55 +49,150 @@ void check_extents(const Shape& extents, int64_t element_bytes, int64_t file_byt
                 kDamagedRemedy);
 }
 
-StoredField inspect_field(hid_t file, const std::string& name, const std::string& path, int64_t file_bytes) {
-  StoredField out;
-  out.field.name = name;
-  const std::string where = path + ": dataset " + name;
-  const h5::Id dataset = h5::own(H5Dopen2(file, name.c_str(), H5P_DEFAULT), "H5Dopen", where);
-  const h5::Id type = h5::own(H5Dget_type(dataset.get()), "H5Dget_type", where);
-  out.unusable = why_not_numeric(type.get());
-  if (!out.unusable.empty()) return out;
+/// mean and stddev where both are numbers: other programs use these names for other things.
+Dataset::Statistics read_statistics(hid_t dataset, const std::string& where) {
+  Dataset::Statistics statistics;
+  for (const char* name : {"mean", "stddev"}) {
+    if (h5::kind_of_attribute(dataset, name) != h5::AttributeKind::kNumber) return {};
+  }
+  statistics.mean = h5::read_doubles_attribute(dataset, "mean", where);
+  statistics.stddev = h5::read_doubles_attribute(dataset, "stddev", where);
+  if (statistics.mean.size() != statistics.stddev.size())
+    throw Error(where, "has attributes mean and stddev of different lengths", "remove or correct them");
+  for (const std::vector<double>* values : {&statistics.mean, &statistics.stddev}) {
+    if (!std::all_of(values->begin(), values->end(), [](double v) { return std::isfinite(v); }))
+      throw Error(where, "has attributes mean and stddev that are not finite", "remove or correct them");
+  }
+  return statistics;
+}
 
-  const h5::Id space = h5::own(H5Dget_space(dataset.get()), "H5Dget_space", where);
+std::optional<double> read_number(hid_t dataset, const char* name, const std::string& where) {
+  if (h5::kind_of_attribute(dataset, name) != h5::AttributeKind::kNumber) return {};
+  const std::vector<double> values = h5::read_doubles_attribute(dataset, name, where);
+  if (values.size() != 1) return {};
+  return values[0];
+}
+
+/// What MATLAB, netCDF and Lockstep's own attributes tell of the values.
+Dataset::Traits read_traits(hid_t dataset, const Field& field, bool is_netcdf, const std::string& where) {
+  constexpr double kDefaultFill = 9.969209968386869e36;  // netCDF's, of floats that were never written
+  Dataset::Traits traits;
+  traits.from_matlab = h5::has_attribute(dataset, "MATLAB_class");
+  if (h5::kind_of_attribute(dataset, "layout") == h5::AttributeKind::kString) {
+    const std::string layout = h5::read_string_attribute(dataset, "layout", where);
+    if (layout == "NHWC" || layout == "NCHW") traits.layout = layout;
+  }
+  if (const auto scale = read_number(dataset, "scale_factor", where)) traits.scale = *scale;
+  if (const auto offset = read_number(dataset, "add_offset", where)) traits.offset = *offset;
+  for (const char* name : {"_FillValue", "missing_value"}) {
+    const auto value = read_number(dataset, name, where);
+    if (value && !std::isnan(*value) && !traits.missing) traits.missing = value;
+  }
+  const bool is_float = field.dtype == DType::kFloat32 || field.dtype == DType::kFloat64;
+  if (is_netcdf && is_float && !traits.missing && !h5::has_attribute(dataset, "_FillValue"))
+    traits.missing = kDefaultFill;
+  return traits;
+}
+
+/// What all fields of a file share.
+struct Inspected {
+  hid_t file;
+  const std::string& path;
+  int64_t file_bytes;
+  bool is_ours, is_netcdf;
+  const DatasetOptions& options;
+};
+
+void describe_field(const Inspected& in, hid_t dataset, StoredField& out) {
+  const std::string where = in.path + ": dataset " + out.field.name;
+  const h5::Id type = h5::own(H5Dget_type(dataset), "H5Dget_type", where);
+  const Elements elements = elements_of(type.get());
+  out.unusable = elements.unusable;
+  if (!out.unusable.empty()) return;
+
+  const h5::Id space = h5::own(H5Dget_space(dataset), "H5Dget_space", where);
   const int rank = H5Sget_simple_extent_ndims(space.get());
   if (H5Sget_simple_extent_type(space.get()) != H5S_SIMPLE || rank < 1) {
     out.unusable = "has no sample dimension (it is a scalar)";
-    return out;
+    return;
   }
   if (rank > Shape::kMaxRank) {
     out.unusable = "has more than " + std::to_string(Shape::kMaxRank) + " dimensions";
-    return out;
+    return;
   }
-  const Shape extents = h5::shape_of(dataset.get());
+  const h5::Id plist = h5::own(H5Dget_create_plist(dataset), "H5Dget_create_plist", where);
+  const Shape extents = h5::shape_of(dataset);
+  const bool is_elsewhere = lies_elsewhere(in.file, dataset, in.path, where, in.options.external_storage);
   out.n_rows = extents[0];
   out.field.shape = extents.without_front();
-  out.field.dtype = delivered_dtype(type.get(), where);
-  check_extents(extents, size_of(out.field.dtype), file_bytes, where);
+  out.field.dtype = elements.dtype;
+  check_extents(extents, size_of(out.field.dtype), is_elsewhere ? INT64_MAX : in.file_bytes, where);
   if (out.field.shape.n_elements() == 0) out.unusable = "has samples without elements " + extents.str();
-
-  const h5::Id delivered = memory_type(dataset.get(), where);
-  out.offset_bytes = offset_for_pread(dataset.get(), delivered.get());
+  if (const std::string missing = h5::missing_filter(plist.get()); !missing.empty()) {
+    out.unusable = missing;
+    out.remedy = h5::kFilterRemedy;
+    return;
+  }
+  out.has_chunks_here = !is_elsewhere && elements.as_stored;
+  out.offset_bytes = out.has_chunks_here ? offset_for_pread(dataset, plist.get()) : -1;
   const int64_t n_bytes = extents.n_elements() * size_of(out.field.dtype);
   int64_t end = 0;
   if (__builtin_add_overflow(out.offset_bytes, n_bytes, &end)) end = INT64_MAX;
-  if (out.offset_bytes >= 0 && end > file_bytes) {
+  if (out.offset_bytes >= 0 && end > in.file_bytes) {
     throw Error(where,
                 "is cut off: its content ends at byte " + std::to_string(end) + ", the file at byte " +
-                    std::to_string(file_bytes),
+                    std::to_string(in.file_bytes),
                 kDamagedRemedy);
   }
-  if (h5::has_attribute(dataset.get(), "mean") && h5::has_attribute(dataset.get(), "stddev")) {
-    out.statistics.mean = h5::read_doubles_attribute(dataset.get(), "mean", where);
-    out.statistics.stddev = h5::read_doubles_attribute(dataset.get(), "stddev", where);
-    if (out.statistics.mean.size() != out.statistics.stddev.size())
-      throw Error(where, "has attributes mean and stddev of different lengths", "remove or correct them");
-    for (const std::vector<double>* values : {&out.statistics.mean, &out.statistics.stddev}) {
-      if (!std::all_of(values->begin(), values->end(), [](double v) { return std::isfinite(v); }))
-        throw Error(where, "has attributes mean and stddev that are not finite", "remove or correct them");
+  out.statistics = read_statistics(dataset, where);
+  out.traits = read_traits(dataset, out.field, in.is_netcdf, where);
+  if (in.is_ours && h5::has_attribute(dataset, "checksum"))
+    out.checksum = static_cast<uint64_t>(h5::read_int_attribute(dataset, "checksum", where));
+}
+
+/// HDF5's own words where a file is of a newer format than the library reads.
+bool is_newer_format(const std::string& reason) {
+  return reason.find("bad version number") != std::string::npos;
+}
+
+std::string library_version() {
+  unsigned major = 0, minor = 0, release = 0;
+  H5get_libversion(&major, &minor, &release);
+  return std::to_string(major) + "." + std::to_string(minor) + "." + std::to_string(release);
+}
+
+StoredField inspect_field(const Inspected& in, const std::string& name) {
+  StoredField out;
+  out.field.name = name;
+  const std::string where = in.path + ": dataset " + name;
+  const h5::Id dataset(H5Dopen2(in.file, name.c_str(), H5P_DEFAULT));
+  if (!dataset) {
+    try {
+      h5::check(-1, "H5Dopen", where);
+    } catch (const Error& error) {
+      if (const std::string target = h5::external_link_on(in.file, name); !target.empty()) {
+        out.unusable = "is a link to " + target + ", which cannot be opened";
+        out.remedy =
+            "put that file where the link points, beside this one, or copy the dataset into this file";
+      } else if (is_newer_format(error.reason())) {
+        out.unusable = "is of a newer format than HDF5 " + library_version() +
+                       " reads, with which this program was built";
+        out.remedy = "write it with h5py.File(..., libver='v114') or earlier, or build Lockstep with HDF5 2";
+      } else {
+        out.unusable = "cannot be opened (" + error.reason() + ")";
+        out.remedy = kDamagedRemedy;
+      }
     }
+    return out;
   }
-  if (h5::has_attribute(dataset.get(), "checksum"))
-    out.checksum = static_cast<uint64_t>(h5::read_int_attribute(dataset.get(), "checksum", where));
+  try {
+    describe_field(in, dataset.get(), out);
+  } catch (const Error& error) {
+    // Contents that are cut off must not pass where nobody says which fields count.
+    if (in.options.fields.empty() && error.remedy() == kDamagedRemedy) throw;
+    out.unusable = error.reason();
+    out.remedy = error.remedy();
+  }
   return out;
 }
 
@@ -142,10 +217,70 @@ h5::Id stored_type(hid_t dataset, const std::string& where) {
   return native;
 }
 
-h5::Id memory_type(hid_t dataset, const std::string& where) {
+Elements elements_of(hid_t stored_type) {
   const auto guard = h5::lock();
-  const h5::Id stored = stored_type(dataset, where);
-  return h5::own(H5Tcopy(h5::native_type(delivered_dtype(stored.get(), where))), "H5Tcopy", where);
+  Elements out;
+  const size_t n_bytes = H5Tget_size(stored_type);
+  switch (H5Tget_class(stored_type)) {
+    case H5T_INTEGER: {
+      const bool is_signed = H5Tget_sign(stored_type) == H5T_SGN_2;
+      out.dtype = n_bytes == 1 && !is_signed                   ? DType::kUInt8
+                  : n_bytes < 4 || (n_bytes == 4 && is_signed) ? DType::kInt32
+                                                               : DType::kInt64;
+      if (n_bytes > 8) out.unusable = "holds integers of more than 64 bits";
+      break;
+    }
+    case H5T_FLOAT: {
+      size_t sign = 0, exponent_at = 0, exponent_bits = 0, mantissa_at = 0, mantissa_bits = 0;
+      if (H5Tget_fields(stored_type, &sign, &exponent_at, &exponent_bits, &mantissa_at, &mantissa_bits) < 0)
+        H5Eclear2(H5E_DEFAULT);
+      const bool is_half = n_bytes == 2 && exponent_bits == 5, is_bfloat = n_bytes == 2 && exponent_bits == 8;
+      if (n_bytes > 8)
+        out.unusable = "holds floating-point numbers of more than 64 bits";
+      else if (!is_half && !is_bfloat && n_bytes != 4 && n_bytes != 8)
+        out.unusable = "holds floating-point numbers of " + std::to_string(8 * n_bytes) +
+                       " bits that are neither float16 nor bfloat16";
+      out.dtype = is_half        ? DType::kFloat16
+                  : is_bfloat    ? DType::kBFloat16
+                  : n_bytes == 4 ? DType::kFloat32
+                                 : DType::kFloat64;
+      break;
+    }
+    case H5T_ENUM: {  // h5py's booleans among them
+      const h5::Id base(H5Tget_super(stored_type));
+      out = elements_of(base.get());
+      if (n_bytes == 1) out.dtype = DType::kUInt8;  // int8 of True and False
+      out.as_stored = n_bytes == 1 || out.as_stored;
+      return out;
+    }
+    case H5T_BITFIELD:  // PyTables' booleans
+      out.dtype = DType::kUInt8;
+      out.as_stored = true;
+      if (n_bytes != 1) out.unusable = "holds bit fields of more than 8 bits; store whole numbers";
+      return out;
+    case H5T_STRING: out.unusable = "holds strings"; return out;
+    case H5T_COMPOUND:
+      out.unusable = "holds compound elements or complex numbers; store one dataset per member";
+      return out;
+    case H5T_ARRAY: out.unusable = "holds arrays as elements; store them as further dimensions"; return out;
+    case H5T_VLEN: out.unusable = "holds sequences of unequal lengths; pad them to one length"; return out;
+    case H5T_OPAQUE:
+      out.unusable =
+          "holds opaque elements (dates, or types of ml_dtypes such as bfloat16); store them as float32 or "
+          "whole numbers";
+      return out;
+    case H5T_REFERENCE: out.unusable = "holds references"; return out;
+    default: out.unusable = "does not hold numbers"; return out;
+  }
+  if (out.unusable.empty()) out.as_stored = H5Tequal(stored_type, h5::native_type(out.dtype)) > 0;
+  return out;
+}
+
+h5::Id memory_type(hid_t dataset, DType dtype, const std::string& where) {
+  const auto guard = h5::lock();
+  const h5::Id type = h5::own(H5Dget_type(dataset), "H5Dget_type", where);
+  const bool is_raw = H5Tget_class(type.get()) == H5T_BITFIELD;  // HDF5 converts these to nothing else
+  return h5::own(H5Tcopy(is_raw ? type.get() : h5::native_type(dtype)), "H5Tcopy", where);
 }
 
 void read_rows(hid_t dataset, hid_t type, int64_t first, int64_t count, void* dst, const std::string& where) {
@@ -163,25 +298,22 @@ void read_rows(hid_t dataset, hid_t type, int64_t first, int64_t count, void* ds
   h5::check(H5Dread(dataset, type, memory_space.get(), file_space.get(), H5P_DEFAULT, dst), "H5Dread", where);
 }
 
-ShardContents inspect_shard(const std::string& path) {
+ShardContents inspect_shard(const std::string& path, const DatasetOptions& options) {
   const Seal seal = check_seal(path, kDamagedRemedy);
   const auto guard = h5::lock();
   h5::Id file;
   try {
     file = h5::open_file(path);
   } catch (const Error& error) {
-    // HDF5 locks files, which some network file systems refuse, and refuses files being written.
-    if (error.reason().find("lock file") != std::string::npos)
-      throw Error(path, "cannot be opened: " + error.reason(),
-                  "if no program is writing the file: export HDF5_USE_FILE_LOCKING=FALSE");
-    throw Error(path, "is not a readable HDF5 file, or is cut off (" + error.reason() + ")", kDamagedRemedy);
+    refuse_file(path, error);
   }
   std::error_code status;
   const auto file_bytes = static_cast<int64_t>(std::filesystem::file_size(path, status));
   if (status) throw Error(path, "cannot be read: " + status.message());
 
   ShardContents out;
-  if (h5::has_attribute(file.get(), "lockstep_format_version")) {
+  const bool is_ours = h5::has_attribute(file.get(), "lockstep_format_version");
+  if (is_ours) {
     const int64_t version = h5::read_int_attribute(file.get(), "lockstep_format_version", path);
     if (version > kFormatVersion) {
       throw Error(path,
@@ -190,11 +322,25 @@ ShardContents inspect_shard(const std::string& path) {
                   "use a newer Lockstep, or convert the data with this one");
     }
     if (seal == Seal::kBareTail) throw Error(path, "its seal is damaged", kDamagedRemedy);
+    if (h5::has_attribute(file.get(), "lockstep_part_of"))
+      out.part_of = h5::read_string_attribute(file.get(), "lockstep_part_of", path);
   }
-  if (h5::has_attribute(file.get(), "class_names"))
+  if (h5::kind_of_attribute(file.get(), "class_names") == h5::AttributeKind::kString)
     out.class_names = h5::read_strings_attribute(file.get(), "class_names", path);
-  for (const std::string& name : h5::dataset_names(file.get()))
-    out.fields.push_back(inspect_field(file.get(), name, path, file_bytes));
+
+  const bool is_netcdf = h5::has_attribute(file.get(), "_NCProperties");
+  const Inspected in{file.get(), path, file_bytes, is_ours, is_netcdf, options};
+  std::vector<std::string> names = options.fields;
+  if (names.empty() || options.with_others) {
+    constexpr size_t kMostListed = 1000;
+    for (std::string& name : h5::dataset_paths(file.get(), kMostListed))
+      if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(std::move(name));
+  }
+  std::sort(names.begin(), names.end());
+  names.erase(std::unique(names.begin(), names.end()), names.end());
+  for (const std::string& name : names) {
+    if (h5::has_link(file.get(), name)) out.fields.push_back(inspect_field(in, name));
+  }
   mark_ragged(out.fields);
   return out;
 }

@@ -14,6 +14,7 @@
 #include "io/chunk_cache.h"
 #include "io/chunk_index.h"
 #include "io/chunk_reader.h"
+#include "io/elsewhere.h"
 #include "io/files.h"
 #include "io/hdf5.h"
 #include "io/shard_contents.h"
@@ -132,11 +133,15 @@ OpenHdf5::Opened& ShardReader::Impl::open_hdf5(size_t column, size_t shard) {
   });
   OpenHdf5::Opened& opened = open.datasets[column];
   if (!opened.dataset) {
-    const h5::Id access = h5::own(H5Pcreate(H5P_DATASET_ACCESS), "H5Pcreate", path);
+    const char* const name = columns[column].name.c_str();
+    h5::Id access;
+    {  // closed before it is opened again: a dataset that is open keeps its properties
+      const h5::Id found = h5::own(H5Dopen2(open.file.get(), name, H5P_DEFAULT), "H5Dopen", path);
+      access = access_of_external_storage(found.get(), path);
+    }
     h5::check(H5Pset_chunk_cache(access.get(), 1009, kHdf5CacheBytes, 1.0), "H5Pset_chunk_cache", path);
-    opened.dataset =
-        h5::own(H5Dopen2(open.file.get(), columns[column].name.c_str(), access.get()), "H5Dopen", path);
-    opened.type = memory_type(opened.dataset.get(), path);
+    opened.dataset = h5::own(H5Dopen2(open.file.get(), name, access.get()), "H5Dopen", path);
+    opened.type = memory_type(opened.dataset.get(), columns[column].dtype, path);
   }
   return opened;
 }
@@ -149,6 +154,7 @@ std::shared_ptr<FileHandle> ShardReader::Impl::descriptor(size_t shard) {
 const ChunkIndex* ShardReader::Impl::chunk_index(size_t column, size_t shard) {
   Indexed& indexed = indexes[column * paths.size() + shard];
   std::call_once(indexed.once, [&] {
+    if (!columns[column].has_chunks_here[shard]) return;
     try {
       indexed.index = read_chunk_index(paths[shard], columns[column].name);
     } catch (const Error&) {  // HDF5 will say it when it reads
@@ -238,6 +244,15 @@ int64_t ShardReader::rows_of_block(size_t column, size_t shard) {
 }
 
 void ShardReader::keep_blocks(int64_t n_bytes) { impl_->decoded.allow(n_bytes); }
+
+void ShardReader::read_through(size_t column, size_t shard) {
+  const int64_t row_bytes = impl_->columns[column].row_bytes, n_rows = impl_->n_rows[shard];
+  const int64_t most = std::clamp<int64_t>((int64_t{8} << 20) / std::max<int64_t>(1, row_bytes), 1,
+                                           std::max<int64_t>(1, n_rows));
+  std::vector<std::byte> rows(static_cast<size_t>(most * row_bytes));
+  for (int64_t first = 0; first < n_rows; first += most)
+    read(column, shard, first, std::min(most, n_rows - first), rows.data());
+}
 
 uint64_t ShardReader::checksum(size_t column, size_t shard, int64_t n_rows) {
   const auto guard = h5::lock();

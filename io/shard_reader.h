@@ -11,6 +11,8 @@
 #include <string>
 #include <vector>
 
+#include "kernels/dtype.h"
+
 namespace lockstep {
 
 class ShardReader {
@@ -19,7 +21,9 @@ class ShardReader {
   struct Column {
     std::string name;
     int64_t row_bytes = 0;              // as delivered
+    DType dtype = DType::kFloat32;      // as delivered
     std::vector<int64_t> offset_bytes;  // per shard; -1: not contiguous
+    std::vector<bool> has_chunks_here;  // per shard: chunks may be read from the file itself
   };
 
   /// n_rows: of each shard.
@@ -40,6 +44,9 @@ class ShardReader {
   int64_t rows_of_block(size_t column, size_t shard);
   /// Blocks and decoded chunks may take at least that much memory; at first it is little.
   void keep_blocks(int64_t n_bytes);
+
+  /// Reads all rows and forgets them. Throws Error where some cannot be read.
+  void read_through(size_t column, size_t shard);
 
   /// ChunkedChecksum over the first n_rows as stored, in native byte order. Throws Error.
   uint64_t checksum(size_t column, size_t shard, int64_t n_rows);

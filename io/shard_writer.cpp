@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cassert>
 
+#include "io/conversion_parts.h"
 #include "io/seal.h"
 
 namespace lockstep {
@@ -84,6 +85,15 @@ void ShardWriter::append(std::span<const std::byte* const> data, int64_t count) 
   n_written_ += count;
 }
 
+uint64_t ShardWriter::content_hash() const {
+  ChunkedChecksum hash;
+  for (const ChunkedChecksum& checksum : checksums_) {
+    const uint64_t digest = checksum.digest();
+    hash.update(&digest, sizeof digest);
+  }
+  return hash.digest();
+}
+
 void ShardWriter::close() {
   assert(n_written_ == n_samples_);
   const auto guard = h5::lock();
@@ -95,12 +105,14 @@ void ShardWriter::close() {
 }
 
 void ShardWriter::describe(const std::string& path, const std::vector<Field>& fields,
-                           const DatasetDescription& description) {
+                           const DatasetDescription& description, int64_t shard) {
   std::vector<ContentRange> content;
   {
     const auto guard = h5::lock();
     h5::Id file = h5::own(H5Fopen(path.c_str(), H5F_ACC_RDWR, file_access(path).get()), "H5Fopen", path);
     h5::write_attribute(file.get(), "lockstep_format_version", kFormatVersion);
+    h5::write_attribute(file.get(), "lockstep_part_of",
+                        ConversionParts::text(description.id, shard, description.n_shards));
     if (!description.class_names.empty())
       h5::write_attribute(file.get(), "class_names", description.class_names);
     h5::write_attribute(file.get(), "source", description.source);

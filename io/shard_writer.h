@@ -20,6 +20,8 @@ struct DatasetDescription {
   std::vector<Dataset::Statistics> statistics;  // one per field; empty: not recorded
   std::vector<std::string> class_names;         // may be empty
   std::string source;                           // short, without paths or times
+  std::string id;                               // of the conversion: a hash of all shards' content
+  int64_t n_shards = 1;
 };
 
 class ShardWriter {
@@ -33,12 +35,16 @@ class ShardWriter {
   /// Of the rows so far; one per field.
   const std::vector<ChannelMoments>& moments() const { return moments_; }
 
+  /// A hash of all rows so far.
+  uint64_t content_hash() const;
+
   /// After all rows: writes the checksums, closes, and throws Error if anything was not stored.
   void close();
 
-  /// Adds what is known only once all shards are written, then seals the file and syncs it to disk.
+  /// Adds what is known only once all shards are written, then seals the file and syncs it to disk. `shard`:
+  /// its number among description.n_shards.
   static void describe(const std::string& path, const std::vector<Field>& fields,
-                       const DatasetDescription& description);
+                       const DatasetDescription& description, int64_t shard);
 
  private:
   std::string path_;

@@ -58,8 +58,10 @@ int evaluate_command(const Words& words, Communicator& comm) {
   CommandLine line("evaluate CHECKPOINT --data PATH [--json]",
                    "Loss, accuracy and confusion of a checkpoint on a dataset.", {"CHECKPOINT"});
   line.add()("data", po::value<std::string>(), "dataset: a folder of HDF5 files, or one file (needed)")(
-      "input", po::value<std::string>(), "field of the inputs")(
-      "target", po::value<std::string>(), "field of the targets")("json", "print one JSON object");
+      "input", po::value<std::string>(), "field of the inputs")("target", po::value<std::string>(),
+                                                                "field of the targets")(
+      "layout", po::value<std::string>(), "of images: NCHW or NHWC (default: as in training)")(
+      "json", "print one JSON object");
   if (!line.parse(words, comm.is_root())) return 0;
   if (!line.has("data")) throw UsageError("--data PATH is missing");
   const std::string checkpoint = line.text("CHECKPOINT"), path = line.text("data");
@@ -69,10 +71,11 @@ int evaluate_command(const Words& words, Communicator& comm) {
   DataFields fields;
   const auto open = [&] {
     model = load_model(checkpoint);
-    dataset = std::make_unique<Dataset>(Dataset::open(path));
-    DataSource source = model.job.train.value_or(DataSource{});
+    DataSource source = source_at(model.job.train.value_or(DataSource{}), path);
     if (line.has("input")) source.input = line.text("input");
     if (line.has("target")) source.target = line.text("target");
+    if (line.has("layout")) source.layout = line.text("layout");
+    dataset = std::make_unique<Dataset>(open_source(source, named_targets(model.job)));
     fields = find_fields(*dataset, source);
   };
   check_on_root(comm, open);

@@ -35,7 +35,7 @@ struct JobGraph {
   std::shared_ptr<const Augmentation> augmentation;
 
   explicit JobGraph(const Job& job) {
-    if (!job.train || !std::filesystem::exists(job.train->path)) {
+    if (!job.train || (job.train->places.empty() && !std::filesystem::exists(job.train->path))) {
       graph = build_graph(job, {});
       return;
     }
@@ -145,7 +145,9 @@ int inspect_job(const std::string& path, const Words& assignments, bool json) {
 }
 
 int inspect_dataset(const std::string& path, bool json) {
-  const Dataset dataset = Dataset::open(path);
+  DatasetOptions options;
+  options.partial = true;  // to look at what is there
+  const Dataset dataset = Dataset::open(path, options);
   std::vector<std::string> fields;
   if (!json)
     fmt::print("{}: {} samples in {} files\n", path, grouped(static_cast<double>(dataset.n_samples())),
@@ -178,10 +180,19 @@ int inspect_dataset(const std::string& path, bool json) {
     object.set("kind", "dataset")
         .set("samples", dataset.n_samples())
         .set("shards", static_cast<int64_t>(dataset.shards().size()));
+    std::vector<std::string> passed_over;
+    for (const Dataset::PassedOver& passed : dataset.passed_over())
+      passed_over.push_back(JsonObject().set("name", passed.name).set("reason", passed.reason).str());
     object.set_raw("fields", join_json(fields)).set_raw("class_names", join_json(names));
+    object.set_raw("passed_over", join_json(passed_over));
     fmt::print("{}\n", object.str());
-  } else if (!dataset.class_names().empty()) {
+    return 0;
+  }
+  if (!dataset.class_names().empty())
     fmt::print("  {} classes: {}\n", dataset.class_names().size(), fmt::join(dataset.class_names(), ", "));
+  for (const Dataset::PassedOver& passed : dataset.passed_over()) {
+    fmt::print("  passed over: {} {}{}\n", passed.name, passed.reason,
+               passed.remedy.empty() ? "" : "; " + passed.remedy);
   }
   return 0;
 }

@@ -32,9 +32,10 @@ int predict_command(const Words& words, Communicator& comm) {
   LoaderOptions loading;
   const auto open = [&] {
     model = load_model(line.text("CHECKPOINT"));
-    dataset = std::make_unique<Dataset>(Dataset::open(line.text("data")));
-    DataSource source = model.job.train.value_or(DataSource{});
+    DataSource source = source_at(model.job.train.value_or(DataSource{}), line.text("data"));
     if (line.has("input")) source.input = line.text("input");
+    source.target.clear();  // data to predict need none
+    dataset = std::make_unique<Dataset>(open_source(source, {}, false));
     DataFields fields = find_fields(*dataset, source);
     share_micro_batches(model.job, comm.size());
     loading = make_loader_options(model.job, *dataset, fields, model.graph, false,

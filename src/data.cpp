@@ -30,6 +30,12 @@ std::string find_by_name(const Dataset& dataset, const std::vector<std::string>&
       if (field.name == name) return name;
     }
   }
+  // One of these that does not fit is what is meant; asking for it says why it does not.
+  for (const std::string& name : names) {
+    for (const Dataset::PassedOver& passed : dataset.passed_over()) {
+      if (passed.name == name) return name;
+    }
+  }
   return "";
 }
 
@@ -59,6 +65,103 @@ const Field& field_of_input(const Dataset& dataset, const DataFields& fields, co
 
 }  // namespace
 
+namespace {
+
+/// Samples (H, W, C) look so: few channels last, and more rows of pixels than that first.
+bool looks_channels_last(const Shape& shape) {
+  if (shape.rank() != 3) return false;
+  const int64_t last = shape[2];
+  return (last == 1 || last == 3 || last == 4) && shape[0] > 4 && shape[1] > 4;
+}
+
+/// A field whose dimensions probably mean something else than the network would take them for.
+void check_layout(const Dataset& dataset, const std::string& name) {
+  const Dataset::Traits& traits = dataset.traits(name);
+  if (!traits.layout.empty()) return;
+  const Shape& shape = dataset.field(name).shape;
+  if (traits.from_matlab)
+    throw Error(
+        dataset.path(),
+        fmt::format(
+            "field {} was written by MATLAB, which stores dimensions in reverse order; here one of its "
+            "samples is {}",
+            name, shape.str()),
+        "in MATLAB, put samples last and save tables as features x samples, images as width x height x "
+        "channels x samples; then say layout: NCHW beside the path in the job");
+  if (looks_channels_last(shape))
+    throw Error(
+        dataset.path(),
+        fmt::format("samples {} of field {} look like images with the channels last, and would be read as {} "
+                    "channels of {}x{}",
+                    shape.str(), name, shape[0], shape[1], shape[2]),
+        "say layout: NHWC beside the path in the job (data: {train: {path: …, layout: NHWC}}), or layout: "
+        "NCHW "
+        "if they are right as they are");
+}
+
+}  // namespace
+
+std::vector<std::string> named_targets(const Job& job) {
+  std::vector<std::string> names;
+  for (const LossSpec& loss : job.losses())
+    if (!loss.target.empty()) names.push_back(loss.target);
+  return names;
+}
+
+DataSource source_at(DataSource source, const std::string& path) {
+  const auto there = [&](std::string& name) {
+    if (const auto place = source.places.find(name); place != source.places.end()) name = place->second.field;
+  };
+  there(source.input);
+  there(source.target);
+  for (auto& [input, field] : source.inputs) there(field);
+  source.places.clear();
+  source.path = path;
+  return source;
+}
+
+Dataset open_source(const DataSource& source, const std::vector<std::string>& further_fields,
+                    bool wants_target) {
+  DatasetOptions options{{}, true, source.layout, source.external_storage, source.partial};
+  std::vector<std::string> names;
+  if (!source.input.empty()) names.push_back(source.input);
+  for (const auto& [input, field] : source.inputs) names.push_back(field);
+  const bool has_input = !names.empty();
+  if (wants_target && !source.target.empty()) names.push_back(source.target);
+  std::vector<Dataset::Part> parts;
+  for (const std::string& name : names) {
+    const auto place = source.places.find(name);
+    if (place == source.places.end()) {
+      options.fields.push_back(name);
+      continue;
+    }
+    options.with_others = false;
+    const DatasetOptions one{
+        {place->second.field}, false, source.layout, source.external_storage, source.partial};
+    parts.push_back(
+        {name, place->second.field, std::make_shared<const Dataset>(Dataset::open(place->second.path, one))});
+  }
+  if (!parts.empty()) {
+    if (!options.fields.empty() && source.path.empty())
+      throw Error("data", "field " + options.fields.front() + " has no path",
+                  "give it one: {path: FILE, field: NAME}");
+    if (!source.path.empty()) {
+      options.fields.insert(options.fields.end(), further_fields.begin(), further_fields.end());
+      options.with_others = options.fields.empty();
+      const auto own = std::make_shared<const Dataset>(Dataset::open(source.path, options));
+      for (const Field& field : own->fields()) parts.push_back({field.name, field.name, own});
+    }
+    return Dataset::join(std::move(parts));
+  }
+  for (const std::string& name : further_fields)
+    if (std::find(options.fields.begin(), options.fields.end(), name) == options.fields.end())
+      options.fields.push_back(name);
+  // What is not named is looked for among all; the input is what counts the samples.
+  options.with_others = !has_input || (wants_target && source.target.empty());
+  if (!has_input) options.fields.clear();
+  return Dataset::open(source.path, options);
+}
+
 DataFields find_fields(const Dataset& dataset, const DataSource& source) {
   DataFields fields{source.input, source.target, source.inputs};
   for (const auto& [input, field] : fields.inputs) dataset.field(field);
@@ -73,6 +176,9 @@ DataFields find_fields(const Dataset& dataset, const DataSource& source) {
   }
   dataset.field(fields.input);
   if (!fields.target.empty()) dataset.field(fields.target);
+  check_layout(dataset, fields.input);
+  for (const auto& [input, field] : fields.inputs) check_layout(dataset, field);
+  if (!fields.target.empty()) check_layout(dataset, fields.target);
   return fields;
 }
 
@@ -112,15 +218,16 @@ JobData open_data(const Job& job) {
   if (!job.train)
     throw Error("job " + job.name, "there is no data to train on", "add data: {train: {path: FOLDER}}");
   JobData data;
-  data.train = std::make_unique<Dataset>(Dataset::open(job.train->path));
+  data.train = std::make_unique<Dataset>(open_source(*job.train, named_targets(job)));
   data.train_fields = find_fields(*data.train, *job.train);
   data.contract = make_contract(*data.train, data.train_fields, job);
   if (job.validation) {
     DataSource source = *job.validation;
     if (source.input.empty()) source.input = data.train_fields.input;
     if (source.target.empty()) source.target = data.train_fields.target;
-    data.validation = std::make_unique<Dataset>(Dataset::open(source.path));
     if (source.inputs.empty()) source.inputs = data.train_fields.inputs;
+    if (source.layout.empty()) source.layout = job.train->layout;
+    data.validation = std::make_unique<Dataset>(open_source(source, named_targets(job)));
     data.validation_fields = find_fields(*data.validation, source);
   }
   return data;

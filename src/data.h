@@ -33,6 +33,16 @@ struct DataFields {
   std::map<std::string, std::string> inputs;  // several: the graph's input -> field; then input is the first
 };
 
+/// Opens the dataset of a source: the fields that it names (all must fit), and further ones that a job's
+/// losses compare with; where it names no input, or no target for `wants_target`, what else the files hold.
+/// Throws Error, also for images with the channels last and data of MATLAB where nobody says how they lie.
+Dataset open_source(const DataSource& source, const std::vector<std::string>& further_fields = {},
+                    bool wants_target = true);
+/// The same fields of another dataset, which holds them all; options hold for it as well.
+DataSource source_at(DataSource source, const std::string& path);
+/// The targets that losses name themselves.
+std::vector<std::string> named_targets(const Job& job);
+
 /// Picks the fields: those named, else "image", "input", "data", "x" and "label", "target", "y".
 /// Throws Error listing the dataset's fields.
 DataFields find_fields(const Dataset& dataset, const DataSource& source);

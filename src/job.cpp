@@ -28,18 +28,40 @@ int64_t read_mib(const Config& config, const std::string& key, double fallback) 
   return static_cast<int64_t>(mib * (1 << 20));
 }
 
+/// FIELD, or {path: FILE, field: FIELD} for one that lies elsewhere; then its name is made of both. "":
+/// absent.
+std::string read_field(const Config& config, const std::string& key, DataSource& source) {
+  const std::optional<Config> found = config.find(key);
+  if (!found) return "";
+  if (!found->is_map()) return config.get_string(key);
+  DataSource::Place place;
+  place.path = found->get_string("path");
+  for (const char* name : {"field", "input", "target"})  // the last two as at the source itself
+    if (place.field.empty()) place.field = found->get_string(name, "");
+  if (place.field.empty()) throw found->error_at("field", "is missing: the name of the dataset in that file");
+  found->finish();
+  const std::string name = place.path + ":" + place.field;
+  source.places[name] = place;
+  return name;
+}
+
 DataSource read_source(const Config& data, const std::string& key) {
   Config source = data.at(key);
   source.positional("path");
   DataSource result;
-  result.path = source.get_string("path");
-  result.input = source.get_string("input", "");
-  result.target = source.get_string("target", "");
+  result.path = source.get_string("path", "");
+  result.input = read_field(source, "input", result);
+  result.target = read_field(source, "target", result);
+  result.layout = source.get_choice("layout", "auto", {"auto", "NCHW", "NHWC"});
+  if (result.layout == "auto") result.layout.clear();
+  result.external_storage = source.get_bool("external_storage", false);
+  result.partial = source.get_bool("partial", false);
   if (const std::optional<Config> inputs = source.find("inputs")) {
-    for (const std::string& name : inputs->keys()) result.inputs[name] = inputs->get_string(name);
+    for (const std::string& name : inputs->keys()) result.inputs[name] = read_field(*inputs, name, result);
     if (!result.input.empty()) throw source.error_at("input", "give either input or inputs");
     inputs->finish();
   }
+  if (result.path.empty() && result.places.empty()) source.get_string("path");  // says that it is missing
   source.finish();
   return result;
 }

@@ -21,9 +21,15 @@
 namespace lockstep {
 
 struct DataSource {
-  std::string path;
+  std::string path;                           // empty where every field has its own
   std::string input, target;                  // field names; empty: found by their usual names
   std::map<std::string, std::string> inputs;  // several: the model's input -> field
+  struct Place {
+    std::string path, field;
+  };
+  std::map<std::string, Place> places;  // of fields that lie in another file or folder, by their names here
+  std::string layout;                   // of images: NCHW or NHWC; empty: as the files say
+  bool external_storage = false, partial = false;  // see DatasetOptions
 };
 
 struct Job {

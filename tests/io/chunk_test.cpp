@@ -234,7 +234,7 @@ TEST(Chunks, DamageIsAnErrorThatNamesFileDatasetAndRows) {
       }
       ++n_found;
       EXPECT_NAMES(message, path + ": dataset x, rows 17 to 18 cannot be read: ");
-      EXPECT_NAMES(message, "remedy: run `lockstep verify`");
+      EXPECT_NAMES(message, "remedy: copy the file again");
       EXPECT_EQ(error_of([&] { damaged.read("x", 24, 16, rows.data()); }), "");
     }
   }

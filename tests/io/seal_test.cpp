@@ -33,7 +33,8 @@ void write_shard(const std::string& path, int64_t n = 10) {
                              reinterpret_cast<const std::byte*>(labels.data())};
   writer.append(data, n);
   writer.close();
-  ShardWriter::describe(path, kFields, {{{{1, 2}, {3, 4}}, {}}, {"a", "bc", "d"}, "test"});
+  ShardWriter::describe(path, kFields,
+                        {{{{1, 2}, {3, 4}}, {}}, {"a", "bc", "d"}, "test", "0123456789abcdef", 1}, 0);
 }
 
 TEST(Seal, EveryFlippedBitOutsideTheContentIsAnError) {
@@ -66,7 +67,7 @@ TEST(Seal, EveryFlippedBitOutsideTheContentIsAnError) {
     file.write_at(&flipped, 1, static_cast<int64_t>(at));
     const std::string message = error_of([&] { Dataset::open(path); });
     ASSERT_EQ(message.compare(0, path.size(), path), 0) << "byte " << at << ": \"" << message << '"';
-    EXPECT_NAMES(message, "lockstep verify");
+    EXPECT_NAMES(message, "copy the file again");
     file.write_at(&bytes[at], 1, static_cast<int64_t>(at));
     ++n_flips;
   }
