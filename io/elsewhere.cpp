@@ -23,12 +23,6 @@ std::string own_path(hid_t object) {
   return name;
 }
 
-unsigned long file_number(hid_t object) {
-  H5O_info_t info = {};
-  if (H5Oget_info2(object, &info, H5O_INFO_BASIC) < 0) H5Eclear2(H5E_DEFAULT);
-  return info.fileno;
-}
-
 /// As HDF5 looks for it: beside `path`, then as it is (from the current folder). Empty: nowhere.
 std::string find_file(const std::string& name, const std::string& path) {
   std::error_code status;
@@ -47,7 +41,7 @@ struct Looking {
   bool allows_external_storage;
   int n_nested = 0;
 };
-bool look(hid_t dataset, const std::string& path, Looking looking);
+bool look(hid_t dataset, hid_t plist, const std::string& path, const Looking& looking);
 
 bool look_at_external_storage(hid_t plist, const std::string& path, const Looking& looking) {
   const int n = H5Pget_external_count(plist);
@@ -124,7 +118,8 @@ void look_at_source(const std::string& name, const std::string& dataset_name, hi
                     " (a virtual dataset) that lie beyond its end",
                 "make the virtual dataset again, or copy that file again");
   ++looking.n_nested;
-  look(source.get(), found, looking);
+  const h5::Id plist = h5::own(H5Dget_create_plist(source.get()), "H5Dget_create_plist", looking.where);
+  look(source.get(), plist.get(), found, looking);
 }
 
 /// "part-%b.h5" -> the name of block b.
@@ -190,21 +185,26 @@ bool look_at_virtual_sources(hid_t dataset, hid_t plist, const std::string& path
   return n > 0;
 }
 
-bool look(hid_t dataset, const std::string& path, Looking looking) {
-  const h5::Id plist = h5::own(H5Dget_create_plist(dataset), "H5Dget_create_plist", looking.where);
-  if (H5Pget_layout(plist.get()) == H5D_VIRTUAL)
-    return look_at_virtual_sources(dataset, plist.get(), path, looking);
-  return look_at_external_storage(plist.get(), path, looking);
+bool look(hid_t dataset, hid_t plist, const std::string& path, const Looking& looking) {
+  if (H5Pget_layout(plist) == H5D_VIRTUAL) return look_at_virtual_sources(dataset, plist, path, looking);
+  return look_at_external_storage(plist, path, looking);
 }
 
 }  // namespace
 
-bool lies_elsewhere(hid_t file, hid_t dataset, const std::string& path, const std::string& where,
-                    bool allows_external_storage) {
+unsigned long file_number(hid_t object) {
   const auto guard = h5::lock();
-  const bool is_linked = file_number(dataset) != file_number(file);
+  H5O_info_t info = {};
+  if (H5Oget_info2(object, &info, H5O_INFO_BASIC) < 0) H5Eclear2(H5E_DEFAULT);
+  return info.fileno;
+}
+
+bool lies_elsewhere(unsigned long file, hid_t dataset, hid_t creation_plist, const std::string& path,
+                    const std::string& where, bool allows_external_storage) {
+  const auto guard = h5::lock();
+  const bool is_linked = file_number(dataset) != file;
   const std::string held_by = is_linked ? own_path(dataset) : path;
-  return look(dataset, held_by, {where, allows_external_storage}) || is_linked;
+  return look(dataset, creation_plist, held_by, {where, allows_external_storage}) || is_linked;
 }
 
 h5::Id access_of_external_storage(hid_t dataset, const std::string& path) {

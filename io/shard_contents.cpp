@@ -50,10 +50,11 @@ void check_extents(const Shape& extents, int64_t element_bytes, int64_t file_byt
 }
 
 /// mean and stddev where both are numbers: other programs use these names for other things.
-Dataset::Statistics read_statistics(hid_t dataset, const std::string& where) {
+Dataset::Statistics read_statistics(hid_t dataset, bool is_ours, const std::string& where) {
   Dataset::Statistics statistics;
   for (const char* name : {"mean", "stddev"}) {
-    if (h5::kind_of_attribute(dataset, name) != h5::AttributeKind::kNumber) return {};
+    if (!h5::has_attribute(dataset, name)) return {};
+    if (!is_ours && h5::kind_of_attribute(dataset, name) != h5::AttributeKind::kNumber) return {};
   }
   statistics.mean = h5::read_doubles_attribute(dataset, "mean", where);
   statistics.stddev = h5::read_doubles_attribute(dataset, "stddev", where);
@@ -97,6 +98,7 @@ Dataset::Traits read_traits(hid_t dataset, const Field& field, bool is_netcdf, c
 /// What all fields of a file share.
 struct Inspected {
   hid_t file;
+  unsigned long file_number;
   const std::string& path;
   int64_t file_bytes;
   bool is_ours, is_netcdf;
@@ -122,7 +124,8 @@ void describe_field(const Inspected& in, hid_t dataset, StoredField& out) {
   }
   const h5::Id plist = h5::own(H5Dget_create_plist(dataset), "H5Dget_create_plist", where);
   const Shape extents = h5::shape_of(dataset);
-  const bool is_elsewhere = lies_elsewhere(in.file, dataset, in.path, where, in.options.external_storage);
+  const bool is_elsewhere =
+      lies_elsewhere(in.file_number, dataset, plist.get(), in.path, where, in.options.external_storage);
   out.n_rows = extents[0];
   out.field.shape = extents.without_front();
   out.field.dtype = elements.dtype;
@@ -144,8 +147,8 @@ void describe_field(const Inspected& in, hid_t dataset, StoredField& out) {
                     std::to_string(in.file_bytes),
                 kDamagedRemedy);
   }
-  out.statistics = read_statistics(dataset, where);
-  out.traits = read_traits(dataset, out.field, in.is_netcdf, where);
+  out.statistics = read_statistics(dataset, in.is_ours, where);
+  if (!in.is_ours) out.traits = read_traits(dataset, out.field, in.is_netcdf, where);
   if (in.is_ours && h5::has_attribute(dataset, "checksum"))
     out.checksum = static_cast<uint64_t>(h5::read_int_attribute(dataset, "checksum", where));
 }
@@ -325,22 +328,23 @@ ShardContents inspect_shard(const std::string& path, const DatasetOptions& optio
     if (h5::has_attribute(file.get(), "lockstep_part_of"))
       out.part_of = h5::read_string_attribute(file.get(), "lockstep_part_of", path);
   }
-  if (h5::kind_of_attribute(file.get(), "class_names") == h5::AttributeKind::kString)
+  if (is_ours ? h5::has_attribute(file.get(), "class_names")
+              : h5::kind_of_attribute(file.get(), "class_names") == h5::AttributeKind::kString)
     out.class_names = h5::read_strings_attribute(file.get(), "class_names", path);
 
-  const bool is_netcdf = h5::has_attribute(file.get(), "_NCProperties");
-  const Inspected in{file.get(), path, file_bytes, is_ours, is_netcdf, options};
-  std::vector<std::string> names = options.fields;
-  if (names.empty() || options.with_others) {
+  const bool is_netcdf = !is_ours && h5::has_attribute(file.get(), "_NCProperties");
+  const Inspected in{file.get(), file_number(file.get()), path, file_bytes, is_ours, is_netcdf, options};
+  std::vector<std::string> names;
+  for (const std::string& name : options.fields)
+    if (h5::has_link(file.get(), name)) names.push_back(name);
+  // Where one is missing, the error lists what there is.
+  if (names.empty() || options.with_others || names.size() < options.fields.size()) {
     constexpr size_t kMostListed = 1000;
-    for (std::string& name : h5::dataset_paths(file.get(), kMostListed))
-      if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(std::move(name));
+    for (std::string& name : h5::dataset_paths(file.get(), kMostListed)) names.push_back(std::move(name));
   }
   std::sort(names.begin(), names.end());
   names.erase(std::unique(names.begin(), names.end()), names.end());
-  for (const std::string& name : names) {
-    if (h5::has_link(file.get(), name)) out.fields.push_back(inspect_field(in, name));
-  }
+  for (const std::string& name : names) out.fields.push_back(inspect_field(in, name));
   mark_ragged(out.fields);
   return out;
 }

@@ -135,7 +135,9 @@ OpenHdf5::Opened& ShardReader::Impl::open_hdf5(size_t column, size_t shard) {
   if (!opened.dataset) {
     const char* const name = columns[column].name.c_str();
     h5::Id access;
-    {  // closed before it is opened again: a dataset that is open keeps its properties
+    if (columns[column].has_chunks_here[shard]) {
+      access = h5::own(H5Pcreate(H5P_DATASET_ACCESS), "H5Pcreate", path);
+    } else {  // closed before it is opened again: a dataset that is open keeps its properties
       const h5::Id found = h5::own(H5Dopen2(open.file.get(), name, H5P_DEFAULT), "H5Dopen", path);
       access = access_of_external_storage(found.get(), path);
     }
