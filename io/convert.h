@@ -56,6 +56,14 @@ struct IdxOptions {
 };
 ConvertResult convert_idx(Communicator& comm, const IdxOptions& idx, const ConvertOptions& options);
 
+/// NumPy's .npy: inputs (N, …), labels (N). (N, C, H, W) becomes "image", all else "input"; whole numbers of
+/// 8 bits and less than 0 or of 16 bits become int32, float16 float32. Whole labels become "label" int64,
+/// others "target".
+struct NpyOptions {
+  std::string path, labels;  // labels may be empty
+};
+ConvertResult convert_npy(Communicator& comm, const NpyOptions& npy, const ConvertOptions& options);
+
 /// A folder with one sub-folder of JPEG or PNG files per class (image_listing.h). Images become "image"
 /// (C, H, W) uint8, or int32 where files hold 16 bits; all are of one size, or resized to height x width
 /// (bilinear, antialiased). Files that cannot be read are reported together, or left out. Then every file is

@@ -40,6 +40,7 @@ ConvertResult convert_rows(Communicator& comm, const ConvertOptions& options,
 /// Collective. The sources of rows by themselves. `scratch`: where a compressed file is unpacked.
 ConvertInput open_csv(Communicator& comm, const CsvOptions& csv, const std::string& scratch);
 ConvertInput open_images(Communicator& comm, const ImagesOptions& images);
+ConvertInput open_npy(Communicator& comm, const NpyOptions& npy);
 
 /// The class names "0" … "max_id" of data whose labels are numbers, so that a dataset tells its
 /// number of classes; none if that is negative or more than 65,536 classes.

@@ -12,11 +12,19 @@
 
 namespace lockstep {
 
+/// Names that go with the rows.
+struct RowNames {
+  std::vector<std::string> classes;  // the attribute class_names; may be empty
+  std::vector<std::string>
+      rows;  // the dataset "file", text of a fixed length; one per row or none. Root's count
+};
+
 class RowFile {
  public:
   /// Collective. Creates `path` under a temporary name with n_rows rows of every field.
   /// Throws AgreedError if it cannot be created.
-  RowFile(Communicator& comm, const std::string& path, const std::vector<Field>& fields, int64_t n_rows);
+  RowFile(Communicator& comm, const std::string& path, const std::vector<Field>& fields, int64_t n_rows,
+          const RowNames& names = {});
   ~RowFile();
 
   /// Writes rows [first, first + count) of a field from `data`. Any rank, no waiting.

@@ -51,4 +51,23 @@ bool CommandLine::parse(const Words& words, bool prints_help) {
   return true;
 }
 
+std::vector<int64_t> CommandLine::numbers(const std::string& name, int64_t least, const char* example) const {
+  const std::string all = text(name);
+  std::vector<int64_t> values;
+  for (size_t at = 0; at < all.size();) {
+    size_t used = 0;
+    try {
+      values.push_back(std::stoll(all.substr(at), &used));
+    } catch (const std::exception&) {
+    }
+    at += used;
+    const bool continues = at + 1 < all.size() && (all[at] == ',' || all[at] == 'x');
+    if (used == 0 || values.back() < least || (at < all.size() && !continues))
+      throw UsageError("--" + name + " " + all + ": expected whole numbers of at least " +
+                       std::to_string(least) + " separated by commas, such as " + example);
+    at += continues;
+  }
+  return values;
+}
+
 }  // namespace lockstep

@@ -55,6 +55,8 @@ class CommandLine {
   std::string text(const std::string& name) const {
     return has(name) ? get<std::string>(name) : std::string();
   }
+  /// An option's whole numbers of at least `least`, separated by commas (or x). Throws UsageError.
+  std::vector<int64_t> numbers(const std::string& name, int64_t least, const char* example) const;
 
  private:
   std::string synopsis_, summary_;

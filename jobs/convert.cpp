@@ -1,4 +1,4 @@
-// lockstep convert csv|idx|images … --out DIR: foreign files to sharded HDF5.
+// lockstep convert csv|idx|images|npy … --out DIR: foreign files to sharded HDF5.
 #include "io/convert.h"
 
 #include <fmt/format.h>
@@ -12,32 +12,6 @@ namespace lockstep {
 namespace po = boost::program_options;
 
 namespace {
-
-/// Whole numbers of at least `least`, separated by commas (or x).
-std::vector<int64_t> read_numbers(const std::string& text, const char* option, int64_t least,
-                                  const char* example) {
-  std::vector<int64_t> extents;
-  size_t at = 0;
-  while (at < text.size()) {
-    size_t used = 0;
-    try {
-      extents.push_back(std::stoll(text.substr(at), &used));
-    } catch (const std::exception&) {
-    }
-    if (used == 0 || extents.back() < least) {
-      throw UsageError(
-          fmt::format("--{} {}: expected whole numbers of at least {} separated by commas, such as {}",
-                      option, text, least, example));
-    }
-    at += used;
-    if (at < text.size() && (text[at] == ',' || text[at] == 'x')) ++at;
-  }
-  return extents;
-}
-
-std::vector<int64_t> read_extents(const std::string& text, const char* option) {
-  return read_numbers(text, option, 1, "1,28,28");
-}
 
 void add_common(CommandLine& line) {
   line.add()("out", po::value<std::string>(), "output folder (needed)")(
@@ -99,8 +73,8 @@ int convert_csv_words(const Words& words, Communicator& comm) {
   csv.header_lines = line.get<int>("header");
   csv.target_column = line.get<int64_t>("target");
   csv.target_is_class = !line.has("regression");
-  if (line.has("shape")) csv.shape = read_extents(line.text("shape"), "shape");
-  if (line.has("drop")) csv.dropped = read_numbers(line.text("drop"), "drop", 0, "0,3");
+  if (line.has("shape")) csv.shape = line.numbers("shape", 1, "1,28,28");
+  if (line.has("drop")) csv.dropped = line.numbers("drop", 0, "0,3");
   const ConvertOptions options = read_common(line);
   return report_result(convert_csv(comm, csv, options), options.out, comm);
 }
@@ -133,7 +107,7 @@ int convert_images_words(const Words& words, Communicator& comm) {
   images.channels = line.get<int64_t>("channels");
   if (images.channels != 1 && images.channels != 3) throw UsageError("--channels must be 1 or 3");
   if (line.has("size")) {
-    const std::vector<int64_t> size = read_extents(line.text("size"), "size");
+    const std::vector<int64_t> size = line.numbers("size", 1, "224,224");
     images.height = size.front();
     images.width = size.back();
   }
@@ -145,6 +119,17 @@ int convert_images_words(const Words& words, Communicator& comm) {
   return report_result(convert_images(comm, images, options), options.out, comm);
 }
 
+int convert_npy_words(const Words& words, Communicator& comm) {
+  CommandLine line("convert npy FILE [--labels FILE] --out DIR [options]",
+                   "NumPy arrays (.npy) whose first dimension counts samples.", {"FILE"});
+  add_common(line);
+  line.add()("labels", po::value<std::string>(), ".npy file of labels: whole numbers are classes");
+  if (!line.parse(words, comm.is_root())) return 0;
+  const ConvertOptions options = read_common(line);
+  return report_result(convert_npy(comm, {line.text("FILE"), line.text("labels")}, options), options.out,
+                       comm);
+}
+
 }  // namespace
 
 int convert_command(const Words& words, Communicator& comm) {
@@ -153,14 +138,16 @@ int convert_command(const Words& words, Communicator& comm) {
   if (kind == "csv") return convert_csv_words(rest, comm);
   if (kind == "idx") return convert_idx_words(rest, comm);
   if (kind == "images") return convert_images_words(rest, comm);
+  if (kind == "npy") return convert_npy_words(rest, comm);
   if (kind == "--help" || kind == "-h") {
     if (comm.is_root())
       fmt::print(
-          "usage: lockstep convert csv|idx|images … --out DIR\nlockstep convert csv --help tells more.\n");
+          "usage: lockstep convert csv|idx|images|npy … --out DIR\nlockstep convert csv --help tells "
+          "more.\n");
     return words.empty() ? 2 : 0;
   }
-  const std::string near = nearest_word(kind, {"csv", "idx", "images"});
-  throw UsageError(fmt::format("cannot convert from '{}'{}; known: csv, idx, images", kind,
+  const std::string near = nearest_word(kind, {"csv", "idx", "images", "npy"});
+  throw UsageError(fmt::format("cannot convert from '{}'{}; known: csv, idx, images, npy", kind,
                                near.empty() ? "" : "; did you mean '" + near + "'?"));
 }
 

@@ -1,43 +1,155 @@
-// lockstep predict CHECKPOINT --data PATH --out FILE.h5: the outputs of a network, sample by
-// sample in the dataset's order.
+// lockstep predict CHECKPOINT --data PATH --out FILE: the outputs of a network, sample by sample in the order
+// of a dataset, of images by name, or of the rows of a table.
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <chrono>
+#include <filesystem>
 
 #include "comm/agreement.h"
+#include "io/gzip.h"
 #include "io/row_file.h"
 #include "jobs/command.h"
+#include "src/prediction.h"
+#include "src/prediction_input.h"
+#include "src/prediction_table.h"
 #include "src/progress.h"
-#include "src/trained_model.h"
-#include "src/validation.h"
 
 namespace lockstep {
 
 namespace po = boost::program_options;
+namespace fs = std::filesystem;
+
+namespace {
+
+/// The files that are written; either may be empty.
+struct Outputs {
+  std::string hdf5, csv;
+
+  std::string text() const { return hdf5 + (!hdf5.empty() && !csv.empty() ? ", " : "") + csv; }
+};
+
+Outputs choose_outputs(const std::string& out, bool with_csv) {
+  if (fs::path(out).extension() == ".csv") return {"", out};
+  return {out, with_csv ? fs::path(out).replace_extension(".csv").string() : ""};
+}
+
+/// Neither inputs nor what exists are written over.
+void check_output(const std::string& out, const std::string& checkpoint, const std::string& data,
+                  bool overwrite) {
+  if (out.empty()) return;
+  std::error_code none;
+  const fs::path folder = fs::path(out).has_parent_path() ? fs::path(out).parent_path() : fs::path(".");
+  if (fs::is_directory(out, none)) throw Error(out, "is a folder", "give the name of a file to write");
+  for (const std::string& input : {data, checkpoint})
+    if (fs::equivalent(out, input, none))
+      throw Error(out, "is an input of this command", "choose another --out");
+  const bool among_data = fs::is_directory(data, none) && fs::equivalent(folder, data, none);
+  const fs::path checkpoints =
+      fs::path(checkpoint).has_parent_path() ? fs::path(checkpoint).parent_path() : ".";
+  const bool among_checkpoints =
+      checkpoints.filename() == "checkpoints" && fs::equivalent(folder, checkpoints, none);
+  if (among_checkpoints || (among_data && fs::path(out).extension() != ".csv"))
+    throw Error(out, among_data ? "would become a part of the data" : "lies among the checkpoints of a run",
+                "choose another --out");
+  if (fs::exists(fs::symlink_status(out, none)) && !overwrite)
+    throw Error(out, "exists", "choose another --out, or say --overwrite");
+}
+
+std::string hidden_beside(const std::string& path, const char* ending) {
+  const fs::path target(path);
+  return (target.parent_path() /
+          fmt::format(".{}.{}-{}{}", target.filename().string(), host_name(), ::getpid(), ending))
+      .string();
+}
+
+/// Of root: files and folders that go when the command ends, however it ends.
+struct Temporaries {
+  std::vector<std::string> paths;
+  ~Temporaries() {
+    std::error_code ignored;
+    for (const std::string& path : paths) fs::remove_all(path, ignored);
+  }
+};
+
+/// A folder beside the output where a compressed table is unpacked; empty if nothing is.
+std::string make_scratch(Communicator& comm, const PredictionInputOptions& input, const std::string& out,
+                         Temporaries& temporaries) {
+  std::string scratch;
+  check_on_root(comm, [&] {
+    if (input.kind != DataKind::kCsv || !is_gzip(input.path)) return;
+    scratch = hidden_beside(out, ".input");
+    fs::create_directories(scratch);
+    temporaries.paths.push_back(scratch);
+  });
+  return comm.broadcast_string(scratch);
+}
+
+PredictionInputOptions read_input_options(const CommandLine& line) {
+  PredictionInputOptions input;
+  input.path = line.text("data");
+  const std::string separator = line.text("separator"), on_error = line.text("on-error");
+  if (separator != "tab" && separator.size() != 1)
+    throw UsageError("--separator must be one character, or tab");
+  input.separator = separator == "tab" ? '\t' : separator[0];
+  if (line.has("drop")) input.dropped = line.numbers("drop", 0, "0,3");
+  input.bits = line.get<int64_t>("bits");
+  if (input.bits != 0 && input.bits != 8 && input.bits != 16) throw UsageError("--bits is 8, 16 or 0");
+  if (on_error != "stop" && on_error != "skip") throw UsageError("--on-error is stop or skip");
+  input.on_error = on_error == "skip" ? OnError::kSkip : OnError::kStop;
+  return input;
+}
+
+}  // namespace
 
 int predict_command(const Words& words, Communicator& comm) {
-  CommandLine line("predict CHECKPOINT --data PATH --out FILE.h5",
-                   "Writes 'output' (N, …) float32 and, for classifiers, 'class' (N) int64 to an HDF5 file.",
+  CommandLine line("predict CHECKPOINT --data PATH --out FILE.h5|FILE.csv",
+                   "Writes 'output' (N, …) float32 and, for classifiers, 'class' (N) int64 and 'probability' "
+                   "(N, classes) to an "
+                   "HDF5 file,\nor a CSV file with names of files and classes. PATH: a dataset (labels are "
+                   "not needed), an image or "
+                   "a folder of images,\na table (.csv), or an array (.npy); these give a CSV file beside "
+                   "the HDF5 file, too.",
                    {"CHECKPOINT"});
-  line.add()("data", po::value<std::string>(), "dataset: a folder of HDF5 files, or one file (needed)")(
-      "out", po::value<std::string>(), "HDF5 file to write (needed)")("input", po::value<std::string>(),
-                                                                      "field of the inputs");
+  line.add()("data", po::value<std::string>(), "what to predict (needed)")(
+      "out", po::value<std::string>(), "HDF5 or CSV file to write (needed)")(
+      "csv", "a CSV file beside the HDF5 file")("overwrite", "replace files that exist")(
+      "input", po::value<std::string>(), "field of the inputs of a dataset")(
+      "separator", po::value<std::string>()->default_value(","), "of a table: one character, or tab")(
+      "drop", po::value<std::string>(), "columns of a table that are no inputs, from 0, such as 0,3")(
+      "bits", po::value<int64_t>()->default_value(0),
+      "8 or 16 a sample of images; 0: as the network was trained")(
+      "on-error", po::value<std::string>()->default_value("stop"),
+      "stop: name all images that cannot be read; skip: leave them out");
   if (!line.parse(words, comm.is_root())) return 0;
   if (!line.has("data")) throw UsageError("--data PATH is missing");
-  if (!line.has("out")) throw UsageError("--out FILE.h5 is missing");
+  if (!line.has("out")) throw UsageError("--out FILE is missing");
+  PredictionInputOptions input = read_input_options(line);
   const auto start = std::chrono::steady_clock::now();
+
+  int64_t kind_word = 0;
+  check_on_root(comm, [&] { kind_word = static_cast<int64_t>(find_data_kind(input.path)); });
+  comm.broadcast(&kind_word, sizeof kind_word);
+  input.kind = static_cast<DataKind>(kind_word);
+  const bool is_dataset = input.kind == DataKind::kDataset;
+  const Outputs outputs = choose_outputs(line.text("out"), line.has("csv") || !is_dataset);
+  check_on_root(comm, [&] {
+    for (const std::string& out : {outputs.hdf5, outputs.csv})
+      check_output(out, line.text("CHECKPOINT"), input.path, line.has("overwrite"));
+  });
 
   TrainedModel model;
   std::unique_ptr<Dataset> dataset;
   LoaderOptions loading;
   const auto open = [&] {
     model = load_model(line.text("CHECKPOINT"));
-    DataSource source = source_at(model.job.train.value_or(DataSource{}), line.text("data"));
+    share_micro_batches(model.job, comm.size());
+    if (!is_dataset) return;
+    DataSource source = source_at(model.job.train.value_or(DataSource{}), input.path);
     if (line.has("input")) source.input = line.text("input");
     source.target.clear();  // data to predict need none
     dataset = std::make_unique<Dataset>(open_source(source, {}, false));
-    DataFields fields = find_fields(*dataset, source);
-    share_micro_batches(model.job, comm.size());
+    const DataFields fields = find_fields(*dataset, source);
     loading = make_loader_options(model.job, *dataset, fields, model.graph, false,
                                   model.contract.normalization, comm.rank(), comm.size());
     loading.shuffle.is_on = false;
@@ -47,6 +159,12 @@ int predict_command(const Words& words, Communicator& comm) {
   all_or_none(comm, [&] {
     if (!comm.is_root()) open();
   });
+  Temporaries temporaries;
+  ConvertInput rows;
+  if (!is_dataset)
+    rows =
+        open_prediction_input(comm, model, input, make_scratch(comm, input, line.text("out"), temporaries));
+  const int64_t n_samples = is_dataset ? dataset->n_samples() : rows.n_rows;
 
   set_compute_threads(model.job.threads);
   PlanOptions options;
@@ -55,35 +173,37 @@ int predict_command(const Words& words, Communicator& comm) {
   Plan plan(model.graph, *model.arena, model.job.losses(), options);
   plan.refresh_weights();
 
-  const Shape sample = plan.output_shape().without_front();
-  // Class ids where the output is one score per class.
-  const bool classifies = model.job.loss.is_classification() && sample.rank() == 1 && sample[0] > 1;
-  std::vector<Field> fields = {{"output", DType::kFloat32, sample}};
-  if (classifies) fields.push_back({"class", DType::kInt64, {}});
-  RowFile file(comm, line.text("out"), fields, dataset->n_samples());
-
-  DataLoader loader(*dataset, loading, 0);
+  const PredictionKind kind = prediction_kind(model.job, plan.output_shape().without_front());
+  std::vector<std::string> class_names;
+  if (kind.n_classes > 0) class_names = model.contract.class_names;
+  const std::string hdf5 =
+      comm.broadcast_string(outputs.hdf5.empty() ? hidden_beside(outputs.csv, ".h5") : outputs.hdf5);
+  RowFile file(comm, hdf5, kind.fields, n_samples, {class_names, rows.row_names});
   std::vector<int64_t> classes(model.job.micro_batch);
-  for (int64_t s = 0; s < loader.steps_per_epoch(); ++s) {
-    const MicroBatch& batch = loader.next();
-    if (batch.n_valid == 0) continue;
-    BatchContext context;
-    context.n_valid = batch.n_valid;
-    context.sample_ids = batch.sample_ids.data();
-    plan.forward({batch.data.begin(), batch.data.end()}, {}, context);
-    const int64_t first = batch.sample_ids[0];  // without shuffling a micro-batch is one run of rows
-    const float* output = plan.output();
-    file.write("output", first, batch.n_valid, output);
-    if (!classifies) continue;
-    const int64_t k = sample.n_elements();
-    for (int64_t i = 0; i < batch.n_valid; ++i) classes[i] = arg_max(output + i * k, k);
-    file.write("class", first, batch.n_valid, classes.data());
+  std::vector<float> probabilities(model.job.micro_batch * kind.output.n_elements());
+  const TakeOutputs take = [&](int64_t first, int64_t count, const float* output) {
+    file.write("output", first, count, output);
+    judge(kind, output, count, classes.data(), probabilities.data());
+    if (kind.n_classes > 0) file.write("class", first, count, classes.data());
+    if (kind.is_probable) file.write("probability", first, count, probabilities.data());
+  };
+  if (is_dataset) {
+    DataLoader loader(*dataset, loading, 0);
+    predict_dataset(plan, loader, take);
+  } else {
+    predict_rows(plan, model, rows, comm, take);
+    if (rows.check_read) rows.check_read();
   }
+  if (comm.is_root() && outputs.hdf5.empty()) temporaries.paths.push_back(hdf5);
   file.close();
+  check_on_root(comm, [&] {
+    if (!outputs.csv.empty()) write_prediction_table(hdf5, kind, class_names, rows.row_names, outputs.csv);
+  });
   if (comm.is_root()) {
     const double time_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    fmt::print("{}: outputs {} of {} samples, {:.2f} s\n", line.text("out"), sample.str(),
-               grouped(static_cast<double>(dataset->n_samples())), time_s);
+    fmt::print("{}: outputs {} of {} samples, {:.2f} s\n", outputs.text(), kind.output.str(),
+               grouped(static_cast<double>(n_samples)), time_s);
+    for (const std::string& note : rows.notes) fmt::print("  {}\n", note);
   }
   return 0;
 }
