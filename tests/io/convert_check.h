@@ -17,6 +17,7 @@
 
 #include "comm/agreement.h"
 #include "comm/communicator.h"
+#include "io/checksum.h"
 #include "io/convert.h"
 #include "io/shard_writer.h"
 #include "tests/support/hdf5_files.h"
@@ -102,6 +103,7 @@ inline void expect_shards(Communicator& comm, const std::string& folder, int64_t
   for (const ExpectedField& e : expected) fields.push_back(e.field);
   std::vector<std::vector<std::vector<int64_t>>> parts(fields.size());
   std::set<std::string> names;
+  ChunkedChecksum conversion;  // over the shards' hashes
   for (int64_t shard = 0, begin = 0; shard < n_shards; ++shard) {
     const int64_t count = n_samples / n_shards + (shard < n_samples % n_shards);
     const std::string name = "shard-0000" + std::to_string(shard) + ".h5";
@@ -114,10 +116,14 @@ inline void expect_shards(Communicator& comm, const std::string& folder, int64_t
       writer.append(data, 1);
     }
     for (size_t f = 0; f < fields.size(); ++f) parts[f].push_back(writer.moments()[f].packed());
+    const uint64_t content = writer.content_hash();
+    conversion.update(&content, sizeof content);
     writer.close();
     begin += count;
   }
-  DatasetDescription description{{}, class_names, source};
+  char id[17];
+  std::snprintf(id, sizeof id, "%016llx", static_cast<unsigned long long>(conversion.digest()));
+  DatasetDescription description{{}, class_names, source, id, n_shards};
   for (size_t f = 0; f < fields.size(); ++f)
     description.statistics.push_back(ChannelMoments::applies_to(fields[f])
                                          ? ChannelMoments::combine(fields[f], parts[f])
@@ -126,8 +132,9 @@ inline void expect_shards(Communicator& comm, const std::string& folder, int64_t
   std::vector<std::string> objects{"/"};
   for (const Field& field : fields) objects.push_back(field.name);
   expect_no_times(folder + "/shard-00000.h5", objects);
+  int64_t index = 0;
   for (const std::string& name : names) {
-    ShardWriter::describe(reference.file(name), fields, description);
+    ShardWriter::describe(reference.file(name), fields, description, index++);
     const std::string mine = read_bytes(reference.file(name)), theirs = read_bytes(folder + "/" + name);
     EXPECT_FALSE(mine.empty());
     EXPECT_TRUE(mine == theirs) << folder << "/" << name << " differs from the reference";
