@@ -107,6 +107,7 @@ class Comparison {
   Comparison(const std::string& path, const DatasetOptions& options) : path_(path), options_(options) {}
 
   void add(const std::string& shard_path, ShardContents contents);
+  [[noreturn]] void refuse_empty() const;
 
   std::vector<Dataset::Shard> shards;
   int64_t n_samples = 0;
@@ -139,7 +140,7 @@ std::string choose_counter(const std::vector<StoredField>& fields, const Dataset
     if (usable(name)) return name;
   std::map<int64_t, int> n_of_length;
   for (const StoredField& f : fields)
-    if (f.unusable.empty()) ++n_of_length[f.n_rows];
+    if (f.unusable.empty()) n_of_length[f.n_rows] += f.n_rows > 0;
   std::string chosen;
   std::pair<int, int64_t> best{0, -1};
   for (const StoredField& f : fields) {
@@ -162,6 +163,18 @@ void Comparison::adopt_first(const ShardContents& contents, const std::string& s
     throw Error(shard_path, "holds no dataset of numbers with a sample dimension" + found,
                 "store samples as datasets whose first dimension counts samples, such as image and label");
   }
+}
+
+void Comparison::refuse_empty() const {
+  for (const Candidate& candidate : candidates) {  // what holds the samples may be among these
+    if (candidate.why_not.empty() || is_asked_for(counted_by_)) continue;
+    throw Error(
+        path_,
+        "the dataset has no samples; passed over: " + candidate.first.field.name + ", which " +
+            candidate.why_not,
+        candidate.remedy.empty() ? "store samples as datasets of numbers, one row each" : candidate.remedy);
+  }
+  throw Error(path_, "the dataset has no samples", "convert it again from input that is not empty");
 }
 
 void Comparison::pass_over(Candidate& candidate, const std::string& why, const std::string& remedy) {
@@ -258,8 +271,7 @@ Dataset Dataset::open(const std::string& path, const DatasetOptions& options) {
   Comparison comparison(path, options);
   for (const std::string& shard_path : shard_paths(path))
     comparison.add(shard_path, inspect_shard(shard_path, options));
-  if (comparison.n_samples == 0)
-    throw Error(path, "the dataset has no samples", "convert it again from input that is not empty");
+  if (comparison.n_samples == 0) comparison.refuse_empty();
   if (!options.partial && std::filesystem::is_directory(path)) comparison.parts.check(path);
   impl->n_samples = comparison.n_samples;
   impl->shards = std::move(comparison.shards);

@@ -95,6 +95,12 @@ Dataset::Traits read_traits(hid_t dataset, const Field& field, bool is_netcdf, c
   return traits;
 }
 
+/// netCDF writes an empty dataset for a dimension that has no variable, and says so in its attribute NAME.
+bool is_bare_dimension(hid_t dataset, const std::string& where) {
+  return h5::kind_of_attribute(dataset, "NAME") == h5::AttributeKind::kString &&
+         h5::read_string_attribute(dataset, "NAME", where).starts_with("This is a netCDF dimension");
+}
+
 /// What all fields of a file share.
 struct Inspected {
   hid_t file;
@@ -130,6 +136,10 @@ void describe_field(const Inspected& in, hid_t dataset, StoredField& out) {
   out.field.shape = extents.without_front();
   out.field.dtype = elements.dtype;
   check_extents(extents, size_of(out.field.dtype), is_elsewhere ? INT64_MAX : in.file_bytes, where);
+  if (!in.is_ours && is_bare_dimension(dataset, where)) {
+    out.unusable = "is a dimension of netCDF without values";
+    return;
+  }
   if (out.field.shape.n_elements() == 0) out.unusable = "has samples without elements " + extents.str();
   if (const std::string missing = h5::missing_filter(plist.get()); !missing.empty()) {
     out.unusable = missing;

@@ -63,7 +63,10 @@ int verify_command(const Words& words) {
           path, problems,
           n_unchecked == 0
               ? fmt::format("whole, {} checksums hold", n_checked)
-              : fmt::format("readable; {} checksums hold, {} datasets carry none", n_checked, n_unchecked));
+              : fmt::format(
+                    "read whole; {} checksums hold, {} datasets carry none, so that changed values would not "
+                    "be noticed there",
+                    n_checked, n_unchecked));
     }
   }
 }

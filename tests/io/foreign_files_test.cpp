@@ -235,6 +235,40 @@ with h5py.File('b.nc', 'w') as f:
   EXPECT_SAYS(error_of([&] { values<float>("b.nc", "x"); }), "row 1");
 }
 
+TEST_F(ForeignFiles, TablesOfPandasAndDimensionsOfNetcdfAreNamed) {
+  write(R"(
+with h5py.File('table.h5', 'w') as f:
+    f.create_dataset('df/table', data=np.zeros(64, [('index', 'i8'), ('values', 'f4', (4,))]))
+    f['df/meta/empty'] = np.zeros(0)
+with h5py.File('fixed.h5', 'w') as f:
+    f['df/block0_values'] = X; f['df/axis0'] = np.array(['a', 'b', 'c', 'd'], 'S1')
+with h5py.File('dim.nc', 'w') as f:
+    f['input'] = X; f['t'] = np.zeros(64, '>f4'); f['t'].make_scale('This is a netCDF dimension but not a netCDF variable.        64')
+with h5py.File('a.h5ad', 'w') as f: f['X'] = X; f['obs/kind/codes'] = Y.astype('int8'); f['obs/kind/categories'] = np.array(['w', 'x'], 'S1')
+)");
+  EXPECT_SAYS(error("table.h5", {}), "df/table, which holds compound elements");
+  EXPECT_EQ(values<float>("fixed.h5", "df/block0_values"), count<float>(256));
+  EXPECT_EQ(Dataset::open(folder_.file("dim.nc")).fields().size(), 1U);
+  EXPECT_EQ(values<int32_t>("a.h5ad", "obs/kind/codes")[7], 3);
+}
+
+TEST_F(ForeignFiles, ADamagedChunkWithoutAChecksumIsFoundByReadingIt) {
+  write(
+      "with h5py.File('a.h5', 'w') as f: f.create_dataset('input', data=X, chunks=(8, 4), "
+      "compression='gzip')\n");
+  int64_t n_checked = 0, n_unchecked = 0;
+  EXPECT_TRUE(Dataset::open(folder_.file("a.h5")).verify(&n_checked, &n_unchecked).empty());
+  EXPECT_EQ(n_unchecked, 1);
+  write(R"(
+with h5py.File('a.h5') as f: at = f['input'].id.get_chunk_info(3)
+with open('a.h5', 'r+b') as f: f.seek(at.byte_offset + 5); f.write(b'\xff\xff\xff')
+)");
+  const std::vector<std::string> problems =
+      Dataset::open(folder_.file("a.h5")).verify(&n_checked, &n_unchecked);
+  ASSERT_EQ(problems.size(), 1U);
+  EXPECT_SAYS(problems[0], "rows");
+}
+
 TEST_F(ForeignFiles, OtherFormatsAreNamedWithTheirCure) {
   write(R"(
 np.save('a.npy', X); np.savez('a.npz', X=X); open('e.h5', 'w').close(); open('page.h5', 'w').write('<!DOCTYPE html>')
