@@ -81,6 +81,7 @@ void take_stop_signals() {
   }
   pthread_sigmask(SIG_BLOCK, &taken, nullptr);
   signal(SIGPIPE, SIG_IGN);
+  signal(SIGXFSZ, SIG_IGN);  // a write beyond the limit of file sizes fails instead, as on a full disk
   const int signals = signalfd(-1, &taken, SFD_CLOEXEC | SFD_NONBLOCK);
   if (signals < 0) throw std::system_error(errno, std::generic_category(), "signalfd");
 

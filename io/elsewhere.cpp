@@ -160,6 +160,8 @@ bool look_at_virtual_sources(hid_t dataset, hid_t plist, const std::string& path
     throw Error(looking.where, "is a virtual dataset of virtual datasets, too many deep",
                 "copy the elements into one file");
   const h5::Id file = h5::own(H5Iget_file_id(dataset), "H5Iget_file_id", looking.where);
+  hssize_t n_covered = 0;
+  bool is_counted = true;
   for (size_t i = 0; i < n; ++i) {
     std::array<char, 4096> name = {}, dataset_name = {};
     if (H5Pget_virtual_filename(plist, i, name.data(), name.size() - 1) < 0 ||
@@ -173,15 +175,27 @@ bool look_at_virtual_sources(hid_t dataset, hid_t plist, const std::string& path
       const hssize_t n_mapped = H5Sget_select_npoints(mapped.get());
       const bool is_limited = n_mapped >= 0 && static_cast<hsize_t>(n_mapped) != H5S_UNLIMITED;
       H5Eclear2(H5E_DEFAULT);
+      is_counted = is_counted && is_limited;
+      n_covered += is_limited ? n_mapped : 0;
       look_at_source(block_name(file_pattern, 0), block_name(dataset_pattern, 0),
                      is_limited ? source.get() : -1, n_mapped, path, file.get(), looking);
       continue;
     }
+    is_counted = false;
     const hsize_t n_blocks = count_blocks(mapped.get(), dataset, looking.where);
     for (hsize_t block = 0; block < n_blocks; ++block)
       look_at_source(block_name(file_pattern, block), block_name(dataset_pattern, block), -1, 0, path,
                      file.get(), looking);
   }
+  const h5::Id space = h5::own(H5Dget_space(dataset), "H5Dget_space", looking.where);
+  const hssize_t n_elements = H5Sget_simple_extent_npoints(space.get());
+  H5D_fill_value_t fill = H5D_FILL_VALUE_UNDEFINED;
+  H5Pfill_value_defined(plist, &fill);
+  if (is_counted && n_covered < n_elements && fill != H5D_FILL_VALUE_USER_DEFINED)
+    throw Error(looking.where,
+                "is a virtual dataset that has sources for " + std::to_string(n_covered) + " of its " +
+                    std::to_string(n_elements) + " elements; the rest would be zeros",
+                "map all of it, or give it a fill value if the gaps are meant");
   return n > 0;
 }
 

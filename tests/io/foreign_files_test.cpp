@@ -80,12 +80,17 @@ for i in range(4):
 layout = h5py.VirtualLayout((64, 4), 'float32')
 for i in range(4): layout[16 * i:16 * i + 16] = h5py.VirtualSource(f'part{i}.h5', 'x', (16, 4))
 with h5py.File('v.h5', 'w') as f: f.create_virtual_dataset('input', layout); f['label'] = Y
+gap = h5py.VirtualLayout((80, 4), 'float32')
+for i in range(4): gap[16 * i:16 * i + 16] = h5py.VirtualSource(f'part{i}.h5', 'x', (16, 4))
+with h5py.File('gap.h5', 'w') as f: f.create_virtual_dataset('input', gap); f.create_virtual_dataset('meant', gap, fillvalue=7)
 outer = h5py.VirtualLayout((64, 4), 'float32')
 outer[:] = h5py.VirtualSource('v.h5', 'input', (64, 4))
 with h5py.File('outer.h5', 'w') as f: f.create_virtual_dataset('input', outer)
 )");
   EXPECT_EQ(values<float>("v.h5", "input"), count<float>(256));
   EXPECT_EQ(values<float>("outer.h5", "input"), count<float>(256));
+  EXPECT_SAYS(error("gap.h5", {"input"}), "sources for 256 of its 320 elements");
+  EXPECT_EQ(values<float>("gap.h5", "meant")[300], 7);
   write("with h5py.File('part2.h5', 'w') as f: f['x'] = X[:8]\n");
   EXPECT_SAYS(error("v.h5", {"input"}), "beyond its end");
   write("with h5py.File('part2.h5', 'w') as f: f['y'] = X\n");
