@@ -322,7 +322,15 @@ ConvertInput open_csv(Communicator& comm, const CsvOptions& csv, const std::stri
   InputFile file;
   CsvLayout layout;
   std::vector<std::string> names;
-  check_on_root(comm, [&] { layout = find_layout(InputFile(path, csv.path), csv, &names); });
+  check_on_root(comm, [&] {
+    layout = find_layout(InputFile(path, csv.path), csv, &names);
+    if (csv.target_column == -1 && layout.named_target != kNoColumn)  // the last column is only the default
+      throw Error(fmt::format("{}:{}", csv.path, layout.header_line),
+                  fmt::format("column {} is called {}, but the last column, {}, would be the target",
+                              layout.named_target, quote_for_message(names[layout.named_target]),
+                              quote_for_message(names.back())),
+                  fmt::format("say --target {} or --target {}", layout.named_target, names.size() - 1));
+  });
   comm.broadcast(&layout, sizeof layout);
   CsvScan scan;
   all_or_none(comm, [&] {

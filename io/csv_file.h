@@ -24,6 +24,8 @@ struct CsvLayout {
   int64_t target_column = kNoColumn;
   int64_t n_index = 0;      // leading columns that are an index
   int64_t header_line = 0;  // from 1; 0: there is none
+  int64_t named_target =
+      kNoColumn;  // a column before the last that the header calls label, target, class or y
 };
 
 /// Reads the first lines: skips a byte order mark and the header, counts columns. Throws Error

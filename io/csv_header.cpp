@@ -115,23 +115,16 @@ void check_layout(const InputFile& file, const CsvOptions& csv, const CsvLayout&
     throw Error(file.name(), "leaves no column for the inputs", "leave out fewer columns");
 }
 
-/// The last column is the target unless the options say otherwise; a header may.
-void check_target_name(const InputFile& file, const CsvOptions& csv, const Line& header,
-                       const std::vector<std::string>& names) {
-  if (csv.target_column != -1 || names.empty()) return;
+/// The first column that the header calls as people call targets; kNoColumn where the last is called so, or
+/// none.
+int64_t find_named_target(const std::vector<std::string>& names) {
   const auto is_target = [](std::string name) {
     for (char& c : name) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
     return name == "label" || name == "labels" || name == "target" || name == "class" || name == "y";
   };
-  if (is_target(names.back())) return;
+  if (names.empty() || is_target(names.back())) return kNoColumn;
   const auto found = std::find_if(names.begin(), names.end(), is_target);
-  if (found == names.end()) return;
-  throw located(
-      file, header.begin,
-      {0,
-       fmt::format("column {} is called {}, but the last column, {}, would be the target",
-                   found - names.begin(), quote_for_message(*found), quote_for_message(names.back())),
-       fmt::format("say --target {} or --target {}", found - names.begin(), names.size() - 1)});
+  return found == names.end() ? kNoColumn : found - names.begin();
 }
 
 /// Bytes of a UTF-8 mark; other encodings are refused.
@@ -192,7 +185,7 @@ CsvLayout find_layout(const InputFile& file, const CsvOptions& csv, std::vector<
   layout.header_line = header.number;
   if (header.number > 0) {
     const std::vector<std::string> found = column_names(file, header, row.fields.size());
-    check_target_name(file, csv, header, found);
+    layout.named_target = find_named_target(found);
     while (layout.n_index + 1 < layout.n_columns && layout.n_index != layout.target_column &&
            is_unnamed(found[layout.n_index]))
       ++layout.n_index;

@@ -96,8 +96,11 @@ CsvOptions match_columns(const std::string& path, const std::string& name,
   csv.header_lines = static_cast<int>(layout.header_line);
   csv.dropped = dropped_columns(csv, layout);
   const int64_t n_columns = layout.n_columns - static_cast<int64_t>(csv.dropped.size());
+  const bool is_named =
+      layout.named_target != kNoColumn &&
+      std::find(csv.dropped.begin(), csv.dropped.end(), layout.named_target) == csv.dropped.end();
   if (n_columns == n_inputs + 1)
-    csv.dropped.push_back(layout.n_columns - 1);
+    csv.dropped.push_back(is_named ? layout.named_target : layout.n_columns - 1);
   else if (n_columns != n_inputs)
     throw Error(name, fmt::format("has {} columns of inputs, the network reads {}", n_columns, n_inputs),
                 "leave out others: --drop 0,3; check the separator");

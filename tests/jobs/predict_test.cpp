@@ -111,17 +111,21 @@ TEST_F(Predict, DataWithoutLabelsThoughTheJobNamesThem) {
 }
 
 TEST_F(Predict, TablesWithAndWithoutLabelHeaderAndIndex) {
-  std::string bare, header, indexed = "";
+  std::string bare, header, indexed = "", label_first = "label";
   for (int c = 0; c < 64; ++c) header += "," + std::to_string(c);
   indexed = header + ",kind\n";
+  label_first += header + "\n";
   for (size_t i = 0; i < lines_.size(); ++i) {
     bare += lines_[i].substr(0, lines_[i].rfind(',')) + "\n";
+    label_first += "7," + lines_[i].substr(0, lines_[i].rfind(',')) + "\n";
     indexed += std::to_string(i) + "," + lines_[i].substr(0, lines_[i].rfind(',')) +
                (i % 2 ? ",\n" : ",some word\n");
   }
   write_file(place_->file("plain.csv"), bare);
   write_file(place_->file("pandas.csv"), indexed);
+  write_file(place_->file("first.csv"), label_first);  // as MNIST is passed on
   expect_equal("labelled.csv");
+  expect_equal("first.csv");
   expect_equal("plain.csv");
   expect_equal("pandas.csv");
   EXPECT_EQ(run_shell("gzip -k " + place_->file("pandas.csv")).status, 0);
