@@ -308,9 +308,11 @@ TEST_F(Predict, ConvertKilledWhileReplacingLeavesNoDataset) {
   ASSERT_EQ(lockstep(convert + " --shards 360").status, 0);
   int n_incomplete = 0;
   for (int attempt = 0; attempt < 20 && n_incomplete == 0; ++attempt) {
-    run_shell(std::string(LOCKSTEP_PROGRAM) + " " + convert +
-              " --shards 300 & pid=$!; while kill -0 $pid 2>/dev/null; do [ -e " +
-              place_->file("replaced/.lockstep-incomplete") + " ] && kill -9 $pid; done; wait $pid");
+    const std::string marker = place_->file("replaced/.lockstep-incomplete"), ended = place_->file("ended");
+    run_shell(std::string(LOCKSTEP_PROGRAM) + " " + convert + " --shards 300 & pid=$!; (until [ -e " + ended +
+              " ]; do if [ -e " + marker +
+              " ]; then kill -9 $pid; break; fi; done) & watch=$!; wait $pid; touch " + ended +
+              "; wait $watch; rm " + ended);
     const bool marked = fs::exists(place_->file("replaced/.lockstep-incomplete"));
     const Ended inspect = lockstep("inspect " + place_->file("replaced"));
     EXPECT_EQ(inspect.status == 0, !marked) << inspect.output;
