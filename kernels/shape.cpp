@@ -1,17 +1,30 @@
 #include "kernels/shape.h"
 
 #include <algorithm>
-#include <cassert>
 
 #include "kernels/dtype.h"
+#include "kernels/error.h"
 
 namespace lockstep {
+
+namespace {
+
+/// Ranks come from files: a larger one must not write beyond the array, in any build.
+int checked_rank(size_t rank) {
+  if (rank > static_cast<size_t>(Shape::kMaxRank))
+    throw Error("",
+                "a shape of " + std::to_string(rank) + " dimensions; at most " +
+                    std::to_string(Shape::kMaxRank) + " are supported",
+                "join dimensions before they are stored");
+  return static_cast<int>(rank);
+}
+
+}  // namespace
 
 Shape::Shape(std::initializer_list<int64_t> extents)
     : Shape(std::span<const int64_t>(extents.begin(), extents.size())) {}
 
-Shape::Shape(std::span<const int64_t> extents) : rank_(static_cast<int>(extents.size())) {
-  assert(rank_ <= kMaxRank);
+Shape::Shape(std::span<const int64_t> extents) : rank_(checked_rank(extents.size())) {
   std::copy(extents.begin(), extents.end(), extents_.begin());
 }
 
@@ -22,16 +35,15 @@ int64_t Shape::n_elements() const {
 }
 
 Shape Shape::with_front(int64_t extent) const {
-  assert(rank_ < kMaxRank);
   Shape result;
-  result.rank_ = rank_ + 1;
+  result.rank_ = checked_rank(static_cast<size_t>(rank_) + 1);
   result.extents_[0] = extent;
   std::copy(begin(), end(), result.extents_.begin() + 1);
   return result;
 }
 
 Shape Shape::without_front() const {
-  assert(rank_ > 0);
+  if (rank_ == 0) throw Error("", "a shape without dimensions has no first one");
   return Shape(std::span<const int64_t>(begin() + 1, end()));
 }
 
