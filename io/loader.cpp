@@ -13,6 +13,7 @@
 #include <cstring>
 #include <exception>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <utility>
 
@@ -22,6 +23,11 @@
 namespace lockstep {
 
 namespace {
+
+/// Micro-batches that are held whatever their size: with fewer, readers and steps would wait for one another.
+constexpr int64_t kAlwaysHeld = 4;
+/// What a small array takes.
+constexpr int64_t kPageBytes = 4096;
 
 int n_readers(const LoaderOptions& options) {
   if (options.threads > 0) return options.threads;
@@ -71,6 +77,7 @@ struct DataLoader::Impl {
 
   Impl(const Dataset& data, LoaderOptions o, int64_t start);
   ~Impl();
+  void join_readers();
   std::unique_ptr<Slot> make_slot() const;
   void read();
   struct Scratch {
@@ -91,18 +98,31 @@ DataLoader::Impl::Impl(const Dataset& data, LoaderOptions o, int64_t start)
       sources(data, options) {
   // One more than held ready: the one in the consumer's hands.
   const int n_threads = n_readers(options);
-  n_wanted = std::max<int64_t>(options.prefetch, n_threads) + 1;
-  places.resize(static_cast<size_t>(std::max(n_wanted, options.prefetch_limit_bytes / slot_bytes())));
+  const int64_t n_fit = options.prefetch_limit_bytes / slot_bytes();
+  int64_t n_first = options.prefetch;
+  if (options.prefetch_limit_bytes > 0) n_first = std::min(n_first, std::max(n_fit - 1, kAlwaysHeld));
+  n_wanted = std::max<int64_t>(n_first, n_threads) + 1;
+  places.resize(static_cast<size_t>(std::max(n_wanted, n_fit)));
   slots.reserve(places.size());
   free.reserve(places.size());
   while (n_slots() < n_wanted) {
     slots.push_back(make_slot());
     free.push_back(slots.back().get());
   }
-  for (int i = 0; i < n_threads; ++i) readers.emplace_back([this] { read(); });
+  try {
+    for (int i = 0; i < n_threads; ++i) readers.emplace_back([this] { read(); });
+  } catch (const std::system_error& error) {
+    join_readers();  // those that were started; a thread that is not joined ends the program
+    throw Error("data.threads",
+                "no thread could be started to read with, after " + std::to_string(readers.size()) + " of " +
+                    std::to_string(n_threads) + ": " + error.code().message(),
+                "set data.threads to a smaller number, or raise the limit of processes (ulimit -u)");
+  }
 }
 
-DataLoader::Impl::~Impl() {
+DataLoader::Impl::~Impl() { join_readers(); }
+
+void DataLoader::Impl::join_readers() {
   {
     const std::lock_guard guard(mutex);
     stop = true;
@@ -114,8 +134,8 @@ DataLoader::Impl::~Impl() {
 int64_t DataLoader::Impl::slot_bytes() const {
   int64_t n_bytes = 0;
   for (const RowSource& source : sources.fields())
-    n_bytes += options.micro_batch * source.converter().dst_bytes();
-  return std::max<int64_t>(n_bytes, 1);
+    n_bytes += std::max(kPageBytes, options.micro_batch * source.converter().dst_bytes());
+  return std::max(n_bytes, kPageBytes);
 }
 
 std::unique_ptr<DataLoader::Impl::Slot> DataLoader::Impl::make_slot() const {

@@ -239,7 +239,10 @@ int bench_step_command(const Words& words, Communicator& comm) {
 
   Job job = read_job_on_all_ranks(comm, line.get<std::string>("JOB.yaml"),
                                   line.has("set") ? line.get<Words>("set") : Words{});
-  check_on_root(comm, [&] { check_rank_count(job, comm.size()); });
+  check_on_root(comm, [&] {
+    check_rank_count(job, comm.size());
+    check_thread_count(job);
+  });
   set_compute_threads(job.threads);
   std::unique_ptr<BenchData> bench;
   all_or_none(comm, [&] { bench = std::make_unique<BenchData>(job, comm.rank()); });

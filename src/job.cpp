@@ -1,22 +1,47 @@
 #include "src/job.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <bit>
+
+#include "kernels/printable.h"
 
 namespace lockstep {
 
 namespace {
 
-/// A whole number of things that a machine has: it fits an int.
-int read_count(const Config& config, const std::string& key, int64_t fallback, int64_t least) {
-  constexpr int64_t kMost = 1'000'000'000;
+/// A whole number of things: it fits an int.
+int read_count(const Config& config, const std::string& key, int64_t fallback, int64_t least,
+               int64_t most = 1'000'000'000) {
   const int64_t count = config.get_int(key, fallback);
   if (count < least)
     throw config.error_at(key,
                           least == 0 ? "must not be negative" : fmt::format("must be at least {}", least));
-  if (count > kMost) throw config.error_at(key, fmt::format("must be at most {}", kMost));
+  if (count > most) throw config.error_at(key, fmt::format("must be at most {}", most));
   return static_cast<int>(count);
+}
+
+/// Steps, epochs and what is counted in them: products of two, and of one with the steps of an epoch, fit
+/// int64.
+int64_t read_steps(const Config& config, const std::string& key, int64_t fallback, int64_t least) {
+  constexpr int64_t kMost = 1'000'000'000;
+  const int64_t n = config.get_int(key, fallback);
+  if (n < least) throw config.error_at(key, least == 0 ? "must not be negative" : "must be at least 1");
+  if (n > kMost) throw config.error_at(key, fmt::format("must be at most {}", kMost));
+  return n;
+}
+
+/// N, or {count: N, more_than_cores: true}.
+void read_threads(const Config& root, Job& job) {
+  if (const std::optional<Config> threads = root.find("threads"); threads && threads->is_map()) {
+    job.threads = read_count(*threads, "count", 1, 1, Job::kMostThreads);
+    job.more_threads_than_cores = threads->get_bool("more_than_cores", false);
+    threads->finish();
+    return;
+  }
+  job.threads = read_count(root, "threads", 1, 1, Job::kMostThreads);
 }
 
 /// MiB as bytes.
@@ -83,6 +108,13 @@ Shuffle read_shuffle(const Config& data) {
   return shuffle;
 }
 
+/// A name of one folder that a terminal shows as it is.
+bool is_plain_name(const std::string& name) {
+  constexpr size_t kMostBytes = 200;  // file systems take 255, and suffixes follow
+  return !name.empty() && name.size() <= kMostBytes && name != "." && name != ".." &&
+         name.find('/') == std::string::npos && printable(name) == name;
+}
+
 void read_data(const Config& root, Job& job) {
   const std::optional<Config> data = root.find("data");
   if (!data) return;  // `inspect` and `bench step` need none; training says so itself
@@ -97,9 +129,8 @@ void read_data(const Config& root, Job& job) {
                                         : Job::Normalize::kStandardize;
   job.augment = read_augment(*data);
   job.shuffle = read_shuffle(*data);
-  job.data_threads = read_count(*data, "threads", 0, 0);
-  job.prefetch = data->get_int("prefetch", job.prefetch);
-  if (job.prefetch < 1) throw data->error_at("prefetch", "must be at least 1");
+  job.data_threads = read_count(*data, "threads", 0, 0, Job::kMostDataThreads);
+  job.prefetch = read_count(*data, "prefetch", job.prefetch, 1, 10'000);
   job.prefetch_bytes = read_mib(*data, "prefetch_mb", 256);
   job.cache_bytes = read_mib(*data, "cache_mb", 1024);
   const std::string verify = data->get_choice("verify", "auto", {"auto", "true", "false"});
@@ -172,8 +203,7 @@ void read_batch(const Config& root, Job& job) {
 void read_sync_guard(const Config& root, Job& job) {
   const std::optional<Config> guard = root.find("sync_guard");
   if (!guard) return;
-  job.sync_guard.every_steps = guard->get_int("every_steps", job.sync_guard.every_steps);
-  if (job.sync_guard.every_steps < 0) throw guard->error_at("every_steps", "must not be negative");
+  job.sync_guard.every_steps = read_steps(*guard, "every_steps", job.sync_guard.every_steps, 0);
   job.sync_guard.restores = guard->get_choice("on_difference", "stop", {"stop", "restore"}) == "restore";
   guard->finish();
 }
@@ -192,26 +222,22 @@ void read_watchdog(const Config& root, Job& job) {
 
 void read_train(const Config& root, Job& job) {
   const Config train = root.at("train");
-  job.epochs = train.get_int("epochs", 0);
-  job.steps = train.get_int("steps", 0);
-  if (job.epochs < 0) throw train.error_at("epochs", "must not be negative");
-  if (job.steps < 0) throw train.error_at("steps", "must not be negative");
+  job.epochs = read_steps(train, "epochs", 0, 0);
+  job.steps = read_steps(train, "steps", 0, 0);
   if ((job.epochs > 0) == (job.steps > 0)) {
     throw train.error("give the length of training as either epochs or steps",
                       "for instance train: {epochs: 10}");
   }
-  job.log_every_steps = train.get_int("log_every_steps", 0);
-  if (job.log_every_steps < 0) throw train.error_at("log_every_steps", "must not be negative");
-  job.validate_every_epochs = train.get_int("validate_every_epochs", 1);
-  if (job.validate_every_epochs < 1) throw train.error_at("validate_every_epochs", "must be at least 1");
+  job.log_every_steps = read_steps(train, "log_every_steps", 0, 0);
+  job.validate_every_epochs = read_steps(train, "validate_every_epochs", 1, 1);
   job.stop_without_mistakes =
       train.has("stop_when") && train.get_choice("stop_when", "", {"no_mistakes"}) == "no_mistakes";
   if (job.stop_without_mistakes && !job.loss.has_accuracy()) {
     throw train.error_at("stop_when", "this loss knows no mistakes", "use a loss that classifies, or epochs");
   }
   if (const std::optional<Config> early = train.find("early_stopping")) {
-    job.early_stopping_patience = early->get_int("patience");
-    if (job.early_stopping_patience < 1) throw early->error_at("patience", "must be at least 1");
+    early->at("patience");
+    job.early_stopping_patience = read_steps(*early, "patience", 1, 1);
     early->finish();
     if (!job.validation) {
       throw train.error_at("early_stopping", "needs validation data",
@@ -225,12 +251,11 @@ void read_local_copies(const Config& checkpoint, Job& job) {
   const std::optional<Config> local = checkpoint.find("local");
   if (!local) return;
   job.local_checkpoints.folder = local->get_string("folder");
-  job.local_checkpoints.every_steps = local->get_int("every_steps");
-  job.local_checkpoints.keep = static_cast<int>(local->get_int("keep", 2));
+  local->at("every_steps");
+  job.local_checkpoints.every_steps = read_steps(*local, "every_steps", 1, 1);
+  job.local_checkpoints.keep = read_count(*local, "keep", 2, 1);
   if (job.local_checkpoints.folder.empty())
     throw local->error_at("folder", "must name a folder on each host's disk");
-  if (job.local_checkpoints.every_steps < 1) throw local->error_at("every_steps", "must be at least 1");
-  if (job.local_checkpoints.keep < 1) throw local->error_at("keep", "must be at least 1");
   if (job.shard_optimizer || job.error_feedback) {
     throw checkpoint.error_at(
         "local", "one rank writes a local copy, and none holds the whole state",
@@ -243,15 +268,12 @@ void read_checkpoint(const Config& root, Job& job) {
   if (!job.loss.has_accuracy()) job.best = Job::Best::kLoss;
   const std::optional<Config> checkpoint = root.find("checkpoint");
   if (!checkpoint) return;
-  job.checkpoint_every_epochs = checkpoint->get_int("every_epochs", 1);
-  job.checkpoint_every_steps = checkpoint->get_int("every_steps", 0);
+  job.checkpoint_every_epochs = read_steps(*checkpoint, "every_epochs", 1, 0);
+  job.checkpoint_every_steps = read_steps(*checkpoint, "every_steps", 0, 0);
   job.checkpoint_every_minutes = checkpoint->get_double("every_minutes", 0);
-  if (job.checkpoint_every_epochs < 0) throw checkpoint->error_at("every_epochs", "must not be negative");
-  if (job.checkpoint_every_steps < 0) throw checkpoint->error_at("every_steps", "must not be negative");
   if (job.checkpoint_every_minutes < 0) throw checkpoint->error_at("every_minutes", "must not be negative");
   job.keep = read_count(*checkpoint, "keep", 3, -1'000'000'000);
-  job.keep_every = checkpoint->get_int("keep_every", 0);
-  if (job.keep_every < 0) throw checkpoint->error_at("keep_every", "must not be negative");
+  job.keep_every = read_count(*checkpoint, "keep_every", 0, 0);
   if (job.keep_every > 0 && job.checkpoint_every_epochs == 0 && job.checkpoint_every_steps == 0) {
     throw checkpoint->error_at("keep_every", "counts the checkpoints by epochs and by steps; there are none",
                                "set every_epochs or every_steps");
@@ -296,15 +318,19 @@ Job read_job(Config root) {
   Job job;
   job.text = root.dump();
   job.name = root.get_string("name");
-  if (job.name.empty() || job.name.find('/') != std::string::npos) {
-    throw root.error_at("name", "must be a plain word", "it becomes the name of the run folder");
+  if (!is_plain_name(job.name)) {
+    throw root.error_at("name",
+                        fmt::format("'{}' cannot be the name of a run: it becomes a folder",
+                                    printable(job.name.substr(0, 60))),
+                        "use letters, digits, '-', '_', '.' and spaces, at most 200, and no '/' or control "
+                        "characters; not '.' or '..'");
   }
   const int64_t seed = root.get_int("seed", 1);
   if (seed < 0) throw root.error_at("seed", "must not be negative");
   job.seed = static_cast<uint64_t>(seed);
 
   read_device(root, job);
-  job.threads = read_count(root, "threads", 1, 1);
+  read_threads(root, job);
 
   job.model = std::make_shared<Config>(root.at("model"));
   read_data(root, job);
@@ -342,6 +368,29 @@ std::vector<LossSpec> Job::losses() const {
   std::vector<LossSpec> all{loss};
   all.insert(all.end(), further_losses.begin(), further_losses.end());
   return all;
+}
+
+void check_thread_count(const Job& job) {
+  const auto n_cores = static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN));
+  if (job.device.kind != Device::Kind::kCpu || job.more_threads_than_cores || n_cores < 1 ||
+      job.threads <= n_cores)
+    return;
+  throw Error(
+      "threads",
+      fmt::format("{} threads per rank are more than the {} core{} of this machine", job.threads, n_cores,
+                  n_cores == 1 ? "" : "s"),
+      fmt::format("set threads: {}; or, if it is meant, threads: {{count: {}, more_than_cores: true}}",
+                  n_cores, job.threads));
+}
+
+void use_on_this_machine(Job& job) {
+  const Job usual;
+  const auto n_cores = static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN));
+  job.threads = std::clamp(job.threads, 1, std::max(1, n_cores));
+  job.data_threads = usual.data_threads;
+  job.prefetch = usual.prefetch;
+  job.prefetch_bytes = usual.prefetch_bytes;
+  job.cache_bytes = usual.cache_bytes;
 }
 
 void check_rank_count(const Job& job, int size) {

@@ -37,9 +37,11 @@ struct Job {
   std::string text;  // the resolved job file (YAML), --set applied
   uint64_t seed = 1;
   Device device;
-  int threads = 1;                    // per rank, on the CPU; part of what fixes the bits
-  DType precision = DType::kFloat32;  // of activations; weights are float32
-  bool tf32 = false;                  // GPUs: float32 products with factors of TF32
+  static constexpr int kMostThreads = 4096, kMostDataThreads = 256;  // of a rank
+  int threads = 1;                       // per rank, on the CPU; part of what fixes the bits
+  bool more_threads_than_cores = false;  // is meant
+  DType precision = DType::kFloat32;     // of activations; weights are float32
+  bool tf32 = false;                     // GPUs: float32 products with factors of TF32
   int64_t convolution_workspace_bytes = OpConfig{}.convolution_workspace_bytes;
   /// How its ops are to be built.
   OpConfig op_config(bool training = true) const;
@@ -105,6 +107,14 @@ struct Job {
 /// Reads and checks a job. Every error names file, line, key and remedy; unknown keys name
 /// the nearest known one.
 Job read_job(Config config);
+
+/// Throws Error where a rank's threads are more than this machine's cores and the job does not say that this
+/// is meant.
+void check_thread_count(const Job& job);
+
+/// The job of a checkpoint, which may come from another machine and anyone: threads as the cores allow,
+/// reading as by default.
+void use_on_this_machine(Job& job);
 
 /// Throws Error if `size` ranks cannot share the job's micro-batches; names counts that can.
 void check_rank_count(const Job& job, int size);

@@ -160,7 +160,9 @@ void RunCheckpoints::report(const std::optional<SaveOutcome>& ended) {
 }
 
 bool RunCheckpoints::is_kept(int64_t step) const {
-  const auto divides = [&](int64_t every) { return every > 0 && step % (every * job_.keep_every) == 0; };
+  const auto divides = [&](int64_t every) {
+    return every > 0 && step % every == 0 && step / every % job_.keep_every == 0;
+  };
   return job_.keep_every > 0 &&
          (divides(job_.checkpoint_every_epochs * steps_per_epoch_) || divides(job_.checkpoint_every_steps));
 }

@@ -43,6 +43,7 @@ struct Setup {
     };
     check_on_root(comm, [&] {
       check_rank_count(job, comm.size());
+      check_thread_count(job);
       build();
     });
     all_or_none(comm, [&] {

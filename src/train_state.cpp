@@ -3,10 +3,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
+#include <cmath>
 #include <filesystem>
 #include <sstream>
 
 #include "comm/agreement.h"
+#include "kernels/printable.h"
+#include "src/model_limits.h"
 
 namespace lockstep {
 
@@ -28,6 +32,51 @@ std::vector<std::string> split(const std::string& text, char separator) {
 double number(const CheckpointInfo& info, const std::string& key, double fallback) {
   const auto entry = info.numbers.find(key);
   return entry == info.numbers.end() ? fallback : entry->second;
+}
+
+/// A whole number that a double holds exactly. The file may be anyone's.
+int64_t whole_number(const CheckpointInfo& info, const std::string& key, int64_t fallback) {
+  constexpr double kMost = 9007199254740992;  // 2^53
+  const double value = number(info, key, static_cast<double>(fallback));
+  if (!(value >= -kMost && value <= kMost) || value != std::floor(value))
+    throw Error("checkpoint", fmt::format("its '{}' is {}, which is no whole number", key, value),
+                "use a checkpoint written by training");
+  return static_cast<int64_t>(value);
+}
+
+/// "1,28,28": extents of a sample.
+Shape read_shape(const std::string& path, const std::string& text) {
+  std::vector<int64_t> extents;
+  for (const std::string& part : split(text, ',')) {
+    int64_t extent = 0;
+    const auto [end, error] = std::from_chars(part.data(), part.data() + part.size(), extent);
+    if (error != std::errc() || end != part.data() + part.size() || extent < 1) extent = 0;
+    extents.push_back(extent);
+    if (extents.size() >= static_cast<size_t>(Shape::kMaxRank)) break;  // one is left for the batch
+  }
+  int64_t n_elements = 1;
+  bool fits = !extents.empty() && extents.size() < static_cast<size_t>(Shape::kMaxRank);
+  for (const int64_t extent : extents)
+    fits = fits && extent > 0 && !__builtin_mul_overflow(n_elements, extent, &n_elements) &&
+           n_elements <= kMaxElements;
+  if (!fits)
+    throw Error(path,
+                fmt::format("its input shape '{}' is no shape of a sample", printable(text.substr(0, 60))),
+                "use a checkpoint written by training");
+  return Shape(std::span<const int64_t>(extents));
+}
+
+/// Mean or stddev of the input: one value per channel, or one for all.
+std::vector<float> read_normalization(const std::string& path, const CheckpointEntry& entry) {
+  constexpr int64_t kMostChannels = int64_t{1} << 24;
+  if (entry.shape.rank() != 1 || entry.dtype != DType::kFloat32 || entry.shape[0] > kMostChannels)
+    throw Error(path + ": " + entry.name,
+                fmt::format("holds {} of shape {}; it must be one row of float32", name_of(entry.dtype),
+                            entry.shape.str()),
+                "use a checkpoint written by training");
+  std::vector<float> values(static_cast<size_t>(entry.shape[0]));
+  load_checkpoint(path, {{entry.name, entry.shape, entry.dtype, values.data()}});
+  return values;
 }
 
 /// The parts of each tensor's state that this rank holds.
@@ -124,16 +173,15 @@ CheckpointInfo make_checkpoint_info(const Job& job, const TrainState& state, con
 TrainState read_train_state(const CheckpointInfo& info) {
   TrainState state;
   state.step = info.step;
-  state.best_step = static_cast<int64_t>(number(info, "best_step", -1));
+  state.best_step = whole_number(info, "best_step", -1);
   state.best_value = number(info, "best_value", 0);
-  state.validations_without_improvement =
-      static_cast<int64_t>(number(info, "validations_without_improvement", 0));
+  state.validations_without_improvement = whole_number(info, "validations_without_improvement", 0);
   state.mistakes = number(info, "mistakes", 1) != 0;
   state.finished = number(info, "finished", 0) != 0;
   state.follow_up = number(info, "follow_up", 0) != 0;
   if (const double scale = number(info, "loss_scale", 0); scale > 0) {
     state.loss_scale = LossScale{scale, number(info, "loss_scale_next", scale),
-                                 static_cast<int64_t>(number(info, "loss_scale_good_steps", 0))};
+                                 whole_number(info, "loss_scale_good_steps", 0)};
   }
   return state;
 }
@@ -145,22 +193,22 @@ DataContract read_contract(const std::string& path, const CheckpointInfo& info) 
     throw Error(path, "the checkpoint does not say what input its network reads",
                 "use a checkpoint written by training");
   }
-  std::vector<int64_t> extents;
-  for (const std::string& part : split(shape->second, ',')) extents.push_back(std::stoll(part));
-  contract.input = Shape(std::span<const int64_t>(extents));
-  contract.n_classes = static_cast<int64_t>(number(info, "classes", 0));
+  contract.input = read_shape(path, shape->second);
+  contract.n_classes = whole_number(info, "classes", 0);
+  if (contract.n_classes < 0 || contract.n_classes > kMaxElements)
+    throw Error(path, fmt::format("it counts {} classes", contract.n_classes),
+                "use a checkpoint written by training");
   const auto names = info.texts.find("class_names");
   if (names != info.texts.end()) contract.class_names = split(names->second, kSeparator);
 
   for (const CheckpointEntry& entry : list_checkpoint(path)) {
-    if (entry.name != "/buffers/input.mean") continue;
-    contract.normalization.mean.resize(entry.shape[0]);
-    contract.normalization.stddev.resize(entry.shape[0]);
-    load_checkpoint(
-        path,
-        {{"/buffers/input.mean", entry.shape, DType::kFloat32, contract.normalization.mean.data()},
-         {"/buffers/input.stddev", entry.shape, DType::kFloat32, contract.normalization.stddev.data()}});
+    if (entry.name == "/buffers/input.mean") contract.normalization.mean = read_normalization(path, entry);
+    if (entry.name == "/buffers/input.stddev")
+      contract.normalization.stddev = read_normalization(path, entry);
   }
+  if (contract.normalization.mean.size() != contract.normalization.stddev.size())
+    throw Error(path, "its means and deviations of the input are not equally many",
+                "use a checkpoint written by training");
   return contract;
 }
 

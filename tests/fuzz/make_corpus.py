@@ -99,6 +99,22 @@ seed("image", "png-palette", b"\0" + png(5, 2, 3, 2, b"\0\x1b\x80" * 2, bytes(12
 seed("image", "png-grey16-interlaced", b"\0" + png(1, 1, 4, 16, b"\0\1\2\3\4", interlace=1))
 seed("gzip", "text", gzip.compress(b"1,2,3\n" * 40, mtime=0))
 seed("gzip", "members", gzip.compress(b"a", mtime=0) + gzip.compress(b"", mtime=0))
+# `evaluate` on a stranger's checkpoint: a flag and 0 to 250 bytes of shape, class names, numbers, tensors, the job
+tiny = b"""name: tiny
+model: {layers: [flatten, {affine: 3}]}
+batch: 4
+loss: softmax_cross_entropy
+optimizer: adam
+train: {epochs: 1}
+"""
+def evaluated(shape, tensors, job=tiny):
+    return bytes([1, 1, len(shape)]) + shape + bytes([0]) + bytes([1, 1, 0] * 4) + tensors + job
+seed("evaluated", "long-shape", evaluated(b",".join([b"2"] * 120), bytes([0, 0, 0])))
+seed("evaluated", "mean-of-two-rows", evaluated(b"1,8,8", bytes([1, 2, 8, 1, 1, 1, 2, 8, 1, 1, 0])))
+seed("evaluated", "mean-of-float64", evaluated(b"1,8,8", bytes([1, 1, 1, 0, 1, 1, 1, 0, 0])))
+seed("evaluated", "no-number", evaluated(b"1,x,8", bytes([0, 0, 0])))
+seed("evaluated", "many-threads", evaluated(b"3", bytes([0, 0, 1, 2, 3, 3, 1]),
+                                            tiny + b"threads: 4000\ndata: {train: x, threads: 200, prefetch: 9999}\n"))
 event = b"\x09" + struct.pack("<d", 1.5)
 seed("events", "framed", b"\1\5" + b"".join(bytes([len(e)]) + e for e in (
     event + b"\x1a\x0dbrain.Event:2", event + b"\x10\x04", event + b"\x10\xff\xff\x01")))

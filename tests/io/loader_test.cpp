@@ -4,6 +4,7 @@
 #include "io/loader.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include <atomic>
 #include <chrono>
@@ -270,7 +271,7 @@ TEST(Loader, PrefetchGrowsWhereItHelpsAndWithinItsLimit) {
   const Files files(61, Storage::kContiguous);
   LoaderOptions options = options_of(16, 4);
   options.prefetch = 1;
-  const int64_t slot_bytes = 4 * (6 * 4 + 8);
+  const int64_t slot_bytes = 2 * 4096;  // two small arrays take a page each
   options.prefetch_limit_bytes = 6 * slot_bytes;
   DataLoader loader(files.data, options, 0);
   EXPECT_EQ(loader.prefetch(), 1);
@@ -293,6 +294,30 @@ TEST(Loader, PrefetchGrowsWhereItHelpsAndWithinItsLimit) {
     for (int k = 0; k < 20; ++k) fixed.next();
   }
   EXPECT_EQ(fixed.prefetch(), 1);
+
+  // What is held at first keeps to the limit as well.
+  options.prefetch = 1'000'000;
+  options.prefetch_limit_bytes = 20 * slot_bytes;
+  DataLoader many(files.data, options, 0);
+  EXPECT_EQ(many.prefetch(), 19);  // and the one in hand
+  options.prefetch_limit_bytes = 1;
+  DataLoader fewest(files.data, options, 0);
+  EXPECT_EQ(fewest.prefetch(), 4);
+}
+
+TEST(Loader, ThreadsThatTheSystemRefusesAreAnError) {
+  const Files files(61, Storage::kContiguous);
+  LoaderOptions options = options_of(16, 4);
+  rlimit old, low;
+  ASSERT_EQ(getrlimit(RLIMIT_AS, &old), 0);
+  low = old;
+  low.rlim_cur = rlim_t{4} << 30;  // room for some hundred stacks
+  options.threads = 3000;
+  ASSERT_EQ(setrlimit(RLIMIT_AS, &low), 0);
+  const std::string message = error_of([&] { DataLoader(files.data, options, 0); });
+  ASSERT_EQ(setrlimit(RLIMIT_AS, &old), 0);
+  EXPECT_NAMES(message, "data.threads: no thread could be started");
+  EXPECT_NAMES(message, "of 3000");
 }
 
 TEST(Loader, ErrorsOfManyThreadsComeInOrder) {

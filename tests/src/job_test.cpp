@@ -3,6 +3,8 @@
 #include "src/job.h"
 #include "src/loss_scale.h"
 
+#include <unistd.h>
+
 #include <sstream>
 
 #include "src/model.h"
@@ -82,6 +84,56 @@ TEST(Job, DevicesAndTheirPrecisions) {
       EXPECT_NE(error.remedy().find(remedy), std::string::npos) << error.what();
     }
   }
+}
+
+TEST(Job, ThreadsBeyondTheCoresMustBeMeant) {
+  const auto n_cores = static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN));
+  const std::string more = std::to_string(n_cores + 1);
+  const auto with_threads = [](const std::string& threads) {
+    return read_with(12, "device: cpu\nthreads: " + threads);
+  };
+  EXPECT_NO_THROW(check_thread_count(with_threads(std::to_string(n_cores))));
+  expect_error([&] { check_thread_count(with_threads(more)); },
+               {"threads", more + " threads per rank", "more_than_cores: true"});
+  const Job meant = with_threads("{count: " + more + ", more_than_cores: true}");
+  EXPECT_NO_THROW(check_thread_count(meant));
+  EXPECT_EQ(meant.threads, n_cores + 1);
+  expect_error([&] { check_thread_count(with_threads("{count: " + more + "}")); }, {"more_than_cores"});
+  expect_error([&] { with_threads("40000"); }, {"threads", "at most 4096"});
+  expect_error([&] { with_threads("{count: 40000, more_than_cores: true}"); }, {"count", "at most 4096"});
+}
+
+TEST(Job, NumbersThatNoRunCanMeanAreRefused) {
+  const auto data = [](const std::string& more) {
+    return read_with(4, "data: {train: {path: a, input: x, target: y}, validation: b, " + more + "}");
+  };
+  expect_error([&] { data("threads: 20000"); }, {"job.yaml:4: data.threads", "at most 256"});
+  expect_error([&] { data("prefetch: 1000000"); }, {"job.yaml:4: data.prefetch", "at most 10000"});
+  for (const char* length : {"epochs: 2305843009213693952", "steps: 9223372036854775807"}) {
+    expect_error([&] { read_with(9, std::string("train: {") + length + "}"); },
+                 {"job.yaml:9: train.", "at most 1000000000"});
+  }
+  expect_error([] { read_with(10, "checkpoint: {every_steps: 4611686018427387904}"); },
+               {"job.yaml:10: checkpoint.every_steps", "at most"});
+}
+
+TEST(Job, NamesAreFolders) {
+  for (const char* name : {"..", ".", "a/b", "\"a\\e[2Jb\"", "\"a\\nb\"", "''"})
+    expect_error([&] { read_with(1, std::string("name: ") + name); }, {"job.yaml:1: name", "folder"});
+  expect_error([&] { read_with(1, "name: " + std::string(300, 'a')); }, {"job.yaml:1: name"});
+  for (const char* name : {"...", "a b", "größe-1.2_x"})
+    EXPECT_EQ(read_with(1, std::string("name: ") + name).name, name);
+}
+
+TEST(Job, ThatOfACheckpointReadsAsThisMachineCan) {
+  Job job =
+      read_with(4, "data: {train: a, validation: b, threads: 200, prefetch: 9999, prefetch_mb: 1.0e+6}");
+  job.threads = 4000;
+  use_on_this_machine(job);
+  EXPECT_LE(job.threads, sysconf(_SC_NPROCESSORS_ONLN));
+  EXPECT_EQ(job.data_threads, Job{}.data_threads);
+  EXPECT_EQ(job.prefetch, Job{}.prefetch);
+  EXPECT_EQ(job.prefetch_bytes, Job{}.prefetch_bytes);
 }
 
 TEST(LossScale, HalvesAtOnceAndDoublesAfterManyGoodStepsOneStepLate) {
@@ -205,7 +257,7 @@ const BadLine kBadLines[] = {
     {4, "data: {train: a, validation: b, threads: -1}", {"data.threads", "negative"}},
     {4, "data: {train: a, validation: b, prefetch_mb: -1}", {"data.prefetch_mb", "negative"}},
     {4, "data: {train: a, validation: b, cache_mb: 1e300}", {"data.cache_mb", "at most 1000000000000"}},
-    {4, "data: {train: a, validation: b, threads: 4294967297}", {"data.threads", "at most 1000000000"}},
+    {4, "data: {train: a, validation: b, threads: 4294967297}", {"data.threads", "at most 256"}},
     {5, "batch: {global: 9223372036854775807, micro: 2}", {"batch.global", "at most 1099511627776"}},
     {5, "batch: {global: 32, bucket_mb: 1e300}", {"batch.bucket_mb", "at most 1000000000000"}},
     {5, "batch: {global: 32.5}", {"batch.global", "a whole number"}},
@@ -218,8 +270,8 @@ const BadLine kBadLines[] = {
     {10, "checkpoint: 5", {"checkpoint", "expected options", "'5'"}},
     {12, "seed: 4", {"'seed' is given twice"}},
     // values
-    {1, "name: a/b", {"name", "must be a plain word", "run folder"}},
-    {1, "name: ''", {"name", "must be a plain word"}},
+    {1, "name: a/b", {"name", "cannot be the name of a run", "folder"}},
+    {1, "name: ''", {"name", "cannot be the name of a run"}},
     {2, "seed: -1", {"seed", "must not be negative"}},
     {2, "device: gpu", {"device", "choose one of: auto, cpu, cuda"}},
     {2, "precision: double", {"precision", "choose one of: float32"}},
