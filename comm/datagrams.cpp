@@ -38,8 +38,9 @@ Endpoint to_endpoint(const sockaddr_in& address) {
 
 }  // namespace
 
-DatagramSocket::DatagramSocket() : handle_(socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)) {
-  sockaddr_in address = to_sockaddr({INADDR_ANY, 0});
+DatagramSocket::DatagramSocket(uint32_t own)
+    : handle_(socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)) {
+  sockaddr_in address = to_sockaddr({own, 0});
   socklen_t length = sizeof address;
   const int on = 1;
   if (handle_ < 0 || bind(handle_, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 ||

@@ -20,8 +20,9 @@ inline constexpr uint32_t kLoopback = 0x7f000001;
 
 class DatagramSocket {
  public:
-  /// On a free port of all addresses of this host. Throws Error where the system has no socket left.
-  DatagramSocket();
+  /// On a free port of `address`; of all addresses of this host where it is 0. On kLoopback no other host can
+  /// reach it. Throws Error where the system has no socket left.
+  explicit DatagramSocket(uint32_t address = 0);
   ~DatagramSocket();
   DatagramSocket(DatagramSocket&& other) noexcept;
   DatagramSocket& operator=(DatagramSocket&&) = delete;

@@ -55,7 +55,9 @@ Heartbeat::Heartbeat(Communicator& comm, const HeartbeatOptions& options) : comm
   std::unique_ptr<HeartbeatSockets> sockets;
   std::string failure;
   try {
-    sockets = std::make_unique<HeartbeatSockets>();
+    // Ranks of one host need no address that others can reach.
+    const bool one_host = comm.local_size() == comm.size();
+    sockets = std::make_unique<HeartbeatSockets>(one_host ? kLoopback : 0);
   } catch (const Error& error) {
     failure = error.what();
   }

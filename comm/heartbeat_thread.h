@@ -27,6 +27,7 @@ struct HeartbeatOptions {
 
 /// Two sockets, so that beats, which are many, wake nobody: they are read once per beat_s.
 struct HeartbeatSockets {
+  explicit HeartbeatSockets(uint32_t address = 0) : beats(address), notices(address) {}
   DatagramSocket beats, notices;
 };
 

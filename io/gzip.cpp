@@ -13,6 +13,7 @@
 #include <system_error>
 #include <vector>
 
+#include "io/files.h"
 #include "kernels/error.h"
 
 namespace lockstep {
@@ -37,6 +38,7 @@ bool is_gzip(const std::string& path) {
 }
 
 void inflate_file(const std::string& source, const std::string& destination) {
+  require_regular_file(source);
   std::unique_ptr<gzFile_s, CloseGzip> in(gzopen(source.c_str(), "rb"));
   if (!in) throw Error(source, std::string("cannot be opened: ") + std::strerror(errno));
   gzbuffer(in.get(), 1 << 18);

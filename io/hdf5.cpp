@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <new>
 
+#include "io/files.h"
 #include "io/hdf5_filters.h"
 #include "kernels/error.h"
 
@@ -111,6 +112,7 @@ Id open_file(const std::string& path) {
     throw Error(path, status ? "cannot be read: " + status.message() : "does not exist");
   }
   if (std::filesystem::is_directory(path, status)) throw Error(path, "is a folder, not an HDF5 file");
+  require_regular_file(path);
   register_filters();
   return own(H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT), "H5Fopen", path);
 }

@@ -6,8 +6,6 @@
 
 #include <cerrno>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 
 #include "io/files.h"
 #include "io/json_parse.h"
@@ -16,14 +14,6 @@
 namespace lockstep {
 
 namespace {
-
-std::string read_text(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  if (!in) throw_file_error(path, "opening", errno);
-  std::string text{std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
-  if (in.bad()) throw_file_error(path, "reading", errno);
-  return text;
-}
 
 bool is_blank(std::string_view text) { return text.find_first_not_of(" \t\r") == std::string_view::npos; }
 
@@ -63,8 +53,9 @@ MetricsWriter::MetricsWriter(const std::string& path, int64_t last_step) : path_
   if (!folder.empty()) std::filesystem::create_directories(folder, failure);
   if (failure) throw_file_error(folder.string(), "creating the folder", failure.value());
   if (last_step >= 0 && std::filesystem::exists(path, failure)) {
-    write_text_file_atomically(path, lines_up_to(read_text(path), last_step));
+    write_text_file_atomically(path, lines_up_to(read_text_file(path), last_step));
   }
+  require_regular_file(path);
   file_ = std::fopen(path.c_str(), last_step < 0 ? "w" : "a");
   if (!file_) throw_file_error(path, "opening", errno);
   std::setvbuf(file_, nullptr, _IONBF, 0);  // one fwrite is one write(2)
@@ -99,7 +90,7 @@ const std::string* MetricsLine::text(std::string_view key) const {
 
 std::vector<MetricsLine> read_metrics(const std::string& path) {
   std::vector<MetricsLine> lines;
-  for_each_line(read_text(path), [&](std::string_view line, int64_t number, bool is_last) {
+  for_each_line(read_text_file(path), [&](std::string_view line, int64_t number, bool is_last) {
     try {
       lines.push_back(parse_json_object(line));
     } catch (const Error& error) {

@@ -1,9 +1,11 @@
 // lockstep bench scaling JOB.yaml --ranks 1,2,4: runs `bench step` once per rank count through
 // the launcher of the allocation and prints samples/s and efficiency.
 #include <fmt/format.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
+#include <charconv>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -12,6 +14,7 @@
 #include "io/metrics.h"
 #include "jobs/command.h"
 #include "kernels/error.h"
+#include "kernels/printable.h"
 #include "src/config.h"
 #include "src/progress.h"
 
@@ -40,18 +43,32 @@ Config run_json(const std::string& command) {
     if (text.starts_with("{")) last = text;
   }
   if (status != 0 || last.empty()) {
-    throw Error(command, fmt::format("ended with status {}: {}", status, output),
+    throw Error(command,
+                fmt::format("ended with status {}{}{}", WIFEXITED(status) ? WEXITSTATUS(status) : status,
+                            output.empty() ? "" : ": ", printable_lines(output)),
                 "run this command by hand to see what it says");
   }
   return Config::from_text(last, "bench step");
+}
+
+/// A micro-batch that shares the global batch among so many ranks, in the exact tree's way where it can: the
+/// job's own where it fits, else the largest smaller one.
+int64_t shared_micro_batch(int64_t global, int64_t micro, int n_ranks) {
+  for (int64_t m = micro; m >= 1; --m) {
+    if (global % m == 0 && global / m % n_ranks == 0) return m;
+  }
+  throw Error(fmt::format("--ranks {}", n_ranks),
+              fmt::format("batch.global {} cannot be shared equally among so many ranks", global),
+              "name ranks that divide it, or leave out --strong");
 }
 
 std::vector<int> read_ranks(const std::string& text) {
   std::vector<int> ranks;
   std::stringstream parts(text);
   for (std::string part; std::getline(parts, part, ',');) {
-    const int n = std::atoi(part.c_str());
-    if (n < 1)
+    int n = 0;
+    const auto [end, error] = std::from_chars(part.data(), part.data() + part.size(), n);
+    if (error != std::errc() || end != part.data() + part.size() || n < 1 || n > 1'000'000)
       throw UsageError(
           fmt::format("--ranks {}: expected whole numbers of at least 1 separated by commas", text));
     ranks.push_back(n);
@@ -74,7 +91,8 @@ int bench_scaling_command(const Words& words) {
   CommandLine line(
       "bench scaling JOB.yaml --ranks 1,2,4 [--strong] [--json]",
       "Samples/s and efficiency per number of ranks. By default every rank keeps the same work (weak\n"
-      "scaling: batch.global grows with the ranks); --strong keeps batch.global.",
+      "scaling: batch.global grows with the ranks); --strong keeps batch.global, and makes batch.micro\n"
+      "smaller where there are more ranks than micro-batches.",
       {"JOB.yaml"});
   line.add()("ranks", po::value<std::string>()->default_value("1,2"), "numbers of ranks")(
       "strong", "keep the global batch")("steps", po::value<int64_t>()->default_value(50), "timed steps")(
@@ -89,8 +107,10 @@ int bench_scaling_command(const Words& words) {
   Config config = Config::from_file(line.text("JOB.yaml"));
   for (const std::string& assignment : line.has("set") ? line.get<Words>("set") : Words{})
     config.set(assignment);
-  const Config batch = config.at("batch");
-  const int64_t micro = batch.get_int("micro", batch.get_int("global"));
+  Config batch = config.at("batch");
+  batch.positional("global");
+  const int64_t global = batch.get_int("global"), micro = batch.get_int("micro", global);
+  if (global < 1 || micro < 1 || micro > global) throw batch.error("global and micro must be at least 1");
   const std::string program = this_program();
 
   std::vector<std::string> rows;
@@ -107,7 +127,9 @@ int bench_scaling_command(const Words& words) {
                           std::to_string(line.get<int64_t>("steps"));
     for (const std::string& assignment : line.has("set") ? line.get<Words>("set") : Words{})
       command += " --set " + shell_quote(assignment);
+    const int64_t shared = strong ? shared_micro_batch(global, micro, n) : micro;
     if (!strong) command += " --set batch.global=" + std::to_string(micro * n);
+    if (shared != micro) command += " --set batch.micro=" + std::to_string(shared);
     const Config result = run_json(command);
     const double rate = result.get_double("samples_per_s"), step_ms = result.get_double("step_ms");
     if (rows.empty()) base_rate = rate, base_ranks = n;
@@ -116,6 +138,7 @@ int bench_scaling_command(const Words& words) {
     JsonObject row;
     row.set("ranks", n)
         .set("global_batch", result.get_int("global_batch"))
+        .set("micro_batch", shared)
         .set("step_ms", step_ms)
         .set("samples_per_s", rate);
     row.set("speed_up", speed_up).set("efficiency", efficiency).set("exposed_communication", exposed);

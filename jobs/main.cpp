@@ -4,12 +4,17 @@
 #include <spdlog/spdlog.h>
 
 #include <cstdio>
+#include <filesystem>
 #include <functional>
 #include <iostream>
+#include <new>
+#include <stdexcept>
+#include <system_error>
 #include <variant>
 
 #include "comm/agreement.h"
 #include "jobs/command.h"
+#include "jobs/version.h"
 #include "src/config.h"
 
 namespace lockstep {
@@ -75,6 +80,26 @@ int run_local(const LocalCommand& command, const Words& words) {
   return launcher_rank() == 0 ? command(words) : 0;
 }
 
+/// What a person is told: an Error speaks for itself, others get place and remedy.
+std::string text_of(const std::exception& e) {
+  if (dynamic_cast<const std::bad_alloc*>(&e) || dynamic_cast<const std::length_error*>(&e))
+    return Error("memory", "this host has not as much memory as was asked for",
+                 "use a smaller batch.micro or model, see what else runs here and the limits (ulimit -v, "
+                 "Slurm's --mem); `lockstep inspect JOB.yaml` tells what a rank needs")
+        .what();
+  if (const auto* system = dynamic_cast<const std::system_error*>(&e);
+      system && system->code() == std::errc::resource_unavailable_try_again)
+    return Error("threads", "the system starts no more threads or processes: " + std::string(e.what()),
+                 "use smaller threads and data.threads, or raise the limit (ulimit -u)")
+        .what();
+  if (dynamic_cast<const std::filesystem::filesystem_error*>(&e))
+    return Error("files", e.what(), "see to the path and its permissions").what();
+  if (dynamic_cast<const Error*>(&e)) return e.what();
+  return Error("inside Lockstep", std::string(e.what()) + " (an error that nobody expected)",
+               "report it with the command, the job file and `lockstep --version`")
+      .what();
+}
+
 int run_on_ranks(const RankCommand& command, const Words& words, int* argc, char*** argv) {
   MpiSession session(argc, argv);
   Communicator comm = Communicator::world();
@@ -88,26 +113,48 @@ int run_on_ranks(const RankCommand& command, const Words& words, int* argc, char
     return kExitUsage;
   } catch (const std::exception& e) {
     // Only this rank knows: the others may wait in a collective for ever.
-    if (comm.size() > 1) abort_all(e.what(), kExitError);
-    fmt::print(stderr, "lockstep: {}\n", e.what());
+    const std::string text = text_of(e);
+    if (comm.size() > 1) abort_all(text, kExitError);
+    fmt::print(stderr, "lockstep: {}\n", text);
   }
   return kExitError;
 }
 
+/// The commands whose name begins with "bench ".
+void print_bench_usage(std::ostream& out) {
+  out << "usage: lockstep bench KIND …\n\n";
+  for (const Command& command : commands()) {
+    if (command.name.starts_with("bench ")) out << fmt::format("  {:16} {}\n", command.name, command.summary);
+  }
+  out << "\nlockstep bench KIND --help tells more.\n";
+}
+
+bool asks_help(const std::string& word) { return word == "--help" || word == "-h" || word == "help"; }
+
 int run(int argc, char** argv) {
   Words words(argv + 1, argv + argc);
-  if (words.empty() || words[0] == "--help" || words[0] == "-h" || words[0] == "help") {
-    if (launcher_rank() == 0) print_usage(words.empty() ? std::cerr : std::cout);
+  // `help COMMAND` is `COMMAND --help`.
+  if (words.size() > 1 && asks_help(words[0])) {
+    words.erase(words.begin());
+    words.push_back("--help");
+  }
+  const bool first = launcher_rank() == 0;
+  if (words.empty() || asks_help(words[0])) {
+    if (first) print_usage(words.empty() ? std::cerr : std::cout);
     return words.empty() ? kExitUsage : 0;
   }
-  if (words[0] == "--version") {
-    if (launcher_rank() == 0) std::cout << "lockstep " << LOCKSTEP_VERSION << "\n";
+  if (words[0] == "--version" || words[0] == "version") {
+    if (first) std::cout << version_text();
     return 0;
   }
+  if (words[0] == "bench" && (words.size() == 1 || asks_help(words[1]))) {
+    if (first) print_bench_usage(words.size() == 1 ? std::cerr : std::cout);
+    return words.size() == 1 ? kExitUsage : 0;
+  }
   const Command& command = find_command(words);
-  const bool asks_help = std::find(words.begin(), words.end(), "--help") != words.end();
+  const bool helps = std::find(words.begin(), words.end(), "--help") != words.end();
   if (const auto* local = std::get_if<LocalCommand>(&command.run)) return run_local(*local, words);
-  if (asks_help && launcher_rank() != 0) return 0;
+  if (helps && !first) return 0;
   if (command.saves_when_stopped) take_stop_signals();
   return run_on_ranks(std::get<RankCommand>(command.run), words, &argc, &argv);
 }
@@ -123,7 +170,7 @@ int main(int argc, char** argv) {
     if (lockstep::launcher_rank() == 0) fmt::print(stderr, "lockstep: {}\n", e.what());
     return lockstep::kExitUsage;
   } catch (const std::exception& e) {
-    fmt::print(stderr, "lockstep: {}\n", e.what());
+    fmt::print(stderr, "lockstep: {}\n", lockstep::text_of(e));
     return lockstep::kExitError;
   }
 }

@@ -4,9 +4,9 @@
 #include <algorithm>
 #include <chrono>
 #include <fstream>
-#include <iterator>
 
 #include "comm/gradient_reducer.h"
+#include "io/files.h"
 #include "io/json_parse.h"
 #include "io/metrics.h"
 #include "kernels/error.h"
@@ -94,9 +94,8 @@ double mib(int64_t n_bytes) { return static_cast<double>(n_bytes) / static_cast<
 
 /// Rank 0. "" unless the file was made for this place.
 std::string read_plan(const std::string& path, const Place& place) {
-  std::ifstream file(path);
-  const std::string text{std::istreambuf_iterator<char>(file), {}};
   try {
+    const std::string text = read_text_file(path);
     const MetricsLine line = parse_json_object(text);
     const double *ranks = line.number("ranks"), *hosts = line.number("hosts");
     const std::string* device = line.text("device");

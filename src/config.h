@@ -10,9 +10,11 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "kernels/error.h"
+#include "src/nearest_word.h"
 
 namespace lockstep {
 
@@ -22,8 +24,10 @@ class Config {
   static Config from_file(const std::string& path);
   static Config from_text(const std::string& text, const std::string& source);
 
-  /// Applies "key.sub=value" (value is YAML). init, loss, optimizer and schedule hold one name
-  /// with its options, where the name may be left out: optimizer.lr reaches optimizer.sgd.lr.
+  /// Applies "key.sub=value". A value that is a list, a map or quoted is YAML; anything else is the text as
+  /// it stands, '#' included. Errors about the key name this assignment instead of the file. init, loss,
+  /// optimizer and schedule hold one name with its options, where the name may be left out: optimizer.lr
+  /// reaches optimizer.sgd.lr.
   void set(const std::string& assignment);
 
   bool has(const std::string& key) const;
@@ -83,15 +87,16 @@ class Config {
  private:
   Config(YAML::Node node, std::string source, std::string path);
   std::string place(const YAML::Node& node, const std::string& path) const;
+  Config child(YAML::Node node, const std::string& path) const;
+  int64_t whole_number(const std::string& key, const YAML::Node& node) const;
   template <typename T>
   T convert(const std::string& key, const YAML::Node& node, const char* wanted) const;
 
   YAML::Node node_;
   std::string source_, path_;
   std::shared_ptr<std::set<std::string>> asked_;
+  /// The paths that set() has changed, of the whole job file, and by which assignment; later ones count.
+  std::shared_ptr<std::vector<std::pair<std::string, std::string>>> assigned_;
 };
-
-/// The candidate with the smallest edit distance to `word`; empty if none is close.
-std::string nearest_word(const std::string& word, const std::vector<std::string>& candidates);
 
 }  // namespace lockstep

@@ -1,11 +1,14 @@
 #include "src/local_checkpoints.h"
 
 #include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <exception>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <random>
 #include <set>
 
@@ -29,13 +32,20 @@ std::string run_id(const std::string& run, bool resumes) {
   return id;
 }
 
-/// The newest whole checkpoint in any host's folder that this host sees; "" if there is none.
+/// Whether this user made it: what stands in a folder that all users share (/tmp) may be anyone's.
+bool is_own(const fs::path& path) {
+  struct stat status;
+  return ::stat(path.c_str(), &status) == 0 && status.st_uid == ::geteuid();
+}
+
+/// The newest whole checkpoint of this user in any host's folder that this host sees; "" if there is none.
 std::string newest_copy(const std::string& run_folder) {
   std::vector<std::string> paths;
+  if (!is_own(run_folder)) return "";
   std::error_code error;
   for (fs::directory_iterator it(run_folder, error), end; !error && it != end; it.increment(error)) {
-    const std::vector<std::string> here = list_checkpoints(it->path().string());
-    paths.insert(paths.end(), here.begin(), here.end());
+    if (!is_own(it->path())) continue;
+    std::ranges::copy_if(list_checkpoints(it->path().string()), std::back_inserter(paths), is_own);
   }
   std::sort(paths.begin(), paths.end(), [](const std::string& a, const std::string& b) {
     return checkpoint_step(a) > checkpoint_step(b);

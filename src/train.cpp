@@ -10,6 +10,7 @@
 #include "comm/agreement.h"
 #include "comm/heartbeat.h"
 #include "comm/shared_gpus.h"
+#include "src/batch_statistics.h"
 #include "src/data.h"
 #include "src/loss_place.h"
 #include "src/progress.h"
@@ -37,6 +38,7 @@ struct Setup {
       const Shape output = graph.vertex(loss_vertex(graph, job.loss)).shape;
       augmentation =
           make_augmentation(job, *data.train, data.train_fields, graph, data.contract.normalization);
+      check_batch_statistics(graph, job, data.train->n_samples());
       loader_options(job, 0, 1);
       if (data.contract.n_classes == 0 && job.loss.is_classification())
         data.contract.n_classes = job.loss.n_classes(output);

@@ -33,6 +33,12 @@ int compute_threads() {
   return n > 0 ? n : omp_get_max_threads();
 }
 
+std::string cpu_library_version() {
+  const dnnl_version_t* version = dnnl_version();
+  return std::to_string(version->major) + "." + std::to_string(version->minor) + "." +
+         std::to_string(version->patch);
+}
+
 namespace cpu {
 
 std::unique_ptr<Stream> make_stream() {

@@ -6,10 +6,9 @@
 #include <algorithm>
 #include <charconv>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <limits>
 
+#include "io/files.h"
 #include "io/json_parse.h"
 #include "kernels/error.h"
 
@@ -90,8 +89,7 @@ std::vector<ConfusionMatrix::Pair> ConfusionMatrix::most_confused(size_t most) c
 
 std::optional<ConfusionMatrix> read_confusion(const std::string& path) {
   if (!std::filesystem::exists(path)) return std::nullopt;
-  std::ifstream file(path, std::ios::binary);
-  const std::string content{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  const std::string content = read_text_file(path);
   MetricsLine line;
   try {
     line = parse_json_object(content);

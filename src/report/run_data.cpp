@@ -6,10 +6,9 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <limits>
 
+#include "io/files.h"
 #include "kernels/error.h"
 #include "src/report/html.h"
 
@@ -165,8 +164,8 @@ RunData read_run(const std::string& run_folder) {
   }
   if (std::isfinite(time_s)) run.segment_ends_s.push_back(time_s);
 
-  std::ifstream job(folder / "job.yaml", std::ios::binary);
-  run.job.assign(std::istreambuf_iterator<char>(job), std::istreambuf_iterator<char>());
+  const std::string job = (folder / "job.yaml").string();
+  if (std::filesystem::exists(job)) run.job = read_text_file(job);
   return run;
 }
 

@@ -156,6 +156,43 @@ TEST(Config, DumpReadsBackAsTheSame) {
   EXPECT_EQ(again.at("layers").items().size(), 2u);
 }
 
+TEST(Config, WholeNumbersAreDecimal) {
+  const Config c = config(
+      "a: 010\nb: 0x10\nc: 1e3\nd: 1_000\ne: 64.0\nf: 0o17\ng: 1.5\nh: '12'\ni: +7\nj: -3\nk: 0\nl: "
+      "9223372036854775808\nm: [1, 010]\nn: 00\no: 2026-11-30\np: ' 5'\nq: 1,000\nr: -010\n");
+  expect_error([&] { c.get_int("a"); }, {"job.yaml:1: a", "'010'", "plain decimal digits: a: 10"});
+  expect_error([&] { c.get_int("b"); }, {"job.yaml:2: b", "'0x10'", "decimal digits"});
+  expect_error([&] { c.get_int("c"); }, {"'1e3'", "c: 1000"});
+  expect_error([&] { c.get_int("d"); }, {"'1_000'", "d: 1000"});
+  expect_error([&] { c.get_int("e"); }, {"'64.0'", "e: 64"});
+  expect_error([&] { c.get_int("r"); }, {"'-010'", "r: -10"});
+  for (const char* key : {"f", "g", "l", "n", "o", "p", "q"})
+    expect_error([&] { c.get_int(key); }, {"expected a whole number", "decimal digits"});
+  EXPECT_EQ(c.get_int("h"), 12);
+  EXPECT_EQ(c.get_int("i"), 7);
+  EXPECT_EQ(c.get_int("j"), -3);
+  EXPECT_EQ(c.get_int("k"), 0);
+  expect_error([&] { c.get_ints("m", {}); }, {"job.yaml:13: m", "'010'"});
+}
+
+TEST(Config, YesAndNoAreTrueAndFalse) {
+  const Config c = config("a: yes\nb: Off\nc: on\nd: maybe\n");
+  EXPECT_TRUE(c.get_bool("a", false));
+  EXPECT_FALSE(c.get_bool("b", true));
+  EXPECT_EQ(c.get_choice("c", "auto", {"auto", "true", "false"}), "true");
+  EXPECT_EQ(c.get_choice("b", "auto", {"auto", "true", "false"}), "false");
+  expect_error([&] { c.get_choice("c", "a", {"a", "b"}); }, {"'on' is not a known choice"});
+  expect_error([&] { c.get_bool("d", true); }, {"true or false", "'maybe'"});
+}
+
+TEST(Config, JobFilesAreFilesOfSomeSize) {
+  const TemporaryFolder folder;
+  expect_error([&] { Config::from_file(folder.path()); }, {"is a folder"});
+  std::ofstream(folder.file("large.yaml")) << std::string(17 << 20, '#');
+  expect_error([&] { Config::from_file(folder.file("large.yaml")); }, {"large.yaml", "bytes"});
+  expect_error([] { Config::from_file("/dev/zero"); }, {"/dev/zero", "bytes"});
+}
+
 // --set -------------------------------------------------------------------------------------
 
 /// The config after the assignments.
@@ -230,6 +267,49 @@ TEST(ConfigSet, EntersAValueThatStandsForItsOption) {
                {"--set model.zoo.hidden=8", "zoo is 'mlp', which has no keys"});
 }
 
+TEST(ConfigSet, TextsStandAsTheyAre) {
+  for (const char* text : {"/data/ten #3", "a: b: c", "*x", "&a", "!x", "@home", "%d", "- ", "a\nb", "#3"}) {
+    SCOPED_TRACE(text);
+    const Config c = with("a: 1\n", {std::string("a=") + text});
+    if (std::string(text) == "- ") continue;  // a list
+    EXPECT_EQ(c.get_string("a"), text);
+    EXPECT_EQ(config(c.dump()).get_string("a"), text) << c.dump();
+  }
+  EXPECT_EQ(with("a: 1\n", {"a=\"/data/ten #3\""}).get_string("a"), "/data/ten #3");
+  EXPECT_EQ(with("a: 1\n", {"a=  x  "}).get_string("a"), "x");
+  EXPECT_FALSE(with("a: 1\n", {"a=~"}).has("a"));
+  expect_error([] { with("a: 1\n", {"a=[1, 2] # two"}); }, {"--set a=[1, 2] # two", "'#'", "quote"});
+  EXPECT_EQ(with("a: 1\n", {"a=['x #1']"}).get_strings("a"), std::vector<std::string>{"x #1"});
+}
+
+TEST(ConfigSet, MistakesInValuesNameTheAssignment) {
+  const Config c =
+      with("seed: 1\nbatch: {global: 8}\noptimizer: {sgd: {lr: 1}}\nn: 1\n",
+           {"batch.global=many", "optimizer.lr=fast", "loss={l2: {mean: 3}}", "layers=[a, {b: 1}]"});
+  expect_error([&] { c.at("batch").get_int("global"); },
+               {"--set batch.global=many: expected a whole number"});
+  expect_error([&] { c.at("optimizer").named().options->get_double("lr"); },
+               {"--set optimizer.lr=fast: expected a number"});
+  expect_error([&] { c.at("loss").named().options->get_bool("mean", false); },
+               {"--set loss={l2: {mean: 3}}: loss.l2.mean: expected true or false"});
+  expect_error([&] { throw c.at("layers").items()[1].error("no"); },
+               {"--set layers=[a, {b: 1}]: layers[1]: no"});
+  expect_error([&] { c.get_bool("n", true); }, {"job.yaml:4: n"});  // of the file
+  const Config unknown = with("seed: 1\n", {"sede=2"});
+  unknown.get_int("seed");
+  expect_error([&] { unknown.finish(); }, {"--set sede=2: unknown key 'sede'; did you mean 'seed'?"});
+}
+
+TEST(ConfigSet, KeysAndQuotesAreBounded) {
+  std::string deep = "a";
+  for (int i = 0; i < 100'000; ++i) deep += ".a";
+  const std::string text = expect_error([&] { with("a: {}\n", {deep + "=1"}); }, {"--set a.a.a", "parts"});
+  EXPECT_LT(text.size(), 600u);
+  const Config c = with("a: 1\n", {"a=" + std::string(1 << 20, 'x')});
+  EXPECT_LT(expect_error([&] { c.get_int("a"); }, {"expected a whole number"}).size(), 600u);
+  EXPECT_EQ(nearest_word(std::string(1 << 20, 'x'), {"x"}), "");
+}
+
 TEST(ConfigSet, MistakesAreErrors) {
   expect_error([] { with("a: 1\n", {"a"}); }, {"--set a", "expected KEY=VALUE"});
   expect_error([] { with("a: 1\n", {"=3"}); }, {"--set =3", "expected KEY=VALUE"});
@@ -246,6 +326,30 @@ TEST(NearestWord, FindsTyposOnly) {
   EXPECT_EQ(nearest_word("weigth_decay", words), "weight_decay");
   EXPECT_EQ(nearest_word("learning", words), "");
   EXPECT_EQ(nearest_word("lr", {}), "");
+}
+
+TEST(NearestWord, KnowsTheNamesOfOthers) {
+  const auto near = [](const char* word, const std::vector<std::string>& words) {
+    return nearest_word(word, words);
+  };
+  EXPECT_EQ(near("gpu", {"auto", "cpu", "cuda"}), "cuda");
+  EXPECT_EQ(near("cuda:0", {"auto", "cpu", "cuda"}), "cuda");
+  EXPECT_EQ(near("bf16", {"float32", "tf32", "bfloat16", "float16"}), "bfloat16");
+  EXPECT_EQ(near("fp16", {"float32", "tf32", "bfloat16", "float16"}), "float16");
+  const std::vector<std::string> losses = {"softmax_cross_entropy", "binary_cross_entropy", "l1", "l2",
+                                           "hinge"};
+  for (const char* word : {"mse", "MSELoss", "mean_squared_error"})
+    EXPECT_EQ(near(word, losses), "l2") << word;
+  for (const char* word :
+       {"cross_entropy", "CrossEntropyLoss", "sparse_categorical_crossentropy", "nll_loss"})
+    EXPECT_EQ(near(word, losses), "softmax_cross_entropy") << word;
+  EXPECT_EQ(near("bce", losses), "binary_cross_entropy");
+  const std::vector<std::string> layers = {"affine", "conv", "batch_norm", "flatten", "add", "relu", "gelu"};
+  for (const char* word : {"dense", "Linear", "fc", "fully_connected"})
+    EXPECT_EQ(near(word, layers), "affine") << word;
+  EXPECT_EQ(near("Conv2d", layers), "conv");
+  EXPECT_EQ(near("BatchNorm2d", layers), "batch_norm");
+  EXPECT_EQ(near("learning_rate", {"lr", "momentum"}), "lr");
 }
 
 }  // namespace

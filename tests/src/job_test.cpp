@@ -1,6 +1,7 @@
 // Job: every key's value and default, and for every mistake one message with file, line and
 // remedy. A case replaces one line of a good job file, so the line in the message is known.
 #include "src/job.h"
+#include "src/batch_statistics.h"
 #include "src/loss_scale.h"
 
 #include <unistd.h>
@@ -371,6 +372,28 @@ TEST(Job, RankCounts) {
   expect_error([&] { check_rank_count(job, 16); },
                {"16 ranks", "8 micro-batches per step (global batch 32 / micro-batch 4)", "start 8 ranks",
                 "batch.micro=2"});
+}
+
+TEST(BatchStatistics, OfOneValuePerChannelAreRefused) {
+  const auto check = [](const std::string& batch, int64_t n_samples, const char* norm = "batch_norm",
+                        const char* input = "[4]") {
+    const Job job = read_with(5, "batch: " + batch);
+    const std::string text =
+        std::string("model: {input: ") + input + ", layers: [" + norm + ", flatten, {affine: 3}]}";
+    check_batch_statistics(build_model(Config::from_text(text, "m.yaml").at("model"), {}), job, n_samples);
+  };
+  expect_error([&] { check("{global: 8, micro: 1}", 64); },
+               {"layer 'batch_norm1' (batch_norm): more than one value per channel", "batch.micro is 1"});
+  expect_error([&] { check("{global: 8, micro: 4}", 65); },
+               {"batch_norm1", "batch.micro = 4 leaves one of the 65 samples alone"});
+  EXPECT_NO_THROW(check("{global: 8, micro: 4}", 66));
+  EXPECT_NO_THROW(check("{global: 8, micro: 4}", 64));
+  const char* const whole = "{batch_norm: {synchronized: true}}";
+  EXPECT_NO_THROW(check("{global: 8, micro: 1}", 64, whole));
+  EXPECT_NO_THROW(check("{global: 8, micro: 4}", 69, whole));
+  expect_error([&] { check("{global: 8, micro: 4}", 65, whole); }, {"batch.global = 8 leaves one"});
+  EXPECT_NO_THROW(check("{global: 8, micro: 1}", 65, "batch_norm", "[4, 2, 2]"));  // four places
+  expect_error([&] { check("{global: 8, micro: 1}", 64, "batch_norm", "[4, 1, 1]"); }, {"(4, 1, 1)"});
 }
 
 // Models ------------------------------------------------------------------------------------

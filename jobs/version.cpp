@@ -1,0 +1,28 @@
+// `lockstep --version`: what a report of a fault has to say.
+#include "jobs/version.h"
+
+#include <fmt/format.h>
+
+#include "comm/communicator.h"
+#include "io/hdf5_version.h"
+#include "jobs/commit.h"
+#include "kernels/device.h"
+
+namespace lockstep {
+
+std::string version_text() {
+  std::string text = fmt::format("lockstep {} (commit {})\n", LOCKSTEP_VERSION, kCommit);
+  const auto add = [&](const char* what, const std::string& which) {
+    text += fmt::format("  {:10} {}\n", what, which);
+  };
+  add("compiler", fmt::format("{} {}, C++{}, {}", LOCKSTEP_COMPILER, __VERSION__, __cplusplus / 100 % 100,
+                              LOCKSTEP_BUILD_TYPE));
+  add("MPI", mpi_library_version());
+  add("HDF5", hdf5_version());
+  add("oneDNN", cpu_library_version());
+  add("CUDA",
+      cuda_device_count() > 0 ? fmt::format("{} devices", cuda_device_count()) : "none: " + why_no_cuda());
+  return text;
+}
+
+}  // namespace lockstep
