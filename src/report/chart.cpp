@@ -52,6 +52,18 @@ std::string dots_of(const Series& series, const Frame& frame) {
   return d;
 }
 
+/// The points with a gap on both sides, which no line shows: the only one of a series, for instance.
+Series isolated_of(const Series& series) {
+  Series out;
+  const auto is_there = [&](size_t i) { return i < series.y.size() && std::isfinite(series.y[i]); };
+  for (size_t i = 0; i < series.y.size(); ++i) {
+    if (!is_there(i) || (i > 0 && is_there(i - 1)) || is_there(i + 1)) continue;
+    out.x.push_back(series.x[i]);
+    out.y.push_back(series.y[i]);
+  }
+  return out;
+}
+
 void path(std::string& out, const char* classes, int color, const std::string& d) {
   out += fmt::format("<path class=\"{} s{}\" d=\"{}\"/>\n", classes, color, d);
 }
@@ -131,6 +143,20 @@ void append_labels(std::string& out, const Frame& frame) {
   out += "\n";
 }
 
+/// Epochs below the steps; whether there are any to show.
+bool append_epochs(std::string& out, const Frame& frame, double steps_per_epoch) {
+  if (!(steps_per_epoch > 0) || frame.x.high / steps_per_epoch < 1) return false;
+  const Axis epochs = make_axis(frame.x.low / steps_per_epoch, frame.x.high / steps_per_epoch,
+                                {.round_ends = false, .integers = true});
+  for (const AxisTick& tick : epochs.ticks) {
+    const double at = frame.x.position(tick.value * steps_per_epoch);
+    if (at < 0 || at > 1) continue;
+    out += fmt::format("<span class=\"te\" style=\"left:{:.2f}%\">{}</span>", at * 100, tick.label);
+  }
+  out += "\n";
+  return true;
+}
+
 /// The y range to show. A percentage that spends most steps near its top is cut below the
 /// tenth percentile, where the differences are that a reader looks for.
 Extent y_range(const Chart& chart, const std::vector<const ChartLine*>& lines, bool& cut) {
@@ -168,7 +194,11 @@ void append_paths(std::string& out, const Frame& frame, const ChartLine& line, c
   if (smooth) {
     path(out, "line", line.color, path_of(smoothed(line.series, frame.y.log), frame));
   }
-  if (line.dots && n <= kMostDots) path(out, "dots", line.color, dots_of(drawn, frame));
+  if (line.dots && n <= kMostDots) {
+    path(out, "dots", line.color, dots_of(drawn, frame));
+  } else if (const Series isolated = isolated_of(drawn); !isolated.empty()) {
+    path(out, "dots", line.color, dots_of(isolated, frame));
+  }
 }
 
 std::string names_of(const std::vector<const ChartLine*>& lines) {
@@ -231,7 +261,9 @@ std::string chart_html(const Chart& chart) {
   append_grid(out, frame);
   out += marks + paths + "</svg>\n" + labels;
   append_labels(out, frame);
-  return out + "</div>\n<div class=\"xtitle\">step</div>\n</figure>\n";
+  const bool epochs = append_epochs(out, frame, chart.steps_per_epoch);
+  return out + (epochs ? "</div>\n<div class=\"xtitle epochs\">step, and epoch below it</div>\n</figure>\n"
+                       : "</div>\n<div class=\"xtitle\">step</div>\n</figure>\n");
 }
 
 }  // namespace lockstep

@@ -8,8 +8,8 @@
 #include <filesystem>
 #include <limits>
 
-#include "io/files.h"
 #include "io/json_parse.h"
+#include "io/regular_file.h"
 #include "kernels/error.h"
 
 namespace lockstep {

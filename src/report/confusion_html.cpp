@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "src/report/confusion.h"
@@ -14,7 +15,8 @@ namespace lockstep {
 namespace {
 
 constexpr size_t kPairs = 10, kWeakest = 10;
-constexpr size_t kRoomy = 20;  // classes shown at the full text size
+constexpr size_t kDense = 20;  // classes; more are shown in small type
+constexpr size_t kRoomy = 6;   // classes; as many or fewer are shown in large cells
 
 std::string share(double fraction) {
   return std::isfinite(fraction) ? fmt::format("{:.1f} %", fraction * 100) : "–";
@@ -22,16 +24,45 @@ std::string share(double fraction) {
 
 double shade(double count, double row_sum) { return row_sum > 0 ? std::sqrt(count / row_sum) : 0; }
 
+using Rgb = std::array<double, 3>;
+
+/// Relative luminance of a colour (WCAG 2.2) that covers `under` with opacity `alpha`.
+double luminance(const Rgb& over, const Rgb& under, double alpha) {
+  double sum = 0;
+  const Rgb weights{0.2126, 0.7152, 0.0722};
+  for (size_t c = 0; c < 3; ++c) {
+    const double v = (alpha * over[c] + (1 - alpha) * under[c]) / 255;
+    sum += weights[c] * (v <= 0.04045 ? v / 12.92 : std::pow((v + 0.055) / 1.055, 2.4));
+  }
+  return sum;
+}
+
+/// Black has a contrast of 4.5 on everything above a luminance of 0.175, white on everything below 0.183.
+bool takes_white(const Rgb& over, const Rgb& under, double alpha) {
+  return luminance(over, under, alpha) < 0.179;
+}
+
+/// Classes of a cell: white digits on the light page (lw) and on the dark one (dw). Colours as in style.cpp.
+std::string digits_of(bool right, double alpha) {
+  const Rgb light = right ? Rgb{0, 114, 178} : Rgb{213, 94, 0};
+  const Rgb dark = right ? Rgb{60, 150, 215} : Rgb{235, 130, 50};
+  std::string classes = takes_white(light, {255, 255, 255}, alpha) ? " lw" : "";
+  return takes_white(dark, {26, 30, 36}, alpha) ? classes + " dw" : classes;
+}
+
 std::string percent_number(double fraction) {
   return std::isfinite(fraction) ? fmt::format("{:.1f}", fraction * 100) : "–";
 }
 
 void append_table(std::string& out, const ConfusionMatrix& m) {
-  const bool dense = m.n() > kRoomy;
+  const bool dense = m.n() > kDense;
   const bool tilt = std::any_of(m.classes.begin(), m.classes.end(),
                                 [](const std::string& name) { return name.size() > 5; });
   out += fmt::format("<div class=\"scroll\"><table class=\"confusion{}{}\">\n<thead><tr><td></td>",
-                     tilt ? " tilt" : "", dense ? " dense" : "");
+                     tilt ? " tilt" : "",
+                     dense             ? " dense"
+                     : m.n() <= kRoomy ? " roomy"
+                                       : "");
   for (const std::string& name : m.classes)
     out += "<th scope=\"col\"><span>" + html_escape(name) + "</span></th>";
   out += "<th scope=\"col\" class=\"rate\"><span>recall, %</span></th></tr></thead>\n<tbody>\n";
@@ -45,7 +76,7 @@ void append_table(std::string& out, const ConfusionMatrix& m) {
         continue;
       }
       out += fmt::format("<td class=\"{}{}\" style=\"--a:{:.3f}\">{}</td>", i == j ? "right" : "wrong",
-                         alpha > 0.6 ? " deep" : "", alpha,
+                         digits_of(i == j, alpha), alpha,
                          dense ? fmt::format("{:.0f}", count) : format_count(count));
     }
     out += "<td class=\"rate\">" + percent_number(m.recall(i)) + "</td></tr>\n";
@@ -158,7 +189,7 @@ std::string confusion_html(const ConfusionMatrix& m) {
   if (m.n() <= kConfusionTable) {
     out += "<div class=\"halves\">\n";
     append_table(out, m);
-    if (m.n() > 4) append_pairs(out, m);
+    if (m.n() > 2) append_pairs(out, m);
     out += "</div>\n";
   } else {
     append_picture(out, m);

@@ -5,8 +5,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <optional>
+#include <vector>
 
 #include "io/files.h"
 #include "kernels/error.h"
@@ -19,6 +22,8 @@
 namespace lockstep {
 namespace {
 
+constexpr double kOneClass = 0.99;  // share of the predictions
+
 std::string confusion_section(const std::string& run_folder) {
   try {
     const auto matrix = read_confusion((std::filesystem::path(run_folder) / "confusion.json").string());
@@ -27,6 +32,40 @@ std::string confusion_section(const std::string& run_folder) {
     return "<section class=\"card\">\n<h2>Confusion matrix</h2>\n<p class=\"note\">Not shown: " +
            html_escape(error.reason()) + ".</p>\n</section>\n";
   }
+}
+
+/// A network that says one class whatever it sees is no good fit, however near its training and validation
+/// are.
+void judge_predictions(const std::string& run_folder, Verdict& verdict) {
+  std::optional<ConfusionMatrix> matrix;
+  try {
+    matrix = read_confusion((std::filesystem::path(run_folder) / "confusion.json").string());
+  } catch (const Error&) {
+    return;  // its own section says so
+  }
+  if (!matrix) return;
+  double all = 0;
+  std::vector<double> predicted(matrix->n());
+  size_t n_true = 0;
+  for (size_t i = 0; i < matrix->n(); ++i) {
+    n_true += matrix->row_sum(i) > 0;
+    for (size_t j = 0; j < matrix->n(); ++j) {
+      predicted[j] += matrix->at(i, j);
+      all += matrix->at(i, j);
+    }
+  }
+  const auto most = std::max_element(predicted.begin(), predicted.end());
+  if (n_true < 2 || !(all > 0) || *most < kOneClass * all) return;
+  const std::string& name = matrix->classes[static_cast<size_t>(most - predicted.begin())];
+  verdict.headline = "Predicts one class";
+  verdict.warns = true;
+  verdict.sentences.insert(
+      verdict.sentences.begin(),
+      fmt::format(
+          "{} of {} validation samples are taken for '{}', although they are of {} classes: the network "
+          "has not learned to tell them apart. Look at the learning rate, the labels and the balance of "
+          "the classes.",
+          format_count(*most), format_count(all), name, n_true));
 }
 
 /// Which checkpoint to draw filters from: the end line's best, else the best validation.
@@ -93,7 +132,9 @@ std::string report_page(const std::string& run_folder) {
   out += report_css();
   out += "</style>\n</head>\n<body>\n<main>\n";
   out += headline_html(run, summary);
-  out += verdict_html(judge(run, summary));
+  Verdict verdict = judge(run, summary);
+  judge_predictions(run_folder, verdict);
+  out += verdict_html(verdict);
   out += charts_html(run, summary);
   out += confusion_section(run_folder);
   out += filters_html(run_folder, run.job, best_step(run, summary));

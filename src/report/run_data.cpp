@@ -8,7 +8,7 @@
 #include <filesystem>
 #include <limits>
 
-#include "io/files.h"
+#include "io/regular_file.h"
 #include "kernels/error.h"
 #include "src/report/html.h"
 
@@ -62,6 +62,29 @@ RunEvent event_of(const std::string& kind, const MetricsLine& line) {
     if (const double* ranks = line.number("ranks")) event.text += fmt::format(" on {:.0f} ranks", *ranks);
   }
   return event;
+}
+
+/// Checkpoints that were deleted since (checkpoint.keep) become one line: the list shows those that are
+/// there. Without a folder of checkpoints all stay, since the report may be made of a copy.
+void fold_absent_checkpoints(const std::filesystem::path& folder, std::vector<RunEvent>& events) {
+  if (std::error_code status; !std::filesystem::is_directory(folder, status)) return;
+  size_t n_absent = 0;
+  double last = kNaN;
+  std::erase_if(events, [&](const RunEvent& event) {
+    std::error_code status;
+    const std::string name = event.text.substr(0, event.text.find(','));
+    if (event.kind != "checkpoint" || name.empty() || std::filesystem::exists(folder / name, status))
+      return false;
+    ++n_absent;
+    last = event.step;
+    return true;
+  });
+  if (n_absent == 0) return;
+  const auto after =
+      std::find_if(events.begin(), events.end(), [&](const RunEvent& e) { return e.step > last; });
+  events.insert(after, {"checkpoint", last, kNaN,
+                        fmt::format("{} written up to here {} no longer there", n_absent,
+                                    n_absent == 1 ? "is" : "are")});
 }
 
 }  // namespace
@@ -164,6 +187,7 @@ RunData read_run(const std::string& run_folder) {
   }
   if (std::isfinite(time_s)) run.segment_ends_s.push_back(time_s);
 
+  fold_absent_checkpoints(folder / "checkpoints", run.events);
   const std::string job = (folder / "job.yaml").string();
   if (std::filesystem::exists(job)) run.job = read_text_file(job);
   return run;

@@ -1,9 +1,12 @@
 // Headline, charts, events and job of the report page.
 #include <fmt/format.h>
+#include <yaml-cpp/yaml.h>
 
 #include <algorithm>
 #include <cmath>
 #include <set>
+#include <utility>
+#include <vector>
 
 #include "src/report/chart.h"
 #include "src/report/html.h"
@@ -31,7 +34,8 @@ std::string status_of(const RunData& run, bool& bad) {
   if (!run.has_end) return "running or interrupted, at step " + format_count(run.last_step());
   const std::string* status = run.end.text("status");
   std::string words = status != nullptr ? *status : "ended";
-  bad = words == "failed";
+  bad = words == "failed" || words == "not_finite";
+  if (words == "not_finite") words = "ended because the loss was not finite, after the last good step,";
   if (words == "early_stopped") words = "stopped early";
   return words + " at step " + format_count(run.last_step());
 }
@@ -71,6 +75,25 @@ std::set<std::string> further_keys(const RunData& run) {
 void fact(std::string& out, const std::string& name, const std::string& value) {
   if (value.empty() || value == "–") return;
   out += "<dt>" + html_escape(name) + "</dt><dd>" + html_escape(value) + "</dd>\n";
+}
+
+/// Seed and data of the job; nothing where its text is no job.
+std::vector<std::pair<std::string, std::string>> facts_of_job(const std::string& text) {
+  std::vector<std::pair<std::string, std::string>> facts;
+  try {
+    const YAML::Node job = YAML::Load(text);
+    if (!job.IsMap()) return facts;
+    facts.emplace_back("Seed", job["seed"] && job["seed"].IsScalar() ? job["seed"].Scalar() : "1");
+    const YAML::Node data = job["data"];
+    if (!data || !data.IsMap()) return facts;
+    for (const auto& [key, name] : {std::pair{"train", "Training data"}, {"validation", "Validation data"}}) {
+      YAML::Node source = data[key];
+      if (source && source.IsMap()) source.reset(source["path"]);
+      if (source && source.IsScalar()) facts.emplace_back(name, source.Scalar());
+    }
+  } catch (const YAML::Exception&) {
+  }
+  return facts;
 }
 
 }  // namespace
@@ -188,6 +211,7 @@ std::string job_html(const RunData& run) {
          format_count(global_batch) +
              (std::isfinite(micro_batch) ? " in micro-batches of " + format_count(micro_batch) : ""));
   }
+  for (const auto& [name, value] : facts_of_job(run.job)) fact(facts, name, value);
   fact(facts, "Training samples", format_count(run.number("train_samples")));
   fact(facts, "Validation samples", format_count(run.number("validation_samples")));
   fact(facts, "Steps planned", format_count(run.number("steps")));

@@ -7,15 +7,15 @@ namespace lockstep {
 std::string_view report_css() {
   return R"css(
 :root { --page: #f6f6f4; --card: #fff; --ink: #1d232b; --muted: #5b6470; --line: #e2e4e7; --base: #9aa1aa;
-  --c1: #0072b2; --c2: #d55e00; --c3: #00795a; --right: 0 114 178; --wrong: 213 94 0; --deep: #fff;
+  --c1: #0072b2; --c2: #d55e00; --c3: #00795a; --right: 0 114 178; --wrong: 213 94 0; --on-light: #fff; --on-dark: #000;
   --warn: #9a4300; color-scheme: light; }
 @media (prefers-color-scheme: dark) { :root:not([data-theme=light]) {
   --page: #111418; --card: #1a1e24; --ink: #e5e8ec; --muted: #9da6b1; --line: #2d333b; --base: #59626d;
-  --c1: #58b1e8; --c2: #f0914a; --c3: #35c39a; --right: 60 150 215; --wrong: 235 130 50; --deep: #fff;
+  --c1: #58b1e8; --c2: #f0914a; --c3: #35c39a; --right: 60 150 215; --wrong: 235 130 50; --on-light: #000; --on-dark: #fff;
   --warn: #ffb27a; color-scheme: dark; } }
 :root[data-theme=dark] {
   --page: #111418; --card: #1a1e24; --ink: #e5e8ec; --muted: #9da6b1; --line: #2d333b; --base: #59626d;
-  --c1: #58b1e8; --c2: #f0914a; --c3: #35c39a; --right: 60 150 215; --wrong: 235 130 50; --deep: #fff;
+  --c1: #58b1e8; --c2: #f0914a; --c3: #35c39a; --right: 60 150 215; --wrong: 235 130 50; --on-light: #000; --on-dark: #fff;
   --warn: #ffb27a; color-scheme: dark; }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--page); color: var(--ink);
@@ -67,9 +67,12 @@ svg path { fill: none; vector-effect: non-scaling-stroke; stroke-linejoin: round
 .ty { right: 100%; margin-right: 7px; transform: translateY(-50%); }
 .tx { top: 100%; margin-top: 8px; transform: translateX(-50%); }
 .tx::before { content: ""; position: absolute; left: 50%; top: -8px; height: 4px; border-left: 1px solid var(--base); }
+.te { top: 100%; margin-top: 24px; transform: translateX(-50%); position: absolute; font-size: 12px; line-height: 1;
+  color: var(--muted); white-space: nowrap; font-style: italic; pointer-events: none; }
 .tm { top: -14px; transform: translateX(-50%); font-size: 11px; }
 .tm.left { transform: translateX(-90%); }
 .xtitle { text-align: center; color: var(--muted); font-size: 12px; margin: 24px 0 0 38px; }
+.xtitle.epochs { margin-top: 41px; }
 .cursor { position: absolute; top: 0; bottom: 0; border-left: 1px solid var(--muted); pointer-events: none; }
 .tip { position: absolute; top: 4px; z-index: 1; background: var(--card); border: 1px solid var(--base);
   border-radius: 6px; padding: 3px 8px; font-size: 12px; white-space: nowrap; pointer-events: none;
@@ -96,8 +99,11 @@ tr.warning td { color: var(--warn); }
   background: var(--card); }
 .confusion td.right { background: rgb(var(--right) / var(--a)); }
 .confusion td.wrong { background: rgb(var(--wrong) / var(--a)); }
-.confusion td.deep { color: var(--deep); }
-.confusion td.zero { color: var(--base); }
+.confusion td.right, .confusion td.wrong { color: #000; }
+.confusion td.lw { color: var(--on-light); } .confusion td.dw { color: var(--on-dark); }
+.confusion td.lw.dw { color: #fff; }
+.confusion.roomy { font-size: 15px; } .confusion.roomy th, .confusion.roomy td { padding: 6px 12px; }
+.confusion td.zero { color: var(--muted); }
 .confusion.dense { font-size: 11px; } .confusion.dense td { min-width: 0; }
 .confusion.dense th, .confusion.dense td { padding: 1px 2px; }
 .confusion .rate { color: var(--muted); padding-left: 8px; }
@@ -125,7 +131,7 @@ footer { color: var(--muted); font-size: 13px; }
   .confusion { font-size: 11px; } .confusion th, .confusion td { padding: 2px 3px; } .legend { margin-left: 0; } th, td { padding-right: 9px; } }
 @media print { :root, :root:not([data-theme=light]) { --page: #fff; --card: #fff; --ink: #000; --muted: #444;
     --line: #ccc; --base: #888; --c1: #0072b2; --c2: #d55e00; --c3: #00795a; --right: 0 114 178;
-    --wrong: 213 94 0; --deep: #fff; --warn: #9a4300; color-scheme: light; }
+    --wrong: 213 94 0; --on-light: #fff; --on-dark: #000; --warn: #9a4300; color-scheme: light; }
   body { font-size: 12px; } main { max-width: none; padding: 0; } header button, .tip, .cursor { display: none; }
   .card { break-inside: avoid; } .card.long { break-inside: auto; }
   .charts { grid-template-columns: 1fr 1fr; } .plot { height: 170px; }

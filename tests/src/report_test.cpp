@@ -4,10 +4,12 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <regex>
 #include <set>
 
 #include "io/checkpoint.h"
@@ -216,6 +218,85 @@ TEST_F(ReportTest, AFullRunShowsEveryPartWellFormed) {
     EXPECT_EQ(count(html, "src=\""), count(html, "src=\"data:image/png;base64,"));
     EXPECT_EQ(count(html, "<script"), 1u);
   }
+}
+
+/// Contrast (WCAG 2.2) of black or white digits on an opaque blend.
+double contrast(std::array<double, 3> over, std::array<double, 3> under, double alpha, bool white) {
+  const double weights[] = {0.2126, 0.7152, 0.0722};
+  double luminance = 0;
+  for (size_t c = 0; c < 3; ++c) {
+    const double v = (alpha * over[c] + (1 - alpha) * under[c]) / 255;
+    luminance += weights[c] * (v <= 0.04045 ? v / 12.92 : std::pow((v + 0.055) / 1.055, 2.4));
+  }
+  return white ? 1.05 / (luminance + 0.05) : (luminance + 0.05) / 0.05;
+}
+
+TEST_F(ReportTest, DigitsOfCellsCanBeRead) {
+  full_run(run, 3);
+  std::string rows;
+  for (int i = 0; i < 3; ++i) {
+    const int wrong = i == 0 ? 1 : i == 1 ? 40 : 97;
+    rows += std::string(i ? "," : "") + "[" +
+            std::to_string(i == 0   ? 100 - wrong
+                           : i == 1 ? wrong
+                                    : 2) +
+            "," + std::to_string(i == 1 ? 100 - wrong : wrong) + "," + std::to_string(i == 2 ? 1 : 7) + "]";
+  }
+  write_text(
+      run + "/confusion.json",
+      "{\"kind\":\"confusion\",\"step\":1,\"classes\":[\"a\",\"b\",\"c\"],\"matrix\":[" + rows + "]}\n");
+  const std::string html = page();
+  const std::regex cell("<td class=\"(right|wrong)((?: lw)?)((?: dw)?)\" style=\"--a:([0-9.]+)\">");
+  int n_cells = 0;
+  for (std::sregex_iterator at(html.begin(), html.end(), cell), end; at != end; ++at, ++n_cells) {
+    const bool right = (*at)[1] == "right";
+    const double alpha = std::stod((*at)[4]);
+    using Rgb = std::array<double, 3>;
+    EXPECT_GE(
+        contrast(right ? Rgb{0, 114, 178} : Rgb{213, 94, 0}, {255, 255, 255}, alpha, (*at)[2].length() > 0),
+        4.5);
+    EXPECT_GE(
+        contrast(right ? Rgb{60, 150, 215} : Rgb{235, 130, 50}, {26, 30, 36}, alpha, (*at)[3].length() > 0),
+        4.5);
+  }
+  EXPECT_EQ(n_cells, 9);
+  EXPECT_NE(html.find("--right: 0 114 178; --wrong: 213 94 0;"), std::string::npos);
+  EXPECT_NE(html.find("--right: 60 150 215; --wrong: 235 130 50;"), std::string::npos);
+  EXPECT_NE(html.find("--card: #1a1e24;"), std::string::npos);
+}
+
+TEST_F(ReportTest, OneClassForAllIsNoGoodFit) {
+  full_run(run, 3);
+  write_text(run + "/confusion.json",
+             "{\"kind\":\"confusion\",\"step\":1,\"classes\":[\"ant\",\"bee\",\"cat\"],"
+             "\"matrix\":[[0,50,0],[0,49,1],[0,50,0]]}\n");
+  const std::string html = page();
+  EXPECT_NE(html.find("Predicts one class."), std::string::npos);
+  EXPECT_NE(html.find("149 of 150 validation samples are taken for"), std::string::npos);
+  EXPECT_EQ(html.find("No overfitting"), std::string::npos);
+}
+
+TEST_F(ReportTest, AOnePointSeriesIsADotAndEpochsHaveARow) {
+  MetricsWriter writer(run + "/metrics.jsonl", -1);
+  writer.write(JsonObject().set("kind", "start").set("name", "one").set("steps", 20));
+  writer.write(JsonObject().set("kind", "train").set("step", 20).set("epoch", 2.0).set("loss", 0.5));
+  std::filesystem::create_directories(run + "/checkpoints");
+  for (int step : {10, 20})
+    writer.write(JsonObject()
+                     .set("kind", "checkpoint")
+                     .set("step", step)
+                     .set("file", "step-0000000" + std::to_string(step) + ".h5"));
+  write_text(run + "/checkpoints/step-000000020.h5", "");
+  write_text(run + "/job.yaml", "name: one\nseed: 77\ndata: {train: {path: data/a}, validation: data/b}\n");
+  const std::string html = page();
+  EXPECT_NE(html.find("<path class=\"dots s1\" d=\"M"), std::string::npos) << html;
+  EXPECT_NE(html.find("<span class=\"te\""), std::string::npos);
+  EXPECT_NE(html.find("step, and epoch below it"), std::string::npos);
+  EXPECT_EQ(html.find("step-000000010.h5"), std::string::npos);
+  EXPECT_NE(html.find("1 written up to here is no longer there"), std::string::npos);
+  EXPECT_NE(html.find("step-000000020.h5"), std::string::npos);
+  for (const char* part : {">Seed<", ">77<", ">Training data<", ">data/a<", ">Validation data<", ">data/b<"})
+    EXPECT_NE(html.find(part), std::string::npos) << part;
 }
 
 TEST_F(ReportTest, EqualFilesGiveEqualBytesAnywhere) {
