@@ -12,20 +12,11 @@ namespace lockstep {
 /// Throws Error{path, "<doing> failed: <text of error_number>", remedy}.
 [[noreturn]] void throw_file_error(const std::string& path, const char* doing, int error_number);
 
-/// Throws Error where `path` exists and is anything but a file with content of its own: a folder, or a FIFO,
-/// socket or device, whose opening or reading may never return.
-void require_regular_file(const std::string& path);
-
-/// The whole text of a regular file. Throws Error where it is none, cannot be read, or has more than
-/// `most_bytes`.
-std::string read_text_file(const std::string& path, int64_t most_bytes = int64_t{1} << 30);
-
 /// An owned file descriptor.
 class FileHandle {
  public:
   FileHandle() = default;
-  /// open(2) with close-on-exec. What is opened to be read only must be a regular file, or a folder with
-  /// O_DIRECTORY.
+  /// open(2) with close-on-exec.
   FileHandle(const std::string& path, int flags, unsigned mode = 0666);
   /// A file in memory (memfd); path() opens it again within this process.
   static FileHandle in_memory(const char* name);

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "io/files.h"
+#include "io/regular_file.h"
 #include "kernels/error.h"
 
 namespace lockstep {

@@ -9,8 +9,8 @@
 #include <filesystem>
 #include <new>
 
-#include "io/files.h"
 #include "io/hdf5_filters.h"
+#include "io/regular_file.h"
 #include "kernels/error.h"
 
 namespace lockstep::h5 {

@@ -41,10 +41,9 @@ struct LoaderOptions {
   /// That read, decode and convert; each fills micro-batches of its own. 0: one on the CPU, where the cores
   /// compute; up to four beside a GPU, as many as the process may use.
   int threads = 1;
-  int64_t prefetch = 4;  // micro-batches held ready at first; more than 4 only as the limit allows
+  int64_t prefetch = 4;  // micro-batches held ready at first
   /// That grows by one when next() had to wait although the readers had been ahead before, as long as all
-  /// micro-batches together take no more than these bytes (an array takes a page at least). 0: it never
-  /// grows.
+  /// micro-batches together take no more than these bytes. 0: it never grows.
   int64_t prefetch_limit_bytes = 0;
   /// What micro-batches are copied to. Of a GPU: they lie in page-locked memory, so that these copies
   /// run beside the host's work.

@@ -9,6 +9,7 @@
 
 #include "io/files.h"
 #include "io/json_parse.h"
+#include "io/regular_file.h"
 #include "kernels/error.h"
 
 namespace lockstep {

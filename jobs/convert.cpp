@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "jobs/command.h"
+#include "kernels/printable.h"
 #include "src/config.h"
 #include "src/progress.h"
 
@@ -44,7 +45,7 @@ int report_result(const ConvertResult& result, const std::string& out, Communica
                grouped(static_cast<double>(result.n_samples)), result.n_shards,
                result.n_shards == 1 ? "" : "s", static_cast<double>(result.n_bytes) * 1e-6, result.time_s,
                grouped(static_cast<double>(result.n_samples) / result.time_s));
-    for (const std::string& note : result.notes) fmt::print("  {}\n", note);
+    for (const std::string& note : result.notes) fmt::print("  {}\n", printable(note));
   }
   return 0;
 }

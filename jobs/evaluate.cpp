@@ -4,6 +4,7 @@
 #include "comm/agreement.h"
 #include "io/metrics.h"
 #include "jobs/command.h"
+#include "kernels/printable.h"
 #include "src/trained_model.h"
 #include "src/validation.h"
 
@@ -29,8 +30,8 @@ void print_table(const ValidationResult& result, const std::vector<std::string>&
                     : "-";
     };
     fmt::print("{:20} {:>8} {:>8} {:>9}\n",
-               c < static_cast<int64_t>(class_names.size()) ? class_names[c] : std::to_string(c), row,
-               percent(row), percent(column));
+               c < static_cast<int64_t>(class_names.size()) ? printable(class_names[c]) : std::to_string(c),
+               row, percent(row), percent(column));
   }
 }
 

@@ -8,6 +8,7 @@
 #include "io/files.h"
 #include "jobs/command.h"
 #include "jobs/job_file.h"
+#include "kernels/printable.h"
 #include "src/loss_place.h"
 #include "src/progress.h"
 #include "src/train_state.h"
@@ -20,6 +21,9 @@ namespace po = boost::program_options;
 namespace {
 
 std::regex read_pattern(const std::string& option, const std::string& text) {
+  constexpr size_t kMaxBytes = 1000;
+  if (text.size() > kMaxBytes)
+    throw UsageError(fmt::format("{}: a regular expression has at most {} characters", option, kMaxBytes));
   try {
     return std::regex(text);
   } catch (const std::regex_error& e) {
@@ -123,8 +127,10 @@ int import_command(const Words& words, Communicator& comm) {
     fmt::print("{}: {} tensors, {} values from {}\n", line.text("out"), result.n_tensors,
                grouped(static_cast<double>(result.n_values)), line.text("WEIGHTS"));
     if (!result.initialised.empty())
-      fmt::print("initialised by the job: {}\n", fmt::join(result.initialised, ", "));
-    if (!result.ignored.empty()) fmt::print("ignored: {}\n", fmt::join(result.ignored, ", "));
+      fmt::print("initialised by the job: {}\n",
+                 printable(fmt::format("{}", fmt::join(result.initialised, ", "))));
+    if (!result.ignored.empty())
+      fmt::print("ignored: {}\n", printable(fmt::format("{}", fmt::join(result.ignored, ", "))));
   }
   return 0;
 }

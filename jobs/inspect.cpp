@@ -11,6 +11,7 @@
 #include "jobs/command.h"
 #include "jobs/job_file.h"
 #include "jobs/path_kind.h"
+#include "kernels/printable.h"
 #include "src/data.h"
 #include "src/plan.h"
 #include "src/progress.h"
@@ -78,8 +79,8 @@ void print_layers(const std::vector<LayerRow>& rows) {
              "multiply-adds", "activation", "reads, where not the layer before");
   for (const LayerRow& row : rows) {
     const auto count = [](int64_t n) { return n > 0 ? grouped(static_cast<double>(n)) : std::string("-"); };
-    fmt::print("{:{}} {:20} {:16} {:>13} {:>15} {:>11}  {}\n", row.name, width, row.type, row.output.str(),
-               count(row.n_parameters), count(row.multiply_adds),
+    fmt::print("{:{}} {:20} {:16} {:>13} {:>15} {:>11}  {}\n", printable(row.name), width, row.type,
+               row.output.str(), count(row.n_parameters), count(row.multiply_adds),
                row.activation_bytes > 0 ? human_bytes(row.activation_bytes) : "-", row.reads);
   }
 }
@@ -171,7 +172,8 @@ int inspect_dataset(const std::string& path, bool json) {
     }
     fields.push_back(object.str());
     if (!json)
-      fmt::print("  {:16} {:10} {:18} {}\n", field.name, name_of(field.dtype), field.shape.str(), note);
+      fmt::print("  {:16} {:10} {:18} {}\n", printable(field.name), name_of(field.dtype), field.shape.str(),
+                 note);
   }
   if (json) {
     std::vector<std::string> names;
@@ -189,7 +191,8 @@ int inspect_dataset(const std::string& path, bool json) {
     return 0;
   }
   if (!dataset.class_names().empty())
-    fmt::print("  {} classes: {}\n", dataset.class_names().size(), fmt::join(dataset.class_names(), ", "));
+    fmt::print("  {} classes: {}\n", dataset.class_names().size(),
+               printable(fmt::format("{}", fmt::join(dataset.class_names(), ", "))));
   for (const Dataset::PassedOver& passed : dataset.passed_over()) {
     fmt::print("  passed over: {} {}{}\n", passed.name, passed.reason,
                passed.remedy.empty() ? "" : "; " + passed.remedy);
@@ -225,12 +228,12 @@ int inspect_checkpoint(const std::string& path, bool json) {
   }
   fmt::print("{}: step {}, epoch {} + {} steps, seed {}, {} parameters\n", path, info.step, info.epoch,
              info.step_in_epoch, info.seed, grouped(static_cast<double>(n_parameters)));
-  for (const auto& [key, value] : info.numbers) fmt::print("  {:36} {}\n", key, value);
+  for (const auto& [key, value] : info.numbers) fmt::print("  {:36} {}\n", printable(key), value);
   for (const CheckpointEntry& entry : entries) {
-    fmt::print("  {:36} {:10} {:20} {:016x}\n", entry.name, name_of(entry.dtype), entry.shape.str(),
-               entry.checksum);
+    fmt::print("  {:36} {:10} {:20} {:016x}\n", printable(entry.name), name_of(entry.dtype),
+               entry.shape.str(), entry.checksum);
   }
-  fmt::print("\n{}", info.job);
+  fmt::print("\n{}", printable_lines(info.job));
   return 0;
 }
 

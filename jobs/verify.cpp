@@ -8,6 +8,7 @@
 #include "jobs/command.h"
 #include "jobs/path_kind.h"
 #include "kernels/error.h"
+#include "kernels/printable.h"
 
 namespace lockstep {
 
@@ -19,7 +20,8 @@ int print_problems(const std::string& path, const std::vector<std::string>& prob
     fmt::print("{}: {}\n", path, good);
     return 0;
   }
-  for (const std::string& problem : problems) fmt::print("{}: DAMAGED: {}\n", path, problem);
+  for (const std::string& problem : problems)
+    fmt::print("{}: DAMAGED: {}\n", printable(path), printable_lines(problem));
   return 1;
 }
 

@@ -6,6 +6,7 @@
 #include "comm/communicator.h"
 #include "io/hdf5_version.h"
 #include "jobs/commit.h"
+#include "kernels/cpu_library.h"
 #include "kernels/device.h"
 
 namespace lockstep {

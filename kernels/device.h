@@ -148,9 +148,6 @@ std::string why_no_cuda();
 /// CPU.
 std::string device_address(Device device);
 
-/// The library behind the CPU's ops, as it runs: "2.6.3".
-std::string cpu_library_version();
-
 /// What this machine's device is called ("Intel(R) Xeon(R) …", "NVIDIA H200").
 std::string device_name(Device device);
 

@@ -13,7 +13,6 @@ class Shape {
  public:
   static constexpr int kMaxRank = 8;
 
-  /// More than kMaxRank extents throw Error, here and in with_front().
   Shape() = default;
   Shape(std::initializer_list<int64_t> extents);
   explicit Shape(std::span<const int64_t> extents);
@@ -29,7 +28,7 @@ class Shape {
 
   /// This shape with `extent` put in front: (C, H, W).with_front(N) = (N, C, H, W).
   Shape with_front(int64_t extent) const;
-  /// This shape without its first extent: (N, C, H, W) -> (C, H, W). Throws Error where there is none.
+  /// This shape without its first extent: (N, C, H, W) -> (C, H, W).
   Shape without_front() const;
 
   bool operator==(const Shape& other) const;

@@ -6,9 +6,9 @@
 #include <fstream>
 
 #include "comm/gradient_reducer.h"
-#include "io/files.h"
 #include "io/json_parse.h"
 #include "io/metrics.h"
+#include "io/regular_file.h"
 #include "kernels/error.h"
 
 namespace lockstep {

@@ -1,4 +1,5 @@
 #include "src/progress.h"
+#include "kernels/printable.h"
 
 #include <fmt/format.h>
 #include <unistd.h>
@@ -70,7 +71,7 @@ void Progress::show(int64_t step, double loss, double accuracy, double lr, doubl
 
 void Progress::note(const std::string& text) {
   if (!prints_) return;
-  print((terminal_ ? "\r\x1b[K" : "") + text + "\n");
+  print((terminal_ ? "\r\x1b[K" : "") + printable_lines(text) + "\n");
 }
 
 }  // namespace lockstep

@@ -15,6 +15,7 @@
 #include "src/loss_place.h"
 #include "src/progress.h"
 #include "src/replica.h"
+#include "src/report.h"
 #include "src/run_checkpoints.h"
 #include "src/run_folder.h"
 #include "src/train_state.h"
@@ -253,10 +254,20 @@ StepResult Trainer::one_step(DataLoader& loader, double since_save_s) {
       replica_.step(loader, state_.step, setup_.data.train->n_samples(), total_steps_, clock_says_save);
   if (!step.not_finite.empty()) {
     checkpoints_.wait();
+    const size_t checkpoints = list_checkpoints(folder_.checkpoints()).size();
+    folder_.write(JsonObject().set("kind", "end").set("step", state_.step).set("status", "not_finite"));
+    if (comm_.is_root()) {
+      try {
+        write_report(folder_.path());
+      } catch (const std::exception&) {  // the loss is what there is to say
+      }
+    }
     throw AgreedError(
         fmt::format("step {}", state_.step + 1), "the loss is not finite: " + step.not_finite,
-        fmt::format("lower the learning rate or check the data; the last good checkpoint is in {}",
-                    folder_.checkpoints()));
+        fmt::format("lower the learning rate, or check the data (input: field '{}', target: field '{}'); {}",
+                    setup_.data.train_fields.input, setup_.data.train_fields.target,
+                    checkpoints == 0 ? "no checkpoint was saved yet"
+                                     : "the last good checkpoint is in " + folder_.checkpoints()));
   }
   const bool epoch_begins = state_.step % steps_per_epoch_ == 0;
   state_.mistakes = (!epoch_begins && state_.mistakes) || step.accuracy < 1;

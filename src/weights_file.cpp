@@ -7,6 +7,7 @@
 
 #include "io/checkpoint.h"
 #include "kernels/error.h"
+#include "kernels/printable.h"
 
 namespace lockstep {
 
@@ -16,6 +17,16 @@ constexpr std::string_view kCounter = "num_batches_tracked";
 
 bool is_counter(const std::string& name) {
   return name == kCounter || name.ends_with("." + std::string(kCounter));
+}
+
+/// Regular expressions of the standard library call themselves once per character.
+constexpr size_t kMaxNameBytes = 1000;
+
+void check_length(const std::string& name) {
+  if (name.size() > kMaxNameBytes)
+    throw Error("tensor '" + printable(name.substr(0, 40)) + "…'",
+                fmt::format("its name has {} bytes; at most {} are taken", name.size(), kMaxNameBytes),
+                "rename it in the file, or see what a --map makes of it");
 }
 
 bool matches(const std::string& name, const std::vector<std::regex>& patterns) {
@@ -40,8 +51,11 @@ ImportResult import_weights(const SafetensorsFile& file, const ImportRules& rule
   std::vector<std::string> missing, surplus, misshaped, doubled;
   for (const SafetensorsEntry& entry : file.entries()) {
     std::string name = entry.name;
-    for (const auto& [pattern, replacement] : rules.renames)
+    check_length(name);
+    for (const auto& [pattern, replacement] : rules.renames) {
       name = std::regex_replace(name, pattern, replacement);
+      check_length(name);
+    }
     const std::string title =
         name == entry.name ? name : fmt::format("{} (in the file: {})", name, entry.name);
     const auto target = wanted.find(name);

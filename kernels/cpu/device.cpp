@@ -9,6 +9,7 @@
 
 #include "kernels/backend.h"
 #include "kernels/cpu/onednn.h"
+#include "kernels/cpu_library.h"
 #include "kernels/error.h"
 #include "kernels/signal_stack.h"
 

@@ -1,0 +1,131 @@
+// What the program says of itself and of mistakes: help, version, limits of a job, losses that are not
+// finite.
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <filesystem>
+#include <limits>
+
+#include "tests/jobs/program.h"
+
+namespace lockstep {
+namespace {
+
+namespace fs = std::filesystem;
+
+bool has(const Ended& ended, const std::string& part) { return ended.output.find(part) != std::string::npos; }
+#define EXPECT_SAYS(ended, part) \
+  EXPECT_TRUE(has(ended, part)) << "lacks: " << (part) << "\n" << (ended).output
+
+TEST(Words, HelpOfEveryKind) {
+  const Ended help = lockstep("train --help"), asked = lockstep("help train");
+  EXPECT_EQ(help.status, 0);
+  EXPECT_EQ(asked.status, 0);
+  EXPECT_EQ(asked.output, help.output);
+  EXPECT_SAYS(help, "usage: lockstep train JOB.yaml");
+  const Ended bench = lockstep("bench --help");
+  EXPECT_EQ(bench.status, 0);
+  for (const char* kind : {"bench input", "bench scaling", "bench step"}) EXPECT_SAYS(bench, kind);
+  EXPECT_EQ(lockstep("bench").status, 2);
+  EXPECT_EQ(lockstep("help bench step").output, lockstep("bench step --help").output);
+  const Ended unknown = lockstep("help trian");
+  EXPECT_EQ(unknown.status, 2);
+  EXPECT_SAYS(unknown, "did you mean 'train'?");
+}
+
+TEST(Words, VersionNamesCommitCompilerAndLibraries) {
+  const Ended version = lockstep("--version");
+  EXPECT_EQ(version.status, 0);
+  for (const char* part : {"lockstep 0.", "(commit ", "compiler", "MPI", "HDF5", "oneDNN", "CUDA"})
+    EXPECT_SAYS(version, part);
+}
+
+class WordsOfAJob : public testing::Test {
+ protected:
+  static void SetUpTestSuite() { place_ = new Workplace; }
+  static void TearDownTestSuite() {
+    delete place_;
+    place_ = nullptr;
+  }
+  Ended refused(const std::string& words) {
+    Ended ended = lockstep(place_->train("refused") + words);
+    EXPECT_EQ(ended.status, 1) << words << "\n" << ended.output;
+    EXPECT_SAYS(ended, "remedy: ");
+    return ended;
+  }
+  static Workplace* place_;
+};
+Workplace* WordsOfAJob::place_ = nullptr;
+
+TEST_F(WordsOfAJob, NamesOfOtherFrameworks) {
+  EXPECT_SAYS(refused("--set device=gpu"), "did you mean 'cuda'?");
+  EXPECT_SAYS(refused("--set precision=bf16"), "did you mean 'bfloat16'?");
+  EXPECT_SAYS(refused("--set loss=mse"), "did you mean 'l2'?");
+  EXPECT_SAYS(refused("--set loss=cross_entropy"), "did you mean 'softmax_cross_entropy'?");
+  EXPECT_SAYS(refused("--set 'model={layers: [flatten, {dense: 10}]}'"), "did you mean 'affine'?");
+  EXPECT_SAYS(refused("--set 'model={layers: [flatten, {linear: 10}]}'"), "did you mean 'affine'?");
+}
+
+TEST_F(WordsOfAJob, LimitsAndPlaces) {
+  EXPECT_SAYS(refused("--set threads=40000"), "--set threads=40000: must be at most 4096");
+  EXPECT_SAYS(refused("--set threads=4096"), "more_than_cores: true");
+  EXPECT_SAYS(refused("--set data.threads=20000"), "at most 256");
+  EXPECT_SAYS(refused("--set data.prefetch=1000000"), "at most 10000");
+  EXPECT_SAYS(refused("--set train.epochs=2305843009213693952"), "train.epochs");
+  EXPECT_SAYS(refused("--set batch.global=010"), "batch.global: 10");
+  const std::string folder = place_->file("ten #3");
+  fs::copy(place_->file("data/train"), folder, fs::copy_options::recursive);
+  const Ended taken =
+      lockstep(place_->train("hash") + "--set train.steps=2 --set train.epochs= --set data.train.path='" +
+               folder + "'");
+  EXPECT_EQ(taken.status, 0) << taken.output;
+}
+
+TEST_F(WordsOfAJob, FilesThatBlockAreRefused) {
+  const std::string pipe = place_->file("pipe.h5");
+  ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
+  for (const std::string& words :
+       {"inspect " + pipe, "verify " + pipe, place_->train("fifo") + "--set data.train.path=" + pipe,
+        "evaluate " + pipe + " --data " + place_->file("data/test"),
+        "import " + pipe + " --job " + place_->job() + " --out " + place_->file("x.h5")}) {
+    const Ended ended = run_shell(lockstep_command(1, words), 20);
+    EXPECT_NE(ended.status, 124) << "hung: " << words;
+    EXPECT_NE(ended.status, 0) << words;
+    EXPECT_SAYS(ended, "pipe");
+  }
+}
+
+TEST_F(WordsOfAJob, ALossThatIsNotFiniteNamesFieldAndRow) {
+  const std::string folder = place_->file("nan");
+  fs::create_directories(folder);
+  std::vector<double> x(64 * 4, 0.5), y(64);
+  x[17 * 4 + 2] = std::numeric_limits<double>::quiet_NaN();
+  for (size_t i = 0; i < y.size(); ++i) y[i] = static_cast<double>(i % 4);
+  write_hdf5(folder + "/a.h5", {{"input", {64, 4}, "float32", x}, {"label", {64}, "int64", y}});
+  write_file(place_->file("nan.yaml"),
+             "name: nan\nmodel: {layers: [{affine: 4}]}\ndata: {train: {path: " + folder +
+                 "}, shuffle: false}\nbatch: 8\nloss: softmax_cross_entropy\noptimizer: {sgd: {lr: 0.1}}\n"
+                 "train: {epochs: 1}\n");
+  const Ended ended = lockstep("train " + place_->file("nan.yaml") + " --out " + place_->file("runs-nan"));
+  EXPECT_EQ(ended.status, 1);
+  EXPECT_SAYS(ended, "step 3: the loss is not finite");
+  EXPECT_SAYS(ended, "in row 17 of the dataset (value 2 of the sample)");
+  EXPECT_SAYS(ended, "field 'input'");
+  EXPECT_SAYS(ended, "no checkpoint was saved yet");
+  EXPECT_NE(read_file(place_->file("runs-nan/metrics.jsonl")).find("\"status\": \"not_finite\""),
+            std::string::npos);
+  EXPECT_NE(read_file(place_->file("runs-nan/report.html")).find("the loss was not finite"),
+            std::string::npos);
+}
+
+TEST_F(WordsOfAJob, StrongScalingSharesTheGlobalBatch) {
+  const std::string jobs = std::string(LOCKSTEP_SOURCE_DIR) + "/jobs/";
+  const Ended ended =
+      lockstep("bench scaling " + jobs + "bench-mlp.yaml --strong --ranks 1,2 --steps 2 --json --launcher '" +
+               LOCKSTEP_MPIEXEC + " -n'");
+  EXPECT_EQ(ended.status, 0) << ended.output;
+  EXPECT_SAYS(ended, "\"ranks\": 2");
+}
+
+}  // namespace
+}  // namespace lockstep
