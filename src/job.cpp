@@ -19,7 +19,9 @@ int read_count(const Config& config, const std::string& key, int64_t fallback, i
   if (count < least)
     throw config.error_at(key,
                           least == 0 ? "must not be negative" : fmt::format("must be at least {}", least));
-  if (count > most) throw config.error_at(key, fmt::format("must be at most {}", most));
+  if (count > most)
+    throw config.error_at(key, fmt::format("must be at most {}", most),
+                          fmt::format("set {}: {} or less", key, most));
   return static_cast<int>(count);
 }
 
@@ -29,7 +31,9 @@ int64_t read_steps(const Config& config, const std::string& key, int64_t fallbac
   constexpr int64_t kMost = 1'000'000'000;
   const int64_t n = config.get_int(key, fallback);
   if (n < least) throw config.error_at(key, least == 0 ? "must not be negative" : "must be at least 1");
-  if (n > kMost) throw config.error_at(key, fmt::format("must be at most {}", kMost));
+  if (n > kMost)
+    throw config.error_at(key, fmt::format("must be at most {}", kMost),
+                          fmt::format("set {}: {} or less", key, kMost));
   return n;
 }
 
@@ -49,7 +53,9 @@ int64_t read_mib(const Config& config, const std::string& key, double fallback) 
   constexpr double kMost = 1e12;
   const double mib = config.get_double(key, fallback);
   if (mib < 0) throw config.error_at(key, "must not be negative");
-  if (mib > kMost) throw config.error_at(key, fmt::format("must be at most {}", kMost));
+  if (mib > kMost)
+    throw config.error_at(key, fmt::format("must be at most {}", kMost),
+                          fmt::format("set {}: {} or less", key, kMost));
   return static_cast<int64_t>(mib * (1 << 20));
 }
 

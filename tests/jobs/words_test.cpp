@@ -72,7 +72,7 @@ TEST_F(WordsOfAJob, LimitsAndPlaces) {
   EXPECT_SAYS(refused("--set data.threads=20000"), "at most 256");
   EXPECT_SAYS(refused("--set data.prefetch=1000000"), "at most 10000");
   EXPECT_SAYS(refused("--set train.epochs=2305843009213693952"), "train.epochs");
-  EXPECT_SAYS(refused("--set batch.global=010"), "batch.global: 10");
+  EXPECT_SAYS(refused("--set batch.global=010"), "global: 10");
   const std::string folder = place_->file("ten #3");
   fs::copy(place_->file("data/train"), folder, fs::copy_options::recursive);
   const Ended taken =
