@@ -10,6 +10,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
 #include <set>
@@ -29,17 +30,13 @@ using checkpoint_format::PieceData;
 namespace {
 
 void check_tensors(const std::vector<CheckpointTensor>& tensors) {
-  std::set<std::string> names;
+  std::vector<std::string> names;
   for (const CheckpointTensor& tensor : tensors) {
-    if (tensor.name.size() < 2 || tensor.name.front() != '/' || tensor.name.back() == '/') {
-      throw Error("checkpoint", "tensor name '" + tensor.name + "' is not of the form /GROUP/NAME");
-    }
     if (tensor.data == nullptr && !tensor.sharded && tensor.shape.n_elements() > 0)
       throw Error("checkpoint", tensor.name + " has no data");
-    if (!names.insert(tensor.name).second) {
-      throw Error("checkpoint", "two tensors are called " + tensor.name);
-    }
+    names.push_back(tensor.name);
   }
+  check_tensor_names(names);
 }
 
 /// Every rank hashes its own pieces; the sum over ranks (others hold 0) is the exchange.
@@ -70,6 +67,34 @@ std::string checkpoint_file_name(int64_t step) {
   char name[40];
   std::snprintf(name, sizeof name, "step-%09lld.h5", static_cast<long long>(step));
   return name;
+}
+
+void check_tensor_names(const std::vector<std::string>& names) {
+  const std::string remedy = "give the layers names that are no paths: a letter first, no '/'";
+  const std::set<std::string> all(names.begin(), names.end());
+  std::set<std::string> seen;
+  for (const std::string& name : names) {
+    if (!seen.insert(name).second) throw Error("checkpoint", "two tensors are called " + name, remedy);
+    if (name.empty() || name.front() != '/' || name.find('\0') != std::string::npos)
+      throw Error("checkpoint", "tensor name '" + name + "' is not of the form /GROUP/NAME", remedy);
+    for (size_t begin = 1; begin <= name.size();) {
+      const size_t end = std::min(name.find('/', begin), name.size());
+      const std::string part = name.substr(begin, end - begin);
+      if (part.empty() || part == ".") {
+        throw Error("checkpoint",
+                    "HDF5 cannot store a tensor called '" + name + "': '" + part + "' is no name in a path",
+                    remedy);
+      }
+      if (end < name.size() && all.count(name.substr(0, end)) > 0) {
+        throw Error("checkpoint",
+                    "HDF5 cannot store '" + name + "' beside '" + name.substr(0, end) +
+                        "', which is a tensor and would have to be a group",
+                    remedy);
+      }
+      begin = end + 1;
+    }
+    if (name.back() == '/') throw Error("checkpoint", "tensor name '" + name + "' ends with '/'", remedy);
+  }
 }
 
 std::string save_checkpoint(Communicator& comm, const std::string& folder, const CheckpointInfo& info,
@@ -113,6 +138,28 @@ std::string write_checkpoint(Communicator& comm, const std::string& folder, cons
     throw;
   }
   return path;
+}
+
+void probe_checkpoint(Communicator& comm, const std::string& folder, const CheckpointInfo& info,
+                      const std::vector<CheckpointTensor>& tensors) {
+  const std::string temporary = (std::filesystem::path(folder) / ".step-probe.h5.tmp").string();
+  const auto remove = [&] {
+    if (comm.is_root()) ::unlink(temporary.c_str());
+  };
+  try {
+    check_on_root(comm, [&] {
+      check_tensors(tensors);
+      std::vector<CheckpointEntry> entries;
+      for (const CheckpointTensor& tensor : tensors)
+        entries.push_back({tensor.name, tensor.shape, tensor.dtype});
+      append_seal(temporary, lay_out(temporary, info, entries));
+    });
+    write_content(comm, temporary, tensors, {}, {});
+  } catch (...) {
+    remove();
+    throw;
+  }
+  remove();
 }
 
 }  // namespace checkpoint_format

@@ -70,6 +70,10 @@ std::string save_checkpoint(Communicator& comm, const std::string& folder, const
 std::string save_checkpoint_alone(const std::string& folder, const CheckpointInfo& info,
                                   const std::vector<CheckpointTensor>& tensors, double hdf5_limit_s);
 
+/// Throws Error where HDF5 cannot store tensors of these paths beside each other, and names the path: an
+/// empty part or "." in it, or a tensor where another one needs a group.
+void check_tensor_names(const std::vector<std::string>& names);
+
 struct CheckpointEntry {
   std::string name;
   Shape shape;
@@ -99,6 +103,14 @@ std::vector<std::string> list_temporary_files(const std::string& folder);
 
 /// The step of a checkpoint's file name, "step-N.h5", folders in front allowed; -1 for other names.
 int64_t checkpoint_step(const std::string& path);
+
+/// Whether a file in a folder of checkpoints has a name that Lockstep gives there: finished, temporary,
+/// NAME.damaged, NAME.superseded, last.h5 and best.h5.
+bool is_checkpoint_file_name(const std::string& name);
+
+/// Rank 0 only. Renames checkpoints of steps > last_step to NAME.superseded, so that nothing resumes from
+/// them, and points last.h5 and best.h5 no more at them; returns the new paths.
+std::vector<std::string> set_aside_later_checkpoints(const std::string& folder, int64_t last_step);
 
 /// Rank 0 only. Deletes all checkpoints but the last `keep` and those whose step `protects`, and
 /// temporary files of crashed runs. keep <= 0 keeps all. Not while a save into the folder is under

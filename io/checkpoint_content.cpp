@@ -1,14 +1,21 @@
-// All ranks write the content of a laid-out checkpoint: the file is opened collectively as a
-// parallel HDF5 file, HDF5 says at which bytes each contiguous dataset lies, and every rank
-// writes its own part there through HDF5's MPI-IO handle. Independent writes of one contiguous
-// part per rank are what a parallel file system likes best; a write that fails on one rank
-// leaves no other rank waiting inside a collective; and HDF5's lock is free meanwhile, so
-// that loaders go on reading. What holds the lock (opening, closing) waits only for other
-// ranks' same call, after a barrier, and no reader waits for a rank with the lock: no cycle.
+// All ranks write the content of a laid-out checkpoint: HDF5, which every rank opens by itself and to read
+// only, says at which bytes each contiguous dataset lies; then the ranks open the file together through
+// MPI-IO, and each writes its own part there. Independent writes of one contiguous part per rank are what a
+// parallel file system likes best; a write that fails on one rank leaves no other rank waiting inside a
+// collective; HDF5's lock is free meanwhile, so that loaders go on reading; and no header byte changes, which
+// HDF5 would write at its close and could not report to all ranks if it failed.
+//
+// MPI-IO wants more than a disk: /proc, and room for its own files. Where it cannot open the file, each rank
+// writes its part by plain calls, and so does one rank by itself. What MPI-IO does not write, as when the
+// system interrupts it, plain calls write too.
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <atomic>
+#include <cstdio>
 #include <cstdlib>
 #include <exception>
 #include <filesystem>
@@ -25,7 +32,7 @@ namespace lockstep::checkpoint_format {
 namespace {
 
 constexpr int64_t kWriteBytes = 32 << 20;  // per call: MPI counts are int
-constexpr int64_t kMpiScratchBytes = 64 << 10, kSuperblockBytes = 96;
+constexpr int64_t kMpiScratchBytes = 64 << 10;
 
 /// Bytes that follow one another in this rank's memory and in the file.
 struct Run {
@@ -33,18 +40,20 @@ struct Run {
   int64_t offset, n_bytes;
 };
 
-std::vector<Run> own_runs(hid_t file, int rank, const std::vector<CheckpointTensor>& tensors,
+std::vector<Run> own_runs(const std::string& path, int rank, const std::vector<CheckpointTensor>& tensors,
                           const std::vector<Piece>& pieces, const PieceData& data) {
   const auto guard = h5::lock();
+  h5::Id file;
   std::vector<Run> runs;
   int64_t tensor = -1, tensor_offset = 0;
   for (size_t i = 0; i < pieces.size(); ++i) {
     const Piece& piece = pieces[i];
     if (piece.owner != rank) continue;
+    if (!file) file = h5::open_file(path);
     if (piece.tensor != tensor) {
       tensor = piece.tensor;
       const std::string& name = tensors[tensor].name;
-      const h5::Id dataset = h5::own(H5Dopen2(file, name.c_str(), H5P_DEFAULT), "H5Dopen2", name);
+      const h5::Id dataset = h5::own(H5Dopen2(file.get(), name.c_str(), H5P_DEFAULT), "H5Dopen2", name);
       const haddr_t offset = H5Dget_offset(dataset.get());
       if (offset == HADDR_UNDEF) h5::check(-1, "H5Dget_offset", name);
       tensor_offset = static_cast<int64_t>(offset);
@@ -63,30 +72,22 @@ std::vector<Run> own_runs(hid_t file, int rank, const std::vector<CheckpointTens
   return runs;
 }
 
-/// MPI's own handle of the open file; HDF5 owns it.
-MPI_File mpi_file(hid_t file, const std::string& path) {
-  const auto guard = h5::lock();
-  void* handle = nullptr;
-  h5::check(H5Fget_vfd_handle(file, H5P_DEFAULT, &handle), "H5Fget_vfd_handle", path);
-  return *static_cast<MPI_File*>(handle);
-}
-
+/// `file`: MPI_FILE_NULL where there is no MPI-IO.
 void write_runs(MPI_File file, const std::string& path, const std::vector<Run>& runs) {
-  const FileHandle hints(path, O_WRONLY);
+  FileHandle plain(path, O_WRONLY);
   for (const Run& run : runs) {
-    MPI_Status status;
-    const int n_bytes = static_cast<int>(run.n_bytes);
-    LOCKSTEP_MPI(MPI_File_write_at(file, run.offset, run.data, n_bytes, MPI_BYTE, &status));
     int n_written = 0;
-    LOCKSTEP_MPI(MPI_Get_count(&status, MPI_BYTE, &n_written));
-    if (n_written == n_bytes) {
-      hints.start_writing_out(run.offset, run.n_bytes);  // the disk works while the next run is copied
-      continue;
+    if (file != MPI_FILE_NULL) {
+      MPI_Status status;
+      const bool ok = MPI_File_write_at(file, run.offset, run.data, static_cast<int>(run.n_bytes), MPI_BYTE,
+                                        &status) == MPI_SUCCESS;
+      if (!ok || MPI_Get_count(&status, MPI_BYTE, &n_written) != MPI_SUCCESS || n_written < 0 ||
+          n_written > run.n_bytes)
+        n_written = 0;
     }
-    throw Error(path,
-                "MPI-IO wrote " + std::to_string(n_written) + " of " + std::to_string(n_bytes) +
-                    " bytes at byte " + std::to_string(run.offset),
-                "free space on that file system, or choose another output folder (--out)");
+    // The rest, whose failure the system explains.
+    plain.write_at(run.data + n_written, run.n_bytes - n_written, run.offset + n_written);
+    plain.start_writing_out(run.offset, run.n_bytes);  // the disk works while the next run is copied
   }
 }
 
@@ -102,7 +103,7 @@ void check_mpi_scratch_space() {
               "free space there, or set TMPDIR to another folder");
 }
 
-/// HDF5 and MPI-IO open a file on all ranks together, by name, and wait for ever where that fails on some of
+/// MPI-IO opens a file on all ranks together, by name, and waits for ever where that fails on some of
 /// them, as it does when somebody removes the file meanwhile. So every rank opens it alone first, under a
 /// number that all have, and then together by the name of that number, which cannot vanish.
 class NumberedFile {
@@ -146,55 +147,55 @@ class NumberedFile {
   std::string name_;
 };
 
-/// H5Fclose rewrites the first bytes on rank 0, and HDF5 waits for ever on the other ranks
-/// where that fails. The space is there already, so only a broken disk can fail here; then the
-/// program ends.
-void check_superblock_can_be_rewritten(const std::string& path) {
-  try {
-    char superblock[kSuperblockBytes];
-    FileHandle file(path, O_RDWR);
-    file.read_at(superblock, sizeof superblock, 0);
-    file.write_at(superblock, sizeof superblock, 0);
-  } catch (const Error& error) {
-    // Removed by somebody: the open file can still be written, and the seal, by its name, fails on all ranks.
-    if (std::error_code ignored; !std::filesystem::exists(path, ignored)) return;
-    ::unlink(path.c_str());
-    abort_all(std::string("cannot even rewrite what is on the disk: ") + error.what(), kExitError);
+/// Collective. The file opened by all ranks through MPI-IO, or MPI_FILE_NULL on all of them.
+class SharedFile {
+ public:
+  SharedFile(Communicator& comm, const std::string& path) {
+    // Equal on all ranks: set by what they have agreed on.
+    static std::atomic<bool> works{true};
+    if (comm.size() == 1 || !works) return;
+    try {
+      const NumberedFile opened(comm, path);
+      all_or_none(comm, [&] {
+        LOCKSTEP_MPI(
+            MPI_File_open(mpi_comm(comm), opened.name().c_str(), MPI_MODE_RDWR, MPI_INFO_NULL, &file_));
+      });
+    } catch (const AgreedError& error) {
+      // A rank that has it open cannot close it, which is collective.
+      file_ = MPI_FILE_NULL;
+      works = false;
+      if (comm.is_root())
+        fmt::print(stderr, "lockstep: checkpoints are written without MPI-IO: {}\n", error.what());
+    }
   }
-}
+  /// Collective, unless an exception unwinds.
+  ~SharedFile() {
+    if (file_ != MPI_FILE_NULL) MPI_File_close(&file_);
+  }
+  SharedFile(const SharedFile&) = delete;
+  SharedFile& operator=(const SharedFile&) = delete;
+
+  MPI_File get() const { return file_; }
+
+ private:
+  MPI_File file_ = MPI_FILE_NULL;
+};
 
 }  // namespace
 
 void write_content(Communicator& comm, const std::string& path, const std::vector<CheckpointTensor>& tensors,
                    const std::vector<Piece>& pieces, const PieceData& data) {
-  const NumberedFile opened(comm, path);
-  h5::Id file;
-  auto open = [&] {
-    const auto guard = h5::lock();
-    const h5::Id access = h5::own(H5Pcreate(H5P_FILE_ACCESS), "H5Pcreate", path);
-    h5::check(H5Pset_fapl_mpio(access.get(), mpi_comm(comm), MPI_INFO_NULL), "H5Pset_fapl_mpio", path);
-    file = h5::own(H5Fopen(opened.name().c_str(), H5F_ACC_RDWR, access.get()), "H5Fopen", path);
-  };
-  try {
-    all_or_none(comm, open);
-  } catch (...) {
-    file.release();  // closing is collective, and a rank without the file would not take part
-    throw;
-  }
   std::exception_ptr failure;
-  try {
-    write_runs(mpi_file(file.get(), path), path, own_runs(file.get(), comm.rank(), tensors, pieces, data));
-  } catch (...) {
-    failure = std::current_exception();  // the close below is collective: first that, then the report
-  }
-  if (comm.is_root()) check_superblock_can_be_rewritten(path);
-  comm.sleeping_barrier();  // closing holds HDF5's lock and waits for the other ranks
-  const auto finish = [&] {
+  {
+    const SharedFile file(comm, path);
     try {
-      file.close();
+      write_runs(file.get(), path, own_runs(path, comm.rank(), tensors, pieces, data));
     } catch (...) {
-      if (!failure) throw;
+      failure = std::current_exception();  // the close is collective: first that, then the report
     }
+    comm.sleeping_barrier();
+  }
+  const auto finish = [&] {
     if (failure) std::rethrow_exception(failure);
     FileHandle written(path, O_RDWR);
     written.sync();

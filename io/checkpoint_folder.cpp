@@ -31,6 +31,13 @@ bool is_temporary(const std::string& name) {
          name == std::string(kLastLink) + ".tmp" || name == std::string(kBestLink) + ".tmp";
 }
 
+/// NAME.TAIL, or NAME.TAIL.2 …: a name that is free.
+std::string free_name(const std::string& path, const char* tail) {
+  std::string name = path + tail;
+  for (int i = 2; fs::exists(name); ++i) name = path + tail + "." + std::to_string(i);
+  return name;
+}
+
 std::vector<std::string> file_names(const std::string& folder) {
   std::vector<std::string> names;
   std::error_code failure;
@@ -61,6 +68,36 @@ std::vector<std::string> list_temporary_files(const std::string& folder) {
 }
 
 int64_t checkpoint_step(const std::string& path) { return step_of(fs::path(path).filename().string()); }
+
+bool is_checkpoint_file_name(const std::string& name) {
+  if (step_of(name) >= 0 || is_temporary(name) || name == kLastLink || name == kBestLink) return true;
+  for (const char* tail : {".h5.damaged", ".h5.superseded"}) {
+    const size_t at = name.rfind(tail);
+    if (at == std::string::npos || step_of(name.substr(0, at + 3)) < 0) continue;
+    const std::string number = name.substr(at + std::string(tail).size());
+    if (number.empty() || (number.size() > 1 && number[0] == '.' &&
+                           number.find_first_not_of("0123456789", 1) == std::string::npos))
+      return true;
+  }
+  return false;
+}
+
+std::vector<std::string> set_aside_later_checkpoints(const std::string& folder, int64_t last_step) {
+  std::vector<std::string> aside;
+  std::error_code error;
+  for (const std::string& path : list_checkpoints(folder)) {
+    if (checkpoint_step(path) <= last_step) continue;
+    const std::string name = free_name(path, ".superseded");
+    fs::rename(path, name, error);
+    if (!error) aside.push_back(name);
+  }
+  for (const char* link : {kLastLink, kBestLink}) {
+    const fs::path path = fs::path(folder) / link;
+    if (fs::is_symlink(path, error) && !fs::exists(path, error)) fs::remove(path, error);
+  }
+  if (linked_checkpoint(folder, kLastLink) < 0) link_checkpoint(folder, kLastLink, last_step);
+  return aside;
+}
 
 void prune_checkpoints(const std::string& folder, int keep, const std::function<bool(int64_t)>& protects) {
   std::error_code ignored;  // what cannot be deleted now is tried again at the next checkpoint

@@ -4,7 +4,9 @@
 // HDF5 cannot get rid of a file whose header it failed to write (it crashes later, at its
 // exit). So it builds the header in a sparse file in memory, and the header's bytes are
 // copied to the disk by plain calls, after the space for the whole file has been reserved.
+// (Without /proc that file lies on the disk, after a look at the free space.)
 #include <fcntl.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -126,6 +128,31 @@ std::vector<ContentRange> build_header(const std::string& path, const Checkpoint
   return content;
 }
 
+/// Where HDF5 builds the header: a file in memory, or, where /proc does not give it a name, a sparse one
+/// beside the checkpoint.
+class HeaderFile {
+ public:
+  explicit HeaderFile(const std::string& checkpoint) : file_(FileHandle::in_memory("checkpoint header")) {
+    if (::access(file_.path().c_str(), R_OK | W_OK) == 0) return;
+    constexpr std::string_view kTail = ".h5.tmp";  // a temporary file of a save, which prune and repair know
+    on_disk_ =
+        checkpoint.ends_with(kTail) ? checkpoint.substr(0, checkpoint.size() - kTail.size()) : checkpoint;
+    on_disk_ += ".header" + std::string(kTail);
+    file_ = FileHandle(on_disk_, O_RDWR | O_CREAT | O_TRUNC);
+  }
+  ~HeaderFile() {
+    if (!on_disk_.empty()) ::unlink(on_disk_.c_str());
+  }
+  HeaderFile(const HeaderFile&) = delete;
+  HeaderFile& operator=(const HeaderFile&) = delete;
+
+  const FileHandle& file() const { return file_; }
+
+ private:
+  FileHandle file_;
+  std::string on_disk_;
+};
+
 void copy_header(const FileHandle& from, FileHandle& to, const std::vector<ContentRange>& content) {
   std::vector<char> buffer(1 << 20);
   for_each_outside(content, from.n_bytes(), [&](int64_t first, int64_t end) {
@@ -147,7 +174,8 @@ std::vector<ContentRange> lay_out(const std::string& path, const CheckpointInfo&
   if (failure) throw_file_error(folder.string(), "creating the folder", failure.value());
   check_space(path, estimate_bytes(info, entries));
 
-  FileHandle memory = FileHandle::in_memory("checkpoint header");
+  HeaderFile header(path);
+  const FileHandle& memory = header.file();
   const std::vector<ContentRange> content = build_header(memory.path(), info, entries);
   FileHandle file(path, O_WRONLY | O_CREAT | O_TRUNC);
   const int64_t n_bytes = memory.n_bytes();

@@ -83,6 +83,10 @@ void CheckpointSaver::leave(std::unique_ptr<CheckpointSaver> saver) {
   saver.release();
 }
 
+void CheckpointSaver::probe(const CheckpointInfo& info) {
+  checkpoint_format::probe_checkpoint(comm_, folder_, info, tensors_);
+}
+
 void CheckpointSaver::submit_copies() {
   for (const Parts::Run& run : parts_->runs) {
     copy(*copies_, copy_.data() + run.at,

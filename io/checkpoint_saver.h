@@ -46,6 +46,10 @@ class CheckpointSaver {
   CheckpointSaver(const CheckpointSaver&) = delete;
   CheckpointSaver& operator=(const CheckpointSaver&) = delete;
 
+  /// Collective. Throws AgreedError where a save could not succeed now: no space for it, names that HDF5
+  /// cannot store, a folder that not all ranks can write to. Leaves no file.
+  void probe(const CheckpointInfo& info);
+
   /// Collective. Starts to copy the tensors as `stream` leaves them, and to write them; waits for a
   /// write before, whose outcome is lost. `when_saved` runs on rank 0's thread after the file has its
   /// name. Until hold_changes() returns, the tensors must not change.

@@ -19,8 +19,8 @@ std::vector<ContentRange> lay_out(const std::string& path, const CheckpointInfo&
 /// A piece's bytes in this rank's memory, for each piece of the state; null for those of other ranks.
 using PieceData = std::vector<const char*>;
 
-/// Collective. Opens the laid-out file as one parallel HDF5 file; every rank writes the pieces that
-/// it owns and syncs them. All ranks throw AgreedError if any fails.
+/// Collective. Opens the laid-out file through MPI-IO, or where there is none by plain calls; every rank
+/// writes the pieces that it owns and syncs them. All ranks throw AgreedError if any fails.
 void write_content(Communicator& comm, const std::string& path, const std::vector<CheckpointTensor>& tensors,
                    const std::vector<Piece>& pieces, const PieceData& data);
 
@@ -29,5 +29,10 @@ void write_content(Communicator& comm, const std::string& path, const std::vecto
 std::string write_checkpoint(Communicator& comm, const std::string& folder, const CheckpointInfo& info,
                              const std::vector<CheckpointTensor>& tensors, const std::vector<Piece>& pieces,
                              const PieceData& data);
+
+/// Collective. Does all that a save of these tensors does but for their content: the layout with its space,
+/// opening on all ranks, sync; then removes the file. Throws AgreedError where a save would fail.
+void probe_checkpoint(Communicator& comm, const std::string& folder, const CheckpointInfo& info,
+                      const std::vector<CheckpointTensor>& tensors);
 
 }  // namespace lockstep::checkpoint_format

@@ -20,6 +20,17 @@
 
 namespace lockstep {
 
+namespace {
+
+int sync_descriptor(int fd) {
+  int result = 0;
+  do result = ::fsync(fd);
+  while (result != 0 && errno == EINTR);
+  return result;
+}
+
+}  // namespace
+
 void throw_file_error(const std::string& path, const char* doing, int error_number) {
   std::string remedy;
   if (error_number == ENOSPC || error_number == EDQUOT) {
@@ -84,11 +95,14 @@ void FileHandle::write_at(const void* data, int64_t n_bytes, int64_t offset) {
 }
 
 void FileHandle::resize(int64_t n_bytes) {
-  if (::ftruncate(fd_, n_bytes) != 0) throw_file_error(path_, "resizing", errno);
+  int result = 0;
+  do result = ::ftruncate(fd_, n_bytes);
+  while (result != 0 && errno == EINTR);
+  if (result != 0) throw_file_error(path_, "resizing", errno);
 }
 
 void FileHandle::sync() {
-  if (::fsync(fd_) != 0) throw_file_error(path_, "syncing", errno);
+  if (sync_descriptor(fd_) != 0) throw_file_error(path_, "syncing", errno);
 }
 
 void FileHandle::start_writing_out([[maybe_unused]] int64_t offset, [[maybe_unused]] int64_t n_bytes) const {
@@ -112,13 +126,15 @@ void FileHandle::reset() {
 }
 
 void FileHandle::close() {
-  if (fd_ >= 0 && ::close(std::exchange(fd_, -1)) != 0) throw_file_error(path_, "closing", errno);
+  // Interrupted or not, the descriptor is gone (close(2), Linux).
+  if (fd_ >= 0 && ::close(std::exchange(fd_, -1)) != 0 && errno != EINTR)
+    throw_file_error(path_, "closing", errno);
 }
 
 void sync_folder(const std::string& folder) {
   FileHandle handle(folder.empty() ? "." : folder, O_RDONLY | O_DIRECTORY);
   // Some network file systems refuse to sync a folder and need no such call.
-  if (::fsync(handle.fd()) != 0 && errno != EINVAL && errno != ENOTSUP) {
+  if (sync_descriptor(handle.fd()) != 0 && errno != EINVAL && errno != ENOTSUP) {
     throw_file_error(folder, "syncing the folder", errno);
   }
 }
@@ -145,9 +161,31 @@ void write_text_file_atomically(const std::string& path, std::string_view text) 
   }
 }
 
+void check_output_file(const std::string& path, bool overwrite, const std::vector<std::string>& inputs) {
+  namespace fs = std::filesystem;
+  std::error_code none;
+  for (const std::string& input : inputs) {
+    if (fs::equivalent(path, input, none))
+      throw Error(path, "the output is the input " + input, "choose another --out");
+  }
+  struct stat status;
+  if (::stat(path.c_str(), &status) != 0) {
+    if (::lstat(path.c_str(), &status) == 0)
+      throw Error(path, "is a link to a file that is not there", "choose another --out, or remove the link");
+    return;
+  }
+  if (S_ISDIR(status.st_mode)) throw Error(path, "is a folder", "name a file in it (--out)");
+  if (!S_ISREG(status.st_mode)) throw Error(path, "is no regular file", "choose another --out");
+  if (!overwrite)
+    throw Error(path, "the file exists already", "choose another --out, or replace it with --overwrite");
+}
+
 int64_t free_bytes(const std::string& folder) {
   struct statvfs status;
-  if (::statvfs(folder.empty() ? "." : folder.c_str(), &status) != 0) {
+  int result = 0;
+  do result = ::statvfs(folder.empty() ? "." : folder.c_str(), &status);
+  while (result != 0 && errno == EINTR);
+  if (result != 0) {
     throw_file_error(folder, "asking for the free space", errno);
   }
   return static_cast<int64_t>(status.f_bavail) * static_cast<int64_t>(status.f_frsize);

@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 namespace lockstep {
 
@@ -58,6 +59,10 @@ void rename_durably(const std::string& from, const std::string& to);
 
 /// Readers see the old or the new text, never a part: temporary name, sync, rename.
 void write_text_file_atomically(const std::string& path, std::string_view text);
+
+/// Throws Error where `path` exists and is not to be overwritten, is no regular file, or is one of `inputs`
+/// (which are never written over). For commands, before they read anything large.
+void check_output_file(const std::string& path, bool overwrite, const std::vector<std::string>& inputs = {});
 
 /// Bytes that this process may still write to the file system of `folder`.
 int64_t free_bytes(const std::string& folder);
