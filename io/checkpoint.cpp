@@ -1,5 +1,5 @@
 // Saving a checkpoint. Rank 0 lays the file out alone (header, attributes, empty datasets),
-// reserves its space, and only then do all ranks open it through MPI-IO and write their
+// reserves its space, and only then do all ranks open it and write their
 // parts of the content. So a full disk is met by plain calls on rank 0, HDF5's header does
 // not depend on the number of ranks, and while P ranks write, no header byte changes.
 //

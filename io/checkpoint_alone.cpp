@@ -1,5 +1,5 @@
 // A checkpoint by one rank alone, for when others are lost: the layout and the commit are those of
-// save_checkpoint(), the content goes into the file by plain writes instead of MPI-IO. The temporary name is
+// save_checkpoint(), the content goes into the file by the same writes. The temporary name is
 // this process's own, beside that of a collective save that will never end.
 //
 // HDF5 allows one call at a time, and another thread may be in one for ever: it opens or closes a checkpoint

@@ -19,8 +19,8 @@ std::vector<ContentRange> lay_out(const std::string& path, const CheckpointInfo&
 /// A piece's bytes in this rank's memory, for each piece of the state; null for those of other ranks.
 using PieceData = std::vector<const char*>;
 
-/// Collective. Opens the laid-out file through MPI-IO, or where there is none by plain calls; every rank
-/// writes the pieces that it owns and syncs them. All ranks throw AgreedError if any fails.
+/// Collective. Every rank opens the laid-out file, writes the pieces that it owns and syncs them. All ranks
+/// throw AgreedError if any fails.
 void write_content(Communicator& comm, const std::string& path, const std::vector<CheckpointTensor>& tensors,
                    const std::vector<Piece>& pieces, const PieceData& data);
 

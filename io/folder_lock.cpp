@@ -184,6 +184,7 @@ void remove_dead(const std::string& lock, const Holder& dead) {
 FolderLock::FolderLock(std::string folder, const std::string& command)
     : path_(folder + "/" + kName), text_(describe_this_process(command)) {
   const Draft draft(path_, text_);
+  const auto start = std::chrono::steady_clock::now();
   std::optional<std::string> waited_for;
   timespec first_seen{};
   while (!draft.put_in_place(path_, text_)) {
@@ -192,8 +193,13 @@ FolderLock::FolderLock(std::string folder, const std::string& command)
     std::optional<bool> alive = is_alive(holder);
     if (!alive && waited_for == holder.text && seconds_between(first_seen, holder.touched) != 0) alive = true;
     if (!alive && seconds_between(holder.touched, draft.time_now()) > kSilent_s) alive = false;
+    if (alive && *alive) {
+      if (std::chrono::steady_clock::now() - start > std::chrono::duration<double>(kEnding_s))
+        throw_held(folder, holder);
+      std::this_thread::sleep_for(std::chrono::milliseconds(100));
+      continue;
+    }
     if (alive) {
-      if (*alive) throw_held(folder, holder);
       fmt::print(stderr, "lockstep: {}: {} is gone; taking over\n", folder, describe(holder));
       remove_dead(path_, holder);
       continue;

@@ -28,7 +28,8 @@ class FolderLock {
   /// for long, or the disk was away.
   void check_held() const;
 
-  static constexpr double kBeat_s = 5, kSilent_s = 60;
+  /// A holder that lives is given kEnding_s to end: a killed launcher's ranks take a moment.
+  static constexpr double kBeat_s = 5, kSilent_s = 60, kEnding_s = 3;
   static constexpr const char* kName = ".lock";
 
  private:

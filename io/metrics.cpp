@@ -67,9 +67,13 @@ MetricsWriter::~MetricsWriter() { std::fclose(file_); }
 void MetricsWriter::write(const JsonObject& line) {
   const std::string text = line.str() + "\n";
   const off_t end = ::lseek(::fileno(file_), 0, SEEK_END);
-  if (std::fwrite(text.data(), 1, text.size(), file_) == text.size()) return;
-  const int error_number = errno;
-  std::clearerr(file_);
+  int error_number = 0;
+  for (size_t done = 0; error_number == 0 || error_number == EINTR;) {
+    done += std::fwrite(text.data() + done, 1, text.size() - done, file_);
+    if (done == text.size()) return;
+    error_number = errno;
+    std::clearerr(file_);
+  }
   // Take back the part that did get written, so that later lines stay readable.
   if (end < 0 || ::ftruncate(::fileno(file_), end) != 0) std::clearerr(file_);
   throw_file_error(path_, "writing a line", error_number);

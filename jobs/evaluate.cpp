@@ -5,6 +5,7 @@
 #include "io/metrics.h"
 #include "jobs/command.h"
 #include "kernels/printable.h"
+#include "src/data_identity.h"
 #include "src/trained_model.h"
 #include "src/validation.h"
 
@@ -42,6 +43,7 @@ std::string json(const ValidationResult& result, const std::string& checkpoint, 
       .set("samples", result.n_samples)
       .set("loss", result.loss);
   if (result.has_accuracy) object.set("accuracy", result.accuracy);
+  if (!result.not_finite.empty()) object.set("not_finite", result.not_finite);
   if (result.n_classes > 0) {
     std::string rows;
     for (int64_t c = 0; c < result.n_classes; ++c) {
@@ -78,6 +80,7 @@ int evaluate_command(const Words& words, Communicator& comm) {
     if (line.has("layout")) source.layout = line.text("layout");
     dataset = std::make_unique<Dataset>(open_source(source, named_targets(model.job)));
     fields = find_fields(*dataset, source);
+    check_class_names(path, dataset->class_names(), model.contract.class_names);
   };
   check_on_root(comm, open);
   all_or_none(comm, [&] {
@@ -89,6 +92,7 @@ int evaluate_command(const Words& words, Communicator& comm) {
                       comm);
   const ValidationResult result = validator.run();
   if (comm.is_root()) {
+    if (!result.not_finite.empty()) fmt::print(stderr, "lockstep: not finite: {}\n", result.not_finite);
     if (line.has("json")) {
       fmt::print("{}\n", json(result, checkpoint, path));
     } else {

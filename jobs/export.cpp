@@ -1,6 +1,7 @@
 // lockstep export CHECKPOINT --out W.safetensors: the weights of a checkpoint for other programs.
 #include <fmt/format.h>
 
+#include "io/files.h"
 #include "jobs/command.h"
 #include "src/weights_file.h"
 
@@ -12,9 +13,11 @@ int export_command(const Words& words) {
   CommandLine line("export CHECKPOINT --out WEIGHTS.safetensors",
                    "Writes the parameters and statistics of a checkpoint, float32, under their own names.",
                    {"CHECKPOINT"});
-  line.add()("out", po::value<std::string>(), "file to write (needed)");
+  line.add()("out", po::value<std::string>(), "file to write (needed)")("overwrite",
+                                                                        "replace the file --out");
   if (!line.parse(words)) return 0;
   if (!line.has("out")) throw UsageError("--out WEIGHTS.safetensors is missing");
+  check_output_file(line.text("out"), line.has("overwrite"), {line.text("CHECKPOINT")});
   const int64_t n_tensors = export_weights(line.text("CHECKPOINT"), line.text("out"));
   fmt::print("{}: {} tensors of {}\n", line.text("out"), n_tensors, line.text("CHECKPOINT"));
   return 0;

@@ -2,6 +2,8 @@
 // checkpoint at step 0 of a job.
 #include <fmt/format.h>
 
+#include <cerrno>
+#include <cstdlib>
 #include <filesystem>
 
 #include "comm/agreement.h"
@@ -67,13 +69,23 @@ struct Start {
   }
 };
 
-/// Collective. A checkpoint under a name of one's own choice.
+/// Collective. A checkpoint under a name of one's own choice, by way of a folder of this process's own.
 void save_as(Communicator& comm, const std::string& path, const CheckpointInfo& info,
              const std::vector<CheckpointTensor>& tensors) {
-  const std::string folder = path + ".tmp";
+  namespace fs = std::filesystem;
+  std::string folder;
+  check_on_root(comm, [&] {
+    const fs::path parent = fs::path(path).parent_path();
+    std::error_code error;
+    if (!parent.empty()) fs::create_directories(parent, error);
+    folder = (parent / fmt::format(".{}.XXXXXX", fs::path(path).filename().string())).string();
+    if (error || ::mkdtemp(folder.data()) == nullptr)
+      throw_file_error(path, "creating a folder beside it", error ? error.value() : errno);
+  });
+  folder = comm.broadcast_string(folder);
   const auto remove_folder = [&] {
     std::error_code ignored;
-    if (comm.is_root()) std::filesystem::remove_all(folder, ignored);
+    if (comm.is_root()) fs::remove(folder, ignored);  // it is empty
   };
   try {
     const std::string saved = save_checkpoint(comm, folder, info, tensors);
@@ -102,7 +114,8 @@ int import_command(const Words& words, Communicator& comm) {
       "ignore", po::value<Words>()->composing(),
       "REGEX: leave out the file's tensors of these (renamed) names")(
       "allow-missing", po::value<Words>()->composing(),
-      "REGEX: the model's tensors of these names may be missing; the job's init fills them");
+      "REGEX: the model's tensors of these names may be missing; the job's init fills them")(
+      "overwrite", "replace the file --out");
   if (!line.parse(words, comm.is_root())) return 0;
   if (!line.has("job")) throw UsageError("--job JOB.yaml is missing");
   if (!line.has("out")) throw UsageError("--out CHECKPOINT.h5 is missing");
@@ -112,6 +125,9 @@ int import_command(const Words& words, Communicator& comm) {
 
   std::unique_ptr<Start> start;
   ImportResult result;
+  check_on_root(comm, [&] {
+    check_output_file(line.text("out"), line.has("overwrite"), {line.text("WEIGHTS"), line.text("job")});
+  });
   const auto read = [&] {
     start = std::make_unique<Start>(job);
     result = import_weights(SafetensorsFile(line.text("WEIGHTS")), rules, *start->arena);
@@ -120,7 +136,7 @@ int import_command(const Words& words, Communicator& comm) {
   all_or_none(comm, [&] {
     if (!comm.is_root()) read();
   });
-  save_as(comm, line.text("out"), make_checkpoint_info(job, TrainState{}, start->contract, 1),
+  save_as(comm, line.text("out"), make_checkpoint_info(job, TrainState{}, start->contract, nullptr, 1),
           checkpoint_tensors(*start->arena, start->optimizer.get(), start->contract.normalization));
 
   if (comm.is_root()) {

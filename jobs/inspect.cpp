@@ -6,6 +6,7 @@
 
 #include "io/checkpoint.h"
 #include "io/dataset.h"
+#include "io/files.h"
 #include "io/metrics.h"
 #include "jobs/augmented_sheet.h"
 #include "jobs/command.h"
@@ -246,13 +247,15 @@ int inspect_command(const Words& words) {
   line.add()("json", "print one JSON object")("set", po::value<Words>()->composing(),
                                               "KEY=VALUE: change a key of the job file")(
       "augmented", po::value<std::string>(),
-      "OUT.png: instead, draw samples of a job's data as training would see them");
+      "OUT.png: instead, draw samples of a job's data as training would see them")(
+      "overwrite", "replace the file OUT.png");
   if (!line.parse(words)) return 0;
   const std::string path = line.get<std::string>("PATH");
   const bool json = line.has("json");
   const Words assignments = line.has("set") ? line.get<Words>("set") : Words{};
   if (line.has("augmented")) {
     if (path_kind(path) != PathKind::kJob) throw UsageError("--augmented is for job files");
+    check_output_file(line.text("augmented"), line.has("overwrite"), {path});
     write_augmented_sheet(read_job(read_job_file(path, assignments)), line.get<std::string>("augmented"));
     return 0;
   }

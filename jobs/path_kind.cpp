@@ -1,11 +1,25 @@
 #include "jobs/path_kind.h"
 
 #include <filesystem>
+#include <fstream>
 
 #include "io/checkpoint.h"
 #include "kernels/error.h"
 
 namespace lockstep {
+
+namespace {
+
+/// Names of a checkpoint's attributes stand in the first bytes, also of one that is damaged elsewhere.
+bool begins_as_checkpoint(const std::string& path) {
+  std::string head(64 << 10, '\0');
+  std::ifstream file(path, std::ios::binary);
+  file.read(head.data(), static_cast<std::streamsize>(head.size()));
+  head.resize(static_cast<size_t>(file.gcount()));
+  return head.find("step_in_epoch") != std::string::npos && head.find("header_checksum") != std::string::npos;
+}
+
+}  // namespace
 
 PathKind path_kind(const std::string& path) {
   namespace fs = std::filesystem;
@@ -20,7 +34,7 @@ PathKind path_kind(const std::string& path) {
     read_checkpoint_info(path);
     return PathKind::kCheckpoint;
   } catch (const Error&) {
-    return PathKind::kDataset;
+    return begins_as_checkpoint(path) ? PathKind::kCheckpoint : PathKind::kDataset;
   }
 }
 

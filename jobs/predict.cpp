@@ -187,13 +187,20 @@ int predict_command(const Words& words, Communicator& comm) {
     if (kind.n_classes > 0) file.write("class", first, count, classes.data());
     if (kind.is_probable) file.write("probability", first, count, probabilities.data());
   };
+  const std::vector<LoaderField> read =
+      is_dataset
+          ? loading.fields
+          : std::vector<LoaderField>{{"input", DType::kFloat32, model.graph.vertex(0).shape, {}, {}, 0}};
+  NotFiniteRows not_finite(input.path, read, dataset.get());
   if (is_dataset) {
     DataLoader loader(*dataset, loading, 0);
-    predict_dataset(plan, loader, take);
+    predict_dataset(plan, loader, not_finite, take);
   } else {
-    predict_rows(plan, model, rows, comm, take);
+    predict_rows(plan, model, rows, comm, not_finite, take);
     if (rows.check_read) rows.check_read();
   }
+  if (const std::string told = not_finite.told(comm); comm.is_root() && !told.empty())
+    fmt::print(stderr, "lockstep: not finite: {}\n", told);
   if (comm.is_root() && outputs.hdf5.empty()) temporaries.paths.push_back(hdf5);
   file.close();
   check_on_root(comm, [&] {

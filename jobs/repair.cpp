@@ -1,6 +1,9 @@
 // lockstep repair RUN: puts a run's checkpoints in order after a crash or a failing disk.
 #include <fmt/format.h>
 
+#include <filesystem>
+
+#include "io/folder_lock.h"
 #include "jobs/command.h"
 #include "jobs/path_kind.h"
 #include "kernels/error.h"
@@ -21,7 +24,12 @@ int repair_command(const Words& words) {
   if (path_kind(path) != PathKind::kRunFolder)
     throw Error(path, "is not a run folder", "name the folder that training wrote to (--out)");
 
-  const CheckpointRepair repair = repair_checkpoints(checkpoints_of(path));
+  const std::filesystem::path checkpoints = checkpoints_of(path);
+  const FolderLock lock(checkpoints.filename() == "checkpoints" && checkpoints.has_parent_path()
+                            ? checkpoints.parent_path().string()
+                            : path,
+                        "repair");
+  const CheckpointRepair repair = repair_checkpoints(checkpoints.string());
   for (const std::string& change : repair.done) fmt::print("{}: {}\n", path, change);
   for (const std::string& failure : repair.failed) fmt::print("{}: FAILED: {}\n", path, failure);
   if (repair.done.empty() && repair.failed.empty()) fmt::print("{}: nothing to repair\n", path);

@@ -24,7 +24,7 @@ int train_command(const Words& words, Communicator& comm) {
                                                                          "run folder (default: runs/NAME)")(
       "resume", po::value<std::string>(),
       "auto: the newest whole checkpoint of the run folder, if any; or a file")(
-      "overwrite", "start over: removes the old run's checkpoints and metrics");
+      "overwrite", "start over: the old run's checkpoints and metrics go when the new run has saved one");
   if (!line.parse(words, comm.is_root())) return 0;
 
   const Job job = read_job_on_all_ranks(comm, line.get<std::string>("JOB.yaml"),
@@ -33,6 +33,7 @@ int train_command(const Words& words, Communicator& comm) {
   options.out = line.text("out");
   options.resume = line.text("resume");
   options.overwrite = line.has("overwrite");
+  options.job_file = line.text("JOB.yaml");
   const TrainResult result = train(job, comm, options);
 
   if (comm.is_root()) {

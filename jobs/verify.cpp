@@ -25,6 +25,21 @@ int print_problems(const std::string& path, const std::vector<std::string>& prob
   return 1;
 }
 
+/// A run that goes on deletes its older checkpoints: one that has gone while it was read is no damage.
+int verify_one(const std::string& path) {
+  std::vector<std::string> problems;
+  try {
+    problems = verify_checkpoint(path);
+  } catch (const Error& error) {
+    problems = {error.what()};
+  }
+  if (std::error_code none; !problems.empty() && !std::filesystem::exists(path, none)) {
+    fmt::print("{}: gone meanwhile, as older checkpoints of a run that goes on do\n", path);
+    return 0;
+  }
+  return print_problems(path, problems, "whole");
+}
+
 /// Every checkpoint of a run; temporary files and links that point nowhere are told, but no damage.
 int verify_run(const std::string& path) {
   const std::string folder = checkpoints_of(path);
@@ -32,7 +47,7 @@ int verify_run(const std::string& path) {
   if (checkpoints.empty()) throw Error(path, "the run folder holds no checkpoints yet", "train first");
   int status = 0;
   for (const std::string& checkpoint : checkpoints) {
-    status = std::max(status, print_problems(checkpoint, verify_checkpoint(checkpoint), "whole"));
+    status = std::max(status, verify_one(checkpoint));
   }
   for (const std::string& temporary : list_temporary_files(folder)) {
     fmt::print("{}: a save under way, or the remains of one (lockstep repair removes them)\n", temporary);
@@ -55,7 +70,7 @@ int verify_command(const Words& words) {
   if (!line.parse(words)) return 0;
   const std::string path = line.get<std::string>("PATH");
   switch (path_kind(path)) {
-    case PathKind::kCheckpoint: return print_problems(path, verify_checkpoint(path), "whole");
+    case PathKind::kCheckpoint: return verify_one(path);
     case PathKind::kRunFolder: return verify_run(path);
     default: {
       const Dataset dataset = Dataset::open(path);

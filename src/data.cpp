@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "io/checkpoint.h"
+#include "src/data_identity.h"
 #include "src/loss_place.h"
 #include "src/model.h"
 
@@ -229,6 +231,7 @@ JobData open_data(const Job& job) {
     if (source.layout.empty()) source.layout = job.train->layout;
     data.validation = std::make_unique<Dataset>(open_source(source, named_targets(job)));
     data.validation_fields = find_fields(*data.validation, source);
+    check_class_names(source.path, data.validation->class_names(), data.contract.class_names);
   }
   return data;
 }
@@ -248,10 +251,29 @@ void verify_data(const Job& job, const JobData& data, int rank, int size) {
   }
 }
 
+namespace {
+
+/// Parameters become datasets of checkpoints, by their names.
+void check_names(const Graph& graph) {
+  std::vector<std::string> names;
+  for (int v = 0; v < graph.size(); ++v) {
+    for (const ParameterSpec& spec : graph.parameters(v))
+      names.push_back("/parameters/" + graph.vertex(v).name + "." + spec.name);
+  }
+  try {
+    check_tensor_names(names);
+  } catch (const Error& error) {
+    throw Error("model", error.reason(), error.remedy());
+  }
+}
+
+}  // namespace
+
 Graph build_graph(const Job& job, const DataContract& contract) {
   const Shape input = contract.input.rank() > 0 ? job.augment.output(contract.input) : contract.input;
   Graph graph = build_model(*job.model, {input, contract.n_classes});
   check_all_read(graph, job.losses());
+  check_names(graph);
   return graph;
 }
 

@@ -10,6 +10,7 @@
 #include <string>
 
 #include "src/data.h"
+#include "src/data_identity.h"
 #include "src/job.h"
 #include "src/replica.h"
 #include "src/train_state.h"
@@ -20,7 +21,7 @@ class EmergencyCheckpoint {
  public:
   /// All of them outlive it. `folder`: of checkpoints.
   EmergencyCheckpoint(const Job& job, std::string folder, Replica& replica, DataContract& contract,
-                      int64_t steps_per_epoch);
+                      const DataIdentity& data, int64_t steps_per_epoch);
 
   /// The training thread is about to change weights or optimizer state. Does not return once save() reads
   /// them: the process is about to end.
@@ -43,6 +44,7 @@ class EmergencyCheckpoint {
   std::string folder_;
   Replica& replica_;
   DataContract& contract_;
+  const DataIdentity& data_;
   int64_t steps_per_epoch_;
 
   std::mutex mutex_;  // guards the next three

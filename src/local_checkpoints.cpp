@@ -21,31 +21,61 @@ namespace fs = std::filesystem;
 
 namespace {
 
+/// 16 hexadecimal digits, as run_id() makes them: it becomes part of a path whose files are deleted.
+bool is_run_id(const std::string& text) {
+  return text.size() == 16 && text.find_first_not_of("0123456789abcdef") == std::string::npos;
+}
+
 /// Rank 0. A new run gets a new one, so that copies of an earlier run in the same folder are not its own.
 std::string run_id(const std::string& run, bool resumes) {
   const std::string path = run + "/run_id";
   std::string id;
-  if (resumes && std::ifstream(path) >> id) return id;
+  if (resumes && std::ifstream(path) >> id) {
+    if (is_run_id(id)) return id;
+    throw Error(path, "is not the id of a run (16 hexadecimal digits)",
+                "remove the file: then the run goes on without the local copies that it may have");
+  }
   std::random_device random;
   id = fmt::format("{:08x}{:08x}", random(), random());
   write_text_file_atomically(path, id + "\n");
   return id;
 }
 
-/// Whether this user made it: what stands in a folder that all users share (/tmp) may be anyone's.
+/// Whether this user owns it: others may write to /tmp too.
 bool is_own(const fs::path& path) {
   struct stat status;
-  return ::stat(path.c_str(), &status) == 0 && status.st_uid == ::geteuid();
+  return ::lstat(path.c_str(), &status) == 0 && status.st_uid == ::geteuid() && !S_ISLNK(status.st_mode);
 }
 
-/// The newest whole checkpoint of this user in any host's folder that this host sees; "" if there is none.
+/// The hosts' folders in that of a run.
+std::vector<std::string> host_folders(const std::string& run_folder) {
+  std::vector<std::string> folders;
+  std::error_code error;
+  if (!is_own(run_folder)) return folders;
+  for (fs::directory_iterator it(run_folder, error), end; !error && it != end; it.increment(error))
+    if (is_own(it->path())) folders.push_back(it->path().string());
+  return folders;
+}
+
+/// Deletes what copies have left in a run's folder, and the folders where nothing else is in them.
+void remove_copies(const std::string& run_folder) {
+  std::error_code ignored;
+  for (const std::string& folder : host_folders(run_folder)) {
+    std::vector<fs::path> own;
+    for (fs::directory_iterator it(folder, ignored), end; !ignored && it != end; it.increment(ignored))
+      if (is_checkpoint_file_name(it->path().filename().string())) own.push_back(it->path());
+    for (const fs::path& path : own) fs::remove(path, ignored);
+    fs::remove(folder, ignored);
+  }
+  fs::remove(run_folder, ignored);
+}
+
+/// The newest whole checkpoint in any host's folder that this host sees; "" if there is none.
 std::string newest_copy(const std::string& run_folder) {
   std::vector<std::string> paths;
-  if (!is_own(run_folder)) return "";
-  std::error_code error;
-  for (fs::directory_iterator it(run_folder, error), end; !error && it != end; it.increment(error)) {
-    if (!is_own(it->path())) continue;
-    std::ranges::copy_if(list_checkpoints(it->path().string()), std::back_inserter(paths), is_own);
+  for (const std::string& folder : host_folders(run_folder)) {
+    for (const std::string& path : list_checkpoints(folder))
+      if (is_own(path)) paths.push_back(path);
   }
   std::sort(paths.begin(), paths.end(), [](const std::string& a, const std::string& b) {
     return checkpoint_step(a) > checkpoint_step(b);
@@ -78,6 +108,9 @@ LocalCheckpoints::LocalCheckpoints(const Job& job, Communicator& comm, const std
   all_or_none(comm, [&] {
     std::error_code error;
     if (keeps_) fs::create_directories(folder_, error);
+    if (keeps_ && !error && (!is_own(run_folder_) || !is_own(folder_)))
+      throw Error(folder_, "the folder for local checkpoints belongs to somebody else",
+                  "set checkpoint.local.folder to a folder of your own");
     if (error)
       throw Error(folder_, "cannot create the folder for local checkpoints: " + error.message(),
                   "set checkpoint.local.folder to a folder on this host's own disk");
@@ -130,8 +163,7 @@ std::string LocalCheckpoints::poll() {
 void LocalCheckpoints::end(bool finished) {
   if (!saver_) return;
   saver_->wait();
-  std::error_code ignored;
-  if (finished) fs::remove_all(run_folder_, ignored);
+  if (finished) remove_copies(run_folder_);
 }
 
 void LocalCheckpoints::tidy() const {

@@ -45,10 +45,11 @@ void judge(const PredictionKind& kind, const float* output, int64_t count, int64
   }
 }
 
-void predict_dataset(Plan& plan, DataLoader& loader, const TakeOutputs& take) {
+void predict_dataset(Plan& plan, DataLoader& loader, NotFiniteRows& not_finite, const TakeOutputs& take) {
   for (int64_t s = 0; s < loader.steps_per_epoch(); ++s) {
     const MicroBatch& batch = loader.next();
     if (batch.n_valid == 0) continue;
+    not_finite.look_at(batch);
     BatchContext context;
     context.n_valid = batch.n_valid;
     context.sample_ids = batch.sample_ids.data();
@@ -59,7 +60,7 @@ void predict_dataset(Plan& plan, DataLoader& loader, const TakeOutputs& take) {
 }
 
 void predict_rows(Plan& plan, const TrainedModel& model, const ConvertInput& source, Communicator& comm,
-                  const TakeOutputs& take) {
+                  NotFiniteRows& not_finite, const TakeOutputs& take) {
   constexpr int64_t kBlockRows = 256;  // read together: decoding has threads
   const Field& field = source.fields[0];
   const Shape read = model.job.augment.empty() ? field.shape : model.job.augment.output(field.shape);
@@ -90,6 +91,7 @@ void predict_rows(Plan& plan, const TrainedModel& model, const ConvertInput& sou
       BatchContext context;
       context.n_valid = n_valid;
       context.sample_ids = ids.data();
+      not_finite.look_at({.n_valid = n_valid, .sample_ids = ids, .data = {input.data()}});
       plan.forward({input.data()}, {}, context);
       take(begin + first, n_valid, plan.output());
     }

@@ -8,6 +8,7 @@
 
 #include "io/convert_rows.h"
 #include "io/loader.h"
+#include "src/not_finite_rows.h"
 #include "src/plan.h"
 #include "src/trained_model.h"
 
@@ -30,10 +31,10 @@ void judge(const PredictionKind& kind, const float* output, int64_t count, int64
 /// Takes `count` outputs from row `first` on.
 using TakeOutputs = std::function<void(int64_t first, int64_t count, const float* output)>;
 
-/// One pass over a dataset in order: the micro-batches of this rank.
-void predict_dataset(Plan& plan, DataLoader& loader, const TakeOutputs& take);
+/// One pass over a dataset in order: the micro-batches of this rank. `not_finite` looks at all that is read.
+void predict_dataset(Plan& plan, DataLoader& loader, NotFiniteRows& not_finite, const TakeOutputs& take);
 /// One pass over the rows of a file: this rank's blocks of micro-batches.
 void predict_rows(Plan& plan, const TrainedModel& model, const ConvertInput& source, Communicator& comm,
-                  const TakeOutputs& take);
+                  NotFiniteRows& not_finite, const TakeOutputs& take);
 
 }  // namespace lockstep

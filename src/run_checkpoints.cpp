@@ -41,7 +41,7 @@ RunCheckpoints::RunCheckpoints(const Job& job, RunFolder& folder, Replica& repli
       replica_(replica),
       contract_(contract),
       steps_per_epoch_(steps_per_epoch),
-      emergency_(job, folder.checkpoints(), replica, contract, steps_per_epoch) {
+      emergency_(job, folder.checkpoints(), replica, contract, data_, steps_per_epoch) {
   replica_.set_before_update([this] {
     const Stopwatch watch;
     saver_->hold_changes();
@@ -68,48 +68,76 @@ std::vector<CheckpointTensor> RunCheckpoints::tensors(StateIn place) {
   return all;
 }
 
-TrainState RunCheckpoints::resume(const std::string& from) {
+TrainState RunCheckpoints::resume(const std::string& from, const DataIdentity& data) {
   TrainState state;
-  std::vector<std::string> warnings;
+  data_ = data;
   Communicator& comm = replica_.comm();
   local_ = std::make_unique<LocalCheckpoints>(job_, comm, folder_.path(), !from.empty());
-  if (from == "auto") warnings = local_->fetch(folder_.checkpoints());
-  const std::string path = from.empty() ? "" : choose_checkpoint(comm, folder_.checkpoints(), from, warnings);
-  if (!path.empty()) {
-    all_or_none(comm, [&] {
-      const CheckpointInfo info = read_checkpoint_info(path);
-      check_fits(path, info, job_);
-      load_checkpoint(path, tensors(StateIn::kHost));
-      state = read_train_state(info);
-    });
-    replica_.upload_state();
-    if (job_.precision == DType::kFloat16 && state.loss_scale) replica_.set_loss_scale(*state.loss_scale);
-    if (!state.follow_up) saved_step_ = state.step;  // else that file is not yet what it should be
-  }
-  folder_.open_metrics(job_, path.empty() ? -1 : state.step);
-  for (const std::string& warning : warnings) folder_.warn(state.step, warning);
-  if (!path.empty()) {
-    folder_.write(JsonObject()
-                      .set("kind", "resume")
-                      .set("step", state.step)
-                      .set("file", path)
-                      .set("ranks", comm.size()));
-  }
+  if (from == "auto") warnings_ = local_->fetch(folder_.checkpoints());
+  const std::string path =
+      from.empty() ? "" : choose_checkpoint(comm, folder_.checkpoints(), from, warnings_);
+  resumed_from_ = path;
+  if (path.empty()) return state;
+  all_or_none(comm, [&] {
+    const CheckpointInfo info = read_checkpoint_info(path);
+    check_fits(path, info, job_);
+    check_same_training_data(path, info, data_, steps_per_epoch_, contract_);
+    load_checkpoint(path, tensors(StateIn::kHost));
+    state = read_train_state(info);
+    const std::string changed = what_is_compared_anew(info, data_);
+    if (!changed.empty()) {
+      if (state.best_step >= 0 || state.validations_without_improvement > 0)
+        warnings_.push_back(changed + ": the best validation and early stopping begin anew");
+      state.best_step = -1;
+      state.best_value = 0;
+      state.validations_without_improvement = 0;
+    }
+  });
+  replica_.upload_state();
+  if (job_.precision == DType::kFloat16 && state.loss_scale) replica_.set_loss_scale(*state.loss_scale);
+  if (!state.follow_up) saved_step_ = state.step;  // else that file is not yet what it should be
+  return state;
+}
+
+void RunCheckpoints::begin(const TrainState& state) {
+  Communicator& comm = replica_.comm();
   saver_ =
       std::make_unique<CheckpointSaver>(comm, folder_.checkpoints(), tensors(StateIn::kDevice), job_.device);
   local_->prepare(tensors(StateIn::kDevice));
-  return state;
+  saver_->probe(make_checkpoint_info(job_, state, contract_, &data_, steps_per_epoch_));
+  check_on_root(comm, [&] {
+    const bool resumes = !resumed_from_.empty();
+    // What follows the checkpoint's step is written again, where it was cut off in mid-step.
+    folder_.begin(job_, !resumes ? -1 : state.follow_up ? state.step - 1 : state.step);
+    folder_.keep_confusion_of(state.best_step);
+    for (const std::string& path :
+         set_aside_later_checkpoints(folder_.checkpoints(), resumes ? state.step : -1)) {
+      warnings_.push_back(fmt::format("a checkpoint of a later step is now {}", path));
+    }
+    if (state.best_step < 0) {
+      std::error_code ignored;
+      std::filesystem::remove(folder_.checkpoints() + "/" + kBestLink, ignored);
+    }
+  });
+  for (const std::string& warning : warnings_) folder_.warn(state.step, warning);
+  if (resumed_from_.empty()) return;
+  folder_.write(JsonObject()
+                    .set("kind", "resume")
+                    .set("step", state.step)
+                    .set("file", resumed_from_)
+                    .set("ranks", comm.size()));
 }
 
 void RunCheckpoints::save(TrainState& state) {
   if (has(state.step)) return;
   const Work work("saving a checkpoint");
   const Stopwatch watch;
+  check_on_root(replica_.comm(), [&] { folder_.check_held(); });
   replica_.settle_weights();
   report(saver_->wait());
   waited_s_ = watch.seconds();
   if (job_.precision == DType::kFloat16) state.loss_scale = replica_.loss_scale();
-  saver_->start(replica_.stream(), make_checkpoint_info(job_, state, contract_, steps_per_epoch_),
+  saver_->start(replica_.stream(), make_checkpoint_info(job_, state, contract_, &data_, steps_per_epoch_),
                 [this, step = state.step, best = state.best_step] { tidy(step, best); });
   saved_step_ = state.step;
   stall_s_ = watch.seconds();
@@ -123,12 +151,18 @@ void RunCheckpoints::save_locally(const TrainState& state) {
   if (!local_->is_on() || state.step % job_.local_checkpoints.every_steps != 0 || has(state.step)) return;
   TrainState now = state;
   if (job_.precision == DType::kFloat16) now.loss_scale = replica_.loss_scale();
-  local_->save(replica_.stream(), make_checkpoint_info(job_, now, contract_, steps_per_epoch_));
+  local_->save(replica_.stream(), make_checkpoint_info(job_, now, contract_, &data_, steps_per_epoch_));
 }
 
-void RunCheckpoints::end(const TrainState& state) {
+std::string RunCheckpoints::end(TrainState& state) {
   wait();
-  local_->end(state.finished);
+  if (!failure_.empty() && has(state.step)) {
+    saved_step_ = -1;  // once more: what filled the disk may be gone
+    save(state);
+    wait();
+  }
+  local_->end(state.finished && failure_.empty());
+  return failure_;
 }
 
 void RunCheckpoints::poll() {
@@ -140,7 +174,10 @@ void RunCheckpoints::poll() {
 void RunCheckpoints::wait() { report(saver_->wait()); }
 
 void RunCheckpoints::report(const std::optional<SaveOutcome>& ended) {
-  if (!ended || !replica_.comm().is_root()) return;
+  if (!ended) return;
+  failure_ = ended->error;
+  if (!replica_.comm().is_root()) return;
+  if (failure_.empty()) folder_.has_saved();
   if (!ended->error.empty()) {
     // Nothing is lost yet: the last good checkpoint stays and training goes on.
     folder_.warn(ended->step,

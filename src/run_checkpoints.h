@@ -8,6 +8,7 @@
 
 #include "io/checkpoint_saver.h"
 #include "src/data.h"
+#include "src/data_identity.h"
 #include "src/emergency_checkpoint.h"
 #include "src/job.h"
 #include "src/local_checkpoints.h"
@@ -29,9 +30,12 @@ class RunCheckpoints {
   RunCheckpoints& operator=(const RunCheckpoints&) = delete;
 
   /// Collective. `from`: "auto", a path, or "" to begin anew. Loads the replica's weights, optimizer and
-  /// loss scale, returns the rest, opens the run's metrics, and sets memory aside for what follows; to be
-  /// called first. Throws AgreedError for a damaged file and for one of another batch or seed.
-  TrainState resume(const std::string& from);
+  /// loss scale, and returns the rest; to be called first. Throws AgreedError for a damaged file and for one
+  /// of another batch, seed or data. What the job has changed since, and so begins anew, is told by begin().
+  TrainState resume(const std::string& from, const DataIdentity& data);
+  /// Collective, when the job has been checked: sets memory aside, tries whether a checkpoint can be saved
+  /// (AgreedError where not), and begins the run's metrics.
+  void begin(const TrainState& state);
 
   /// Collective. Starts to write a checkpoint of this step, and waits for it where the job says so. Nothing
   /// happens if that step has one.
@@ -43,8 +47,9 @@ class RunCheckpoints {
   void wait();
   /// Begins a copy on the hosts' own disks, where the job wants one of this step.
   void save_locally(const TrainState& state);
-  /// Collective. As wait(), at the end of a run.
-  void end(const TrainState& state);
+  /// Collective. As wait(), at the end of a run. A last state that is not on the disk is tried once more;
+  /// returns why it is not there; "" if it is.
+  std::string end(TrainState& state);
   /// For when a rank is lost; the replica's updates tell it that the state changes.
   EmergencyCheckpoint& emergency() { return emergency_; }
 
@@ -62,8 +67,12 @@ class RunCheckpoints {
   Replica& replica_;
   DataContract& contract_;
   int64_t steps_per_epoch_;
+  DataIdentity data_;
   EmergencyCheckpoint emergency_;
   std::unique_ptr<LocalCheckpoints> local_;
+  std::string resumed_from_;           // "": the run begins
+  std::vector<std::string> warnings_;  // of resume()
+  std::string failure_;                // of the last save; "": it is on the disk
   int64_t saved_step_ = -1;
   double stall_s_ = 0, waited_s_ = 0;  // how long training stood still for the save under way
   std::unique_ptr<CheckpointSaver> saver_;

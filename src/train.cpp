@@ -1,6 +1,7 @@
 #include "src/train.h"
 
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
 
 #include <array>
 #include <cmath>
@@ -12,6 +13,8 @@
 #include "comm/shared_gpus.h"
 #include "src/batch_statistics.h"
 #include "src/data.h"
+#include "src/data_identity.h"
+#include "src/label_range.h"
 #include "src/loss_place.h"
 #include "src/progress.h"
 #include "src/replica.h"
@@ -31,6 +34,8 @@ struct Setup {
   JobData data;
   Graph graph;
   std::shared_ptr<const Augmentation> augmentation;
+  DataIdentity identity;
+  std::string surplus_classes;  // rank 0: a warning, or ""
 
   Setup(const Job& job, Communicator& comm) {
     const auto build = [&] {
@@ -54,6 +59,12 @@ struct Setup {
     });
     const Work work("comparing the data with its checksums");
     all_or_none(comm, [&] { verify_data(job, data, comm.rank(), comm.size()); });
+    check_on_root(comm, [&] {
+      identity = identify(job, data);
+      surplus_classes = lockstep::surplus_classes(job, data, graph);
+    });
+    for (std::string* text : {&identity.train, &identity.validation, &identity.measure})
+      *text = comm.broadcast_string(*text);
   }
 
   LoaderOptions loader_options(const Job& job, int rank, int size) const {
@@ -62,18 +73,11 @@ struct Setup {
   }
 };
 
-/// Means since the last line of metrics.
+/// What the next line of metrics needs beside the sums of TrainState: of this process only.
 struct Interval {
-  double loss = 0, correct = 0;
   int64_t n_samples = 0;
   double start_s = 0;
   StepTimes times;
-
-  void add(const StepResult& result) {
-    loss += result.loss * static_cast<double>(result.n_samples);
-    correct += result.accuracy * static_cast<double>(result.n_samples);
-    n_samples += result.n_samples;
-  }
 };
 
 /// Collective. A sentence where several ranks compute on one GPU; "" where none do.
@@ -91,15 +95,15 @@ class Trainer {
   Trainer(const Job& job, Communicator& comm, const TrainOptions& options)
       : job_(job),
         comm_(comm),
-        folder_(comm, options.out.empty() ? "runs/" + job.name : options.out, !options.resume.empty(),
-                options.overwrite),
+        folder_(comm, options.out.empty() ? "runs/" + job.name : options.out,
+                {options.resume, options.overwrite, options.job_file}),
         setup_(job, comm),
         replica_(job, setup_.graph, comm,
                  {.augmentation = setup_.augmentation, .communication_plan = folder_.communication_plan()}),
         steps_per_epoch_((setup_.data.train->n_samples() + job.global_batch - 1) / job.global_batch),
         total_steps_(job.steps > 0 ? job.steps : job.epochs * steps_per_epoch_),
         checkpoints_(job, folder_, replica_, setup_.data.contract, steps_per_epoch_) {
-    state_ = checkpoints_.resume(options.resume);
+    state_ = checkpoints_.resume(options.resume, setup_.identity);
     // A finished run may be given a longer life; one that stopped early stays stopped.
     state_.finished =
         state_.finished && (state_.step >= total_steps_ || out_of_patience() || epoch_without_mistakes());
@@ -114,11 +118,22 @@ class Trainer {
   TrainResult run(Heartbeat& heartbeat);
   /// Collective. After an error that all ranks know of: waits for the checkpoint under way.
   void end_saving() { checkpoints_.wait(); }
+  /// After an error that this rank alone knows of. One rank by itself saves the state; of several the others
+  /// do.
+  void fail_alone() {
+    folder_.leave_as_it_is();
+    if (comm_.size() == 1 && state_.step > 0 && !checkpoints_.has(state_.step)) {
+      end_saving();
+      spdlog::error("{}", checkpoints_.emergency().save());
+    }
+  }
 
  private:
   /// Collective. One update, and the state after it. Throws AgreedError where the numbers are no longer
   /// finite.
   StepResult one_step(DataLoader& loader, double since_save_s);
+  /// Collective. After a step that has changed nothing.
+  void save_before_error();
   void write_start();
   void log_interval(const StepResult& result, Interval& interval, Progress& progress);
   bool validate(Progress& progress);  // true: the run is to stop early
@@ -165,29 +180,29 @@ void Trainer::write_start() {
 
 void Trainer::log_interval(const StepResult& result, Interval& interval, Progress& progress) {
   const double now_s = progress.elapsed_s(), span_s = now_s - interval.start_s;
-  const auto n = static_cast<double>(interval.n_samples);
+  const auto n = static_cast<double>(state_.interval_samples);
+  const double loss = state_.interval_loss / n, accuracy = state_.interval_correct / n;
+  const double rate = static_cast<double>(interval.n_samples) / span_s;
   const StepTimes times = replica_.times();
   const double gradient_norm = replica_.gradient_norm();
   JsonObject line;
   line.set("kind", "train").set("step", state_.step);
   line.set("epoch", static_cast<double>(state_.step) / static_cast<double>(steps_per_epoch_));
-  line.set("loss", interval.loss / n);
-  if (job_.loss.has_accuracy()) line.set("accuracy", interval.correct / n);
-  line.set("lr", result.lr)
-      .set("samples_per_s", n / span_s)
-      .set("grad_norm", gradient_norm)
-      .set("time_s", now_s);
+  line.set("loss", loss);
+  if (job_.loss.has_accuracy()) line.set("accuracy", accuracy);
+  line.set("lr", result.lr).set("samples_per_s", rate).set("grad_norm", gradient_norm).set("time_s", now_s);
   if (job_.precision == DType::kFloat16) line.set("loss_scale", replica_.loss_scale().now);
   line.set("data_wait_s", times.data_wait - interval.times.data_wait);
   line.set("communication_s", times.communication - interval.times.communication);
   folder_.write(line);
-  const std::array<EventScalar, 4> scalars{{{"train/loss", static_cast<float>(interval.loss / n)},
+  const std::array<EventScalar, 4> scalars{{{"train/loss", static_cast<float>(loss)},
                                             {"lr", static_cast<float>(result.lr)},
-                                            {"samples_per_s", static_cast<float>(n / span_s)},
-                                            {"train/accuracy", static_cast<float>(interval.correct / n)}}};
+                                            {"samples_per_s", static_cast<float>(rate)},
+                                            {"train/accuracy", static_cast<float>(accuracy)}}};
   folder_.write_scalars(state_.step, {scalars.data(), job_.loss.has_accuracy() ? size_t{4} : size_t{3}});
-  progress.show(state_.step, interval.loss / n, job_.loss.has_accuracy() ? interval.correct / n : -1,
-                result.lr, n / span_s);
+  progress.show(state_.step, loss, job_.loss.has_accuracy() ? accuracy : -1, result.lr, rate);
+  state_.interval_loss = state_.interval_correct = 0;
+  state_.interval_samples = 0;
   interval = Interval{};
   interval.start_s = progress.elapsed_s();
   interval.times = times;
@@ -199,14 +214,18 @@ bool Trainer::validate(Progress& progress) {
   const ValidationResult result = validator_->run();
   const bool by_accuracy = job_.best == Job::Best::kAccuracy;
   const double value = by_accuracy ? result.accuracy : result.loss;
-  const bool improved =
-      state_.best_step < 0 || (by_accuracy ? value > state_.best_value : value < state_.best_value);
+  // Numbers over values that are not finite are no measure: they are told, and compared with nothing.
+  const bool is_measure = result.not_finite.empty();
+  const bool improved = is_measure && (state_.best_step < 0 ||
+                                       (by_accuracy ? value > state_.best_value : value < state_.best_value));
+  if (!is_measure) folder_.warn(state_.step, "validation: " + result.not_finite);
   if (improved) {
     state_.best_step = state_.step;
     state_.best_value = value;
     folder_.write_confusion(result, setup_.data.contract.class_names, state_.step);
   }
-  state_.validations_without_improvement = improved ? 0 : state_.validations_without_improvement + 1;
+  if (is_measure)
+    state_.validations_without_improvement = improved ? 0 : state_.validations_without_improvement + 1;
 
   JsonObject line;
   line.set("kind", "validation").set("step", state_.step);
@@ -247,13 +266,19 @@ void Trainer::guard() {
   folder_.warn(state_.step, fmt::format("{}: restored from rank {}", verdict.str(), verdict.good_rank));
 }
 
+void Trainer::save_before_error() {
+  // What rounding took from the gradients has changed already.
+  if (state_.step > 0 && replica_.residuals().empty()) checkpoints_.save(state_);
+  checkpoints_.wait();
+}
+
 StepResult Trainer::one_step(DataLoader& loader, double since_save_s) {
   const bool clock_says_save =
       job_.checkpoint_every_minutes > 0 && since_save_s > 60 * job_.checkpoint_every_minutes;
   StepResult step =
       replica_.step(loader, state_.step, setup_.data.train->n_samples(), total_steps_, clock_says_save);
   if (!step.not_finite.empty()) {
-    checkpoints_.wait();
+    save_before_error();
     const size_t checkpoints = list_checkpoints(folder_.checkpoints()).size();
     folder_.write(JsonObject().set("kind", "end").set("step", state_.step).set("status", "not_finite"));
     if (comm_.is_root()) {
@@ -273,6 +298,10 @@ StepResult Trainer::one_step(DataLoader& loader, double since_save_s) {
   state_.mistakes = (!epoch_begins && state_.mistakes) || step.accuracy < 1;
   ++state_.step;
   state_.follow_up = true;
+  const auto n = static_cast<double>(step.n_samples);
+  state_.interval_loss += step.loss * n;
+  state_.interval_correct += step.accuracy * n;
+  state_.interval_samples += step.n_samples;
   checkpoints_.emergency().state_is_whole(state_);
   tell_step(state_.step);
   checkpoints_.poll();
@@ -297,6 +326,7 @@ TrainResult Trainer::run(Heartbeat& heartbeat) {
   DataLoader loader(*setup_.data.train, loading, state_.step);
   Progress progress(comm_.is_root(), launcher_size() > 1, state_.step, total_steps_, steps_per_epoch_);
   TrainResult result;
+  checkpoints_.begin(state_);
   write_start();
   progress.note(fmt::format("{}: {} parameters, {} training samples, global batch {}, {} rank{}, {}{}",
                             job_.name, grouped(static_cast<double>(replica_.arena().n_parameters())),
@@ -304,6 +334,7 @@ TrainResult Trainer::run(Heartbeat& heartbeat) {
                             comm_.size() > 1 ? "s" : "", job_.device.str(),
                             state_.step > 0 ? fmt::format(", resumed at step {}", state_.step) : ""));
 
+  if (!setup_.surplus_classes.empty()) folder_.warn(state_.step, setup_.surplus_classes);
   if (job_.precision == DType::kBFloat16 && job_.device.kind == Device::Kind::kCpu && !cpu_has_bfloat16()) {
     progress.note(
         "this CPU does not multiply bfloat16: values are kept in bfloat16 and products computed in float32, "
@@ -324,13 +355,15 @@ TrainResult Trainer::run(Heartbeat& heartbeat) {
   // An emergency checkpoint may have been made after a step and before what follows it.
   while (state_.follow_up || (state_.step < total_steps_ && !state_.finished)) {
     StepResult step;
+    step.lr = job_.optimizer.lr *
+              job_.schedule.factor(std::max<int64_t>(state_.step - 1, 0), total_steps_, steps_per_epoch_);
     if (!state_.follow_up) {
       step = one_step(loader, progress.elapsed_s() - last_save_s);
-      interval.add(step);
+      interval.n_samples += step.n_samples;
     }
     const bool epoch_ends = state_.step % steps_per_epoch_ == 0, run_ends = state_.step == total_steps_;
     if (job_.sync_guard.every_steps > 0 && state_.step % job_.sync_guard.every_steps == 0) guard();
-    if (interval.n_samples > 0 && (state_.step % log_every == 0 || epoch_ends || run_ends))
+    if (state_.interval_samples > 0 && (state_.step % log_every == 0 || epoch_ends || run_ends))
       log_interval(step, interval, progress);
 
     const int64_t epoch = state_.step / steps_per_epoch_;
@@ -359,7 +392,7 @@ TrainResult Trainer::run(Heartbeat& heartbeat) {
     if (stops_early) result.status = TrainResult::Status::kEarlyStopped;
   }
 
-  checkpoints_.end(state_);
+  const std::string not_saved = checkpoints_.end(state_);
   result.step = state_.step;
   result.best_step = state_.best_step;
   result.best_value = state_.best_value;
@@ -374,7 +407,14 @@ TrainResult Trainer::run(Heartbeat& heartbeat) {
     line.set(job_.best == Job::Best::kAccuracy ? "best_accuracy" : "best_loss", state_.best_value)
         .set("best_step", state_.best_step);
   }
+  if (!not_saved.empty()) line.set("not_saved", not_saved);
   folder_.write(line);
+  if (!not_saved.empty()) {
+    throw AgreedError(fmt::format("step {}", state_.step),
+                      "training has ended, but its last state is not on the disk: " + not_saved,
+                      fmt::format("free space and go on from the last checkpoint in {} with --resume auto",
+                                  folder_.checkpoints()));
+  }
   return result;
 }
 
@@ -394,6 +434,7 @@ TrainResult train(const Job& job, Communicator& comm, const TrainOptions& option
       heartbeat.stop();
       throw;
     } catch (...) {
+      trainer.fail_alone();
       tell_others_of_failure();  // who save the state; also this rank's memory is still there
       throw;
     }

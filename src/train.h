@@ -11,7 +11,8 @@ namespace lockstep {
 struct TrainOptions {
   std::string out;         // the run folder itself; empty: runs/NAME
   std::string resume;      // "", "auto" or a checkpoint file
-  bool overwrite = false;  // forget what the run folder holds
+  bool overwrite = false;  // replace the run that the folder holds
+  std::string job_file;    // where the job was read from; never written to
 };
 
 struct TrainResult {

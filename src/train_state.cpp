@@ -10,6 +10,7 @@
 
 #include "comm/agreement.h"
 #include "kernels/printable.h"
+#include "src/data_identity.h"
 #include "src/model_limits.h"
 
 namespace lockstep {
@@ -142,7 +143,7 @@ void add_residuals(const ParameterArena& arena, int64_t first, int64_t n_micro,
 }
 
 CheckpointInfo make_checkpoint_info(const Job& job, const TrainState& state, const DataContract& contract,
-                                    int64_t steps_per_epoch) {
+                                    const DataIdentity* data, int64_t steps_per_epoch) {
   CheckpointInfo info;
   info.step = state.step;
   info.epoch = state.step / steps_per_epoch;
@@ -161,6 +162,12 @@ CheckpointInfo make_checkpoint_info(const Job& job, const TrainState& state, con
     info.numbers["loss_scale_next"] = state.loss_scale->next;
     info.numbers["loss_scale_good_steps"] = static_cast<double>(state.loss_scale->good_steps);
   }
+  if (state.interval_samples > 0) {
+    info.numbers["interval_loss"] = state.interval_loss;
+    info.numbers["interval_correct"] = state.interval_correct;
+    info.numbers["interval_samples"] = static_cast<double>(state.interval_samples);
+  }
+  if (data) add_identity(*data, info);
   info.numbers["classes"] = static_cast<double>(contract.n_classes);
   info.texts["input_shape"] = join_shape(contract.input);
   if (!contract.class_names.empty()) {
@@ -179,6 +186,9 @@ TrainState read_train_state(const CheckpointInfo& info) {
   state.mistakes = number(info, "mistakes", 1) != 0;
   state.finished = number(info, "finished", 0) != 0;
   state.follow_up = number(info, "follow_up", 0) != 0;
+  state.interval_loss = number(info, "interval_loss", 0);
+  state.interval_correct = number(info, "interval_correct", 0);
+  state.interval_samples = static_cast<int64_t>(number(info, "interval_samples", 0));
   if (const double scale = number(info, "loss_scale", 0); scale > 0) {
     state.loss_scale = LossScale{scale, number(info, "loss_scale_next", scale),
                                  whole_number(info, "loss_scale_good_steps", 0)};

@@ -21,6 +21,9 @@ struct TrainState {
   bool finished = false;   // the run has reached its end
   bool follow_up = false;  // of this step is due: its validation and all that comes of that (emergencies)
   std::optional<LossScale> loss_scale;  // float16
+  // Sums since the last line of metrics, so that the next one is the same after a resume.
+  double interval_loss = 0, interval_correct = 0;
+  int64_t interval_samples = 0;
 };
 
 /// Which memory is meant: what the host sees of the device's (to load), or that itself (to save).
@@ -39,8 +42,10 @@ std::vector<CheckpointTensor> checkpoint_tensors(const ParameterArena& arena, Op
 void add_residuals(const ParameterArena& arena, int64_t first, int64_t n_micro,
                    const std::vector<float*>& residuals, std::vector<CheckpointTensor>& tensors);
 
+struct DataIdentity;
+/// `data`: null where the checkpoint has seen none, as an imported one.
 CheckpointInfo make_checkpoint_info(const Job& job, const TrainState& state, const DataContract& contract,
-                                    int64_t steps_per_epoch);
+                                    const DataIdentity* data, int64_t steps_per_epoch);
 
 TrainState read_train_state(const CheckpointInfo& info);
 /// Input shape, classes and normalisation as they were trained.

@@ -1,6 +1,7 @@
 #include "src/validation.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "src/loss_place.h"
 
@@ -38,6 +39,8 @@ Validator::Validator(const Job& job, const Graph& graph, const ParameterArena& a
       inputs_(graph.inputs().size()),
       targets_(count_targets(graph, job.losses())),
       judges_output_(loss_vertex(graph, job.loss) == graph.output() && !targets_.empty()),
+      rows_(dataset.path(), evaluation_loader(job, graph, dataset, fields, normalization, comm).fields,
+            &dataset),
       loader_(dataset, evaluation_loader(job, graph, dataset, fields, normalization, comm), 0) {}
 
 ValidationResult Validator::run() {
@@ -64,6 +67,7 @@ ValidationResult Validator::run() {
       std::copy_n(batch.data.begin(), inputs_.size(), inputs_.begin());
       std::copy_n(batch.data.begin() + static_cast<int64_t>(inputs_.size()), targets_.size(),
                   targets_.begin());
+      rows_.look_at(batch);
       plan_.forward(inputs_, targets_, context);
       std::copy_n(plan_.loss_values(), kLossValues, rows.data() + (s * n_micro + batch.micro) * kLossValues);
       if (k > 0) count_confusion(batch.n_valid, result);
@@ -81,6 +85,9 @@ ValidationResult Validator::run() {
   }
   if (weights > 0) result.loss /= weights;
   if (n_counted > 0) result.accuracy = n_correct / n_counted;
+  result.not_finite = rows_.told(comm_);
+  if (result.not_finite.empty() && !std::isfinite(result.loss))
+    result.not_finite = "the loss is not finite though the data are: the network's outputs are not";
   return result;
 }
 

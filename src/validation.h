@@ -4,11 +4,13 @@
 #pragma once
 
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "comm/communicator.h"
 #include "io/loader.h"
 #include "src/data.h"
+#include "src/not_finite_rows.h"
 #include "src/plan.h"
 
 namespace lockstep {
@@ -19,6 +21,7 @@ struct ValidationResult {
   bool has_accuracy = false;
   double accuracy = 0;             // share of what was judged and right
   int64_t n_classes = 0;           // 0: no classes, or the loss judges another layer than the output
+  std::string not_finite;          // which rows hold values that are not finite, or that only the loss is not
   std::vector<int64_t> confusion;  // (n_classes, n_classes): rows true class, columns predicted
 };
 
@@ -40,7 +43,8 @@ class Validator {
   Plan plan_;
   std::vector<const void*> inputs_, targets_;
   bool judges_output_;  // the reported loss is of the graph's output, against the dataset
-  DataLoader loader_;   // goes round the dataset, one epoch per run()
+  NotFiniteRows rows_;
+  DataLoader loader_;  // goes round the dataset, one epoch per run()
 };
 
 /// Index of the first maximum.

@@ -109,7 +109,8 @@ int64_t export_weights(const std::string& checkpoint, const std::string& path) {
     const bool is_buffer = entry.name.starts_with(kBuffers);
     if (!is_buffer && !entry.name.starts_with(kParameters)) continue;
     const std::string name = entry.name.substr((is_buffer ? kBuffers : kParameters).size());
-    if (is_buffer && name.starts_with("input.")) continue;
+    if (entry.name == "/buffers/input.mean" || entry.name == "/buffers/input.stddev")
+      continue;  // the normalisation
     tensors.push_back({name, entry.shape, entry.dtype});
     sources.push_back(entry.name);
     if (!name.ends_with(kMean)) continue;

@@ -150,9 +150,16 @@ TEST_F(BadInput, FullDiskWhileCheckpointing) {
   if (mount("tmpfs", disk.c_str(), "tmpfs", 0, "size=1m") != 0)
     GTEST_SKIP() << "no permission to mount a small tmpfs";
   const Ended ended = lockstep_on(2, place_->train("disk/run"));
-  EXPECT_EQ(ended.status, 0) << ended.output;
+  EXPECT_EQ(ended.status, 1) << ended.output;
   EXPECT_NE(ended.output.find("CHECKPOINT NOT SAVED"), std::string::npos) << ended.output;
-  EXPECT_NE(ended.output.find("finished after step 380"), std::string::npos) << ended.output;
+  EXPECT_NE(ended.output.find("step 380: training has ended, but its last state is not on the disk"),
+            std::string::npos)
+      << ended.output;
+  // No run begins that could not save anything.
+  const Ended refused = lockstep_on(2, place_->train("disk/other"));
+  EXPECT_EQ(refused.status, 1) << refused.output;
+  EXPECT_NE(refused.output.find("of disk space"), std::string::npos) << refused.output;
+  EXPECT_EQ(refused.output.find("step 1"), std::string::npos) << refused.output;
   // What was saved before the disk was full is whole.
   const Ended verify = lockstep("verify " + place_->file("disk/run"));
   EXPECT_EQ(verify.status, 0) << verify.output;

@@ -95,7 +95,9 @@ TEST_F(Commands, InspectDrawsAugmentedImages) {
       << listed.output;
   EXPECT_NE(lockstep(words + list + " --json").output.find("\"{gaussian_noise: {sigma: 2}}\""),
             std::string::npos);
-  EXPECT_NE(lockstep(words + " --augmented " + sheet).output.find("it augments nothing"), std::string::npos);
+  EXPECT_NE(lockstep(words + " --augmented " + sheet).output.find("--overwrite"), std::string::npos);
+  EXPECT_NE(lockstep(words + " --overwrite --augmented " + sheet).output.find("it augments nothing"),
+            std::string::npos);
   EXPECT_EQ(lockstep("inspect " + place_->file("data/train") + " --augmented " + sheet).status, 2);
 }
 
