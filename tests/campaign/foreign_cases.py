@@ -172,6 +172,7 @@ def links(c):
         f["group/x"] = X
     with h5py.File(c.at("short.h5"), "w") as f:
         f["contiguous"] = X[:40]
+        f["next"] = numpy.full((64, 4), 9, "f4")  # what HDF5 reads behind the end of the source
     with h5py.File(c.at("links.h5"), "w") as f:
         f["own"] = X - 5
         for name in ("contiguous", "chunked"):
@@ -187,10 +188,13 @@ def links(c):
             for k in range(0, 64, 16):
                 layout[k:k + 16] = source[k:k + 16]
             f.create_virtual_dataset(name, layout, fillvalue=7)
+        layout = h5py.VirtualLayout((64, 4), "f4")
+        layout[:] = h5py.VirtualSource("short.h5", "contiguous", (64, 4))
+        f.create_virtual_dataset("virtual-whole-short", layout)
     for name in ("contiguous", "chunked", "outside/x", "soft", "virtual"):
         c.gives("links.h5", name, X)
     for name, words in {"gone": "gone.h5", "nameless": "there.h5", "virtual-gone": "gone.h5", "virtual-nameless": "there.h5",
-                        "virtual-short": "short.h5"}.items():
+                        "virtual-short": "short.h5", "virtual-whole-short": "short.h5"}.items():
         c.refuses("links.h5", name, words)
 
 
