@@ -42,10 +42,17 @@ void throw_file_error(const std::string& path, const char* doing, int error_numb
 }
 
 FileHandle::FileHandle(const std::string& path, int flags, unsigned mode) : path_(path) {
-  if ((flags & (O_ACCMODE | O_DIRECTORY)) == O_RDONLY) require_regular_file(path);
-  do fd_ = ::open(path.c_str(), flags | O_CLOEXEC, mode);
+  // Opening a FIFO for reading waits for a writer unless it is told not to; regular files know no difference.
+  const bool wants_regular = (flags & (O_ACCMODE | O_DIRECTORY)) == O_RDONLY;
+  do fd_ = ::open(path.c_str(), flags | O_CLOEXEC | (wants_regular ? O_NONBLOCK : 0), mode);
   while (fd_ < 0 && errno == EINTR);
-  if (fd_ < 0) throw_file_error(path, (flags & O_CREAT) ? "creating" : "opening", errno);
+  const int error = errno;
+  struct stat status = {};
+  if (fd_ >= 0 && (!wants_regular || (::fstat(fd_, &status) == 0 && S_ISREG(status.st_mode)))) return;
+  const bool is_open = fd_ >= 0;
+  if (is_open) ::close(std::exchange(fd_, -1));
+  if (wants_regular) require_regular_file(path);
+  throw_file_error(path, (flags & O_CREAT) ? "creating" : "opening", is_open ? EINVAL : error);
 }
 
 FileHandle FileHandle::in_memory(const char* name) {

@@ -36,6 +36,8 @@ const Format kFormats[] = {
      "7zXZ"sv,
      0, "is compressed with xz, not an HDF5 file", "unpack it: unxz FILE"},
     {"\x80\x02"sv, 0, "is a pickle of Python, not an HDF5 file", "store its arrays as HDF5 with h5py"},
+    {"\x80\x05"sv, 0, "is a pickle of Python, not an HDF5 file", "store its arrays as HDF5 with h5py"},
+    {"\x80\x03"sv, 0, "is a pickle of Python, not an HDF5 file", "store its arrays as HDF5 with h5py"},
     {"\x80\x04"sv, 0, "is a pickle of Python, not an HDF5 file", "store its arrays as HDF5 with h5py"},
     {"PAR1"sv, 0, "is a Parquet file, not an HDF5 file",
      "store its columns as HDF5 with h5py, or as CSV for `lockstep convert csv`"},

@@ -191,7 +191,13 @@ StoredField inspect_field(const Inspected& in, const std::string& name) {
         out.unusable = "is of a newer format than HDF5 " + library_version() +
                        " reads, with which this program was built";
         out.remedy = "write it with h5py.File(..., libver='v114') or earlier, or build Lockstep with HDF5 2";
+      } else if (const h5::Id group(H5Gopen2(in.file, name.c_str(), H5P_DEFAULT)); group) {
+        const bool is_sparse = h5::has_link(group.get(), "indptr") && h5::has_link(group.get(), "data");
+        out.unusable = is_sparse ? "is a group that holds a sparse matrix" : "is a group, not a dataset";
+        out.remedy = is_sparse ? "store it dense: adata.X.toarray() in AnnData, then write it again"
+                               : "name a dataset in it: " + name + "/NAME";
       } else {
+        H5Eclear2(H5E_DEFAULT);
         out.unusable = "cannot be opened (" + error.reason() + ")";
         out.remedy = kDamagedRemedy;
       }

@@ -249,8 +249,10 @@ with h5py.File('fixed.h5', 'w') as f:
     f['df/block0_values'] = X; f['df/axis0'] = np.array(['a', 'b', 'c', 'd'], 'S1')
 with h5py.File('dim.nc', 'w') as f:
     f['input'] = X; f['t'] = np.zeros(64, '>f4'); f['t'].make_scale('This is a netCDF dimension but not a netCDF variable.        64')
+with h5py.File('sparse.h5ad', 'w') as f: f['X/data'] = Y; f['X/indptr'] = Y; f['X/indices'] = Y; f['label'] = Y
 with h5py.File('a.h5ad', 'w') as f: f['X'] = X; f['obs/kind/codes'] = Y.astype('int8'); f['obs/kind/categories'] = np.array(['w', 'x'], 'S1')
 )");
+  EXPECT_SAYS(error("sparse.h5ad", {"X"}), "toarray");
   EXPECT_SAYS(error("table.h5", {}), "df/table, which holds compound elements");
   EXPECT_EQ(values<float>("fixed.h5", "df/block0_values"), count<float>(256));
   EXPECT_EQ(Dataset::open(folder_.file("dim.nc")).fields().size(), 1U);
