@@ -4,6 +4,7 @@
 #include <fstream>
 
 #include "io/checkpoint.h"
+#include "io/regular_file.h"
 #include "kernels/error.h"
 
 namespace lockstep {
@@ -30,6 +31,7 @@ PathKind path_kind(const std::string& path) {
   const fs::path name = fs::canonical(path).filename();  // best.h5 is a link to a checkpoint
   if (name.extension() == ".yaml" || name.extension() == ".yml") return PathKind::kJob;
   if (name.string().starts_with("step-")) return PathKind::kCheckpoint;
+  require_regular_file(path);  // reading a named pipe would wait for its writer
   try {
     read_checkpoint_info(path);
     return PathKind::kCheckpoint;

@@ -111,7 +111,8 @@ TEST_F(WordsOfAJob, ALossThatIsNotFiniteNamesFieldAndRow) {
   EXPECT_SAYS(ended, "step 3: the loss is not finite");
   EXPECT_SAYS(ended, "in row 17 of the dataset (value 2 of the sample)");
   EXPECT_SAYS(ended, "field 'input'");
-  EXPECT_SAYS(ended, "no checkpoint was saved yet");
+  EXPECT_SAYS(ended, "the last good checkpoint is in");
+  EXPECT_FALSE(fs::is_empty(place_->file("runs-nan/checkpoints")));  // the state before that step
   EXPECT_NE(read_file(place_->file("runs-nan/metrics.jsonl")).find("\"status\": \"not_finite\""),
             std::string::npos);
   EXPECT_NE(read_file(place_->file("runs-nan/report.html")).find("the loss was not finite"),
