@@ -39,7 +39,6 @@ std::string describe(const Field& field) {
 
 struct Dataset::Impl {
   std::string path;
-  DatasetOptions options;
   int64_t n_samples = 0;
   std::vector<Shard> shards;
   std::vector<std::string> class_names;
@@ -267,7 +266,6 @@ Dataset::Dataset(Dataset&&) noexcept = default;
 Dataset Dataset::open(const std::string& path, const DatasetOptions& options) {
   auto impl = std::make_unique<Impl>();
   impl->path = path;
-  impl->options = options;
   Comparison comparison(path, options);
   for (const std::string& shard_path : shard_paths(path))
     comparison.add(shard_path, inspect_shard(shard_path, options));
