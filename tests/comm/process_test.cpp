@@ -115,17 +115,17 @@ void do_nothing(int) {}
 TEST(StopSignals, HandlersOfLibrariesRunOnAnotherStack) {
   EXPECT_EXIT(
       {
-        static char* frame = nullptr;
+        static uintptr_t frame = 0;
         signal(SIGALRM, [](int) {
-          char here = 0;
-          frame = &here;
+          const volatile char here = 0;
+          frame = reinterpret_cast<uintptr_t>(&here);
         });
         signal(SIGWINCH, do_nothing);
         move_handlers_to_signal_stacks();
         raise(SIGALRM);
         stack_t stack = {};
         sigaltstack(nullptr, &stack);
-        auto* const first = static_cast<char*>(stack.ss_sp);
+        const auto first = reinterpret_cast<uintptr_t>(stack.ss_sp);
         _exit(frame >= first && frame < first + stack.ss_size ? 0 : 1);
       },
       ExitedWithCode(0), "");
