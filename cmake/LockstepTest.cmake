@@ -1,4 +1,4 @@
-# lockstep_test(NAME SOURCES … LINKS … [RANKS 1 2 4 8] [TIMEOUT s] [LABELS …] [OWN_MAIN])
+# lockstep_test(NAME SOURCES … LINKS … [RANKS 1 2 4 8] [TIMEOUT s] [LABELS …] [OWN_MAIN] [OPTIMIZE -O1])
 #
 # A GoogleTest program. With RANKS it becomes one CTest test per rank count, NAME.npP,
 # started through mpirun; without, one test called NAME. Every test has a time limit (five times as long with sanitizers); MPI
@@ -6,8 +6,37 @@
 include_guard()
 find_package(GTest REQUIRED)
 
+# Tests are compiled for quick compiling: half of the time goes into GoogleTest's and the standard library's headers, read
+# once, and most of the rest into optimization, which only the loops of reference computations repay.
+#
+# lockstep_test_sources(TARGET [OPTIMIZE -O1]): that for an executable's sources.
+function(lockstep_test_sources target)
+  cmake_parse_arguments(ARG "" "OPTIMIZE" "" ${ARGN})
+  set(level -O0)
+  if(ARG_OPTIMIZE)
+    set(level ${ARG_OPTIMIZE})
+  endif()
+  set(headers lockstep_test_headers${level})
+  if(NOT TARGET ${headers})  # a header counts for one level only
+    add_executable(${headers} ${CMAKE_SOURCE_DIR}/tests/support/test_headers.cpp)
+    target_link_libraries(${headers} PRIVATE lockstep_flags GTest::gtest)
+    target_precompile_headers(${headers} PRIVATE ${CMAKE_SOURCE_DIR}/tests/support/test_headers.h)
+    lockstep_test_options(${headers} ${level})
+  endif()
+  target_precompile_headers(${target} REUSE_FROM ${headers})
+  lockstep_test_options(${target} ${level})
+endfunction()
+
+function(lockstep_test_options target level)
+  set_target_properties(${target} PROPERTIES UNITY_BUILD OFF RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+  target_compile_options(${target} PRIVATE ${level})
+  if(CMAKE_CXX_COMPILER_ID STREQUAL GNU)  # lets ccache see what the header holds
+    target_compile_options(${target} PRIVATE -fpch-preprocess)
+  endif()
+endfunction()
+
 function(lockstep_test name)
-  cmake_parse_arguments(ARG "OWN_MAIN" "TIMEOUT" "SOURCES;LINKS;RANKS;LABELS" ${ARGN})
+  cmake_parse_arguments(ARG "OWN_MAIN" "TIMEOUT;OPTIMIZE" "SOURCES;LINKS;RANKS;LABELS" ${ARGN})
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 120)
   endif()
@@ -15,9 +44,9 @@ function(lockstep_test name)
     math(EXPR ARG_TIMEOUT "5 * ${ARG_TIMEOUT}")
   endif()
   add_executable(${name} ${ARG_SOURCES})
-  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
   target_compile_definitions(${name} PRIVATE LOCKSTEP_SOURCE_DIR="${CMAKE_SOURCE_DIR}"
                                              LOCKSTEP_BINARY_DIR="${CMAKE_BINARY_DIR}")
+  lockstep_test_sources(${name} OPTIMIZE ${ARG_OPTIMIZE})
   if(ARG_RANKS)
     target_link_libraries(${name} PRIVATE ${ARG_LINKS} lockstep_mpi_main GTest::gtest)
     foreach(n ${ARG_RANKS})

@@ -26,7 +26,6 @@ namespace {
 
 constexpr const char* kLockName = ".lockstep-convert.lock";
 constexpr const char* kScratchPrefix = ".lockstep-convert-";
-constexpr int64_t kMaxShards = 100000;  // five digits in the name keep name order = number order
 
 /// shard-00000.h5 …
 bool is_shard(const fs::path& path) {

@@ -2,6 +2,7 @@
 // with a scratch folder of this process; and replaced so that no kill leaves a mixture that opens as whole.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,8 @@ namespace lockstep {
 
 /// The file in a folder whose shards are being replaced. A dataset with it does not open.
 inline constexpr const char* kIncompleteMarker = ".lockstep-incomplete";
+
+inline constexpr int64_t kMaxShards = 100000;  // five digits in the name keep name order = number order
 
 /// The name of shard `index`: "shard-00000.h5".
 std::string shard_name(int64_t index);

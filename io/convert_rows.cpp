@@ -25,7 +25,6 @@ namespace {
 
 constexpr int64_t kShardBytes = int64_t{64} << 20;
 constexpr int64_t kBlockBytes = int64_t{8} << 20;
-constexpr int64_t kMaxShards = 100000;
 
 /// Which rows of the source go into which shard.
 struct Selection {

@@ -13,6 +13,7 @@
 #include "comm/gradient_reducer.h"
 #include "io/metrics.h"
 #include "jobs/command.h"
+#include "jobs/timing.h"
 #include "kernels/device.h"
 
 namespace lockstep {
@@ -26,11 +27,6 @@ struct Contender {
   float* values;
   std::function<void()> reduce;
 };
-
-double median(std::vector<double> values) {
-  std::nth_element(values.begin(), values.begin() + static_cast<long>(values.size() / 2), values.end());
-  return values[values.size() / 2];
-}
 
 /// Bytes of each size given in MiB, a whole number of floats.
 std::vector<int64_t> read_sizes(const std::string& text) {

@@ -15,6 +15,7 @@
 #include "io/files.h"
 #include "io/metrics.h"
 #include "jobs/command.h"
+#include "jobs/timing.h"
 
 namespace lockstep {
 
@@ -27,12 +28,6 @@ constexpr int64_t kMib = int64_t{1} << 20;
 
 double now_s() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  const size_t n = values.size();
-  return (values[(n - 1) / 2] + values[n / 2]) / 2;
 }
 
 /// A state like a network's: weights and one state of the optimizer, tensors of 1, 2, 4 … 64 MiB

@@ -14,6 +14,7 @@
 #include "jobs/job_file.h"
 #include "jobs/peak_memory.h"
 #include "jobs/step_profile.h"
+#include "jobs/timing.h"
 #include "kernels/affine.h"
 #include "kernels/random.h"
 #include "src/data.h"
@@ -27,10 +28,6 @@ namespace lockstep {
 namespace po = boost::program_options;
 
 namespace {
-
-double seconds() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 /// Random numbers in [0.5, 1) of that type.
 std::vector<std::byte> random_numbers(int64_t n, DType dtype) {

@@ -17,6 +17,7 @@
 #include "io/checkpoint.h"
 #include "io/metrics.h"
 #include "jobs/command.h"
+#include "jobs/timing.h"
 #include "kernels/device.h"
 
 namespace lockstep {
@@ -24,10 +25,6 @@ namespace lockstep {
 namespace po = boost::program_options;
 
 namespace {
-
-double seconds() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 /// The GPU that this rank would train on, with its NUMA node: GPUs and cores of one node are best. "" without
 /// one.

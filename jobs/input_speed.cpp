@@ -11,6 +11,7 @@
 #include "io/metrics.h"
 #include "io/row_converter.h"
 #include "jobs/peak_memory.h"
+#include "jobs/timing.h"
 #include "src/progress.h"
 
 namespace lockstep {
@@ -18,15 +19,6 @@ namespace lockstep {
 namespace {
 
 constexpr int kRounds = 5;
-
-double seconds() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
-}
 
 LoaderOptions options_of(const Dataset& data, const InputWish& wish, Communicator& comm) {
   LoaderOptions options;

@@ -11,6 +11,8 @@ cd "$root"
 
 # Lets ccache find what another clone of the repository has compiled.
 export CCACHE_BASEDIR=${CCACHE_BASEDIR:-$root} CCACHE_NOHASHDIR=1
+# The tests' precompiled header counts by its content.
+export CCACHE_SLOPPINESS=${CCACHE_SLOPPINESS:-pch_defines,time_macros,include_file_mtime,include_file_ctime}
 
 # Compiling one file takes up to about 1.5 GiB.
 n_jobs() {
@@ -34,8 +36,20 @@ fi
 
 fail() { printf '\n%s\n' "$*" >&2; exit 1; }
 
+# progress LOG BEGIN: the log's last line; of a build that ninja counts also the minutes left, by the pace so far.
+progress() {
+  local line done all elapsed=$((SECONDS - $2))
+  line=$(tail -n 1 "$1" | tr -d '\r')
+  if [[ $line =~ ^\[([0-9]+)/([0-9]+)\] ]]; then
+    done=${BASH_REMATCH[1]} all=${BASH_REMATCH[2]}
+    line="$done of $all"
+    [ "$elapsed" -lt 20 ] || line+=", about $(((elapsed * (all - done) / done + 59) / 60)) min left"
+  fi
+  printf '%.60s' "$line"
+}
+
 # step TITLE COMMAND...: runs it with its output in a log file; prints the title and the time,
-# on a terminal also the log's last line while it runs, and the log's end if it fails.
+# on a terminal also how far it is while it runs, and the log's end if it fails.
 step() {
   local title=$1 log pid status=0 begin=$SECONDS
   shift
@@ -47,7 +61,7 @@ step() {
   trap 'kill $pid 2>/dev/null || true; exit 130' INT TERM
   if [ -t 1 ]; then
     while kill -0 $pid 2>/dev/null; do
-      printf '\r%-46s%.60s\033[K' "$title" "$(tail -n 1 "$log" | tr -d '\r')"
+      printf '\r%-46s%s\033[K' "$title" "$(progress "$log" $begin)"
       sleep 0.5
     done
     printf '\r%-46s\033[K' "$title"
@@ -61,6 +75,9 @@ step() {
   fi
   printf '%4d s\n' $((SECONDS - begin))
 }
+
+gpu_answers() { nvidia-smi -L 2>/dev/null | grep '^GPU' >/dev/null; }
+is_configured() { grep -sq "^$1:" "$build/CMakeCache.txt"; }
 
 # configure OPTIONS...: options are added to those that this folder already has.
 configure() {

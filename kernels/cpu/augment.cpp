@@ -11,13 +11,12 @@
 
 #include "kernels/backend.h"
 #include "kernels/cpu/augment_rows.h"
+#include "kernels/cpu/parallel.h"
 #include "kernels/cpu/philox_words.h"
 
 namespace lockstep::cpu {
 
 namespace {
-
-constexpr int64_t kParallelElements = 32768;
 
 template <typename Src, typename Dst>
 class Augment : public Op {

@@ -12,12 +12,11 @@
 #include "kernels/backend.h"
 #include "kernels/cpu/batch_norm_loops.h"
 #include "kernels/cpu/channel_blocks.h"
+#include "kernels/cpu/parallel.h"
 
 namespace lockstep::cpu {
 
 namespace {
-
-constexpr int64_t kParallelElements = 1 << 15;  // below, a second thread costs more than it brings
 
 /// Up to 16 channels that are neighbours in memory.
 struct Slab {

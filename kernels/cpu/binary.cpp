@@ -5,6 +5,7 @@
 
 #include "kernels/arithmetic.h"
 #include "kernels/backend.h"
+#include "kernels/cpu/parallel.h"
 #include "kernels/cpu/through_float32.h"
 #include "kernels/cpu/vectorize.h"
 
@@ -12,8 +13,7 @@ namespace lockstep::cpu {
 
 namespace {
 
-constexpr int64_t kParallelElements = 1 << 15;  // below, a second thread costs more than it brings
-constexpr int kSums = 16;                       // running sums of a row, on every instruction set
+constexpr int kSums = 16;  // running sums of a row, on every instruction set
 
 using Dim = BroadcastAxis;
 

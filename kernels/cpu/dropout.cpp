@@ -13,7 +13,7 @@ namespace lockstep::cpu {
 
 namespace {
 
-constexpr int64_t kChunk = 4096;
+constexpr int64_t kMaskChunk = 4096;
 
 template <typename T>
 LOCKSTEP_INLINE void keep_loop(int64_t n, uint32_t threshold, float factor, const uint32_t* words,
@@ -82,7 +82,7 @@ class Dropout : public Op {
     for_each_chunk([&](int64_t sample, int64_t first, int64_t n) {
       const RandomStream stream(seed, RandomPurpose::kDropout, step,
                                 static_cast<uint64_t>(args.batch->sample_ids[sample]));
-      uint32_t words[kChunk];
+      uint32_t words[kMaskChunk];
       philox_words(stream, static_cast<uint64_t>(first), n, words);
       const int64_t at = sample * k_ + first;
       keep(n, threshold_, factor_, words, src + at, dst + at, mask + at);
@@ -103,11 +103,11 @@ class Dropout : public Op {
  private:
   template <typename Body>
   void for_each_chunk(const Body& body) const {
-    const int64_t chunks = (k_ + kChunk - 1) / kChunk;
-#pragma omp parallel for schedule(static) if (n_ * k_ >= 4 * kChunk)
+    const int64_t chunks = (k_ + kMaskChunk - 1) / kMaskChunk;
+#pragma omp parallel for schedule(static) if (n_ * k_ >= 4 * kMaskChunk)
     for (int64_t i = 0; i < n_ * chunks; ++i) {
-      const int64_t first = i % chunks * kChunk;
-      body(i / chunks, first, std::min(kChunk, k_ - first));
+      const int64_t first = i % chunks * kMaskChunk;
+      body(i / chunks, first, std::min(kMaskChunk, k_ - first));
     }
   }
 

@@ -3,14 +3,14 @@
 
 #include <algorithm>
 
+#include "kernels/cpu/parallel.h"
 #include "kernels/cpu/vectorize.h"
 
 namespace lockstep::cpu {
 
 namespace {
 
-constexpr int64_t kColumns = 256;               // of one task: 1 KiB of a row
-constexpr int64_t kParallelElements = 1 << 15;  // below, a second thread costs more than it brings
+constexpr int64_t kColumns = 256;  // of one task: 1 KiB of a row
 
 LOCKSTEP_VECTORIZE void add_bias_block(int64_t rows, int64_t columns, int64_t stride, const float* bias,
                                        float* data) {

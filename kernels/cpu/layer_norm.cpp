@@ -10,14 +10,14 @@
 
 #include "kernels/backend.h"
 #include "kernels/cpu/float_lanes.h"
+#include "kernels/cpu/parallel.h"
 
 namespace lockstep::cpu {
 
 namespace {
 
-constexpr int64_t kParallelElements = 1 << 15;  // below, a second thread costs more than it brings
-constexpr int kSums = 32;                       // running sums: fixed, so that all instruction sets agree
-constexpr int64_t kPart = 1024;                 // elements of a float32 sum
+constexpr int kSums = 32;        // running sums: fixed, so that all instruction sets agree
+constexpr int64_t kPart = 1024;  // elements of a float32 sum
 
 /// Of one row.
 struct Moments {

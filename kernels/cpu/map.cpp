@@ -6,13 +6,13 @@
 #include "kernels/backend.h"
 #include "kernels/cpu/bfloat16.h"
 #include "kernels/cpu/channel_blocks.h"
+#include "kernels/cpu/parallel.h"
 
 namespace lockstep::cpu {
 
 namespace {
 
-constexpr int64_t kBlock = 2048;                // elements
-constexpr int64_t kParallelElements = 1 << 15;  // below, a second thread costs more than it brings
+constexpr int64_t kBlock = 2048;  // elements
 
 template <typename T, typename F>
 LOCKSTEP_INLINE void each(int64_t n, const T* __restrict src, T* __restrict dst, const F& f) {

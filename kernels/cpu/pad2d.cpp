@@ -10,12 +10,11 @@
 #include "kernels/backend.h"
 #include "kernels/cpu/bfloat16.h"
 #include "kernels/cpu/channel_blocks.h"
+#include "kernels/cpu/parallel.h"
 
 namespace lockstep::cpu {
 
 namespace {
-
-constexpr int64_t kParallelElements = 1 << 15;  // below, a second thread costs more than it brings
 
 /// The place in [0, extent) whose value lies at `at`, which may be beyond the edge.
 int64_t source_of(PaddingMode mode, int64_t at, int64_t extent) {

@@ -10,13 +10,12 @@
 #include "kernels/cpu/bfloat16.h"
 #include "kernels/cpu/channel_blocks.h"
 #include "kernels/cpu/onednn.h"
+#include "kernels/cpu/parallel.h"
 #include "kernels/cpu/pool2d_loops.h"
 
 namespace lockstep::cpu {
 
 namespace {
-
-constexpr int64_t kParallelElements = 1 << 15;  // below, a second thread costs more than it brings
 
 MemoryDesc by_samples(const Shape& shape, DType dtype) {
   return MemoryDesc({shape.begin(), shape.end()}, onednn_type(dtype), dnnl::memory::format_tag::Abcd16a);

@@ -4,12 +4,12 @@
 
 #include <cstdint>
 
+#include "kernels/cpu/parallel.h"
 #include "kernels/cpu/vectorize.h"
 
 namespace lockstep::cpu {
 
 constexpr int kSumLanes = 16;
-constexpr int64_t kParallelElements = 1 << 15;  // below, a second thread costs more than it brings
 
 template <typename T>
 LOCKSTEP_INLINE T tree_sum(T* lanes) {

@@ -9,13 +9,13 @@
 #include "kernels/backend.h"
 #include "kernels/cpu/bfloat16.h"
 #include "kernels/cpu/channel_blocks.h"
+#include "kernels/cpu/parallel.h"
 
 namespace lockstep::cpu {
 
 namespace {
 
-constexpr int64_t kBlock = 2048;                // elements
-constexpr int64_t kParallelElements = 1 << 15;  // below, a second thread costs more than it brings
+constexpr int64_t kBlock = 2048;  // elements
 
 /// f(x) = x, limited to [low, high]; its derivative is 1 between them.
 struct Limits {

@@ -5,12 +5,11 @@
 #include <limits>
 
 #include "kernels/cpu/avx512.h"
+#include "kernels/cpu/parallel.h"
 
 namespace lockstep::cpu {
 
 namespace {
-
-constexpr int64_t kParallelElements = 1 << 15;  // below, a second thread costs more than it brings
 
 struct Job {
   int64_t rows, columns;

@@ -37,7 +37,7 @@ struct RoundKeepingRest {
 };
 
 /// dst = partials[0] + (partials[1] + … + last), every sum rounded
-struct AddChain {
+struct WireAddChain {
   const float* partials[kMaxChain];
   int n_partials;
   const float* last;
@@ -102,7 +102,7 @@ void round_to_wire(Stream& stream, int64_t n, float* values, float* residual) {
 
 void add_chain_bfloat16(Stream& stream, int64_t n, std::span<const float* const> partials, const float* last,
                         float* dst) {
-  AddChain chain{{}, static_cast<int>(partials.size()), last, dst};
+  WireAddChain chain{{}, static_cast<int>(partials.size()), last, dst};
   bool aligned = true;
   for (size_t p = 0; p < partials.size(); ++p) {
     chain.partials[p] = partials[p];

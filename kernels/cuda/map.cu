@@ -10,7 +10,7 @@ namespace lockstep::cuda {
 
 namespace {
 
-struct Function {
+struct MapFunction {
   Map map;
   float c;
 
@@ -42,8 +42,8 @@ struct Function {
 };
 
 template <typename T>
-struct Rows {
-  Function f;
+struct MapRows {
+  MapFunction f;
   int64_t n_samples, row;
   const BatchContext* batch;
   const T *src, *kept;  // kept: null forward, and where the derivative does not depend on it
@@ -89,14 +89,14 @@ class MapOp : public Op {
            bool is_backward) const {
     const TensorDesc& desc = info_.src[0];
     with_element(desc.dtype, [&]<typename T>() {
-      const Rows<T> rows{f_,          desc.shape[0],     desc.shape.without_front().n_elements(),
-                         args.batch,  src.as<const T>(), static_cast<const T*>(kept),
-                         dst.as<T>(), is_backward};
+      const MapRows<T> rows{f_,          desc.shape[0],     desc.shape.without_front().n_elements(),
+                            args.batch,  src.as<const T>(), static_cast<const T*>(kept),
+                            dst.as<T>(), is_backward};
       stream_over<kPack<T>>(stream, desc.n_elements(), rows, rows.src, rows.kept, rows.dst);
     });
   }
 
-  Function f_;
+  MapFunction f_;
 };
 
 }  // namespace

@@ -55,7 +55,7 @@ struct GeluTanh {
 };
 
 /// One kernel for all: they wait for memory, and all threads take the same branch.
-struct Function {
+struct NonlinearityFunction {
   Nonlinearity function;
   float alpha;
 
@@ -82,7 +82,8 @@ struct Function {
 
 std::unique_ptr<Op> make_nonlinearity(const OpConfig&, const NonlinearityDesc& desc) {
   const bool needs_src = desc.function == Nonlinearity::kGelu || desc.function == Nonlinearity::kGeluTanh;
-  return std::make_unique<UnaryOp<Function>>(desc.src, Function{desc.function, desc.alpha}, needs_src);
+  return std::make_unique<UnaryOp<NonlinearityFunction>>(
+      desc.src, NonlinearityFunction{desc.function, desc.alpha}, needs_src);
 }
 
 }  // namespace lockstep::cuda

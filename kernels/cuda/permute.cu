@@ -8,13 +8,11 @@
 
 #include "kernels/backend.h"
 #include "kernels/cuda/streaming.h"
+#include "kernels/cuda/tile.h"
 
 namespace lockstep::cuda {
 
 namespace {
-
-constexpr int kTile = 32;
-constexpr int kTileRows = 8;  // rows that the threads of a block move at once
 
 /// Some axes; strides in elements of what moves.
 struct Axes {

@@ -5,6 +5,7 @@
 #include "kernels/backend.h"
 #include "kernels/cuda/layouts.h"
 #include "kernels/cuda/streaming.h"
+#include "kernels/cuda/tile.h"
 
 namespace lockstep::cuda {
 
@@ -23,9 +24,6 @@ struct Convert {
     store<W>(dst + i, y);
   }
 };
-
-constexpr int kTile = 32;
-constexpr int kTileRows = 8;  // rows that the threads of a block move at once
 
 /// dst (columns, rows) = src (rows, columns) transposed, for each of n matrices.
 template <typename From, typename To>

@@ -44,7 +44,7 @@ class NonlinearityLayer : public Layer {
   float alpha_;
 };
 
-const bool registered = [] {
+const bool activation_layer_registered = [] {
   for (const Activation activation :
        {Activation::kNone, Activation::kRelu, Activation::kRelu6, Activation::kTanh, Activation::kSigmoid}) {
     register_layer(activation_layer(activation)->type(),

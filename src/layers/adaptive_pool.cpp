@@ -37,7 +37,7 @@ class AdaptivePoolLayer : public Layer {
   std::array<int64_t, 2> extents_;
 };
 
-const bool registered =
+const bool adaptive_pool_layer_registered =
     register_layer("global_average_pool", [](Config&) { return adaptive_average_pool_layer(); }) &&
     register_layer("adaptive_average_pool", [](Config& options) {
       options.positional("extents");

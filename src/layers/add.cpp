@@ -31,7 +31,7 @@ class AddLayer : public Layer {
   }
 };
 
-const bool registered = register_layer("add", [](Config&) { return add_layer(); });
+const bool add_layer_registered = register_layer("add", [](Config&) { return add_layer(); });
 
 }  // namespace
 

@@ -48,7 +48,7 @@ class AffineLayer : public Layer {
   bool bias_;
 };
 
-const bool registered = register_layer("affine", [](Config& options) {
+const bool affine_layer_registered = register_layer("affine", [](Config& options) {
   options.positional("features");
   const int64_t features = options.get_int("features");
   if (features < 1) throw options.error_at("features", "must be at least 1");

@@ -72,7 +72,7 @@ const char* parameter_of(Map map) {
   }
 }
 
-const bool registered = [] {
+const bool arithmetic_layer_registered = [] {
   for (const Arithmetic arithmetic :
        {Arithmetic::kAdd, Arithmetic::kSubtract, Arithmetic::kMultiply, Arithmetic::kDivide})
     register_layer(type_of(arithmetic), [arithmetic](Config&) { return arithmetic_layer(arithmetic); });

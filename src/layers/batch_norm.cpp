@@ -55,7 +55,7 @@ class BatchNormLayer : public Layer {
   BatchNormOptions o_;
 };
 
-const bool registered = register_layer("batch_norm", [](Config& options) {
+const bool batch_norm_layer_registered = register_layer("batch_norm", [](Config& options) {
   BatchNormOptions o;
   o.momentum = options.get_double("momentum", o.momentum);
   o.epsilon = options.get_double("epsilon", o.epsilon);

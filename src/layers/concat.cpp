@@ -73,15 +73,16 @@ class SliceLayer : public Layer {
   int64_t begin_, end_;
 };
 
-const bool registered = register_layer("concat",
-                                       [](Config& options) {
-                                         options.positional("axis");
-                                         return concat_layer(static_cast<int>(options.get_int("axis", 0)));
-                                       }) &&
-                        register_layer("slice", [](Config& options) {
-                          return slice_layer(static_cast<int>(options.get_int("axis", 0)),
-                                             options.get_int("begin", 0), options.get_int("end", kToTheEnd));
-                        });
+const bool concat_layer_registered =
+    register_layer("concat",
+                   [](Config& options) {
+                     options.positional("axis");
+                     return concat_layer(static_cast<int>(options.get_int("axis", 0)));
+                   }) &&
+    register_layer("slice", [](Config& options) {
+      return slice_layer(static_cast<int>(options.get_int("axis", 0)), options.get_int("begin", 0),
+                         options.get_int("end", kToTheEnd));
+    });
 
 }  // namespace
 

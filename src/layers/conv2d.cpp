@@ -90,7 +90,7 @@ class Conv2dLayer : public Layer {
   Conv2dOptions o_;
 };
 
-const bool registered = register_layer("conv", [](Config& options) {
+const bool conv2d_layer_registered = register_layer("conv", [](Config& options) {
   Conv2dOptions o = read_conv2d_options(options);
   o.padding_mode = read_padding_mode(options);
   return conv2d_layer(o);

@@ -66,7 +66,7 @@ class ConvTranspose2dLayer : public Layer {
   ConvTranspose2dOptions o_;
 };
 
-const bool registered = register_layer("conv_transpose", [](Config& options) {
+const bool conv_transpose2d_layer_registered = register_layer("conv_transpose", [](Config& options) {
   ConvTranspose2dOptions o;
   static_cast<Conv2dOptions&>(o) = read_conv2d_options(options);
   const std::vector<int64_t> added = options.get_ints("output_padding", {0});

@@ -22,7 +22,7 @@ class DropoutLayer : public Layer {
   bool test_time_scaling_;
 };
 
-const bool registered = register_layer("dropout", [](Config& options) {
+const bool dropout_layer_registered = register_layer("dropout", [](Config& options) {
   options.positional("p");
   const double p = options.get_double("p", 0.5);
   if (p < 0 || p >= 1) throw options.error_at("p", "must lie in [0, 1)", "p is the share that is dropped");

@@ -16,7 +16,7 @@ class FlattenLayer : public Layer {
   }
 };
 
-const bool registered = register_layer("flatten", [](Config&) { return flatten_layer(); });
+const bool flatten_layer_registered = register_layer("flatten", [](Config&) { return flatten_layer(); });
 
 }  // namespace
 

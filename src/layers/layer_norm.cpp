@@ -40,7 +40,7 @@ class LayerNormLayer : public Layer {
   bool affine_;
 };
 
-const bool registered = register_layer("layer_norm", [](Config& options) {
+const bool layer_norm_layer_registered = register_layer("layer_norm", [](Config& options) {
   const int64_t axes = options.get_int("axes", 1);
   const double epsilon = options.get_double("epsilon", 1e-5);
   const bool affine = options.get_bool("affine", true);

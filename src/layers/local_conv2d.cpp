@@ -41,7 +41,7 @@ class LocalConv2dLayer : public Layer {
   std::shared_ptr<const Layer> convolution_;  // of equal shapes
 };
 
-const bool registered = register_layer("local_conv", [](Config& options) {
+const bool local_conv2d_layer_registered = register_layer("local_conv", [](Config& options) {
   const Conv2dOptions o = read_conv2d_options(options);
   if (o.groups != 1) throw options.error_at("groups", "a local_conv has none", "leave it out");
   if (o.dilation != std::array<int64_t, 2>{1, 1}) {

@@ -26,7 +26,7 @@ class LocalResponseNormLayer : public Layer {
   LocalResponseNormOptions o_;
 };
 
-const bool registered = register_layer("local_response_norm", [](Config& options) {
+const bool local_response_norm_layer_registered = register_layer("local_response_norm", [](Config& options) {
   LocalResponseNormOptions o;
   o.size = options.get_int("size", o.size);
   o.alpha = options.get_double("alpha", o.alpha);

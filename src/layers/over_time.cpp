@@ -59,7 +59,7 @@ class OverTimeLayer : public Layer {
   std::shared_ptr<const Layer> images_;
 };
 
-const bool registered = register_layer("conv1d", [](Config& options) {
+const bool over_time_layer_registered = register_layer("conv1d", [](Config& options) {
   Conv2dOptions o = read_conv1d_options(options);
   o.padding_mode = read_padding_mode(options);
   return conv1d_layer(o);

@@ -129,7 +129,7 @@ std::shared_ptr<const Layer> from_options_1d(Config& options, Pooling pooling) {
   return pool1d_layer(o);
 }
 
-const bool registered = [] {
+const bool pool2d_layer_registered = [] {
   for (const auto& [name, pooling] : {std::pair("max_pool", Pooling::kMax),
                                       {"average_pool", Pooling::kAverage},
                                       {"weighted_pool", Pooling::kWeighted}})

@@ -31,7 +31,7 @@ class PreluLayer : public Layer {
   double initial_;
 };
 
-const bool registered = register_layer("prelu", [](Config& options) {
+const bool prelu_layer_registered = register_layer("prelu", [](Config& options) {
   return prelu_layer(options.get_bool("per_channel", false), options.get_double("initial", 0.25));
 });
 

@@ -88,7 +88,7 @@ std::vector<int64_t> read_list(Config& options, const std::string& key) {
   return values;
 }
 
-const bool registered =
+const bool reshape_layer_registered =
     register_layer("reshape", [](Config& options) { return reshape_layer(read_list(options, "extents")); }) &&
     register_layer("permute", [](Config& options) { return permute_layer(read_list(options, "axes")); });
 

@@ -19,7 +19,7 @@ class SoftmaxLayer : public Layer {
   }
 };
 
-const bool registered = register_layer("softmax", [](Config&) { return softmax_layer(); });
+const bool softmax_layer_registered = register_layer("softmax", [](Config&) { return softmax_layer(); });
 
 }  // namespace
 

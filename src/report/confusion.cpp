@@ -11,11 +11,10 @@
 #include "io/json_parse.h"
 #include "io/regular_file.h"
 #include "kernels/error.h"
+#include "src/report/series.h"
 
 namespace lockstep {
 namespace {
-
-constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
 Error broken(const std::string& path, const std::string& what) {
   return Error(path, what, "delete the file, or evaluate the run again");

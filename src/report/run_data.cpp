@@ -15,8 +15,6 @@
 namespace lockstep {
 namespace {
 
-constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
-
 double number_or_nan(const MetricsLine& line, std::string_view key) {
   const double* value = line.number(key);
   return value != nullptr ? *value : kNaN;

@@ -89,7 +89,6 @@ double quantile_of(std::vector<double> values, double fraction) {
 }
 
 Extent extent_of(const std::vector<double>& values) {
-  constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
   Extent extent{kNaN, kNaN};
   for (const double v : values) {
     if (!std::isfinite(v)) continue;

@@ -2,9 +2,12 @@
 #pragma once
 
 #include <cstddef>
+#include <limits>
 #include <vector>
 
 namespace lockstep {
+
+inline constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();  // a gap, an absent number
 
 struct Series {
   std::vector<double> x;  // ascending

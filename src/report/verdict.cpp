@@ -14,7 +14,6 @@
 namespace lockstep {
 namespace {
 
-constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 constexpr double kClearGap = 0.05, kSlightGap = 0.02;      // accuracy, as fractions
 constexpr double kClearRatio = 1.25, kSlightRatio = 1.05;  // validation loss / training loss
 constexpr double kLossRise = 1.05;                         // last / lowest validation loss

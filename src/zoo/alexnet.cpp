@@ -10,7 +10,7 @@ namespace lockstep {
 
 namespace {
 
-void build(Graph& graph, const Config& options, const ModelContext& context) {
+void build_alexnet(Graph& graph, const Config& options, const ModelContext& context) {
   require_image(graph, options, 63);
   const bool two_groups = options.get_bool("two_groups", false);
   const bool response_norm = options.get_bool("lrn", two_groups);
@@ -62,7 +62,7 @@ void build(Graph& graph, const Config& options, const ModelContext& context) {
   graph.append(affine_layer(read_classes(options, context)), "classifier.6");
 }
 
-const bool registered = register_model("alexnet", build, {{3, 224, 224}, 1000});
+const bool alexnet_registered = register_model("alexnet", build_alexnet, {{3, 224, 224}, 1000});
 
 }  // namespace
 

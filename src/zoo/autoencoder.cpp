@@ -76,7 +76,7 @@ void build_convolutional(Graph& graph, const Config& options, const ModelContext
   append_output(graph, options);
 }
 
-const bool registered =
+const bool autoencoder_registered =
     register_model("autoencoder", build_dense) && register_model("conv_autoencoder", build_convolutional);
 
 }  // namespace

@@ -49,7 +49,7 @@ struct Builder {
   }
 };
 
-void build(Graph& graph, const Config& options, const ModelContext& context) {
+void build_googlenet(Graph& graph, const Config& options, const ModelContext& context) {
   const bool paper = options.get_choice("form", "torchvision", {"torchvision", "paper"}) == "paper";
   require_image(graph, options, paper ? 47 : 31);  // what the last maximum needs
   const double dropout = read_dropout(options, paper ? 0.4 : 0.2);
@@ -74,7 +74,7 @@ void build(Graph& graph, const Config& options, const ModelContext& context) {
   append_average_classifier(graph, read_classes(options, context), dropout, "fc");
 }
 
-const bool registered = register_model("googlenet", build, {{3, 224, 224}, 1000});
+const bool googlenet_registered = register_model("googlenet", build_googlenet, {{3, 224, 224}, 1000});
 
 }  // namespace
 

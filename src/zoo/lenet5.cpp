@@ -10,7 +10,7 @@ namespace lockstep {
 
 namespace {
 
-const bool registered = register_model(
+const bool lenet5_registered = register_model(
     "lenet5",
     [](Graph& graph, const Config& options, const ModelContext& context) {
       const Shape input = graph.vertex(0).shape;

@@ -34,7 +34,7 @@ void build_linear(Graph& graph, const Config& options, const ModelContext&) {
   graph.append(affine_layer(read_outputs(options)), "fc");
 }
 
-const bool registered =
+const bool mlp_registered =
     register_model("mlp", build_mlp) && register_model("linear", build_linear) &&
     register_model("perceptron",
                    [](Graph& graph, const Config&, const ModelContext&) {

@@ -44,7 +44,7 @@ void append_inverted_residual(Graph& graph, int64_t expansion, int64_t channels,
   if (stride == 1 && in == channels) graph.add(name + ".add", add_layer(), {last, src});
 }
 
-void build(Graph& graph, const Config& options, const ModelContext& context) {
+void build_mobilenet_v2(Graph& graph, const Config& options, const ModelContext& context) {
   require_image(graph, options);
   const double width = read_width(options);
   const double dropout = read_dropout(options, 0.2);
@@ -67,7 +67,8 @@ void build(Graph& graph, const Config& options, const ModelContext& context) {
   append_average_classifier(graph, read_classes(options, context), dropout, "classifier.1");
 }
 
-const bool registered = register_model("mobilenet_v2", build, {{3, 224, 224}, 1000});
+const bool mobilenet_v2_registered =
+    register_model("mobilenet_v2", build_mobilenet_v2, {{3, 224, 224}, 1000});
 
 }  // namespace
 

@@ -17,7 +17,7 @@ struct Form {
   bool small_images = false;
 };
 
-void build(Graph& graph, const Config& options, const ModelContext& context, const Form& form) {
+void build_resnet(Graph& graph, const Config& options, const ModelContext& context, const Form& form) {
   require_image(graph, options);
   const double width = read_width(options);
   const double dropout = read_dropout(options, 0);
@@ -39,7 +39,7 @@ void build(Graph& graph, const Config& options, const ModelContext& context, con
   append_average_classifier(graph, read_classes(options, context), dropout, "fc");
 }
 
-const bool registered = [] {
+const bool resnet_registered = [] {
   const Form forms[] = {{"resnet18", {2, 2, 2, 2}},         {"resnet34", {3, 4, 6, 3}},
                         {"resnet50", {3, 4, 6, 3}, true},   {"resnet101", {3, 4, 23, 3}, true},
                         {"resnet152", {3, 8, 36, 3}, true}, {"resnet18_cifar", {2, 2, 2, 2}, false, true}};
@@ -49,7 +49,7 @@ const bool registered = [] {
     register_model(
         form.name,
         [form](Graph& graph, const Config& options, const ModelContext& context) {
-          build(graph, options, context, form);
+          build_resnet(graph, options, context, form);
         },
         defaults);
   }

@@ -11,7 +11,7 @@ namespace lockstep {
 
 namespace {
 
-void build(Graph& graph, const Config& options, const ModelContext& context, int64_t depth) {
+void build_resnet_cifar(Graph& graph, const Config& options, const ModelContext& context, int64_t depth) {
   require_image(graph, options);
   const double width = read_width(options);
   const double dropout = read_dropout(options, 0);
@@ -30,13 +30,13 @@ void build(Graph& graph, const Config& options, const ModelContext& context, int
   append_average_classifier(graph, read_classes(options, context), dropout, "fc");
 }
 
-const bool registered = [] {
+const bool resnet_cifar_registered = [] {
   const ModelDefaults defaults{{3, 32, 32}, 10};
   for (int64_t depth : {20, 32, 44, 56, 110}) {
     register_model(
         fmt::format("resnet{}", depth),
         [depth](Graph& graph, const Config& options, const ModelContext& context) {
-          build(graph, options, context, depth);
+          build_resnet_cifar(graph, options, context, depth);
         },
         defaults);
   }
@@ -49,7 +49,7 @@ const bool registered = [] {
           throw options.error_at("depth", fmt::format("{} is not 6n + 2 with n of at least 1", depth),
                                  fmt::format("nearest: {} and {}", below, below + 6));
         }
-        build(graph, options, context, depth);
+        build_resnet_cifar(graph, options, context, depth);
       },
       defaults);
 }();

@@ -15,7 +15,7 @@ int add_filter(Graph& graph, const std::string& name, const std::vector<float>& 
   return graph.add(name, fixed_conv2d_layer(conv, std::move(weights)), {0});
 }
 
-void build(Graph& graph, const Config& options, const ModelContext&) {
+void build_sobel(Graph& graph, const Config& options, const ModelContext&) {
   require_image(graph, options, 3);
   const int64_t padding = options.get_choice("padding", "valid", {"valid", "same"}) == "same" ? 1 : 0;
   const int gx = add_filter(graph, "gx", {-1, 0, 1, -2, 0, 2, -1, 0, 1}, padding);
@@ -26,7 +26,7 @@ void build(Graph& graph, const Config& options, const ModelContext&) {
   graph.append(map_layer(Map::kSquareRoot), "magnitude");
 }
 
-const bool registered = register_model("sobel", build);
+const bool sobel_registered = register_model("sobel", build_sobel);
 
 }  // namespace
 

@@ -10,7 +10,7 @@ namespace lockstep {
 
 namespace {
 
-void build(Graph& graph, const Config& options, const ModelContext& context) {
+void build_tdnn(Graph& graph, const Config& options, const ModelContext& context) {
   const Shape& input = graph.vertex(0).shape;
   if (input.rank() != 2) {
     throw options.error(fmt::format("tdnn needs sequences (C, T), got samples of shape {}", input.str()),
@@ -47,7 +47,7 @@ void build(Graph& graph, const Config& options, const ModelContext& context) {
   graph.append(flatten_layer());
 }
 
-const bool registered = register_model("tdnn", build, {{16, 15}, 3});
+const bool tdnn_registered = register_model("tdnn", build_tdnn, {{16, 15}, 3});
 
 }  // namespace
 

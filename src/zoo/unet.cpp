@@ -18,7 +18,7 @@ void append_double_conv(Graph& graph, int64_t channels, const BatchNormOptions& 
   }
 }
 
-void build(Graph& graph, const Config& options, const ModelContext& context) {
+void build_unet(Graph& graph, const Config& options, const ModelContext& context) {
   const int64_t depth = options.get_int("depth", 3), channels = options.get_int("channels", 16);
   if (depth < 1 || depth > 8) throw options.error_at("depth", "must be from 1 to 8");
   if (channels < 1) throw options.error_at("channels", "must be at least 1");
@@ -52,7 +52,7 @@ void build(Graph& graph, const Config& options, const ModelContext& context) {
   graph.append(conv2d_layer(square_conv(read_classes(options, context), 1)), "scores");
 }
 
-const bool registered = register_model("unet", build);
+const bool unet_registered = register_model("unet", build_unet);
 
 }  // namespace
 

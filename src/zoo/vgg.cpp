@@ -12,8 +12,8 @@ namespace {
 
 constexpr int64_t kChannels[5] = {64, 128, 256, 512, 512};
 
-void build(Graph& graph, const Config& options, const ModelContext& context,
-           const std::vector<int>& convolutions, bool normed) {
+void build_vgg(Graph& graph, const Config& options, const ModelContext& context,
+               const std::vector<int>& convolutions, bool normed) {
   require_image(graph, options, 32);
   const double dropout = read_dropout(options, 0.5);
   const int64_t hidden = options.get_int("hidden", 4096);
@@ -43,7 +43,7 @@ void build(Graph& graph, const Config& options, const ModelContext& context,
   graph.append(affine_layer(read_classes(options, context)), "classifier.6");
 }
 
-const bool registered = [] {
+const bool vgg_registered = [] {
   const std::pair<std::string, std::vector<int>> forms[] = {{"vgg11", {1, 1, 2, 2, 2}},
                                                             {"vgg13", {2, 2, 2, 2, 2}},
                                                             {"vgg16", {2, 2, 3, 3, 3}},
@@ -53,7 +53,7 @@ const bool registered = [] {
       register_model(
           name + (normed ? "_bn" : ""),
           [convolutions, normed](Graph& graph, const Config& options, const ModelContext& context) {
-            build(graph, options, context, convolutions, normed);
+            build_vgg(graph, options, context, convolutions, normed);
           },
           {{3, 224, 224}, 1000});
     }

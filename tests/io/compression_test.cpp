@@ -117,10 +117,11 @@ void check(const Bytes& packed, const Bytes& content, const Decode& decode, cons
     run(flipped);  // no write beyond the end
   }
   Bytes small(content.size() > 1 ? content.size() - 1 : 0);
-  if (!content.empty())
+  if (!content.empty()) {
     EXPECT_FALSE(decode(packed.data(), static_cast<int64_t>(packed.size()), small.data(),
                         static_cast<int64_t>(small.size())))
         << title;
+  }
 }
 
 constexpr int64_t kSizes[] = {1, 7, 8, 64, 1000, 1023, 8192, 30000};
