@@ -9,7 +9,8 @@ namespace lockstep {
 std::vector<Bucket> make_buckets(std::span<const int64_t> borders, int64_t first_bytes,
                                  int64_t bucket_bytes) {
   if (borders.empty() || borders.front() != 0 || !std::is_sorted(borders.begin(), borders.end()))
-    throw Error("make_buckets", "segment borders must ascend from 0");
+    throw Error("make_buckets", "segment borders must ascend from 0",
+                "sort the borders and begin them with 0");
   std::vector<Bucket> buckets;
   const int64_t end = borders.back();
   int64_t begin = 0;

@@ -124,7 +124,8 @@ std::vector<std::string> Communicator::all_gather_strings(const std::string& tex
     counts.push_back(int(count));
     total_bytes += count;
     if (total_bytes > std::numeric_limits<int>::max())
-      throw Error("all_gather_strings", "the ranks' texts together exceed 2 GiB");
+      throw Error("all_gather_strings", "the ranks' texts together exceed 2 GiB",
+                  "gather shorter texts, or in several calls");
   }
   std::string all(size_t(total_bytes), '\0');
   LOCKSTEP_MPI(MPI_Allgatherv(text.data(), int(own_bytes), MPI_BYTE, all.data(), counts.data(),

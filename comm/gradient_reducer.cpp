@@ -18,7 +18,8 @@ namespace {
 void check_ranges(const std::vector<Bucket>& buckets) {
   for (const Bucket& bucket : buckets)
     if (bucket.begin < 0 || bucket.begin > bucket.end)
-      throw Error("GradientReducer", fmt::format("bucket [{}, {}) is no range", bucket.begin, bucket.end));
+      throw Error("GradientReducer", fmt::format("bucket [{}, {}) is no range", bucket.begin, bucket.end),
+                  "give buckets with 0 <= begin <= end (make_buckets)");
 }
 
 const char* name_of(Reduction reduction) {
@@ -74,7 +75,8 @@ struct GradientReducer::Impl {
   void start(Communicator& comm, Reduction reduction, Device device, const ReducerOptions& options) {
     if (reduction == Reduction::kTree) check_tree_size(comm.size());
     if (reduction != Reduction::kTree && options.wire != Wire::kFloat32)
-      throw Error("GradientReducer", "only the tree's sums travel as bfloat16");
+      throw Error("GradientReducer", "only the tree's sums travel as bfloat16",
+                  "use reduction: tree, or wire: float32");
     const std::string order =
         name_of(reduction) + std::string(options.wire == Wire::kBFloat16 ? " of bfloat16" : "");
     const bool all_on_cpu = comm.all_reduce_sum(device.kind == Device::Kind::kCuda) == 0;

@@ -90,10 +90,12 @@ struct HostReduction::Impl {
     for (int r = 0; r < size; ++r) {
       const Call& other = control(r).calls[block % kSlots];
       if (other == call) continue;
-      throw Error(rank_and_host(),
-                  fmt::format("ranks disagree about a reduction: {} bytes{} here, {} bytes{} on "
-                              "rank {} of this host",
-                              call.n_bytes, call.way(), other.n_bytes, other.way(), r));
+      throw Error(
+          rank_and_host(),
+          fmt::format("ranks disagree about a reduction: {} bytes{} here, {} bytes{} on "
+                      "rank {} of this host",
+                      call.n_bytes, call.way(), other.n_bytes, other.way(), r),
+          "all ranks need the same program, libraries, job file and data: see that every host has them");
     }
   }
 
@@ -278,7 +280,9 @@ void HostReduction::reduce_scatter(float* values, int64_t n_elements, const Pati
   if (n_elements == 0) return;
   const int64_t n_bytes = n_elements * int64_t{sizeof(float)};
   const Call call{n_bytes, impl_->shared_offset(values, n_bytes)};
-  if (call.offset < 0) throw Error("HostReduction", "only shared vectors are reduced and scattered");
+  if (call.offset < 0)
+    throw Error("HostReduction", "only shared vectors are reduced and scattered",
+                "pass values that lie in shared memory of this reduction (RankReduction::shared_memory)");
   impl_->reduce_in_place<float>(values, n_elements, call, {}, false, patience);
 }
 

@@ -26,7 +26,10 @@ void mpi_check(int code, const char* call, const char* file, int line) {
   const char* slash = std::strrchr(file, '/');
   throw Error(rank_and_host(),
               fmt::format("{} failed with {} ({}:{})", call, std::string(text, size_t(length)),
-                          slash ? slash + 1 : file, line));
+                          slash ? slash + 1 : file, line),
+              "if another rank has ended, its message tells why; else see that all hosts run the same MPI "
+              "library and "
+              "reach each other; training goes on from its last checkpoint with --resume auto");
 }
 
 }  // namespace lockstep

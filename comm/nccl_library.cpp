@@ -97,7 +97,10 @@ const Found& found() {
 }  // namespace
 
 const NcclLibrary& nccl() {
-  if (!found().why.empty()) throw Error("NCCL", found().why);
+  if (!found().why.empty())
+    throw Error("NCCL", found().why,
+                "install NCCL 2.13 or newer, or send gradients through host memory and MPI "
+                "(LOCKSTEP_NCCL_LIBRARY=none)");
   return found().library;
 }
 

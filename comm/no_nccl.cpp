@@ -18,7 +18,8 @@ const std::string& why_no_nccl() {
 
 std::unique_ptr<ReductionPath> make_nccl_path(Communicator&, Reduction, const std::vector<Bucket>&, Device,
                                               const ReducerOptions&) {
-  throw Error("NCCL", why_no_nccl());
+  throw Error("NCCL", why_no_nccl(),
+              "configure with -DNCCL_ROOT=FOLDER, or send gradients through host memory and MPI");
 }
 
 }  // namespace lockstep

@@ -44,7 +44,8 @@ bool Patience::shares_core() const {
 
 void Patience::check() const {
   if (abandon != nullptr && abandon->load(std::memory_order_relaxed))
-    throw Error(rank_and_host(), "the reduction was abandoned");
+    throw Error(rank_and_host(), "the reduction was abandoned",
+                "an error of this rank or the loss of another one came before: see its message");
 }
 
 void Patience::wait(MPI_Request* request) const {

@@ -15,10 +15,11 @@
 #include <atomic>
 #include <cerrno>
 #include <cstring>
-#include <system_error>
+#include <string>
 #include <thread>
 
 #include "comm/agreement.h"
+#include "kernels/error.h"
 #include "kernels/signal_stack.h"
 
 namespace lockstep {
@@ -83,7 +84,9 @@ void take_stop_signals() {
   signal(SIGPIPE, SIG_IGN);
   signal(SIGXFSZ, SIG_IGN);  // a write beyond the limit of file sizes fails instead, as on a full disk
   const int signals = signalfd(-1, &taken, SFD_CLOEXEC | SFD_NONBLOCK);
-  if (signals < 0) throw std::system_error(errno, std::generic_category(), "signalfd");
+  if (signals < 0)
+    throw Error("stop signals", std::string("signalfd failed: ") + std::strerror(errno),
+                "raise the limit of open files (ulimit -n 1024); a sandbox must allow signalfd");
 
   sigset_t all, before;  // no handler of a library runs on the thread below
   sigfillset(&all);

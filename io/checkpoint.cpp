@@ -33,7 +33,7 @@ void check_tensors(const std::vector<CheckpointTensor>& tensors) {
   std::vector<std::string> names;
   for (const CheckpointTensor& tensor : tensors) {
     if (tensor.data == nullptr && !tensor.sharded && tensor.shape.n_elements() > 0)
-      throw Error("checkpoint", tensor.name + " has no data");
+      throw Error("checkpoint", tensor.name + " has no data", "let its `data` point at its elements");
     names.push_back(tensor.name);
   }
   check_tensor_names(names);
@@ -101,7 +101,8 @@ std::string save_checkpoint(Communicator& comm, const std::string& folder, const
                             const std::vector<CheckpointTensor>& tensors) {
   for (const CheckpointTensor& tensor : tensors)
     if (tensor.sharded)
-      throw Error("checkpoint", tensor.name + " is sharded: save it through CheckpointSaver");
+      throw Error("checkpoint", tensor.name + " is sharded: no rank holds all of it",
+                  "save it through CheckpointSaver");
   const std::vector<Piece> pieces = checkpoint_format::deal_pieces(tensors, comm.size());
   PieceData data(pieces.size(), nullptr);
   for (size_t i = 0; i < pieces.size(); ++i) {

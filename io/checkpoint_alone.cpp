@@ -91,7 +91,10 @@ void run_in_forked_copy(const std::function<void()>& work) {
   int words[2];
   if (pipe2(words, O_CLOEXEC) != 0) throw_file_error("a pipe", "opening", errno);
   const pid_t child = fork();
-  if (child < 0) throw Error("fork", std::strerror(errno), "leave memory free");
+  if (child < 0)
+    throw Error("emergency checkpoint",
+                std::string("no copy of the process can be made to write it: ") + std::strerror(errno),
+                "leave memory free on this host, or raise the limit of processes (ulimit -u)");
   if (child == 0) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     std::string failure;
@@ -112,7 +115,9 @@ void run_in_forked_copy(const std::function<void()>& work) {
   int status = 0;
   waitpid(child, &status, 0);
   if (status == 0) return;
-  throw Error("", failure.empty() ? "the process that wrote it was killed" : failure);
+  if (!failure.empty()) throw Error("", failure);
+  throw Error("emergency checkpoint", "the process that wrote it was killed",
+              "see why in the log of this host (dmesg): mostly for want of memory");
 }
 
 }  // namespace

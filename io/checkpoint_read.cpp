@@ -89,7 +89,8 @@ OpenCheckpoint open_checkpoint(const std::string& path) {
   OpenCheckpoint open;
   open.path = path;
   std::error_code status;
-  if (!std::filesystem::exists(path, status)) throw Error(path, "does not exist");
+  if (!std::filesystem::exists(path, status))
+    throw Error(path, "does not exist", "check the path: a run keeps its checkpoints in RUN/checkpoints");
   if (std::filesystem::is_directory(path, status)) {
     throw Error(path, "is a folder, not a checkpoint",
                 "name a file in it, such as " + checkpoint_file_name(1000));
@@ -105,7 +106,8 @@ OpenCheckpoint open_checkpoint(const std::string& path) {
   }
   if (!h5::has_attribute(open.file.get(), "format_version") ||
       !h5::has_attribute(open.file.get(), "header_checksum")) {
-    throw Error(path, "is an HDF5 file but not a checkpoint of Lockstep");
+    throw Error(path, "is an HDF5 file but not a checkpoint of Lockstep",
+                "name one that training wrote, such as RUN/checkpoints/" + checkpoint_file_name(1000));
   }
   const int64_t version = h5::read_int_attribute(open.file.get(), "format_version", path);
   if (version > kVersion) {
@@ -170,8 +172,10 @@ const CheckpointEntry& find_entry(const OpenCheckpoint& open, const CheckpointTe
                   "check that the checkpoint is of the same model and number of classes");
     }
     if (entry.dtype != tensor.dtype) {
-      throw Error(where, "holds " + std::string(name_of(entry.dtype)) + "; " +
-                             std::string(name_of(tensor.dtype)) + " is needed");
+      throw Error(where,
+                  "holds " + std::string(name_of(entry.dtype)) + "; " + std::string(name_of(tensor.dtype)) +
+                      " is needed",
+                  "check that the checkpoint is of the same model");
     }
     return entry;
   }
@@ -220,7 +224,8 @@ std::vector<std::string> verify_checkpoint(const std::string& path) {
       try {
         const int64_t n_bytes = entry.shape.n_elements() * size_of(entry.dtype);
         // Not even a compressed file holds this much; do not ask for the memory.
-        if (n_bytes / 2048 > n_file_bytes) throw Error(path + ": " + entry.name, "is larger than the file");
+        if (n_bytes / 2048 > n_file_bytes)
+          throw Error(path + ": " + entry.name, "is larger than the file", kUseOlder);
         const auto buffer = std::make_unique_for_overwrite<char[]>(static_cast<size_t>(n_bytes));
         read_content(open, entry, buffer.get());
       } catch (const Error& error) {

@@ -52,10 +52,14 @@ void check_complete(const std::vector<CheckpointTensor>& tensors, const std::vec
     std::sort(parts.begin(), parts.end(), [](const Held& a, const Held& b) { return a.first < b.first; });
     int64_t end = 0;
     for (const Held& part : parts) {
-      if (part.first != end) throw Error(tensors[t].name, "the ranks' parts of it leave gaps or overlap");
+      if (part.first != end)
+        throw Error(tensors[t].name, "the ranks' parts of it leave gaps or overlap",
+                    "let each byte of it belong to one rank, in the order of ranks");
       end += part.n_bytes;
     }
-    if (end != n_bytes_of(tensors[t])) throw Error(tensors[t].name, "no rank holds its last part");
+    if (end != n_bytes_of(tensors[t]))
+      throw Error(tensors[t].name, "no rank holds its last part",
+                  "let each byte of it belong to one rank, in the order of ranks");
   }
 }
 

@@ -17,6 +17,9 @@ namespace lockstep {
 
 namespace {
 
+constexpr const char* kStoreNumbers =
+    "store samples as datasets of numbers, one row each, or name another field";
+
 std::string list(const std::vector<std::string>& names) {
   constexpr size_t kMostListed = 20;
   std::string text;
@@ -167,11 +170,10 @@ void Comparison::adopt_first(const ShardContents& contents, const std::string& s
 void Comparison::refuse_empty() const {
   for (const Candidate& candidate : candidates) {  // what holds the samples may be among these
     if (candidate.why_not.empty() || is_asked_for(counted_by_)) continue;
-    throw Error(
-        path_,
-        "the dataset has no samples; passed over: " + candidate.first.field.name + ", which " +
-            candidate.why_not,
-        candidate.remedy.empty() ? "store samples as datasets of numbers, one row each" : candidate.remedy);
+    throw Error(path_,
+                "the dataset has no samples; passed over: " + candidate.first.field.name + ", which " +
+                    candidate.why_not,
+                candidate.remedy.empty() ? kStoreNumbers : candidate.remedy);
   }
   throw Error(path_, "the dataset has no samples", "convert it again from input that is not empty");
 }
@@ -243,14 +245,14 @@ void Comparison::add(const std::string& shard_path, ShardContents contents) {
   }
   if (!counter->unusable.empty())
     throw Error(shard_path, "dataset " + counted_by_ + " cannot be a field: it " + counter->unusable,
-                counter->remedy);
+                counter->remedy.empty() ? kStoreNumbers : counter->remedy);
   for (Candidate& candidate : candidates) {
     if (!candidate.why_not.empty()) continue;
     compare(candidate, find(candidate.first.field.name), counter->n_rows, shard_path);
     if (!candidate.why_not.empty() && is_asked_for(candidate.first.field.name))
       throw Error(path_,
                   "dataset " + candidate.first.field.name + " cannot be a field: it " + candidate.why_not,
-                  candidate.remedy);
+                  candidate.remedy.empty() ? kStoreNumbers : candidate.remedy);
   }
   shards.push_back({shard_path, n_samples, counter->n_rows});
   if (__builtin_add_overflow(n_samples, counter->n_rows, &n_samples))

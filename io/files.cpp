@@ -22,6 +22,33 @@ namespace lockstep {
 
 namespace {
 
+const char* remedy_of(int error_number) {
+  switch (error_number) {
+    case ENOSPC:
+    case EDQUOT: return "free space on that file system, or choose another output folder (--out)";
+    case EACCES:
+    case EPERM:
+    case EROFS: return "choose a folder that you may write to (--out), or correct its permissions";
+    case EFBIG: return "raise the limit of file sizes (ulimit -f), or choose another file system (--out)";
+    case EMFILE:
+    case ENFILE: return "raise the limit of open files before the start: ulimit -n 4096";
+    case ENOMEM:
+    case ENOBUFS: return "leave more memory free on this host";
+    case ENOENT:
+    case ENOTDIR:
+    case ELOOP:
+      return "check the path: a file or folder on the way to it is missing, or is a link that leads nowhere";
+    case EEXIST:
+    case ENOTEMPTY:
+    case EISDIR: return "choose another path, or move away what is there";
+    case ENAMETOOLONG: return "choose a shorter path or name";
+    case ESTALE:
+    case ETIMEDOUT: return "see that the file server answers, then start again";
+    case EIO: return "see to the disk or file server (dmesg tells more), or choose another folder";
+    default: return "see that this file system is whole and keeps ordinary files, or choose another folder";
+  }
+}
+
 int sync_descriptor(int fd) {
   int result = 0;
   do result = ::fsync(fd);
@@ -32,13 +59,8 @@ int sync_descriptor(int fd) {
 }  // namespace
 
 void throw_file_error(const std::string& path, const char* doing, int error_number) {
-  std::string remedy;
-  if (error_number == ENOSPC || error_number == EDQUOT) {
-    remedy = "free space on that file system, or choose another output folder (--out)";
-  } else if (error_number == EACCES || error_number == EPERM || error_number == EROFS) {
-    remedy = "choose a folder that you may write to (--out), or correct its permissions";
-  }
-  throw Error(path, std::string(doing) + " failed: " + std::generic_category().message(error_number), remedy);
+  throw Error(path, std::string(doing) + " failed: " + std::generic_category().message(error_number),
+              remedy_of(error_number));
 }
 
 FileHandle::FileHandle(const std::string& path, int flags, unsigned mode) : path_(path) {

@@ -41,10 +41,14 @@ bool is_gzip(const std::string& path) {
 void inflate_file(const std::string& source, const std::string& destination) {
   require_regular_file(source);
   std::unique_ptr<gzFile_s, CloseGzip> in(gzopen(source.c_str(), "rb"));
-  if (!in) throw Error(source, std::string("cannot be opened: ") + std::strerror(errno));
+  if (!in)
+    throw Error(source, std::string("cannot be opened: ") + std::strerror(errno),
+                "check the path and its permissions");
   gzbuffer(in.get(), 1 << 18);
   std::unique_ptr<std::FILE, CloseFile> out(std::fopen(destination.c_str(), "wb"));
-  if (!out) throw Error(destination, std::string("cannot be created: ") + std::strerror(errno));
+  if (!out)
+    throw Error(destination, std::string("cannot be created: ") + std::strerror(errno),
+                "choose a folder that you may write to (--out)");
 
   const std::string remedy = "fetch the file again; `gzip -t` tests it";
   std::vector<char> block(1 << 20);

@@ -10,6 +10,7 @@
 #include <new>
 
 #include "io/hdf5_filters.h"
+#include "io/hdf5_remedy.h"
 #include "io/regular_file.h"
 #include "kernels/error.h"
 
@@ -22,8 +23,13 @@ std::recursive_timed_mutex& mutex() {
   return the_mutex;
 }
 
-/// The stack of HDF5's last error as "outermost: innermost", and forgets it.
-std::string take_error_text() {
+/// What HDF5 says of its last error: in short as "outermost: innermost", and each level of its stack.
+struct ErrorText {
+  std::string brief, all;
+};
+
+/// Forgets the error.
+ErrorText take_error_text() {
   std::vector<std::string> texts;
   H5Ewalk2(
       H5E_DEFAULT, H5E_WALK_DOWNWARD,
@@ -34,9 +40,11 @@ std::string take_error_text() {
       },
       &texts);
   H5Eclear2(H5E_DEFAULT);
-  if (texts.empty()) return "no further information";
-  if (texts.size() == 1 || texts.front() == texts.back()) return texts.back();
-  return texts.front() + ": " + texts.back();
+  if (texts.empty()) return {"no further information", ""};
+  std::string all;
+  for (const std::string& text : texts) all += text + "\n";
+  if (texts.front() == texts.back()) return {texts.back(), all};
+  return {texts.front() + ": " + texts.back(), all};
 }
 
 /// A 16-bit float with `exponent` bits: HDF5 has no predefined one. Made once, never closed.
@@ -47,6 +55,17 @@ hid_t make_float16(size_t exponent_bits) {
   H5Tset_size(type, 2);
   H5Tset_ebias(type, (size_t{1} << (exponent_bits - 1)) - 1);
   return type;
+}
+
+/// The file that an object is in, for messages; what it is where HDF5 does not tell.
+std::string place_of(hid_t object, const char* what) {
+  char file[1024] = "", name[256] = "";
+  if (H5Fget_name(object, file, sizeof file) <= 0) {
+    H5Eclear2(H5E_DEFAULT);
+    return std::string("HDF5 ") + what;
+  }
+  if (H5Iget_name(object, name, sizeof name) <= 0) H5Eclear2(H5E_DEFAULT);
+  return std::string(file) + (name[0] == '/' && name[1] != '\0' ? std::string(": ") + name : "");
 }
 
 /// Printing is switched per thread where HDF5 is built thread-safe.
@@ -90,8 +109,10 @@ void Id::reset() {
 void Id::close() {
   if (id_ < 0) return;
   const auto guard = lock();
-  const hid_t id = std::exchange(id_, -1);
-  check(H5Idec_ref(id), "closing", "HDF5");
+  const H5I_type_t type = H5Iget_type(id_);
+  const bool is_in_file = type == H5I_FILE || type == H5I_GROUP || type == H5I_DATASET || type == H5I_ATTR;
+  const std::string where = is_in_file ? place_of(id_, "file") : "HDF5 object";
+  check(H5Idec_ref(std::exchange(id_, -1)), "closing", where);
 }
 
 Id own(hid_t id, const char* call, const std::string& where) {
@@ -102,16 +123,21 @@ Id own(hid_t id, const char* call, const std::string& where) {
 void check(herr_t status, const char* call, const std::string& where) {
   if (status >= 0) return;
   const auto guard = lock();
-  throw Error(where, std::string(call) + " failed: " + take_error_text());
+  const ErrorText text = take_error_text();
+  const CallKind kind = kind_of_call(call);
+  throw Error(where, sentence_of(kind) + (": " + std::string(call) + " failed: ") + text.brief,
+              remedy_of(kind, text.all, kFilterRemedy));
 }
 
 Id open_file(const std::string& path) {
   const auto guard = lock();
   std::error_code status;
   if (!std::filesystem::exists(path, status)) {
-    throw Error(path, status ? "cannot be read: " + status.message() : "does not exist");
+    throw Error(path, status ? "cannot be read: " + status.message() : "does not exist",
+                status ? "check its permissions and those of the folders above it" : "check the path");
   }
-  if (std::filesystem::is_directory(path, status)) throw Error(path, "is a folder, not an HDF5 file");
+  if (std::filesystem::is_directory(path, status))
+    throw Error(path, "is a folder, not an HDF5 file", "name a file in it");
   require_regular_file(path);
   register_filters();
   return own(H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT), "H5Fopen", path);
@@ -175,6 +201,7 @@ namespace {
 /// Names and object types of a group's links, in name order. A dangling link is no object of any type.
 std::vector<std::pair<std::string, H5O_type_t>> links_of(hid_t group) {
   const auto guard = lock();
+  const std::string where = place_of(group, "group");  // before: each call of HDF5 forgets the last error
   std::vector<std::string> names;
   hsize_t position = 0;
   check(H5Literate(
@@ -184,7 +211,7 @@ std::vector<std::pair<std::string, H5O_type_t>> links_of(hid_t group) {
               return 0;
             },
             &names),
-        "H5Literate", "HDF5 group");
+        "H5Literate", where);
   std::sort(names.begin(), names.end());
   std::vector<std::pair<std::string, H5O_type_t>> links;
   for (std::string& name : names) {
@@ -275,10 +302,14 @@ Shape shape_of(hid_t dataset) {
   const Id space = own(H5Dget_space(dataset), "H5Dget_space", "HDF5 dataset");
   const int rank = H5Sget_simple_extent_ndims(space.get());
   check(rank, "H5Sget_simple_extent_ndims", "HDF5 dataset");
-  if (H5Sget_simple_extent_type(space.get()) == H5S_NULL) throw Error("HDF5 dataset", "has no shape");
+  if (H5Sget_simple_extent_type(space.get()) == H5S_NULL)
+    throw Error(place_of(dataset, "dataset"), "has no shape",
+                "store an array in it; h5py.Empty and a null dataspace hold none");
   if (rank > Shape::kMaxRank) {
-    throw Error("HDF5 dataset", "has " + std::to_string(rank) + " dimensions; at most " +
-                                    std::to_string(Shape::kMaxRank) + " are supported");
+    throw Error(place_of(dataset, "dataset"),
+                "has " + std::to_string(rank) + " dimensions; at most " + std::to_string(Shape::kMaxRank) +
+                    " are supported",
+                "join some of them: array.reshape(len(array), -1)");
   }
   hsize_t extents[Shape::kMaxRank] = {};
   check(H5Sget_simple_extent_dims(space.get(), extents, nullptr), "H5Sget_simple_extent_dims",

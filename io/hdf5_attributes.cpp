@@ -10,6 +10,10 @@ namespace lockstep::h5 {
 
 namespace {
 
+constexpr const char* kRewrite =
+    "another program has changed the file, or it is of another kind: write it again with the program that "
+    "made it";
+
 Id string_type() {
   Id type = own(H5Tcopy(H5T_C_S1), "H5Tcopy", "string type");
   check(H5Tset_size(type.get(), H5T_VARIABLE), "H5Tset_size", "string type");
@@ -31,7 +35,8 @@ void write(hid_t object, const std::string& name, hid_t type, int64_t n, const v
 }
 
 void check_no_zero_byte(const std::string& name, const std::string& value) {
-  if (value.find('\0') != std::string::npos) throw Error("attribute " + name, "holds a zero byte");
+  if (value.find('\0') != std::string::npos)
+    throw Error("attribute " + name, "holds a zero byte", "leave zero bytes out of texts");
 }
 
 /// An attribute opened for reading, with its type and element count.
@@ -44,7 +49,7 @@ struct Opened {
 Opened open(hid_t object, const std::string& name, const std::string& where) {
   Opened out;
   out.where = where + ": attribute " + name;
-  if (!has_attribute(object, name)) throw Error(out.where, "is absent");
+  if (!has_attribute(object, name)) throw Error(out.where, "is absent", kRewrite);
   out.attribute = own(H5Aopen(object, name.c_str(), H5P_DEFAULT), "H5Aopen", out.where);
   out.type = own(H5Aget_type(out.attribute.get()), "H5Aget_type", out.where);
   out.space = own(H5Aget_space(out.attribute.get()), "H5Aget_space", out.where);
@@ -56,15 +61,16 @@ Opened open(hid_t object, const std::string& name, const std::string& where) {
 
 void require_scalar(const Opened& opened) {
   if (opened.n_elements == 1) return;
-  throw Error(opened.where, "holds " + std::to_string(opened.n_elements) + " values; one is expected");
+  throw Error(opened.where, "holds " + std::to_string(opened.n_elements) + " values; one is expected",
+              kRewrite);
 }
 
 /// Reads numbers; HDF5 converts between number types.
 template <typename T>
 std::vector<T> read_numbers(const Opened& opened, hid_t memory_type, bool whole) {
   const H5T_class_t kind = H5Tget_class(opened.type.get());
-  if (whole && kind != H5T_INTEGER) throw Error(opened.where, "is not a whole number");
-  if (kind != H5T_INTEGER && kind != H5T_FLOAT) throw Error(opened.where, "is not a number");
+  if (whole && kind != H5T_INTEGER) throw Error(opened.where, "is not a whole number", kRewrite);
+  if (kind != H5T_INTEGER && kind != H5T_FLOAT) throw Error(opened.where, "is not a number", kRewrite);
   std::vector<T> values(opened.n_elements);
   if (!values.empty())
     check(H5Aread(opened.attribute.get(), memory_type, values.data()), "H5Aread", opened.where);
@@ -100,7 +106,7 @@ std::vector<std::string> read_fixed_strings(const Opened& opened) {
 }
 
 std::vector<std::string> read_strings(const Opened& opened) {
-  if (H5Tget_class(opened.type.get()) != H5T_STRING) throw Error(opened.where, "is not a string");
+  if (H5Tget_class(opened.type.get()) != H5T_STRING) throw Error(opened.where, "is not a string", kRewrite);
   const htri_t variable = H5Tis_variable_str(opened.type.get());
   check(variable, "H5Tis_variable_str", opened.where);
   return variable > 0 ? read_variable_strings(opened) : read_fixed_strings(opened);

@@ -10,7 +10,7 @@
 namespace lockstep {
 
 void check_loader(const Dataset& dataset, const LoaderOptions& o, int64_t start_step) {
-  const auto fail = [](const std::string& what, const std::string& remedy = {}) {
+  const auto fail = [](const std::string& what, const std::string& remedy) {
     throw Error("data loader", what, remedy);
   };
   if (o.micro_batch < 1 || o.global_batch < 1 || o.global_batch % o.micro_batch != 0)
@@ -20,17 +20,22 @@ void check_loader(const Dataset& dataset, const LoaderOptions& o, int64_t start_
   const int64_t n_micros = o.global_batch / o.micro_batch;
   if (o.first_micro < 0 || o.n_micro < 1 || o.first_micro + o.n_micro > n_micros)
     fail("micro-batches " + std::to_string(o.first_micro) + " to " +
-         std::to_string(o.first_micro + o.n_micro - 1) + " are outside the " + std::to_string(n_micros) +
-         " of a step");
-  if (o.prefetch < 1) fail("prefetch must be at least 1");
-  if (o.threads < 0) fail("the number of threads must not be negative");
+             std::to_string(o.first_micro + o.n_micro - 1) + " are outside the " + std::to_string(n_micros) +
+             " of a step",
+         "let first_micro and n_micro name some of them");
+  if (o.prefetch < 1)
+    fail("prefetch must be at least 1, found " + std::to_string(o.prefetch), "set data.prefetch: 2");
+  if (o.threads < 0)
+    fail("the number of threads must not be negative, found " + std::to_string(o.threads),
+         "set data.threads: 1 or more; 0 chooses by the device");
   if (o.shuffle.window < 0 || o.shuffle.block < 1 ||
       (o.shuffle.window > 0 && o.shuffle.block > o.shuffle.window))
     fail("the shuffle's window of " + std::to_string(o.shuffle.window) + " samples and blocks of " +
              std::to_string(o.shuffle.block) + " do not fit together",
          "choose data.shuffle.block between 1 and the window");
-  if (start_step < 0) fail("the first step must not be negative");
-  if (o.fields.empty()) fail("no field was asked for");
+  if (start_step < 0)
+    fail("the first step must not be negative, found " + std::to_string(start_step), "begin with step 0");
+  if (o.fields.empty()) fail("no field was asked for", "name the fields to load in `fields`");
   for (const LoaderField& wanted : o.fields) {
     const Field& stored = dataset.field(wanted.name);
     const int64_t n = (wanted.window.rank() > 0 ? wanted.window : stored.shape).n_elements();

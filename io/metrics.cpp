@@ -99,7 +99,9 @@ std::vector<MetricsLine> read_metrics(const std::string& path) {
     try {
       lines.push_back(parse_json_object(line));
     } catch (const Error& error) {
-      if (!is_last) throw Error(path + ":" + std::to_string(number), error.reason());
+      if (!is_last)
+        throw Error(path + ":" + std::to_string(number), error.reason(),
+                    "take this line out of the file: each line is one JSON object");
     }
   });
   return lines;

@@ -141,7 +141,8 @@ RowConverter::RowConverter(const Field& stored, DType target, const std::vector<
     return;
   }
   if (target == DType::kInt64) {
-    if (!mean.empty() || !stddev.empty()) throw Error(field, "whole numbers cannot be normalised");
+    if (!mean.empty() || !stddev.empty())
+      throw Error(field, "whole numbers cannot be normalised", "ask for float32, or give no mean and stddev");
     is_copy_ = source_ == DType::kInt64 && n_classes <= 0 && window_.n_rows == 0;
     return;
   }

@@ -65,7 +65,8 @@ std::vector<int64_t> lay_out(const std::string& path, const std::vector<Field>& 
                                    "H5Dcreate2", path);
     const haddr_t offset = H5Dget_offset(dataset.get());
     if (offset == HADDR_UNDEF && shape.n_elements() > 0)
-      throw Error(path, "HDF5 gave '" + field.name + "' no place in the file");
+      throw Error(path, "HDF5 gave '" + field.name + "' no place in the file",
+                  "report it with `lockstep --version`, which names the HDF5 library");
     offsets.push_back(static_cast<int64_t>(offset));
   }
   file.close();
@@ -119,7 +120,7 @@ void RowFile::write(const std::string& field, int64_t first, int64_t count, cons
     impl_->file.write_at(data, count * row_bytes, impl_->offsets[f] + first * row_bytes);
     return;
   }
-  throw Error(impl_->path, "has no field '" + field + "'");
+  throw Error(impl_->path, "has no field '" + field + "'", "name one of the fields that it was made with");
 }
 
 void RowFile::close() {

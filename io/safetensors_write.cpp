@@ -25,9 +25,11 @@ std::vector<size_t> file_order(const std::string& path, const std::vector<Safete
   std::set<std::string> names;
   for (const SafetensorsTensor& tensor : tensors) {
     if (tensor.dtype != DType::kFloat32 && tensor.dtype != DType::kInt64)
-      throw Error(path + ": " + tensor.name, "only float32 and int64 are written");
+      throw Error(path + ": " + tensor.name, "only float32 and int64 are written",
+                  "convert the tensor to float32 first");
     if (tensor.name == "__metadata__" || !names.insert(tensor.name).second)
-      throw Error(path + ": " + tensor.name, "this name is taken");
+      throw Error(path + ": " + tensor.name, "this name is taken",
+                  "give each tensor its own name, and none __metadata__");
   }
   std::vector<size_t> order(tensors.size());
   std::iota(order.begin(), order.end(), size_t{0});

@@ -328,7 +328,7 @@ ShardContents inspect_shard(const std::string& path, const DatasetOptions& optio
   }
   std::error_code status;
   const auto file_bytes = static_cast<int64_t>(std::filesystem::file_size(path, status));
-  if (status) throw Error(path, "cannot be read: " + status.message());
+  if (status) throw Error(path, "cannot be read: " + status.message(), "check the path and its permissions");
 
   ShardContents out;
   const bool is_ours = h5::has_attribute(file.get(), "lockstep_format_version");

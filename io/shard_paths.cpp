@@ -79,7 +79,7 @@ std::vector<std::string> shard_paths(const std::string& path) {
         others.push_back(name);
     }
   }
-  if (status) throw Error(path, "the folder cannot be listed: " + status.message());
+  if (status) throw Error(path, "the folder cannot be listed: " + status.message(), "check its permissions");
   if (is_incomplete)
     throw Error(
         path, "holds only a part of a dataset: `lockstep convert` is moving its files there, or was stopped",

@@ -36,7 +36,8 @@ std::vector<int64_t> read_sizes(const std::string& text) {
     char* end = nullptr;
     const double mib = std::strtod(part.c_str(), &end);
     if (end == part.c_str() || *end != '\0' || !(mib > 0 && mib <= 65536))
-      throw UsageError(fmt::format("--sizes {}: expected MiB above 0 separated by commas", text));
+      throw UsageError(fmt::format("--sizes {}: expected MiB above 0 separated by commas", text),
+                       "write for instance --sizes 0.25,1,100");
     sizes.push_back(std::max<int64_t>(4, std::llround(mib * 262144) * 4));
   }
   return sizes;
@@ -142,9 +143,11 @@ int bench_allreduce_command(const Words& words, Communicator& comm) {
   if (!line.parse(words, comm.is_root())) return 0;
   const std::vector<int64_t> sizes = read_sizes(line.text("sizes"));
   const int64_t n_rounds = line.get<int64_t>("rounds");
-  if (n_rounds < 1) throw UsageError("--rounds must be at least 1");
+  if (n_rounds < 1)
+    throw UsageError(fmt::format("--rounds must be at least 1, found {}", n_rounds),
+                     "write for instance --rounds 20");
   if (comm.size() == 1)
-    throw UsageError("one rank has nothing to sum; start several: mpirun -n 2 lockstep bench allreduce");
+    throw UsageError("one rank has nothing to sum", "start several: mpirun -n 2 lockstep bench allreduce");
 
   const bool prints = comm.is_root() && !line.has("json");
   std::vector<std::string> names, rows;

@@ -96,7 +96,9 @@ int bench_checkpoint_command(const Words& words, Communicator& comm) {
   if (!line.parse(words, comm.is_root())) return 0;
   const int64_t n_mib = line.get<int64_t>("size-mib");
   const int n_rounds = line.get<int>("rounds");
-  if (n_mib < 1 || n_rounds < 1) throw UsageError("--size-mib and --rounds must be at least 1");
+  if (n_mib < 1 || n_rounds < 1)
+    throw UsageError("--size-mib and --rounds must be at least 1",
+                     "write for instance --size-mib 256 --rounds 5");
   const std::string folder = (fs::path(line.text("out")) / ".lockstep-bench-checkpoint").string();
   check_on_root(comm, [&] {
     std::error_code error;
@@ -164,7 +166,9 @@ int bench_checkpoint_command(const Words& words, Communicator& comm) {
   comm.barrier();
   std::error_code ignored;
   if (comm.is_root()) fs::remove_all(folder, ignored);
-  if (!failure.empty()) throw AgreedError("bench checkpoint", failure);
+  if (!failure.empty())
+    throw AgreedError("bench checkpoint", failure,
+                      "choose another folder (--out), with room for two checkpoints");
   if (!comm.is_root()) return 0;
 
   if (line.has("json")) {

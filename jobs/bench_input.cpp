@@ -30,7 +30,8 @@ StoredLayout layout_named(const std::string& name) {
   for (const auto& [known, layout] : kLayouts) {
     if (known == name) return layout;
   }
-  throw UsageError("--layouts " + name + ": expected contiguous, chunked, gzip or sparse");
+  throw UsageError("--layouts " + name + ": expected contiguous, chunked, gzip or sparse",
+                   "write for instance --layouts contiguous,gzip");
 }
 
 std::vector<std::string> split(const std::string& text) {
@@ -44,11 +45,14 @@ Shape shape_named(const std::string& text) {
   std::vector<int64_t> extents;
   for (const std::string& part : split(text)) {
     extents.push_back(std::atoll(part.c_str()));
-    if (extents.back() < 1) throw UsageError("--shape " + text + ": expected whole numbers such as 3,32,32");
+    if (extents.back() < 1)
+      throw UsageError("--shape " + text + ": expected whole numbers of at least 1",
+                       "write for instance --shape 3,32,32");
   }
   if (extents.empty() || extents.size() >= Shape::kMaxRank)
-    throw UsageError("--shape " + text + ": expected one to " + std::to_string(Shape::kMaxRank - 1) +
-                     " extents");
+    throw UsageError(
+        "--shape " + text + ": expected one to " + std::to_string(Shape::kMaxRank - 1) + " extents",
+        "write for instance --shape 3,32,32");
   return Shape(std::span<const int64_t>(extents));
 }
 
@@ -95,7 +99,10 @@ int bench_input_command(const Words& words, Communicator& comm) {
   Words given = words;
   if (!given.empty() && given[0][0] != '-') given.insert(given.begin(), "--path");
   if (!line.parse(given, comm.is_root())) return 0;
-  if (line.has("path") == line.has("synthetic")) throw UsageError("give either PATH or --synthetic");
+  if (line.has("path") == line.has("synthetic"))
+    throw UsageError(
+        "PATH and --synthetic are both given, or neither",
+        "give one of them: lockstep bench input data/train, or lockstep bench input --synthetic");
   InputWish wish;
   wish.micro = line.get<int64_t>("micro");
   wish.threads = line.get<int>("threads");
@@ -105,7 +112,8 @@ int bench_input_command(const Words& words, Communicator& comm) {
   wish.window.block =
       line.has("block") ? line.get<int64_t>("block") : std::max<int64_t>(1, wish.window.window / 64);
   if (wish.micro < 1 || wish.threads < 1 || wish.time_s <= 0 || line.get<int64_t>("samples") < 1)
-    throw UsageError("--micro, --threads, --samples and --seconds must be positive");
+    throw UsageError("--micro, --threads, --samples and --seconds must be positive",
+                     "leave out the one that is not, for its default");
 
   const bool is_synthetic = line.has("synthetic");
   const Shape shape = shape_named(line.text("shape"));

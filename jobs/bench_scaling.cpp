@@ -5,9 +5,11 @@
 #include <unistd.h>
 
 #include <array>
+#include <cerrno>
 #include <charconv>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <sstream>
 
@@ -33,7 +35,9 @@ std::string shell_quote(const std::string& word) {
 /// The last line of a command's output that is a JSON object, parsed.
 Config run_json(const std::string& command) {
   std::FILE* pipe = popen(command.c_str(), "r");
-  if (pipe == nullptr) throw Error(command, "cannot be started");
+  if (pipe == nullptr)
+    throw Error(command, std::string("cannot be started: ") + std::strerror(errno),
+                "see that the launcher is installed (--launcher), and the limit of processes (ulimit -u)");
   std::string output;
   std::array<char, 4096> buffer;
   while (const size_t n = std::fread(buffer.data(), 1, buffer.size(), pipe)) output.append(buffer.data(), n);
@@ -70,7 +74,8 @@ std::vector<int> read_ranks(const std::string& text) {
     const auto [end, error] = std::from_chars(part.data(), part.data() + part.size(), n);
     if (error != std::errc() || end != part.data() + part.size() || n < 1 || n > 1'000'000)
       throw UsageError(
-          fmt::format("--ranks {}: expected whole numbers of at least 1 separated by commas", text));
+          fmt::format("--ranks {}: expected whole numbers of at least 1 separated by commas", text),
+          "write for instance --ranks 1,2,4");
     ranks.push_back(n);
   }
   return ranks;
@@ -110,7 +115,11 @@ int bench_scaling_command(const Words& words) {
   Config batch = config.at("batch");
   batch.positional("global");
   const int64_t global = batch.get_int("global"), micro = batch.get_int("micro", global);
-  if (global < 1 || micro < 1 || micro > global) throw batch.error("global and micro must be at least 1");
+  if (global < 1 || micro < 1 || micro > global)
+    throw batch.error(
+        fmt::format("global and micro must be at least 1, and micro no more than global; found {} and {}",
+                    global, micro),
+        "for instance batch: {global: 128, micro: 32}");
   const std::string program = this_program();
 
   std::vector<std::string> rows;

@@ -232,7 +232,9 @@ int bench_step_command(const Words& words, Communicator& comm) {
       "json", "print one JSON object");
   if (!line.parse(words, comm.is_root())) return 0;
   const int64_t n_steps = line.get<int64_t>("steps");
-  if (n_steps < 1) throw UsageError("--steps must be at least 1");
+  if (n_steps < 1)
+    throw UsageError(fmt::format("--steps must be at least 1, found {}", n_steps),
+                     "write for instance --steps 50");
 
   Job job = read_job_on_all_ranks(comm, line.get<std::string>("JOB.yaml"),
                                   line.has("set") ? line.get<Words>("set") : Words{});

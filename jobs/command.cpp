@@ -18,6 +18,10 @@ CommandLine::CommandLine(std::string synopsis, std::string summary, std::vector<
   options_.add_options()("help,h", "this text");
 }
 
+std::string CommandLine::usage() const {
+  return fmt::format("write lockstep {}; --help lists the options", synopsis_);
+}
+
 bool CommandLine::parse(const Words& words, bool prints_help) {
   po::options_description all;
   po::options_description arguments;
@@ -36,17 +40,18 @@ bool CommandLine::parse(const Words& words, bool prints_help) {
     std::vector<std::string> known;
     for (const auto& option : options_.options()) known.push_back("--" + option->long_name());
     const std::string near = nearest_word(e.get_option_name(), known);
-    throw UsageError(fmt::format("unknown option {}{}\nusage: lockstep {}", e.get_option_name(),
-                                 near.empty() ? "" : "; did you mean " + near + "?", synopsis_));
+    throw UsageError(fmt::format("unknown option {}{}", e.get_option_name(),
+                                 near.empty() ? "" : "; did you mean " + near + "?"),
+                     usage());
   } catch (const po::error& e) {
-    throw UsageError(fmt::format("{}\nusage: lockstep {}", e.what(), synopsis_));
+    throw UsageError(e.what(), usage());
   }
   if (values_.count("help")) {
     if (prints_help) std::cout << "usage: lockstep " << synopsis_ << "\n\n" << summary_ << "\n\n" << options_;
     return false;
   }
   for (const std::string& name : positional_) {
-    if (!has(name)) throw UsageError(fmt::format("{} is missing\nusage: lockstep {}", name, synopsis_));
+    if (!has(name)) throw UsageError(name + " is missing", usage());
   }
   return true;
 }
@@ -63,8 +68,9 @@ std::vector<int64_t> CommandLine::numbers(const std::string& name, int64_t least
     at += used;
     const bool continues = at + 1 < all.size() && (all[at] == ',' || all[at] == 'x');
     if (used == 0 || values.back() < least || (at < all.size() && !continues))
-      throw UsageError("--" + name + " " + all + ": expected whole numbers of at least " +
-                       std::to_string(least) + " separated by commas, such as " + example);
+      throw UsageError(
+          fmt::format("--{} {}: expected whole numbers of at least {} separated by commas", name, all, least),
+          fmt::format("write for instance --{} {}", name, example));
     at += continues;
   }
   return values;

@@ -34,7 +34,9 @@ int bench_scaling_command(const Words& words);
 /// A mistake on the command line: printed once, exit status kExitUsage.
 class UsageError : public std::runtime_error {
  public:
-  using std::runtime_error::runtime_error;
+  /// `what` names the option; `remedy` is what to write instead.
+  UsageError(const std::string& what, const std::string& remedy)
+      : std::runtime_error(what + "\n  remedy: " + remedy) {}
 };
 
 /// Options of one command. parse() prints the help and returns false for --help.
@@ -59,6 +61,8 @@ class CommandLine {
   std::vector<int64_t> numbers(const std::string& name, int64_t least, const char* example) const;
 
  private:
+  std::string usage() const;  // as the remedy of a UsageError
+
   std::string synopsis_, summary_;
   std::vector<std::string> positional_;
   boost::program_options::options_description options_;

@@ -25,7 +25,8 @@ void add_common(CommandLine& line) {
 }
 
 ConvertOptions read_common(const CommandLine& line) {
-  if (!line.has("out")) throw UsageError("--out DIR is missing: where the HDF5 files go");
+  if (!line.has("out"))
+    throw UsageError("--out DIR is missing: where the HDF5 files go", "write for instance --out data/train");
   ConvertOptions options;
   options.out = line.text("out");
   options.n_shards = line.get<int64_t>("shards");
@@ -34,8 +35,12 @@ ConvertOptions read_common(const CommandLine& line) {
   options.skip = line.get<int64_t>("skip");
   options.limit = line.get<int64_t>("limit");
   options.overwrite = line.has("overwrite");
-  if (options.n_shards < 0) throw UsageError("--shards must not be negative");
-  if (options.skip < 0) throw UsageError("--skip must not be negative");
+  if (options.n_shards < 0)
+    throw UsageError(fmt::format("--shards must not be negative, found {}", options.n_shards),
+                     "write for instance --shards 4, or leave it out");
+  if (options.skip < 0)
+    throw UsageError(fmt::format("--skip must not be negative, found {}", options.skip),
+                     "give the number of rows to leave out at the beginning, for instance --skip 1000");
   return options;
 }
 
@@ -69,7 +74,7 @@ int convert_csv_words(const Words& words, Communicator& comm) {
   csv.path = line.text("FILE");
   const std::string separator = line.text("separator");
   if (separator != "tab" && separator.size() != 1)
-    throw UsageError("--separator must be one character, or tab");
+    throw UsageError("--separator must be one character, or tab", "write for instance --separator ';'");
   csv.separator = separator == "tab" ? '\t' : separator[0];
   csv.header_lines = line.get<int>("header");
   csv.target_column = line.get<int64_t>("target");
@@ -87,7 +92,9 @@ int convert_idx_words(const Words& words, Communicator& comm) {
   line.add()("images", po::value<std::string>(), "IDX file of images (needed)")(
       "labels", po::value<std::string>(), "IDX file of labels");
   if (!line.parse(words, comm.is_root())) return 0;
-  if (!line.has("images")) throw UsageError("--images FILE is missing");
+  if (!line.has("images"))
+    throw UsageError("--images FILE is missing",
+                     "for instance --images train-images-idx3-ubyte.gz --labels train-labels-idx1-ubyte.gz");
   const ConvertOptions options = read_common(line);
   return report_result(convert_idx(comm, {line.text("images"), line.text("labels")}, options), options.out,
                        comm);
@@ -106,7 +113,9 @@ int convert_images_words(const Words& words, Communicator& comm) {
   ImagesOptions images;
   images.folder = line.text("FOLDER");
   images.channels = line.get<int64_t>("channels");
-  if (images.channels != 1 && images.channels != 3) throw UsageError("--channels must be 1 or 3");
+  if (images.channels != 1 && images.channels != 3)
+    throw UsageError(fmt::format("--channels must be 1 or 3, found {}", images.channels),
+                     "write --channels 1 for grey or --channels 3 for RGB");
   if (line.has("size")) {
     const std::vector<int64_t> size = line.numbers("size", 1, "224,224");
     images.height = size.front();
@@ -114,7 +123,9 @@ int convert_images_words(const Words& words, Communicator& comm) {
   }
   images.bits = line.get<int64_t>("bits");
   const std::string on_error = line.text("on-error");
-  if (on_error != "stop" && on_error != "skip") throw UsageError("--on-error is stop or skip");
+  if (on_error != "stop" && on_error != "skip")
+    throw UsageError("--on-error is stop or skip, found " + on_error,
+                     "write --on-error skip to leave out what cannot be read");
   images.on_error = on_error == "skip" ? OnError::kSkip : OnError::kStop;
   const ConvertOptions options = read_common(line);
   return report_result(convert_images(comm, images, options), options.out, comm);
@@ -149,7 +160,8 @@ int convert_command(const Words& words, Communicator& comm) {
   }
   const std::string near = nearest_word(kind, {"csv", "idx", "images", "npy"});
   throw UsageError(fmt::format("cannot convert from '{}'{}; known: csv, idx, images, npy", kind,
-                               near.empty() ? "" : "; did you mean '" + near + "'?"));
+                               near.empty() ? "" : "; did you mean '" + near + "'?"),
+                   "lockstep convert csv --help tells how CSV is converted, the others likewise");
 }
 
 }  // namespace lockstep

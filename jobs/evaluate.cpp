@@ -66,7 +66,9 @@ int evaluate_command(const Words& words, Communicator& comm) {
       "layout", po::value<std::string>(), "of images: NCHW or NHWC (default: as in training)")(
       "json", "print one JSON object");
   if (!line.parse(words, comm.is_root())) return 0;
-  if (!line.has("data")) throw UsageError("--data PATH is missing");
+  if (!line.has("data"))
+    throw UsageError("--data PATH is missing",
+                     "name the dataset to evaluate on, for instance --data data/test");
   const std::string checkpoint = line.text("CHECKPOINT"), path = line.text("data");
 
   TrainedModel model;

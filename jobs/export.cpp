@@ -16,7 +16,9 @@ int export_command(const Words& words) {
   line.add()("out", po::value<std::string>(), "file to write (needed)")("overwrite",
                                                                         "replace the file --out");
   if (!line.parse(words)) return 0;
-  if (!line.has("out")) throw UsageError("--out WEIGHTS.safetensors is missing");
+  if (!line.has("out"))
+    throw UsageError("--out WEIGHTS.safetensors is missing",
+                     "name the file to write, for instance --out weights.safetensors");
   check_output_file(line.text("out"), line.has("overwrite"), {line.text("CHECKPOINT")});
   const int64_t n_tensors = export_weights(line.text("CHECKPOINT"), line.text("out"));
   fmt::print("{}: {} tensors of {}\n", line.text("out"), n_tensors, line.text("CHECKPOINT"));

@@ -25,11 +25,13 @@ namespace {
 std::regex read_pattern(const std::string& option, const std::string& text) {
   constexpr size_t kMaxBytes = 1000;
   if (text.size() > kMaxBytes)
-    throw UsageError(fmt::format("{}: a regular expression has at most {} characters", option, kMaxBytes));
+    throw UsageError(fmt::format("{}: a regular expression has at most {} characters", option, kMaxBytes),
+                     "shorten it, or give the option several times");
   try {
     return std::regex(text);
   } catch (const std::regex_error& e) {
-    throw UsageError(fmt::format("{} '{}' is no regular expression: {}", option, text, e.what()));
+    throw UsageError(fmt::format("{} '{}' is no regular expression: {}", option, text, e.what()),
+                     "see to its brackets, and put \\ before a character that means itself: \\.");
   }
 }
 
@@ -40,7 +42,9 @@ ImportRules read_rules(const CommandLine& line) {
   };
   for (const std::string& word : words("map")) {
     const size_t at = word.rfind('=');
-    if (at == std::string::npos) throw UsageError(fmt::format("--map '{}' needs the form REGEX=TEXT", word));
+    if (at == std::string::npos)
+      throw UsageError(fmt::format("--map '{}' needs the form REGEX=TEXT", word),
+                       "write for instance --map '^model\\.='");
     rules.renames.emplace_back(read_pattern("--map", word.substr(0, at)), word.substr(at + 1));
   }
   for (const std::string& word : words("ignore")) rules.ignored.push_back(read_pattern("--ignore", word));
@@ -117,8 +121,13 @@ int import_command(const Words& words, Communicator& comm) {
       "REGEX: the model's tensors of these names may be missing; the job's init fills them")(
       "overwrite", "replace the file --out");
   if (!line.parse(words, comm.is_root())) return 0;
-  if (!line.has("job")) throw UsageError("--job JOB.yaml is missing");
-  if (!line.has("out")) throw UsageError("--out CHECKPOINT.h5 is missing");
+  if (!line.has("job"))
+    throw UsageError(
+        "--job JOB.yaml is missing",
+        "name the job whose model takes the weights, for instance --job jobs/resnet18-cifar10.yaml");
+  if (!line.has("out"))
+    throw UsageError("--out CHECKPOINT.h5 is missing",
+                     "name the checkpoint to write, for instance --out imported.h5");
   const ImportRules rules = read_rules(line);
   const Job job =
       read_job_on_all_ranks(comm, line.text("job"), line.has("set") ? line.get<Words>("set") : Words{});

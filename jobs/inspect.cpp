@@ -254,7 +254,8 @@ int inspect_command(const Words& words) {
   const bool json = line.has("json");
   const Words assignments = line.has("set") ? line.get<Words>("set") : Words{};
   if (line.has("augmented")) {
-    if (path_kind(path) != PathKind::kJob) throw UsageError("--augmented is for job files");
+    if (path_kind(path) != PathKind::kJob)
+      throw UsageError("--augmented is for job files", "name a job file whose data.augment is to be seen");
     check_output_file(line.text("augmented"), line.has("overwrite"), {path});
     write_augmented_sheet(read_job(read_job_file(path, assignments)), line.get<std::string>("augmented"));
     return 0;

@@ -71,8 +71,9 @@ const Command& find_command(Words& words) {
     names.push_back(command.name);
   }
   const std::string near = nearest_word(name, names);
-  throw UsageError(fmt::format("unknown command '{}'{}\nlockstep --help lists the commands", name,
-                               near.empty() ? "" : "; did you mean '" + near + "'?"));
+  throw UsageError(
+      fmt::format("unknown command '{}'{}", name, near.empty() ? "" : "; did you mean '" + near + "'?"),
+      "lockstep --help lists the commands");
 }
 
 /// One process of possibly many that a launcher started: only the first speaks and works.

@@ -90,12 +90,16 @@ PredictionInputOptions read_input_options(const CommandLine& line) {
   input.path = line.text("data");
   const std::string separator = line.text("separator"), on_error = line.text("on-error");
   if (separator != "tab" && separator.size() != 1)
-    throw UsageError("--separator must be one character, or tab");
+    throw UsageError("--separator must be one character, or tab", "write for instance --separator ';'");
   input.separator = separator == "tab" ? '\t' : separator[0];
   if (line.has("drop")) input.dropped = line.numbers("drop", 0, "0,3");
   input.bits = line.get<int64_t>("bits");
-  if (input.bits != 0 && input.bits != 8 && input.bits != 16) throw UsageError("--bits is 8, 16 or 0");
-  if (on_error != "stop" && on_error != "skip") throw UsageError("--on-error is stop or skip");
+  if (input.bits != 0 && input.bits != 8 && input.bits != 16)
+    throw UsageError(fmt::format("--bits is 8, 16 or 0, found {}", input.bits),
+                     "write --bits 8, or leave it out");
+  if (on_error != "stop" && on_error != "skip")
+    throw UsageError("--on-error is stop or skip, found " + on_error,
+                     "write --on-error skip to leave out what cannot be read");
   input.on_error = on_error == "skip" ? OnError::kSkip : OnError::kStop;
   return input;
 }
@@ -122,8 +126,11 @@ int predict_command(const Words& words, Communicator& comm) {
       "on-error", po::value<std::string>()->default_value("stop"),
       "stop: name all images that cannot be read; skip: leave them out");
   if (!line.parse(words, comm.is_root())) return 0;
-  if (!line.has("data")) throw UsageError("--data PATH is missing");
-  if (!line.has("out")) throw UsageError("--out FILE is missing");
+  if (!line.has("data"))
+    throw UsageError("--data PATH is missing",
+                     "name what to predict, for instance --data photos/ or --data test.h5");
+  if (!line.has("out"))
+    throw UsageError("--out FILE is missing", "name the file to write, for instance --out predictions.h5");
   PredictionInputOptions input = read_input_options(line);
   const auto start = std::chrono::steady_clock::now();
 

@@ -12,7 +12,8 @@ std::unique_ptr<Op> make_affine(const OpConfig& config, const AffineDesc& desc) 
     throw Error("affine", "src must be (N, I), not " + desc.src.shape.str(), "put a flatten layer before it");
   }
   if (desc.out_features < 1) {
-    throw Error("affine", "out_features must be at least 1, not " + std::to_string(desc.out_features));
+    throw Error("affine", "out_features must be at least 1, not " + std::to_string(desc.out_features),
+                "give the number of outputs, for instance 10");
   }
   return config.device.kind == Device::Kind::kCpu ? cpu::make_affine(config, desc)
                                                   : cuda::make_affine(config, desc);

@@ -16,7 +16,7 @@ Shape broadcast_shape(const Shape& a, const Shape& b) {
     int64_t& extent = result[result.rank() - i];
     const int64_t wanted = other[other.rank() - i];
     if (extent != wanted && extent != 1 && wanted != 1)
-      throw Error("", "shapes " + a.str() + " and " + b.str() + " do not broadcast",
+      throw Error("arithmetic", "shapes " + a.str() + " and " + b.str() + " do not broadcast",
                   "aligned at their last axes, extents must be equal or 1; reshape one of them");
     extent = std::max(extent, wanted);
   }
@@ -46,14 +46,16 @@ std::unique_ptr<Op> make_binary(const OpConfig& config, const BinaryDesc& desc) 
   check_activation_type("arithmetic", config, desc.a.dtype);
   check_activation_type("arithmetic", config, desc.b.dtype);
   if (desc.a.shape.rank() < 1 || desc.b.shape.rank() < 1 || desc.a.shape[0] != desc.b.shape[0])
-    throw Error("arithmetic", desc.a.shape.str() + " and " + desc.b.shape.str() + " have other samples");
+    throw Error("arithmetic", desc.a.shape.str() + " and " + desc.b.shape.str() + " have other samples",
+                "give both the same first dimension, which counts samples");
   return config.device.kind == Device::Kind::kCpu ? cpu::make_binary(config, desc)
                                                   : cuda::make_binary(config, desc);
 }
 
 std::unique_ptr<Op> make_map(const OpConfig& config, const MapDesc& desc) {
   check_activation_type("arithmetic", config, desc.src.dtype);
-  if (desc.src.shape.rank() < 1) throw Error("arithmetic", "src has no samples");
+  if (desc.src.shape.rank() < 1)
+    throw Error("arithmetic", "src has no samples", "give src a first dimension that counts samples");
   return config.device.kind == Device::Kind::kCpu ? cpu::make_map(config, desc)
                                                   : cuda::make_map(config, desc);
 }

@@ -15,22 +15,29 @@ int64_t conv_transpose_output_extent(int64_t extent, int64_t kernel, int64_t str
 }
 
 std::unique_ptr<Op> make_conv_transpose2d(const OpConfig& config, const ConvTranspose2dDesc& desc) {
-  const auto refuse = [](const std::string& what, const std::string& remedy = {}) {
+  const auto refuse = [](const std::string& what, const std::string& remedy) {
     throw Error("conv_transpose2d", what, remedy);
   };
   check_activation_type("conv_transpose2d", config, config.compute);
-  if (desc.src.shape.rank() != 4) refuse("src must be (N, C, H, W), not " + desc.src.shape.str());
+  if (desc.src.shape.rank() != 4)
+    refuse("src must be (N, C, H, W), not " + desc.src.shape.str(),
+           "use it on images, before they are flattened");
   const int64_t channels = desc.src.shape[1];
-  if (desc.out_channels < 1) refuse("out_channels must be at least 1");
+  if (desc.out_channels < 1)
+    refuse("out_channels must be at least 1, found " + std::to_string(desc.out_channels),
+           "give the number of channels of dst, for instance 16");
   if (desc.groups < 1 || channels % desc.groups != 0 || desc.out_channels % desc.groups != 0) {
     refuse("groups " + std::to_string(desc.groups) + " must divide the channels in (" +
-           std::to_string(channels) + ") and out (" + std::to_string(desc.out_channels) + ")");
+               std::to_string(channels) + ") and out (" + std::to_string(desc.out_channels) + ")",
+           "choose groups that divide both");
   }
   for (int i = 0; i < 2; ++i) {
     if (desc.kernel[i] < 1 || desc.stride[i] < 1 || desc.dilation[i] < 1) {
-      refuse("kernel, stride and dilation must be at least 1");
+      refuse("kernel, stride and dilation must be at least 1",
+             "set kernel 3, stride 1 and dilation 1, for instance");
     }
-    if (std::min(desc.padding[2 * i], desc.padding[2 * i + 1]) < 0) refuse("padding must not be negative");
+    if (std::min(desc.padding[2 * i], desc.padding[2 * i + 1]) < 0)
+      refuse("padding must not be negative", "give 0 or more on each side");
     if (desc.output_padding[i] < 0 || desc.output_padding[i] >= desc.stride[i]) {
       refuse("output_padding " + std::to_string(desc.output_padding[i]) + " must be from 0 to stride - 1",
              "a larger stride or kernel makes a larger result");

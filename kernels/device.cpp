@@ -71,7 +71,9 @@ Memory Memory::on_host(Device device, int64_t n_bytes) { return {device, n_bytes
 
 Memory::Memory(Device device, int64_t n_bytes, bool on_host)
     : device_(device), on_host_(on_host), n_bytes_(n_bytes) {
-  if (n_bytes < 0) throw Error("memory", "a negative size was asked for: " + std::to_string(n_bytes));
+  if (n_bytes < 0)
+    throw Error("memory", "a negative size was asked for: " + std::to_string(n_bytes),
+                "ask for 0 bytes or more; sizes of 2^63 bytes overflow: use a smaller model or batch.micro");
   if (n_bytes == 0) return;
   if (device.kind == Device::Kind::kCpu) {
     data_ = allocate_host(n_bytes);

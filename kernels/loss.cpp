@@ -17,8 +17,8 @@ void check_prediction(const char* loss, const TensorDesc& prediction, int min_ra
                     (min_rank == 1 ? "(N, ...)" : "(N, K, ...)"),
                 "end the network with a layer of one value per class, such as affine or flatten");
   if (prediction.dtype != DType::kFloat32)
-    throw Error(loss,
-                "the prediction is " + std::string(name_of(prediction.dtype)) + ", losses take float32");
+    throw Error(loss, "the prediction is " + std::string(name_of(prediction.dtype)) + ", losses take float32",
+                "reorder it to float32 before the loss (make_reorder)");
 }
 
 }  // namespace
@@ -28,7 +28,9 @@ std::unique_ptr<Op> make_softmax_cross_entropy(const OpConfig& config, const Sof
   check_prediction(name, desc.prediction, 2);
   const Shape& shape = desc.prediction.shape;
   const int64_t k = shape[desc.classes_last ? shape.rank() - 1 : 1];
-  if (k < 1) throw Error(name, "the prediction has shape " + shape.str() + ", without a class");
+  if (k < 1)
+    throw Error(name, "the prediction has shape " + shape.str() + ", without a class",
+                "end the network with one score per class");
   if (!desc.class_weights.empty() && static_cast<int64_t>(desc.class_weights.size()) != k)
     throw Error(
         name,

@@ -35,7 +35,8 @@ class OverTime : public Op {
 
 TensorDesc as_image(const TensorDesc& sequence) {
   const Shape& s = sequence.shape;
-  if (s.rank() != 3) throw Error("over time", "src must be (N, C, T), not " + s.str());
+  if (s.rank() != 3)
+    throw Error("over time", "src must be (N, C, T), not " + s.str(), "reshape samples to [channels, time]");
   return with_shape(sequence, Shape{s[0], s[1], 1, s[2]});
 }
 

@@ -15,13 +15,16 @@ void check_axis(const Pool2dDesc& desc, int axis, int64_t extent) {
   const int64_t kernel = desc.kernel[axis], before = desc.padding[2 * axis],
                 after = desc.padding[2 * axis + 1];
   if (kernel < 1 || desc.stride[axis] < 1)
-    throw Error("pool2d", "kernel and stride must be at least 1, the " + name + " has kernel " +
-                              std::to_string(kernel) + " and stride " + std::to_string(desc.stride[axis]));
+    throw Error("pool2d",
+                "kernel and stride must be at least 1, the " + name + " has kernel " +
+                    std::to_string(kernel) + " and stride " + std::to_string(desc.stride[axis]),
+                "set kernel 2 and stride 2, for instance");
   // A window that lies in the padding alone has no maximum and no average.
   if (before < 0 || after < 0 || before >= kernel || after >= kernel)
-    throw Error("pool2d", "padding of the " + name + " is (" + std::to_string(before) + ", " +
-                              std::to_string(after) + "), it must be smaller than the kernel " +
-                              std::to_string(kernel));
+    throw Error("pool2d",
+                "padding of the " + name + " is (" + std::to_string(before) + ", " + std::to_string(after) +
+                    "), it must be smaller than the kernel " + std::to_string(kernel),
+                "pad by 0 to " + std::to_string(std::max<int64_t>(kernel - 1, 0)) + " on each side");
   if (extent + before + after < kernel)
     throw Error("pool2d",
                 "the kernel's " + name + " " + std::to_string(kernel) + " is larger than the padded " + name +
@@ -32,8 +35,10 @@ void check_axis(const Pool2dDesc& desc, int axis, int64_t extent) {
 void check_weights(const Pool2dDesc& desc, bool is_image) {
   const int64_t n = (is_image ? desc.kernel[0] : 1) * desc.kernel[1];
   if (static_cast<int64_t>(desc.weights.size()) != n)
-    throw Error("pool2d", "a window of " + std::to_string(n) + " elements needs as many weights, got " +
-                              std::to_string(desc.weights.size()));
+    throw Error("pool2d",
+                "a window of " + std::to_string(n) + " elements needs as many weights, got " +
+                    std::to_string(desc.weights.size()),
+                "give one weight for each element of the window, row by row");
   const bool positive = std::all_of(desc.weights.begin(), desc.weights.end(), [](float w) { return w > 0; });
   if (desc.normalize && !positive)
     throw Error("pool2d", "a weighted average needs weights above 0",
@@ -58,7 +63,8 @@ std::unique_ptr<Op> make_pool2d(const OpConfig& config, const Pool2dDesc& desc) 
   check_activation_type("pool2d", config, desc.src.dtype);
   if (desc.adaptive[1] != 0) {
     if (desc.pooling != Pooling::kAverage || desc.adaptive[1] < 1 || (is_image && desc.adaptive[0] < 1))
-      throw Error("pool2d", "windows that cover the image need extents of at least 1, and an average");
+      throw Error("pool2d", "windows that cover the image need extents of at least 1, and an average",
+                  "ask for an average and for extents such as {1, 1}");
   } else {
     if (is_image) check_axis(desc, 0, src[2]);
     check_axis(desc, 1, src[src.rank() - 1]);

@@ -25,7 +25,8 @@ class ReshapeOp : public Op {
 
 std::unique_ptr<Op> make_reshape(const OpConfig&, const TensorDesc& src, const Shape& shape) {
   if (src.n_elements() != shape.n_elements()) {
-    throw Error("reshape", src.shape.str() + " does not have the elements of " + shape.str());
+    throw Error("reshape", src.shape.str() + " does not have the elements of " + shape.str(),
+                "the product of the extents must stay");
   }
   return std::make_unique<ReshapeOp>(src.dense(), TensorDesc{shape, src.dtype, nullptr});
 }
@@ -37,9 +38,11 @@ std::unique_ptr<Op> make_identity(const OpConfig&, const TensorDesc& src) {
 std::unique_ptr<Op> make_reorder(const OpConfig& config, const TensorDesc& src, const TensorDesc& dst) {
   const auto is_float = [&config](DType dtype) { return is_activation_type(config.device, dtype); };
   if (src.shape != dst.shape || (src.dtype != dst.dtype && !(is_float(src.dtype) && is_float(dst.dtype)))) {
-    throw Error("reorder", "shapes must agree, and types unless both are types of activations: " +
-                               src.shape.str() + " " + std::string(name_of(src.dtype)) + " and " +
-                               dst.shape.str() + " " + std::string(name_of(dst.dtype)));
+    throw Error("reorder",
+                "shapes must agree, and types unless both are types of activations: " + src.shape.str() +
+                    " " + std::string(name_of(src.dtype)) + " and " + dst.shape.str() + " " +
+                    std::string(name_of(dst.dtype)),
+                "reorder between equal shapes; other changes of type are made where data is loaded");
   }
   return config.device.kind == Device::Kind::kCpu ? cpu::make_reorder(config, src, dst)
                                                   : cuda::make_reorder(config, src, dst);

@@ -12,7 +12,7 @@ namespace {
 /// Ranks come from files: a larger one must not write beyond the array, in any build.
 int checked_rank(size_t rank) {
   if (rank > static_cast<size_t>(Shape::kMaxRank))
-    throw Error("",
+    throw Error("shape",
                 "a shape of " + std::to_string(rank) + " dimensions; at most " +
                     std::to_string(Shape::kMaxRank) + " are supported",
                 "join dimensions before they are stored");
@@ -43,7 +43,9 @@ Shape Shape::with_front(int64_t extent) const {
 }
 
 Shape Shape::without_front() const {
-  if (rank_ == 0) throw Error("", "a shape without dimensions has no first one");
+  if (rank_ == 0)
+    throw Error("shape", "a shape without dimensions has no first one",
+                "give the shape at least one dimension");
   return Shape(std::span<const int64_t>(begin() + 1, end()));
 }
 

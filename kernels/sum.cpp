@@ -17,7 +17,8 @@ std::unique_ptr<Op> make_sum(const OpConfig& config, const SumDesc& desc) {
                 "add the sums of some of them");
   for (const TensorDesc& src : desc.src) {
     if (src.shape != desc.src[0].shape)
-      throw Error("sum", "shapes differ: " + desc.src[0].shape.str() + " and " + src.shape.str());
+      throw Error("sum", "shapes differ: " + desc.src[0].shape.str() + " and " + src.shape.str(),
+                  "make them equal, or use make_binary, which broadcasts");
     check_activation_type("sum", config, src.dtype);
   }
   if (!sum_fuses(desc.activation))

@@ -53,7 +53,9 @@ void check_size(Extents image, Extents size) {
 AugmentStep make_random_crop(Config& options, AugmentSpec& spec) {
   options.positional("padding");
   const int64_t padding = options.get_int("padding", 0);
-  if (padding < 0) throw options.error_at("padding", "must not be negative");
+  if (padding < 0)
+    throw options.error_at("padding", fmt::format("must not be negative, found {}", padding),
+                           "for instance padding: 4");
   const Extents size = read_size(options);
   if (padding == 0 && size.height == 0) throw options.error("crops nothing", "give padding, size or both");
   AugmentStep step;

@@ -42,7 +42,9 @@ Range read_around(const Config& options, const std::string& key, double centre, 
   if (!found) return {centre, centre};
   if (!found->is_list()) {
     const double v = options.get_double(key);
-    if (v < 0) throw options.error_at(key, "must not be negative");
+    if (v < 0)
+      throw options.error_at(key, fmt::format("must not be negative, found {}", v),
+                             fmt::format("for instance {}: 0.2, or a range [low, high]", key));
     return checked(options, key, {std::max(least, centre - v), centre + v}, least, most);
   }
   const std::vector<double> ends = options.get_doubles(key, {});
@@ -80,7 +82,9 @@ AugmentSpec read_augment(const Config& data) {
   const std::optional<Config> list = data.find("augment");
   spec.input = data.get_string("augment_input", "");
   if (!list) {
-    if (!spec.input.empty()) throw data.error_at("augment_input", "there is no list `augment`");
+    if (!spec.input.empty())
+      throw data.error_at("augment_input", "there is no list `augment`",
+                          "leave it out, or add for instance augment: [reflect]");
     return spec;
   }
   bool has_lens = false, has_erased = false;

@@ -322,7 +322,8 @@ int64_t Config::get_int(const std::string& key, int64_t fallback) const {
 }
 double Config::get_double(const std::string& key) const {
   const double value = convert<double>(key, at(key).node_, "a number");
-  if (!std::isfinite(value)) throw error_at(key, "the number is not finite");
+  if (!std::isfinite(value))
+    throw error_at(key, "the number is not finite", "write a decimal number, for instance 0.1 or 1e-3");
   return value;
 }
 double Config::get_double(const std::string& key, double fallback) const {
@@ -381,7 +382,8 @@ std::vector<double> Config::get_doubles(const std::string& key, const std::vecto
   std::vector<double> result;
   for (const Config& item : child->items()) {
     result.push_back(convert<double>(key, item.node_, "a number"));
-    if (!std::isfinite(result.back())) throw item.error("the number is not finite");
+    if (!std::isfinite(result.back()))
+      throw item.error("the number is not finite", "write a decimal number, for instance 0.1 or 1e-3");
   }
   return result;
 }
@@ -413,7 +415,8 @@ bool Config::is_name() const {
 }
 
 std::string Config::text() const {
-  if (!node_.IsScalar()) throw error("expected a text, found " + describe(node_));
+  if (!node_.IsScalar())
+    throw error("expected a text, found " + describe(node_), "write one word or a text in quotes");
   return node_.Scalar();
 }
 

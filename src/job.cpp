@@ -18,7 +18,9 @@ int read_count(const Config& config, const std::string& key, int64_t fallback, i
   const int64_t count = config.get_int(key, fallback);
   if (count < least)
     throw config.error_at(key,
-                          least == 0 ? "must not be negative" : fmt::format("must be at least {}", least));
+                          least == 0 ? fmt::format("must not be negative, found {}", count)
+                                     : fmt::format("must be at least {}, found {}", least, count),
+                          fmt::format("set {}: {} or more", key, least));
   if (count > most)
     throw config.error_at(key, fmt::format("must be at most {}", most),
                           fmt::format("set {}: {} or less", key, most));
@@ -30,7 +32,11 @@ int read_count(const Config& config, const std::string& key, int64_t fallback, i
 int64_t read_steps(const Config& config, const std::string& key, int64_t fallback, int64_t least) {
   constexpr int64_t kMost = 1'000'000'000;
   const int64_t n = config.get_int(key, fallback);
-  if (n < least) throw config.error_at(key, least == 0 ? "must not be negative" : "must be at least 1");
+  if (n < least)
+    throw config.error_at(key,
+                          least == 0 ? fmt::format("must not be negative, found {}", n)
+                                     : fmt::format("must be at least {}, found {}", least, n),
+                          fmt::format("set {}: {} or more", key, least));
   if (n > kMost)
     throw config.error_at(key, fmt::format("must be at most {}", kMost),
                           fmt::format("set {}: {} or less", key, kMost));
@@ -52,7 +58,9 @@ void read_threads(const Config& root, Job& job) {
 int64_t read_mib(const Config& config, const std::string& key, double fallback) {
   constexpr double kMost = 1e12;
   const double mib = config.get_double(key, fallback);
-  if (mib < 0) throw config.error_at(key, "must not be negative");
+  if (mib < 0)
+    throw config.error_at(key, fmt::format("must not be negative, found {}", mib),
+                          fmt::format("set {}: 0 or more, in MiB", key));
   if (mib > kMost)
     throw config.error_at(key, fmt::format("must be at most {}", kMost),
                           fmt::format("set {}: {} or less", key, kMost));
@@ -69,7 +77,10 @@ std::string read_field(const Config& config, const std::string& key, DataSource&
   place.path = found->get_string("path");
   for (const char* name : {"field", "input", "target"})  // the last two as at the source itself
     if (place.field.empty()) place.field = found->get_string(name, "");
-  if (place.field.empty()) throw found->error_at("field", "is missing: the name of the dataset in that file");
+  if (place.field.empty())
+    throw found->error_at(
+        "field", "is missing: the name of the dataset in that file",
+        "for instance {path: features.h5, field: input}; `lockstep inspect FILE` lists the names");
   found->finish();
   const std::string name = place.path + ":" + place.field;
   source.places[name] = place;
@@ -89,7 +100,8 @@ DataSource read_source(const Config& data, const std::string& key) {
   result.partial = source.get_bool("partial", false);
   if (const std::optional<Config> inputs = source.find("inputs")) {
     for (const std::string& name : inputs->keys()) result.inputs[name] = read_field(*inputs, name, result);
-    if (!result.input.empty()) throw source.error_at("input", "give either input or inputs");
+    if (!result.input.empty())
+      throw source.error_at("input", "input and inputs are both given", "give either input or inputs");
     inputs->finish();
   }
   if (result.path.empty() && result.places.empty()) source.get_string("path");  // says that it is missing
@@ -106,10 +118,15 @@ Shuffle read_shuffle(const Config& data) {
     return shuffle;
   }
   shuffle.window = found->get_int("window");
-  if (shuffle.window < 1) throw found->error_at("window", "must be at least 1");
+  if (shuffle.window < 1)
+    throw found->error_at("window", fmt::format("must be at least 1, found {}", shuffle.window),
+                          "it counts samples: for instance window: 65536");
   shuffle.block = found->get_int("block", std::max<int64_t>(1, shuffle.window / 64));
   if (shuffle.block < 1 || shuffle.block > shuffle.window)
-    throw found->error_at("block", "must be between 1 and the window");
+    throw found->error_at(
+        "block",
+        fmt::format("must be between 1 and the window of {}, found {}", shuffle.window, shuffle.block),
+        "leave block out for a 64th of the window");
   found->finish();
   return shuffle;
 }
@@ -154,7 +171,9 @@ int64_t read_bucket_bytes(const Config& batch, const std::string& key) {
     return 0;
   }
   const int64_t n_bytes = batch.get_double(key) < 0 ? 0 : read_mib(batch, key, 0);
-  if (n_bytes < 1) throw batch.error_at(key, "must be positive, or auto");
+  if (n_bytes < 1)
+    throw batch.error_at(key, fmt::format("must be positive, or auto; found {}", batch.get_double(key)),
+                         fmt::format("leave {} out for auto, or give MiB: 25", key));
   return n_bytes;
 }
 
@@ -164,10 +183,15 @@ void read_batch(const Config& root, Job& job) {
   job.global_batch = batch.get_int("global");
   job.micro_batch = batch.get_int("micro", job.global_batch);
   constexpr int64_t kMostSamples = int64_t{1} << 40;
-  if (job.global_batch < 1) throw batch.error_at("global", "must be at least 1");
+  if (job.global_batch < 1)
+    throw batch.error_at("global", fmt::format("must be at least 1, found {}", job.global_batch),
+                         "it counts the samples of a step on all ranks together: for instance global: 128");
   if (job.global_batch > kMostSamples)
-    throw batch.error_at("global", fmt::format("must be at most {}", kMostSamples));
-  if (job.micro_batch < 1) throw batch.error_at("micro", "must be at least 1");
+    throw batch.error_at("global", fmt::format("must be at most {}", kMostSamples),
+                         "it counts the samples of a step on all ranks together: for instance global: 128");
+  if (job.micro_batch < 1)
+    throw batch.error_at("micro", fmt::format("must be at least 1, found {}", job.micro_batch),
+                         fmt::format("leave micro out for micro: {}", job.global_batch));
   const int64_t g = job.global_batch, m = job.micro_batch;
   if (g % m != 0) {
     const int64_t below = g / m * m;
@@ -219,9 +243,12 @@ void read_watchdog(const Config& root, Job& job) {
   if (!watchdog) return;
   job.watchdog.silent_s = watchdog->get_double("silent_s", job.watchdog.silent_s);
   if (job.watchdog.silent_s != 0 && !(job.watchdog.silent_s >= 5))
-    throw watchdog->error_at("silent_s", "must be at least 5", "0 turns the watchdog off");
+    throw watchdog->error_at("silent_s", fmt::format("must be at least 5, found {}", job.watchdog.silent_s),
+                             "give 5 seconds or more; 0 turns the watchdog off");
   job.watchdog.stuck_s = watchdog->get_double("stuck_s", job.watchdog.stuck_s);
-  if (!(job.watchdog.stuck_s >= 0)) throw watchdog->error_at("stuck_s", "must not be negative");
+  if (!(job.watchdog.stuck_s >= 0))
+    throw watchdog->error_at("stuck_s", fmt::format("must not be negative, found {}", job.watchdog.stuck_s),
+                             "leave it out for 25 seconds; 0 turns the warning off");
   job.watchdog.emergency_checkpoint = watchdog->get_bool("emergency_checkpoint", true);
   watchdog->finish();
 }
@@ -261,7 +288,8 @@ void read_local_copies(const Config& checkpoint, Job& job) {
   job.local_checkpoints.every_steps = read_steps(*local, "every_steps", 1, 1);
   job.local_checkpoints.keep = read_count(*local, "keep", 2, 1);
   if (job.local_checkpoints.folder.empty())
-    throw local->error_at("folder", "must name a folder on each host's disk");
+    throw local->error_at("folder", "must name a folder on each host's disk",
+                          "for instance folder: /tmp/lockstep");
   if (job.shard_optimizer || job.error_feedback) {
     throw checkpoint.error_at(
         "local", "one rank writes a local copy, and none holds the whole state",
@@ -277,7 +305,10 @@ void read_checkpoint(const Config& root, Job& job) {
   job.checkpoint_every_epochs = read_steps(*checkpoint, "every_epochs", 1, 0);
   job.checkpoint_every_steps = read_steps(*checkpoint, "every_steps", 0, 0);
   job.checkpoint_every_minutes = checkpoint->get_double("every_minutes", 0);
-  if (job.checkpoint_every_minutes < 0) throw checkpoint->error_at("every_minutes", "must not be negative");
+  if (job.checkpoint_every_minutes < 0)
+    throw checkpoint->error_at("every_minutes",
+                               fmt::format("must not be negative, found {}", job.checkpoint_every_minutes),
+                               "for instance every_minutes: 30; 0 saves by epochs and steps only");
   job.keep = read_count(*checkpoint, "keep", 3, -1'000'000'000);
   job.keep_every = read_count(*checkpoint, "keep_every", 0, 0);
   if (job.keep_every > 0 && job.checkpoint_every_epochs == 0 && job.checkpoint_every_steps == 0) {
@@ -332,7 +363,8 @@ Job read_job(Config root) {
                         "characters; not '.' or '..'");
   }
   const int64_t seed = root.get_int("seed", 1);
-  if (seed < 0) throw root.error_at("seed", "must not be negative");
+  if (seed < 0)
+    throw root.error_at("seed", fmt::format("must not be negative, found {}", seed), "for instance seed: 1");
   job.seed = static_cast<uint64_t>(seed);
 
   read_device(root, job);
@@ -346,7 +378,8 @@ Job read_job(Config root) {
   if (const std::optional<Config> loss = root.find("loss")) {
     if (loss->is_list()) {
       const std::vector<Config> items = loss->items();
-      if (items.empty()) throw loss->error("the list is empty", "name a loss");
+      if (items.empty())
+        throw loss->error("the list is empty", "name a loss, for instance [{softmax_cross_entropy: {}}]");
       job.loss = read_loss(items[0]);
       for (size_t i = 1; i < items.size(); ++i) job.further_losses.push_back(read_loss(items[i]));
     } else {

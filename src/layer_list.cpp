@@ -100,7 +100,9 @@ class LayerList {
     const std::string name =
         scopes_[scope].prefix + item.get_string("name", "block" + std::to_string(number));
     const int64_t repeat = item.get_int("repeat", 1);
-    if (repeat < 1) throw item.error_at("repeat", "must be at least 1");
+    if (repeat < 1)
+      throw item.error_at("repeat", fmt::format("must be at least 1, found {}", repeat),
+                          "leave it out for 1");
     const bool recomputes = item.get_bool("recompute", false);
     const std::vector<std::string> from = item.get_strings("from");
     if (from.size() > 1)

@@ -20,12 +20,16 @@ const std::vector<std::pair<std::string, Kind>> kKinds = {
 
 void read_cross_entropy(const Config& options, LossSpec& loss) {
   for (const double weight : options.get_doubles("class_weights", {})) {
-    if (weight < 0) throw options.error_at("class_weights", "must not be negative");
+    if (weight < 0)
+      throw options.error_at("class_weights", fmt::format("must not be negative, found {}", weight),
+                             "give one weight of 0 or more per class");
     loss.class_weights.push_back(static_cast<float>(weight));
   }
   loss.label_smoothing = options.get_double("label_smoothing", 0);
   if (loss.label_smoothing < 0 || loss.label_smoothing >= 1)
-    throw options.error_at("label_smoothing", "must lie in [0, 1)");
+    throw options.error_at("label_smoothing",
+                           fmt::format("must lie in [0, 1), found {}", loss.label_smoothing),
+                           "the usual one is 0.1");
   if (options.has("ignore")) loss.ignore = options.get_int("ignore");
   loss.classes_last = options.get_choice("class_axis", "first", {"first", "last"}) == "last";
 }
@@ -97,7 +101,9 @@ LossSpec read_loss(const Config& description) {
     loss.mean = options.get_bool("mean", false);
   if (loss.kind == Kind::kHinge) {
     loss.margin = options.get_double("margin", 1);
-    if (loss.margin <= 0) throw options.error_at("margin", "must be positive");
+    if (loss.margin <= 0)
+      throw options.error_at("margin", fmt::format("must be positive, found {}", loss.margin),
+                             "the usual one is 1");
   }
   if (loss.kind == Kind::kPerceptron) loss.zero_is_positive = options.get_bool("zero_is_positive", false);
   if (one_score) loss.signs = options.get_choice("labels", "classes", {"classes", "signs"}) == "signs";
@@ -130,7 +136,7 @@ std::unique_ptr<Op> make_loss(const OpConfig& config, const LossSpec& loss, cons
         throw misfit("perceptron", "one score", prediction, "end the network with 'affine: 1'");
       return make_perceptron_loss(config, {prediction, loss.zero_is_positive, loss.signs, loss.weight});
   }
-  throw Error("loss", "unknown kind");
+  throw Error("loss", "unknown kind", "use one of LossSpec::Kind");
 }
 
 }  // namespace lockstep

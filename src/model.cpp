@@ -74,7 +74,8 @@ void add_inputs(Graph& graph, const Config& model, const ModelContext& context) 
     graph.add_input("input", read_input(model, context));
     return;
   }
-  if (model.has("input")) throw model.error_at("input", "give either input or inputs");
+  if (model.has("input"))
+    throw model.error_at("input", "input and inputs are both given", "give either input or inputs");
   for (const std::string& name : inputs->keys()) {
     const std::vector<int64_t> extents = inputs->get_ints(name, {});
     check_extents(*inputs, name, extents);

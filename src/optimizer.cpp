@@ -1,5 +1,7 @@
 #include "src/optimizer.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "kernels/optimizer_update.h"
@@ -15,7 +17,9 @@ OptimizerSpec read_optimizer(const Config& description) {
     spec.lr = options.get_double("lr");
     spec.momentum = options.get_double("momentum", 0);
     spec.nesterov = options.get_bool("nesterov", false);
-    if (spec.momentum < 0 || spec.momentum >= 1) throw options.error_at("momentum", "must lie in [0, 1)");
+    if (spec.momentum < 0 || spec.momentum >= 1)
+      throw options.error_at("momentum", fmt::format("must lie in [0, 1), found {}", spec.momentum),
+                             "the usual one is 0.9");
     if (spec.nesterov && spec.momentum == 0)
       throw options.error_at("nesterov", "needs momentum", "set momentum: 0.9");
   } else if (named.name == "adam" || named.name == "adamw") {
@@ -27,16 +31,24 @@ OptimizerSpec read_optimizer(const Config& description) {
     spec.epsilon = options.get_double("epsilon", 1e-8);
     for (const char* key : {"beta1", "beta2"}) {
       const double beta = key[4] == '1' ? spec.beta1 : spec.beta2;
-      if (beta < 0 || beta >= 1) throw options.error_at(key, "must lie in [0, 1)");
+      if (beta < 0 || beta >= 1)
+        throw options.error_at(key, fmt::format("must lie in [0, 1), found {}", beta),
+                               fmt::format("the usual one is {}", key[4] == '1' ? 0.9 : 0.999));
     }
-    if (spec.epsilon <= 0) throw options.error_at("epsilon", "must be positive");
+    if (spec.epsilon <= 0)
+      throw options.error_at("epsilon", fmt::format("must be positive, found {}", spec.epsilon),
+                             "the usual one is 1e-8");
   } else {
     throw description.unknown_name("optimizer", "optimizers", named.name, {"sgd", "adam", "adamw"});
   }
   spec.weight_decay = options.get_double("weight_decay", 0);
   spec.decay_biases = options.get_bool("decay_biases", false);
-  if (spec.lr < 0) throw options.error_at("lr", "must not be negative");
-  if (spec.weight_decay < 0) throw options.error_at("weight_decay", "must not be negative");
+  if (spec.lr < 0)
+    throw options.error_at("lr", fmt::format("must not be negative, found {}", spec.lr),
+                           "for instance lr: 0.1 with sgd, lr: 1e-3 with adam");
+  if (spec.weight_decay < 0)
+    throw options.error_at("weight_decay", fmt::format("must not be negative, found {}", spec.weight_decay),
+                           "for instance weight_decay: 1e-4");
   options.finish();
   return spec;
 }

@@ -1,5 +1,7 @@
 #include "src/schedule.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <numbers>
@@ -52,7 +54,10 @@ Schedule read_schedule(const Config& description) {
     throw description.unknown_name("schedule", "schedules", named.name, {"constant", "step", "cosine"});
   }
   schedule.warmup_epochs = options.get_double("warmup_epochs", 0);
-  if (schedule.warmup_epochs < 0) throw options.error_at("warmup_epochs", "must not be negative");
+  if (schedule.warmup_epochs < 0)
+    throw options.error_at("warmup_epochs",
+                           fmt::format("must not be negative, found {}", schedule.warmup_epochs),
+                           "for instance warmup_epochs: 5");
   options.finish();
   return schedule;
 }

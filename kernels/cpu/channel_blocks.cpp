@@ -68,7 +68,8 @@ TensorDesc with_dtype(const TensorDesc& desc, DType dtype) {
   if (const auto converted = with_type(to_onednn(desc), dtype)) {
     return from_onednn(*converted, desc.shape, dtype);
   }
-  throw Error("cpu", "the layout " + desc.layout->name() + " has no form in " + std::string(name_of(dtype)));
+  throw Error("cpu", "the layout " + desc.layout->name() + " has no form in " + std::string(name_of(dtype)),
+              "reorder the tensor to a dense one first (make_reorder)");
 }
 
 }  // namespace lockstep::cpu

@@ -23,7 +23,8 @@ std::atomic<int> requested_threads{0};  // 0: what the OpenMP runtime decides
 // is going to run ops.
 void set_compute_threads(int n) {
   if (n < 1)
-    throw Error("threads", "the number of compute threads must be at least 1, not " + std::to_string(n));
+    throw Error("threads", "the number of compute threads must be at least 1, not " + std::to_string(n),
+                "set threads: 1 or more in the job file");
   requested_threads = n;
   omp_set_dynamic(0);
   omp_set_num_threads(n);

@@ -23,7 +23,8 @@ dnnl::memory::data_type onednn_type(DType dtype) {
     case DType::kUInt8: return T::u8;
     default: break;
   }
-  throw Error("cpu", "oneDNN has no type " + std::string(name_of(dtype)));
+  throw Error("cpu", "oneDNN has no type " + std::string(name_of(dtype)),
+              "give the tensor as float32, bfloat16, float16, int32 or uint8");
 }
 
 namespace {
@@ -71,7 +72,9 @@ void check(dnnl_status_t status, const char* call) {
   throw Error("oneDNN",
               std::string(call) + " failed with status " + (text ? text : "unknown") + " (" +
                   std::to_string(static_cast<int>(status)) + ")",
-              status == dnnl_out_of_memory ? "use a smaller micro-batch (batch.micro)" : "");
+              status == dnnl_out_of_memory
+                  ? "use a smaller micro-batch (batch.micro)"
+                  : "set ONEDNN_VERBOSE=1, which makes oneDNN say more, and report it with the job file");
 }
 
 bool has_bfloat16() {
@@ -142,7 +145,9 @@ MemoryDesc batch_blocked_desc(const Shape& shape) {
 MemoryDesc to_onednn(const TensorDesc& desc) {
   if (!desc.layout) return dense_desc(desc.shape, desc.dtype);
   const auto* layout = dynamic_cast<const OneDnnLayout*>(desc.layout.get());
-  if (!layout) throw Error("cpu", "a tensor has a layout of another backend: " + desc.layout->name());
+  if (!layout)
+    throw Error("cpu", "a tensor has a layout of another backend: " + desc.layout->name(),
+                "copy it to the host as a dense tensor first");
   return layout->desc();
 }
 
@@ -169,7 +174,8 @@ Primitive::Primitive(const dnnl::primitive_desc_base& desc, std::initializer_lis
     const bool has_scratchpad =
         std::any_of(args.begin(), args.end(), [](const Arg& arg) { return arg.id == DNNL_ARG_SCRATCHPAD; });
     if (!has_scratchpad && desc.scratchpad_desc().get_size() > 0) {
-      throw Error("oneDNN", "a primitive needs a scratchpad that the op did not give");
+      throw Error("oneDNN", "a primitive needs a scratchpad that the op did not give",
+                  "pass an argument DNNL_ARG_SCRATCHPAD, of the size of scratchpad_desc()");
     }
   });
 }
@@ -206,7 +212,8 @@ dnnl::algorithm algorithm_of(Activation activation) {
     case Activation::kRelu6: return dnnl::algorithm::eltwise_clip_v2_use_dst_for_bwd;
     case Activation::kNone: break;
   }
-  throw Error("activation", "oneDNN needs an activation other than none");
+  throw Error("activation", "oneDNN needs an activation other than none",
+              "leave the activation out of the primitive instead");
 }
 
 dnnl::primitive_attr attr_with(Activation activation) {

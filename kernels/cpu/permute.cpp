@@ -105,7 +105,9 @@ std::unique_ptr<Op> make_permute(const OpConfig& config, const TensorDesc& src,
     case 2: return std::make_unique<Permute<uint16_t>>(dense, axes);
     case 4: return std::make_unique<Permute<uint32_t>>(dense, axes);
     case 8: return std::make_unique<Permute<uint64_t>>(dense, axes);
-    default: throw Error("permute", "cannot move elements of " + std::string(name_of(dense.dtype)));
+    default:
+      throw Error("permute", "cannot move elements of " + std::string(name_of(dense.dtype)),
+                  "convert them to float32 first");
   }
 }
 

@@ -18,7 +18,9 @@ template <typename T>
 T& per_device(Device device) {
   static auto& of_device = *new std::array<std::unique_ptr<T>, kMaxDevices>;
   static std::mutex mutex;
-  if (device.index >= kMaxDevices) throw Error(device.str(), "a process uses at most 64 GPUs");
+  if (device.index >= kMaxDevices)
+    throw Error(device.str(), "a process uses at most 64 GPUs",
+                "name fewer in CUDA_VISIBLE_DEVICES, for instance CUDA_VISIBLE_DEVICES=0,1,2,3");
   check(cudaSetDevice(device.index), "cudaSetDevice");
   const std::lock_guard lock(mutex);
   std::unique_ptr<T>& own = of_device[static_cast<size_t>(device.index)];

@@ -160,7 +160,8 @@ std::unique_ptr<Op> make_permute(const OpConfig& config, const TensorDesc& src,
       src.dtype == DType::kFloat32 || src.dtype == DType::kBFloat16 || src.dtype == DType::kFloat16;
   const TensorDesc dense{src.shape, is_float ? config.compute : src.dtype, nullptr};
   if (size_of(dense.dtype) == 1)
-    throw Error("permute", "cannot move elements of " + std::string(name_of(dense.dtype)));
+    throw Error("permute", "cannot move elements of " + std::string(name_of(dense.dtype)),
+                "convert them to float32 first");
   Shape dst = src.shape;
   std::vector<int> inverse(axes.size());
   for (size_t i = 0; i < axes.size(); ++i) {

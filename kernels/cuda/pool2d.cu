@@ -26,7 +26,8 @@ struct Pool {
 Pool pool_of(const PoolShape& s) {
   const auto number = [](int64_t extent) {
     if (extent > std::numeric_limits<int>::max())
-      throw Error("pool2d", "an extent of " + std::to_string(extent) + " is more than a kernel counts");
+      throw Error("pool2d", "an extent of " + std::to_string(extent) + " is more than a kernel counts",
+                  "use smaller images");
     return static_cast<int>(extent);
   };
   return {1,

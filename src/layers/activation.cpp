@@ -2,6 +2,8 @@
 // step of the layer before; `identity` then vanishes.
 #include "kernels/activation.h"
 
+#include <fmt/format.h>
+
 #include "kernels/nonlinearity.h"
 #include "kernels/reshape.h"
 #include "src/layers/layers.h"
@@ -53,13 +55,16 @@ const bool activation_layer_registered = [] {
   register_layer("leaky_relu", [](Config& options) {
     options.positional("slope");
     const double slope = options.get_double("slope", 0.01);
-    if (slope < 0) throw options.error_at("slope", "must not be negative");
+    if (slope < 0)
+      throw options.error_at("slope", fmt::format("must not be negative, found {}", slope),
+                             "the usual one is 0.01");
     return leaky_relu_layer(slope);
   });
   register_layer("elu", [](Config& options) {
     options.positional("alpha");
     const double alpha = options.get_double("alpha", 1);
-    if (alpha <= 0) throw options.error_at("alpha", "must be positive");
+    if (alpha <= 0)
+      throw options.error_at("alpha", fmt::format("must be positive, found {}", alpha), "the usual one is 1");
     return elu_layer(alpha);
   });
   register_layer("gelu", [](Config& options) {

@@ -51,7 +51,9 @@ class AffineLayer : public Layer {
 const bool affine_layer_registered = register_layer("affine", [](Config& options) {
   options.positional("features");
   const int64_t features = options.get_int("features");
-  if (features < 1) throw options.error_at("features", "must be at least 1");
+  if (features < 1)
+    throw options.error_at("features", fmt::format("must be at least 1, found {}", features),
+                           "for instance affine: 10");
   return affine_layer(features, options.get_bool("bias", true));
 });
 

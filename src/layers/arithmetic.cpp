@@ -2,6 +2,8 @@
 // element of one (scale, shift, power, absolute, square_root, log, exp).
 #include "kernels/arithmetic.h"
 
+#include <fmt/format.h>
+
 #include <cmath>
 
 #include "src/layers/layers.h"
@@ -83,7 +85,8 @@ const bool arithmetic_layer_registered = [] {
       if (!parameter) return map_layer(map);
       options.positional(parameter);
       const double value = options.get_double(parameter);
-      if (!std::isfinite(value)) throw options.error_at(parameter, "must be finite");
+      if (!std::isfinite(value))
+        throw options.error_at(parameter, "must be finite", fmt::format("for instance {}: 2", parameter));
       return map_layer(map, value);
     });
   return true;

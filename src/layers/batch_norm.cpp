@@ -60,8 +60,12 @@ const bool batch_norm_layer_registered = register_layer("batch_norm", [](Config&
   o.momentum = options.get_double("momentum", o.momentum);
   o.epsilon = options.get_double("epsilon", o.epsilon);
   o.affine = options.get_bool("affine", o.affine);
-  if (!(o.momentum > 0 && o.momentum <= 1)) throw options.error_at("momentum", "must be in (0, 1]");
-  if (!(o.epsilon > 0)) throw options.error_at("epsilon", "must be positive");
+  if (!(o.momentum > 0 && o.momentum <= 1))
+    throw options.error_at("momentum", fmt::format("must be in (0, 1], found {}", o.momentum),
+                           "it is the share of the new value in the running averages; the usual one is 0.1");
+  if (!(o.epsilon > 0))
+    throw options.error_at("epsilon", fmt::format("must be positive, found {}", o.epsilon),
+                           "the usual one is 1e-5");
   o.synchronized = options.get_bool("synchronized", false);
   return batch_norm_layer(o);
 });

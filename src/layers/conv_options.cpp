@@ -18,8 +18,12 @@ void read_channels(Config& options, Conv2dOptions& o) {
   o.channels = options.get_int("channels");
   o.groups = options.get_int("groups", 1);
   o.bias = options.get_bool("bias", true);
-  if (o.channels < 1) throw options.error_at("channels", "must be at least 1");
-  if (o.groups < 1) throw options.error_at("groups", "must be at least 1");
+  if (o.channels < 1)
+    throw options.error_at("channels", fmt::format("must be at least 1, found {}", o.channels),
+                           "it counts the channels of the result: for instance channels: 16");
+  if (o.groups < 1)
+    throw options.error_at("groups", fmt::format("must be at least 1, found {}", o.groups),
+                           "leave it out for 1");
 }
 
 /// The numbers that a word for the padding stands for; false: it is no word.
@@ -62,7 +66,9 @@ Conv2dOptions read_conv1d_options(Config& options) {
   const auto read = [&](const char* key, int64_t fallback) {
     const int64_t value = options.get_int(key, fallback);
     if (value < 1 || value > kMaxWindow)
-      throw options.error_at(key, fmt::format("must be at least 1 and at most {}", kMaxWindow));
+      throw options.error_at(key,
+                             fmt::format("must be at least 1 and at most {}, found {}", kMaxWindow, value),
+                             fmt::format("for instance {}: {}", key, fallback));
     return value;
   };
   o.kernel = {1, read("kernel", 3)};
@@ -71,10 +77,12 @@ Conv2dOptions read_conv1d_options(Config& options) {
   if (!read_padding_word(options, o)) {
     const std::vector<int64_t> values = options.get_ints("padding", {0});
     if (values.empty() || values.size() > 2) {
-      throw options.error_at("padding", "expected one number, [left, right], valid, same or full");
+      throw options.error_at("padding", "expected one number, [left, right], valid, same or full",
+                             "for instance padding: 1");
     }
     if (std::min(values.front(), values.back()) < 0 || std::max(values.front(), values.back()) > kMaxWindow)
-      throw options.error_at("padding", fmt::format("must be between 0 and {}", kMaxWindow));
+      throw options.error_at("padding", fmt::format("must be between 0 and {}", kMaxWindow),
+                             "for instance padding: 1");
     o.padding = {0, 0, values.front(), values.back()};
   }
   return o;

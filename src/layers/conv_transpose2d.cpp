@@ -71,12 +71,16 @@ const bool conv_transpose2d_layer_registered = register_layer("conv_transpose", 
   static_cast<Conv2dOptions&>(o) = read_conv2d_options(options);
   const std::vector<int64_t> added = options.get_ints("output_padding", {0});
   if (added.empty() || added.size() > 2) {
-    throw options.error_at("output_padding", "expected one number or [vertical, horizontal]");
+    throw options.error_at("output_padding", "expected one number or [vertical, horizontal]",
+                           "for instance output_padding: 1");
   }
   o.output_padding = {added.front(), added.back()};
   for (size_t axis = 0; axis < 2; ++axis) {
     if (o.output_padding[axis] < 0 || o.output_padding[axis] >= o.stride[axis]) {
-      throw options.error_at("output_padding", "must be from 0 to stride - 1");
+      throw options.error_at("output_padding",
+                             fmt::format("must be from 0 to stride - 1, which is {}; found {}",
+                                         o.stride[axis] - 1, o.output_padding[axis]),
+                             "a larger stride or kernel makes a larger result");
     }
   }
   return conv_transpose2d_layer(o);

@@ -48,8 +48,9 @@ class FixedConv2dLayer : public Layer {
     const Shape sample = context.src[0].shape.without_front();
     const Shape shape = conv_->parameters({&sample, 1}).front().shape;
     if (shape.n_elements() != static_cast<int64_t>(weights_.size()))
-      throw Error("", "constant weights of " + std::to_string(weights_.size()) + " elements for shape " +
-                          shape.str());
+      throw Error(
+          "", "constant weights of " + std::to_string(weights_.size()) + " elements for shape " + shape.str(),
+          "give one weight for each element of that shape");
     return std::make_unique<FixedConv2dOp>(context.config, conv_->lower(context),
                                            TensorDesc{shape, DType::kFloat32, nullptr}, weights_);
   }

@@ -45,8 +45,11 @@ const bool layer_norm_layer_registered = register_layer("layer_norm", [](Config&
   const double epsilon = options.get_double("epsilon", 1e-5);
   const bool affine = options.get_bool("affine", true);
   if (axes < 1 || axes >= Shape::kMaxRank)
-    throw options.error_at("axes", "must be from 1 to the sample's rank");
-  if (!(epsilon > 0)) throw options.error_at("epsilon", "must be positive");
+    throw options.error_at("axes", fmt::format("must be from 1 to the sample's rank, found {}", axes),
+                           "it counts dimensions from the last: leave it out for 1");
+  if (!(epsilon > 0))
+    throw options.error_at("epsilon", fmt::format("must be positive, found {}", epsilon),
+                           "the usual one is 1e-5");
   return layer_norm_layer(static_cast<int>(axes), epsilon, affine);
 });
 

@@ -1,6 +1,8 @@
 // local_response_norm: normalisation across neighbouring channels (Krizhevsky et al. 2012).
 #include "kernels/local_response_norm.h"
 
+#include <fmt/format.h>
+
 #include "src/layers/layers.h"
 
 namespace lockstep {
@@ -32,9 +34,14 @@ const bool local_response_norm_layer_registered = register_layer("local_response
   o.alpha = options.get_double("alpha", o.alpha);
   o.beta = options.get_double("beta", o.beta);
   o.k = options.get_double("k", o.k);
-  if (o.size < 1) throw options.error_at("size", "must be at least 1");
-  if (!(o.alpha >= 0)) throw options.error_at("alpha", "must not be negative");
-  if (!(o.k > 0)) throw options.error_at("k", "must be positive");
+  if (o.size < 1)
+    throw options.error_at("size", fmt::format("must be at least 1, found {}", o.size),
+                           "it counts channels: the usual one is 5");
+  if (!(o.alpha >= 0))
+    throw options.error_at("alpha", fmt::format("must not be negative, found {}", o.alpha),
+                           "the usual one is 1e-4");
+  if (!(o.k > 0))
+    throw options.error_at("k", fmt::format("must be positive, found {}", o.k), "the usual ones are 1 and 2");
   return local_response_norm_layer(o);
 });
 

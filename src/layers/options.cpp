@@ -12,12 +12,17 @@ std::array<int64_t, 2> read_pair(const Config& options, const std::string& key,
                                  std::array<int64_t, 2> fallback) {
   const std::vector<int64_t> values = options.get_ints(key, {fallback[0], fallback[1]});
   if (values.empty() || values.size() > 2) {
-    throw options.error_at(key, "expected one number or [vertical, horizontal]");
+    throw options.error_at(key, "expected one number or [vertical, horizontal]",
+                           fmt::format("for instance {}: {}", key, fallback[0]));
   }
   const std::array<int64_t, 2> pair{values.front(), values.back()};
-  if (pair[0] < 1 || pair[1] < 1) throw options.error_at(key, "must be at least 1");
+  if (pair[0] < 1 || pair[1] < 1)
+    throw options.error_at(key, fmt::format("must be at least 1, found {}", std::min(pair[0], pair[1])),
+                           fmt::format("for instance {}: {}", key, fallback[0]));
   if (std::max(pair[0], pair[1]) > kMaxWindow)
-    throw options.error_at(key, fmt::format("must be at most {}", kMaxWindow));
+    throw options.error_at(
+        key, fmt::format("must be at most {}, found {}", kMaxWindow, std::max(pair[0], pair[1])),
+        fmt::format("for instance {}: {}", key, fallback[0]));
   return pair;
 }
 
@@ -25,7 +30,8 @@ std::array<int64_t, 4> read_padding(const Config& options) {
   const std::vector<int64_t> values = options.get_ints("padding", {0});
   for (int64_t value : values) {
     if (value < 0 || value > kMaxWindow)
-      throw options.error_at("padding", fmt::format("must be between 0 and {}", kMaxWindow));
+      throw options.error_at("padding", fmt::format("must be between 0 and {}, found {}", kMaxWindow, value),
+                             "for instance padding: 1");
   }
   switch (values.size()) {
     case 1: return {values[0], values[0], values[0], values[0]};
@@ -33,7 +39,8 @@ std::array<int64_t, 4> read_padding(const Config& options) {
     case 4: return {values[0], values[1], values[2], values[3]};
     default:
       throw options.error_at("padding",
-                             "expected one number, [vertical, horizontal] or [top, bottom, left, right]");
+                             "expected one number, [vertical, horizontal] or [top, bottom, left, right]",
+                             "for instance padding: 1");
   }
 }
 

@@ -77,16 +77,18 @@ void read_weights(const Config& options, Pool2dOptions& o) {
     const std::vector<Config> items = row.items();
     if (o.kernel[1] == 0) o.kernel[1] = static_cast<int64_t>(items.size());
     if (o.kernel[1] != static_cast<int64_t>(items.size()))
-      throw options.error_at("weights", "all rows must have the same length");
+      throw options.error_at("weights", "all rows must have the same length",
+                             "for instance [[1, 2], [2, 4]]");
     for (const Config& item : items) {
       const std::string text = item.text();
       float value = 0;
       const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
       if (error != std::errc() || end != text.data() + text.size())
-        throw options.error_at("weights", fmt::format("'{}' is no number", text));
+        throw options.error_at("weights", fmt::format("'{}' is no number", text),
+                               "for instance [[1, 2], [2, 4]]");
       if (o.normalize && value <= 0)
         throw options.error_at("weights", "a weighted average needs weights above 0",
-                               "or set normalize: false");
+                               "make them positive, or set normalize: false for the weighted sum");
       o.weights.push_back(value);
     }
   }
@@ -118,11 +120,14 @@ std::shared_ptr<const Layer> from_options_1d(Config& options, Pooling pooling) {
   o.kernel[1] = options.get_int("kernel", 2);
   o.stride[1] = options.get_int("stride", o.kernel[1]);
   if (std::min(o.kernel[1], o.stride[1]) < 1 || std::max(o.kernel[1], o.stride[1]) > kMaxWindow)
-    throw options.error(fmt::format("kernel and stride must be at least 1 and at most {}", kMaxWindow));
+    throw options.error(fmt::format("kernel and stride must be at least 1 and at most {}, found {} and {}",
+                                    kMaxWindow, o.kernel[1], o.stride[1]),
+                        "for instance {kernel: 2, stride: 2}");
   const std::vector<int64_t> padding = options.get_ints("padding", {0});
   if (padding.empty() || padding.size() > 2 || std::min(padding.front(), padding.back()) < 0 ||
       std::max(padding.front(), padding.back()) > kMaxWindow)
-    throw options.error_at("padding", "expected one number or [left, right], none negative");
+    throw options.error_at("padding", "expected one number or [left, right], none negative",
+                           "for instance padding: 1");
   o.padding = {0, 0, padding.front(), padding.back()};
   o.ceil = options.get_bool("ceil", false);
   if (pooling == Pooling::kAverage) o.count_padding = options.get_bool("count_padding", false);

@@ -84,7 +84,8 @@ std::vector<int64_t> read_list(Config& options, const std::string& key) {
   options.positional(key);
   const std::vector<int64_t> values = options.get_ints(key, {});
   if (values.empty() || values.size() >= Shape::kMaxRank)
-    throw options.error_at(key, fmt::format("needs 1 to {} whole numbers", Shape::kMaxRank - 1));
+    throw options.error_at(key, fmt::format("needs 1 to {} whole numbers", Shape::kMaxRank - 1),
+                           fmt::format("for instance {}: [{}]", key, key == "axes" ? "1, 0" : "16, -1"));
   return values;
 }
 

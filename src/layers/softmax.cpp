@@ -11,7 +11,9 @@ class SoftmaxLayer : public Layer {
  public:
   std::string type() const override { return "softmax"; }
   Shape infer(std::span<const Shape> src) const override {
-    if (src[0].rank() == 0) throw Error("", "needs several values per sample, got one number");
+    if (src[0].rank() == 0)
+      throw Error("", "needs several values per sample, got one number",
+                  "put a layer of one score per class before it, for instance affine: 10");
     return src[0];
   }
   std::unique_ptr<Op> lower(const LowerContext& context) const override {

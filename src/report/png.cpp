@@ -52,7 +52,7 @@ std::string png_bytes(const PngImage& image) {
   std::string packed(n_bytes, '\0');
   if (compress2(reinterpret_cast<Bytef*>(packed.data()), &n_bytes, reinterpret_cast<const Bytef*>(raw.data()),
                 static_cast<uLong>(raw.size()), 9) != Z_OK) {
-    throw Error("report", "zlib could not compress an image");
+    throw Error("report", "zlib could not compress an image", "leave more memory free on this host");
   }
   packed.resize(n_bytes);
 

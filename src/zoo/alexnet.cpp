@@ -2,6 +2,8 @@
 // averages of 6x6 before the affine layers. `two_groups` is the network of Krizhevsky et al. 2012:
 // wider, the 2nd, 4th and 5th convolution in two groups, local response norm, dropout behind the
 // affine layers; 60,965,224 parameters for 1000 classes.
+#include <fmt/format.h>
+
 #include <array>
 
 #include "src/zoo/parts.h"
@@ -16,7 +18,9 @@ void build_alexnet(Graph& graph, const Config& options, const ModelContext& cont
   const bool response_norm = options.get_bool("lrn", two_groups);
   const double dropout = read_dropout(options, 0.5);
   const int64_t hidden = options.get_int("hidden", 4096);
-  if (hidden < 1) throw options.error_at("hidden", "must be at least 1");
+  if (hidden < 1)
+    throw options.error_at("hidden", fmt::format("must be at least 1, found {}", hidden),
+                           "leave it out for 4096");
   const int64_t groups = two_groups ? 2 : 1;
   const std::array<int64_t, 5> channels = two_groups ? std::array<int64_t, 5>{96, 256, 384, 384, 256}
                                                      : std::array<int64_t, 5>{64, 192, 384, 256, 256};

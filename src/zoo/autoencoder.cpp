@@ -2,6 +2,8 @@
 // narrow code. Train with `loss: l2` and the input field as target. `autoencoder` is dense: hidden
 // widths, the code, the hidden widths in reverse. `conv_autoencoder` halves the image by convolutions
 // of stride 2 and brings it back by transposed ones, for any image size.
+#include <fmt/format.h>
+
 #include "src/zoo/parts.h"
 
 namespace lockstep {
@@ -12,7 +14,9 @@ std::vector<int64_t> read_widths(const Config& options, const char* key,
                                  const std::vector<int64_t>& fallback) {
   const std::vector<int64_t> widths = options.get_ints(key, fallback);
   for (int64_t width : widths) {
-    if (width < 1) throw options.error_at(key, "must be at least 1");
+    if (width < 1)
+      throw options.error_at(key, fmt::format("must be at least 1, found {}", width),
+                             fmt::format("leave it out for [{}]", fmt::join(fallback, ", ")));
   }
   return widths;
 }

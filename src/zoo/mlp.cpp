@@ -1,6 +1,8 @@
 // Multi-layer perceptron with any number of hidden layers, and the networks of one layer: linear
 // (regression, any number of outputs), logistic (class scores) and Rosenblatt's perceptron (one sum,
 // whose sign is the class).
+#include <fmt/format.h>
+
 #include "src/zoo/parts.h"
 
 namespace lockstep {
@@ -9,7 +11,9 @@ namespace {
 
 int64_t read_outputs(const Config& options) {
   const int64_t outputs = options.get_int("outputs", 1);
-  if (outputs < 1) throw options.error_at("outputs", "must be at least 1");
+  if (outputs < 1)
+    throw options.error_at("outputs", fmt::format("must be at least 1, found {}", outputs),
+                           "leave it out for 1");
   return outputs;
 }
 
@@ -19,7 +23,9 @@ void build_mlp(Graph& graph, const Config& options, const ModelContext& context)
   append_flatten(graph);
   int number = 1;
   for (int64_t width : options.get_ints("hidden", {512, 512})) {
-    if (width < 1) throw options.error_at("hidden", "widths must be at least 1");
+    if (width < 1)
+      throw options.error_at("hidden", fmt::format("widths must be at least 1, found {}", width),
+                             "for instance hidden: [512, 512]");
     graph.append(affine_layer(width), "fc" + std::to_string(number++));
     graph.append(activation_layer(activation));
     if (dropout > 0) graph.append(dropout_layer(dropout));

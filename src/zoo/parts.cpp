@@ -28,13 +28,17 @@ Activation read_activation(const Config& options, const std::string& fallback) {
 
 double read_dropout(const Config& options, double fallback) {
   const double p = options.get_double("dropout", fallback);
-  if (p < 0 || p >= 1) throw options.error_at("dropout", "must be at least 0 and less than 1");
+  if (p < 0 || p >= 1)
+    throw options.error_at("dropout", fmt::format("must be at least 0 and less than 1, found {}", p),
+                           "it is the share that is dropped, for instance 0.5");
   return p;
 }
 
 double read_width(const Config& options) {
   const double width = options.get_double("width", 1);
-  if (width <= 0) throw options.error_at("width", "must be positive");
+  if (width <= 0)
+    throw options.error_at("width", fmt::format("must be positive, found {}", width),
+                           "it multiplies all channels: 1 is the usual network, 0.5 half of it");
   return width;
 }
 

@@ -26,7 +26,9 @@ void build_tdnn(Graph& graph, const Config& options, const ModelContext& context
   for (const auto& [key, list] :
        {Option{"channels", &channels}, Option{"kernel", &kernel}, Option{"dilation", &dilation}}) {
     for (int64_t value : *list) {
-      if (value < 1) throw options.error_at(key, "must be at least 1");
+      if (value < 1)
+        throw options.error_at(key, fmt::format("must be at least 1, found {}", value),
+                               "give a number of 1 or more for each layer");
     }
     if (list->size() != n) {
       throw options.error_at(key, fmt::format("{} numbers for {} layers", list->size(), n),

@@ -20,8 +20,12 @@ void append_double_conv(Graph& graph, int64_t channels, const BatchNormOptions& 
 
 void build_unet(Graph& graph, const Config& options, const ModelContext& context) {
   const int64_t depth = options.get_int("depth", 3), channels = options.get_int("channels", 16);
-  if (depth < 1 || depth > 8) throw options.error_at("depth", "must be from 1 to 8");
-  if (channels < 1) throw options.error_at("channels", "must be at least 1");
+  if (depth < 1 || depth > 8)
+    throw options.error_at("depth", fmt::format("must be from 1 to 8, found {}", depth),
+                           "leave it out for 3");
+  if (channels < 1)
+    throw options.error_at("channels", fmt::format("must be at least 1, found {}", channels),
+                           "leave it out for 16");
   const int64_t multiple = int64_t{1} << depth;
   require_image(graph, options, multiple);
   const Shape input = graph.vertex(0).shape;

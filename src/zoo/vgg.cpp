@@ -1,6 +1,8 @@
 // VGG (Simonyan and Zisserman 2015, table 1: A, B, D, E): 3x3 convolutions in five groups, each
 // closed by a 2x2 maximum, then three affine layers. Names and the 7x7 average before the affine
 // layers, which lets other sizes than 224x224 in, are torchvision's.
+#include <fmt/format.h>
+
 #include <string>
 #include <vector>
 
@@ -17,7 +19,9 @@ void build_vgg(Graph& graph, const Config& options, const ModelContext& context,
   require_image(graph, options, 32);
   const double dropout = read_dropout(options, 0.5);
   const int64_t hidden = options.get_int("hidden", 4096);
-  if (hidden < 1) throw options.error_at("hidden", "must be at least 1");
+  if (hidden < 1)
+    throw options.error_at("hidden", fmt::format("must be at least 1, found {}", hidden),
+                           "leave it out for 4096");
   const double width = read_width(options);
   const BatchNormOptions norm = normed ? read_batch_norm(options) : BatchNormOptions{};
 

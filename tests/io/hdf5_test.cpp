@@ -8,7 +8,10 @@
 #include <cstring>
 #include <fstream>
 #include <thread>
+#include <utility>
 
+#include "io/files.h"
+#include "io/hdf5_remedy.h"
 #include "kernels/error.h"
 #include "tests/support/hdf5_files.h"
 
@@ -94,17 +97,50 @@ TEST(Hdf5, ErrorsCarryHdf5sOwnTextAndNothingIsPrinted) {
   expect_contains(reason_of([&] { h5::open_file(folder.path()); }), "is a folder");
   std::ofstream(folder.file("text.h5")) << "not HDF5";
   const std::string text = reason_of([&] { h5::open_file(folder.file("text.h5")); });
-  expect_contains(text, "text.h5: H5Fopen failed: ");
+  expect_contains(text, "text.h5: HDF5 cannot open it: H5Fopen failed: ");
   expect_contains(text, "file signature not found");
   expect_contains(reason_of([&] { h5::create_file(folder.file("no/such/folder.h5")); }),
                   "No such file or directory");
   h5::Id file = h5::create_file(folder.file("a.h5"));
   expect_contains(
       reason_of([&] { h5::own(H5Dopen2(file.get(), "/x", H5P_DEFAULT), "H5Dopen2", "a.h5: /x"); }),
-      "a.h5: /x: H5Dopen2 failed: ");
+      "a.h5: /x: HDF5 cannot open it: H5Dopen2 failed: ");
   expect_contains(reason_of([&] { h5::write_attribute(file.get(), "zero", std::string("a\0b", 3)); }),
                   "zero byte");
   EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
+}
+
+TEST(Hdf5, FailuresOfTheSystemHaveTheirRemedies) {
+  using h5::CallKind;
+  const auto remedy = [](const char* call, const char* texts) {
+    return h5::remedy_of(h5::kind_of_call(call), texts, "FILTER");
+  };
+  expect_contains(
+      remedy("H5Dwrite", "file write failed: errno = 28, error message = 'No space left on device'"),
+      "free space");
+  expect_contains(remedy("closing", "errno = 27, error message = 'File too large'"), "ulimit -f");
+  expect_contains(remedy("H5Fopen", "errno = 24, error message = 'Too many open files'"), "ulimit -n");
+  expect_contains(remedy("H5Fopen", "errno = 13, error message = 'Permission denied'"), "right to read");
+  expect_contains(remedy("H5Fcreate", "errno = 13, error message = 'Permission denied'"), "may write to");
+  EXPECT_EQ(remedy("H5Dread", "required filter 'blosc' is not registered"), "FILTER");
+  for (const auto& [call, kind] :
+       {std::pair{"H5Dread", CallKind::kRead}, std::pair{"H5Dopen2", CallKind::kOpen},
+        std::pair{"H5Dget_space", CallKind::kRead}, std::pair{"H5Literate", CallKind::kRead},
+        std::pair{"H5Acreate2", CallKind::kCreate}, std::pair{"H5Pcreate", CallKind::kOther},
+        std::pair{"closing", CallKind::kWrite}, std::pair{"H5Tcopy", CallKind::kOther}}) {
+    EXPECT_EQ(h5::kind_of_call(call), kind) << call;
+    EXPECT_NE(remedy(call, "something else"), "") << call;
+  }
+}
+
+TEST(Files, EveryErrorOfTheSystemHasARemedy) {
+  for (int number = 1; number < 134; ++number) {
+    try {
+      throw_file_error("x", "reading", number);
+    } catch (const Error& error) {
+      EXPECT_NE(error.remedy(), "") << error.what();
+    }
+  }
 }
 
 TEST(Hdf5, NamesAreSortedAndLinksAreFound) {

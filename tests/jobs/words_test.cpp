@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <array>
 #include <filesystem>
 #include <limits>
 
@@ -40,6 +41,29 @@ TEST(Words, VersionNamesCommitCompilerAndLibraries) {
     EXPECT_SAYS(version, part);
 }
 
+TEST(Words, MistakesOnTheCommandLineSayWhatToWrite) {
+  for (const auto& [words, reason, remedy] :
+       {std::array{"trian", "unknown command 'trian'; did you mean 'train'?", "lockstep --help"},
+        std::array{"train", "JOB.yaml is missing", "write lockstep train JOB.yaml"},
+        std::array{"train x.yaml --otu y", "unknown option --otu; did you mean --out?", "--help lists"},
+        std::array{"evaluate x.h5", "--data PATH is missing", "--data data/test"},
+        std::array{"predict x.h5 --data y", "--out FILE is missing", "--out predictions.h5"},
+        std::array{"export x.h5", "--out WEIGHTS.safetensors is missing", "--out weights.safetensors"},
+        std::array{"import x --job y", "--out CHECKPOINT.h5 is missing", "--out imported.h5"},
+        std::array{"convert csv x.csv --out y --shards -1", "--shards must not be negative, found -1",
+                   "--shards 4"},
+        std::array{"convert tsv x", "cannot convert from 'tsv'", "lockstep convert csv --help"},
+        std::array{"bench step jobs/x.yaml --steps 0", "--steps must be at least 1, found 0",
+                   "--steps 50"}}) {
+    const Ended ended = lockstep(words);
+    EXPECT_EQ(ended.status, 2) << words;
+    EXPECT_SAYS(ended, reason);
+    const size_t at = ended.output.find("\n  remedy: ");
+    ASSERT_NE(at, std::string::npos) << ended.output;
+    EXPECT_NE(ended.output.find(remedy, at), std::string::npos) << ended.output;
+  }
+}
+
 class WordsOfAJob : public testing::Test {
  protected:
   static void SetUpTestSuite() { place_ = new Workplace; }
@@ -73,6 +97,10 @@ TEST_F(WordsOfAJob, LimitsAndPlaces) {
   EXPECT_SAYS(refused("--set data.prefetch=1000000"), "at most 10000");
   EXPECT_SAYS(refused("--set train.epochs=2305843009213693952"), "train.epochs");
   EXPECT_SAYS(refused("--set batch.global=010"), "global: 10");
+  const Ended none = refused("--set batch.global=0");
+  EXPECT_SAYS(none, "batch.global");
+  EXPECT_SAYS(none, "must be at least 1, found 0");
+  EXPECT_SAYS(none, "global: 128");
   const std::string folder = place_->file("ten #3");
   fs::copy(place_->file("data/train"), folder, fs::copy_options::recursive);
   const Ended taken =

@@ -122,7 +122,7 @@ TEST(Config, ListsNameTheirItems) {
   ASSERT_EQ(items.size(), 2u);
   EXPECT_EQ(items[0].text(), "relu");
   EXPECT_EQ(items[1].path(), "layers[1]");
-  expect_error([&] { throw items[1].error("no"); }, {"job.yaml:3: layers[1]: no"});
+  expect_error([&] { throw items[1].error("no", "say yes"); }, {"job.yaml:3: layers[1]: no"});
   expect_error([&] { c.at("word").items(); }, {"job.yaml:4: word", "expected a list", "'x'"});
 }
 
@@ -292,7 +292,7 @@ TEST(ConfigSet, MistakesInValuesNameTheAssignment) {
                {"--set optimizer.lr=fast: expected a number"});
   expect_error([&] { c.at("loss").named().options->get_bool("mean", false); },
                {"--set loss={l2: {mean: 3}}: loss.l2.mean: expected true or false"});
-  expect_error([&] { throw c.at("layers").items()[1].error("no"); },
+  expect_error([&] { throw c.at("layers").items()[1].error("no", "say yes"); },
                {"--set layers=[a, {b: 1}]: layers[1]: no"});
   expect_error([&] { c.get_bool("n", true); }, {"job.yaml:4: n"});  // of the file
   const Config unknown = with("seed: 1\n", {"sede=2"});

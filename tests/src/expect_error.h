@@ -1,4 +1,4 @@
-// Expects one Error whose text holds given parts: place, reason and remedy alike.
+// Expects one Error whose text holds given parts: place, reason and remedy alike. It has a remedy.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -22,6 +22,7 @@ std::string expect_error(Work&& work, const std::vector<std::string>& parts) {
     for (const std::string& part : parts) {
       EXPECT_NE(text.find(part), std::string::npos) << "'" << part << "' is missing in:\n" << text;
     }
+    EXPECT_FALSE(e.remedy().empty()) << text;
     return text;
   }
   ADD_FAILURE() << "no Error was thrown; expected one with '" << parts.front() << "'";
