@@ -16,6 +16,7 @@
 #include <fstream>
 #include <system_error>
 
+#include "io/shard_paths.h"
 #include "kernels/error.h"
 
 namespace lockstep {

@@ -11,9 +11,6 @@
 
 namespace lockstep {
 
-/// The file in a folder whose shards are being replaced. A dataset with it does not open.
-inline constexpr const char* kIncompleteMarker = ".lockstep-incomplete";
-
 inline constexpr int64_t kMaxShards = 100000;  // five digits in the name keep name order = number order
 
 /// The name of shard `index`: "shard-00000.h5".

@@ -7,7 +7,6 @@
 #include <fstream>
 #include <string_view>
 
-#include "io/convert_output.h"
 #include "kernels/error.h"
 
 namespace lockstep {

@@ -5,7 +5,7 @@
 #include "io/metrics.h"
 #include "jobs/command.h"
 #include "kernels/printable.h"
-#include "src/data_identity.h"
+#include "src/class_names.h"
 #include "src/trained_model.h"
 #include "src/validation.h"
 

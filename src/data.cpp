@@ -5,7 +5,7 @@
 #include <algorithm>
 
 #include "io/checkpoint.h"
-#include "src/data_identity.h"
+#include "src/class_names.h"
 #include "src/loss_place.h"
 #include "src/model.h"
 

@@ -7,7 +7,7 @@
 
 #include "io/checksum.h"
 #include "kernels/error.h"
-#include "kernels/printable.h"
+#include "src/class_names.h"
 #include "src/train_state.h"
 
 namespace lockstep {
@@ -27,13 +27,6 @@ std::set<std::string> fields_of(const DataFields& fields) {
 std::string text_of(const CheckpointInfo& info, const char* key) {
   const auto found = info.texts.find(key);
   return found == info.texts.end() ? "" : found->second;
-}
-
-std::string list(const std::vector<std::string>& names) {
-  constexpr size_t kShown = 30;
-  const std::vector<std::string> shown(names.begin(), names.begin() + long(std::min(kShown, names.size())));
-  return printable(fmt::format("{} ({}", names.size(), fmt::join(shown, ", "))) +
-         (names.size() > kShown ? ", …)" : ")");
 }
 
 std::string values(const std::vector<float>& numbers) {
@@ -105,7 +98,7 @@ void check_same_training_data(const std::string& path, const CheckpointInfo& inf
       before.class_names != contract.class_names) {
     throw Error(path,
                 fmt::format("its class numbers mean other classes: {}, those of the job's data {}",
-                            list(before.class_names), list(contract.class_names)),
+                            list_of_names(before.class_names), list_of_names(contract.class_names)),
                 remedy);
   }
   if (info.step == 0) return;
@@ -153,18 +146,6 @@ std::string what_is_compared_anew(const CheckpointInfo& info, const DataIdentity
     return fmt::format("the validation data have changed (before: {}; now: {})", validation,
                        data.validation.empty() ? "none" : data.validation);
   return "";
-}
-
-void check_class_names(const std::string& path, const std::vector<std::string>& names,
-                       const std::vector<std::string>& trained) {
-  if (names.empty() || trained.empty()) return;
-  if (names.size() <= trained.size() && std::equal(names.begin(), names.end(), trained.begin())) return;
-  throw Error(
-      path,
-      fmt::format("its class numbers mean other classes than those of training: {}, trained {}", list(names),
-                  list(trained)),
-      "convert it so that it has the classes of training in the same order (a CSV table: one conversion of "
-      "both parts, with --skip and --limit), or correct its class_names");
 }
 
 }  // namespace lockstep

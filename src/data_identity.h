@@ -33,9 +33,4 @@ void check_same_training_data(const std::string& path, const CheckpointInfo& inf
 /// A sentence where the checkpoint's best was another measure's or of other validation data; "" where not.
 std::string what_is_compared_anew(const CheckpointInfo& info, const DataIdentity& data);
 
-/// Throws Error with both lists where class numbers of `names`, of the dataset `path`, mean other classes
-/// than those of training. Fewer are fine where they are the first ones; so is a dataset without names.
-void check_class_names(const std::string& path, const std::vector<std::string>& names,
-                       const std::vector<std::string>& trained);
-
 }  // namespace lockstep
