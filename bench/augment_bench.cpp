@@ -12,7 +12,7 @@
 #include <iostream>
 #include <sstream>
 
-#include "src/augment.h"
+#include "src/data/augment/augment.h"
 
 using namespace lockstep;
 

@@ -13,10 +13,10 @@
 #include <iostream>
 #include <set>
 
-#include "io/metrics.h"
+#include "io/files/metrics.h"
 #include "kernels/reshape.h"
-#include "src/job.h"
-#include "src/model.h"
+#include "src/job/job.h"
+#include "src/network/model.h"
 
 namespace {
 

@@ -16,7 +16,7 @@
 #include <cstdlib>
 #include <vector>
 
-#include "comm/gradient_reducer.h"
+#include "comm/reduction/gradient_reducer.h"
 #include "kernels/device.h"
 
 using namespace lockstep;

@@ -8,8 +8,8 @@
 #include <cstdlib>
 #include <exception>
 
-#include "comm/heartbeat.h"
 #include "comm/mpi_check.h"
+#include "comm/watchdog/heartbeat.h"
 
 namespace lockstep {
 namespace {

@@ -1,6 +1,6 @@
 // Communicator over MPI: every call checked, counts beyond INT_MAX cut into pieces.
 //
-// Sums: all_reduce goes through comm/rank_reduction.h, prepared with the first one;
+// Sums: all_reduce goes through comm/reduction/rank_reduction.h, prepared with the first one;
 // native_all_reduce leaves them to MPI.
 #include "comm/communicator.h"
 
@@ -13,7 +13,7 @@
 
 #include "comm/activity.h"
 #include "comm/mpi_check.h"
-#include "comm/rank_reduction.h"
+#include "comm/reduction/rank_reduction.h"
 #include "kernels/error.h"
 
 namespace lockstep {

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
-#include "io/files.h"
-#include "src/data.h"
+#include "io/files/files.h"
+#include "src/job/data.h"
 #include "src/report/png.h"
 
 namespace lockstep {

@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "src/job.h"
+#include "src/job/job.h"
 
 namespace lockstep {
 

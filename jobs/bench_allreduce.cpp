@@ -10,8 +10,8 @@
 #include <functional>
 #include <sstream>
 
-#include "comm/gradient_reducer.h"
-#include "io/metrics.h"
+#include "comm/reduction/gradient_reducer.h"
+#include "io/files/metrics.h"
 #include "jobs/command.h"
 #include "jobs/timing.h"
 #include "kernels/device.h"

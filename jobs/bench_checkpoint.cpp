@@ -11,9 +11,9 @@
 #include <filesystem>
 
 #include "comm/agreement.h"
-#include "io/checkpoint_saver.h"
-#include "io/files.h"
-#include "io/metrics.h"
+#include "io/checkpoint/checkpoint_saver.h"
+#include "io/files/files.h"
+#include "io/files/metrics.h"
 #include "jobs/command.h"
 #include "jobs/timing.h"
 

@@ -9,8 +9,8 @@
 #include <sstream>
 
 #include "comm/agreement.h"
-#include "io/metrics.h"
-#include "io/synthetic.h"
+#include "io/dataset/synthetic.h"
+#include "io/files/metrics.h"
 #include "jobs/command.h"
 #include "jobs/input_speed.h"
 #include "kernels/error.h"

@@ -13,12 +13,12 @@
 #include <filesystem>
 #include <sstream>
 
-#include "io/metrics.h"
+#include "io/files/metrics.h"
 #include "jobs/command.h"
 #include "kernels/error.h"
 #include "kernels/printable.h"
-#include "src/config.h"
-#include "src/progress.h"
+#include "src/config/config.h"
+#include "src/run/progress.h"
 
 namespace lockstep {
 

@@ -8,8 +8,8 @@
 #include <filesystem>
 
 #include "comm/agreement.h"
-#include "io/metrics.h"
-#include "io/synthetic.h"
+#include "io/dataset/synthetic.h"
+#include "io/files/metrics.h"
 #include "jobs/command.h"
 #include "jobs/job_file.h"
 #include "jobs/peak_memory.h"
@@ -17,11 +17,11 @@
 #include "jobs/timing.h"
 #include "kernels/affine.h"
 #include "kernels/random.h"
-#include "src/data.h"
-#include "src/loss_place.h"
-#include "src/model.h"
-#include "src/progress.h"
-#include "src/replica.h"
+#include "src/job/data.h"
+#include "src/network/loss_place.h"
+#include "src/network/model.h"
+#include "src/run/progress.h"
+#include "src/step/replica.h"
 
 namespace lockstep {
 

@@ -4,7 +4,7 @@
 
 #include <iostream>
 
-#include "src/config.h"
+#include "src/config/config.h"
 
 namespace lockstep {
 

@@ -1,12 +1,12 @@
 // lockstep convert csv|idx|images|npy … --out DIR: foreign files to sharded HDF5.
-#include "io/convert.h"
+#include "io/convert/convert.h"
 
 #include <fmt/format.h>
 
 #include "jobs/command.h"
 #include "kernels/printable.h"
-#include "src/config.h"
-#include "src/progress.h"
+#include "src/config/config.h"
+#include "src/run/progress.h"
 
 namespace lockstep {
 

@@ -13,9 +13,9 @@
 #include <set>
 
 #include "comm/agreement.h"
-#include "comm/nccl.h"
-#include "io/checkpoint.h"
-#include "io/metrics.h"
+#include "comm/nccl/nccl.h"
+#include "io/checkpoint/checkpoint.h"
+#include "io/files/metrics.h"
 #include "jobs/command.h"
 #include "jobs/timing.h"
 #include "kernels/device.h"

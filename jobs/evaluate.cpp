@@ -2,12 +2,12 @@
 #include <fmt/format.h>
 
 #include "comm/agreement.h"
-#include "io/metrics.h"
+#include "io/files/metrics.h"
 #include "jobs/command.h"
 #include "kernels/printable.h"
-#include "src/class_names.h"
-#include "src/trained_model.h"
-#include "src/validation.h"
+#include "src/job/class_names.h"
+#include "src/run/trained_model.h"
+#include "src/run/validation.h"
 
 namespace lockstep {
 

@@ -1,9 +1,9 @@
 // lockstep export CHECKPOINT --out W.safetensors: the weights of a checkpoint for other programs.
 #include <fmt/format.h>
 
-#include "io/files.h"
+#include "io/files/files.h"
 #include "jobs/command.h"
-#include "src/weights_file.h"
+#include "src/network/weights_file.h"
 
 namespace lockstep {
 

@@ -7,14 +7,14 @@
 #include <filesystem>
 
 #include "comm/agreement.h"
-#include "io/files.h"
+#include "io/files/files.h"
 #include "jobs/command.h"
 #include "jobs/job_file.h"
 #include "kernels/printable.h"
-#include "src/loss_place.h"
-#include "src/progress.h"
-#include "src/train_state.h"
-#include "src/weights_file.h"
+#include "src/network/loss_place.h"
+#include "src/network/weights_file.h"
+#include "src/run/progress.h"
+#include "src/run/train_state.h"
 
 namespace lockstep {
 

@@ -7,12 +7,12 @@
 #include <cstdio>
 #include <memory>
 
-#include "io/loader.h"
-#include "io/metrics.h"
-#include "io/row_converter.h"
+#include "io/dataset/row_converter.h"
+#include "io/files/metrics.h"
+#include "io/loader/loader.h"
 #include "jobs/peak_memory.h"
 #include "jobs/timing.h"
-#include "src/progress.h"
+#include "src/run/progress.h"
 
 namespace lockstep {
 

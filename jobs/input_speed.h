@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "comm/communicator.h"
-#include "io/dataset.h"
-#include "io/sampler.h"
+#include "io/dataset/dataset.h"
+#include "io/loader/sampler.h"
 
 namespace lockstep {
 

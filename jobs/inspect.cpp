@@ -4,18 +4,18 @@
 
 #include <filesystem>
 
-#include "io/checkpoint.h"
-#include "io/dataset.h"
-#include "io/files.h"
-#include "io/metrics.h"
+#include "io/checkpoint/checkpoint.h"
+#include "io/dataset/dataset.h"
+#include "io/files/files.h"
+#include "io/files/metrics.h"
 #include "jobs/augmented_sheet.h"
 #include "jobs/command.h"
 #include "jobs/job_file.h"
 #include "jobs/path_kind.h"
 #include "kernels/printable.h"
-#include "src/data.h"
-#include "src/plan.h"
-#include "src/progress.h"
+#include "src/job/data.h"
+#include "src/plan/plan.h"
+#include "src/run/progress.h"
 
 namespace lockstep {
 

@@ -3,7 +3,7 @@
 
 #include "comm/communicator.h"
 #include "jobs/command.h"
-#include "src/job.h"
+#include "src/job/job.h"
 
 namespace lockstep {
 

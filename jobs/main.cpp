@@ -15,7 +15,7 @@
 #include "comm/agreement.h"
 #include "jobs/command.h"
 #include "jobs/version.h"
-#include "src/config.h"
+#include "src/config/config.h"
 
 namespace lockstep {
 namespace {

@@ -3,8 +3,8 @@
 #include <filesystem>
 #include <fstream>
 
-#include "io/checkpoint.h"
-#include "io/regular_file.h"
+#include "io/checkpoint/checkpoint.h"
+#include "io/files/regular_file.h"
 #include "kernels/error.h"
 
 namespace lockstep {

@@ -7,13 +7,13 @@
 #include <filesystem>
 
 #include "comm/agreement.h"
-#include "io/gzip.h"
-#include "io/row_file.h"
+#include "io/files/gzip.h"
+#include "io/loader/row_file.h"
 #include "jobs/command.h"
-#include "src/prediction.h"
-#include "src/prediction_input.h"
-#include "src/prediction_table.h"
-#include "src/progress.h"
+#include "src/run/predict/prediction.h"
+#include "src/run/predict/prediction_input.h"
+#include "src/run/predict/prediction_table.h"
+#include "src/run/progress.h"
 
 namespace lockstep {
 

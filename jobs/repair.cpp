@@ -3,11 +3,11 @@
 
 #include <filesystem>
 
-#include "io/folder_lock.h"
+#include "io/files/folder_lock.h"
 #include "jobs/command.h"
 #include "jobs/path_kind.h"
 #include "kernels/error.h"
-#include "src/checkpoint_repair.h"
+#include "src/run/checkpoint_repair.h"
 
 namespace lockstep {
 

@@ -1,5 +1,5 @@
 // lockstep report RUN_DIR: one self-contained HTML page.
-#include "src/report.h"
+#include "src/report/report.h"
 
 #include <iostream>
 

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <vector>
 
-#include "io/metrics.h"
+#include "io/files/metrics.h"
 
 namespace lockstep {
 

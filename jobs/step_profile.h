@@ -4,7 +4,7 @@
 #include <span>
 #include <string>
 
-#include "src/plan.h"
+#include "src/plan/plan.h"
 
 namespace lockstep {
 

@@ -1,5 +1,5 @@
 // lockstep train JOB.yaml: the whole of training, from data to report.
-#include "src/train.h"
+#include "src/run/train.h"
 
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
@@ -7,7 +7,7 @@
 #include "comm/agreement.h"
 #include "jobs/command.h"
 #include "jobs/job_file.h"
-#include "src/report.h"
+#include "src/report/report.h"
 
 namespace lockstep {
 

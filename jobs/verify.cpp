@@ -3,8 +3,8 @@
 
 #include <filesystem>
 
-#include "io/checkpoint.h"
-#include "io/dataset.h"
+#include "io/checkpoint/checkpoint.h"
+#include "io/dataset/dataset.h"
 #include "jobs/command.h"
 #include "jobs/path_kind.h"
 #include "kernels/error.h"

@@ -4,7 +4,7 @@
 #include <fmt/format.h>
 
 #include "comm/communicator.h"
-#include "io/hdf5_version.h"
+#include "io/hdf5/hdf5_version.h"
 #include "jobs/commit.h"
 #include "kernels/cpu_library.h"
 #include "kernels/device.h"

@@ -30,6 +30,9 @@ class Stream {
   virtual Device device() const = 0;
   /// Returns once all submitted work is done. Throws Error if the device failed.
   virtual void synchronize() = 0;
+  /// The queue as the backend's libraries know it (cudaStream_t), for others that submit work to it; null on
+  /// the CPU.
+  virtual void* native_handle() const { return nullptr; }
 };
 
 std::unique_ptr<Stream> make_stream(Device device);

@@ -3,7 +3,7 @@
 // lines make it known to job files as `swish`.
 #include <cmath>
 
-#include "src/layer.h"
+#include "src/network/layer.h"
 
 namespace {
 

@@ -3,7 +3,7 @@
 
 #include <cmath>
 
-#include "kernels/cpu/vectorize.h"
+#include "kernels/vectorize.h"
 
 namespace lockstep::cpu {
 

@@ -5,7 +5,7 @@
 #include <cstdint>
 
 #include "kernels/augment_pixel.h"
-#include "kernels/cpu/bfloat16.h"
+#include "kernels/bfloat16.h"
 
 namespace lockstep::cpu {
 

@@ -8,7 +8,7 @@
 #include <cstdint>
 #include <limits>
 
-#include "kernels/cpu/bfloat16.h"
+#include "kernels/bfloat16.h"
 
 namespace lockstep::cpu {
 

@@ -7,7 +7,7 @@
 #include "kernels/backend.h"
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/through_float32.h"
-#include "kernels/cpu/vectorize.h"
+#include "kernels/vectorize.h"
 
 namespace lockstep::cpu {
 

@@ -6,7 +6,7 @@
 #include <cmath>
 
 #include "kernels/backend.h"
-#include "kernels/cpu/bfloat16.h"
+#include "kernels/bfloat16.h"
 #include "kernels/cpu/philox_words.h"
 
 namespace lockstep::cpu {

@@ -3,8 +3,8 @@
 #include <algorithm>
 
 #include "kernels/backend.h"
-#include "kernels/cpu/bfloat16.h"
-#include "kernels/cpu/vectorize.h"
+#include "kernels/bfloat16.h"
+#include "kernels/vectorize.h"
 
 namespace lockstep::cpu {
 

@@ -4,8 +4,8 @@
 
 #include <utility>
 
-#include "kernels/cpu/bfloat16.h"
-#include "kernels/cpu/vectorize.h"
+#include "kernels/bfloat16.h"
+#include "kernels/vectorize.h"
 
 namespace lockstep::cpu {
 

@@ -4,7 +4,7 @@
 
 #include "kernels/arithmetic.h"
 #include "kernels/backend.h"
-#include "kernels/cpu/bfloat16.h"
+#include "kernels/bfloat16.h"
 #include "kernels/cpu/channel_blocks.h"
 #include "kernels/cpu/parallel.h"
 

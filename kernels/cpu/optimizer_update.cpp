@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include "kernels/backend.h"
-#include "kernels/cpu/vectorize.h"
+#include "kernels/vectorize.h"
 
 namespace lockstep::cpu {
 

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <cassert>
 
-#include "kernels/cpu/vectorize.h"
+#include "kernels/vectorize.h"
 
 namespace lockstep::cpu {
 

@@ -8,7 +8,7 @@
 #include <type_traits>
 
 #include "kernels/cpu/pool2d_loops.h"
-#include "kernels/cpu/vectorize.h"
+#include "kernels/vectorize.h"
 
 namespace lockstep::cpu {
 

@@ -6,7 +6,7 @@
 #include <cstring>
 
 #include "kernels/backend.h"
-#include "kernels/cpu/bfloat16.h"
+#include "kernels/bfloat16.h"
 #include "kernels/cpu/channel_blocks.h"
 #include "kernels/cpu/onednn.h"
 #include "kernels/cpu/through_float32.h"

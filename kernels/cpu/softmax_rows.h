@@ -5,7 +5,7 @@
 #include <cstdint>
 
 #include "kernels/cpu/parallel.h"
-#include "kernels/cpu/vectorize.h"
+#include "kernels/vectorize.h"
 
 namespace lockstep::cpu {
 

@@ -7,7 +7,7 @@
 #include <limits>
 
 #include "kernels/backend.h"
-#include "kernels/cpu/bfloat16.h"
+#include "kernels/bfloat16.h"
 #include "kernels/cpu/channel_blocks.h"
 #include "kernels/cpu/parallel.h"
 

@@ -2,7 +2,7 @@
 
 #include <vector>
 
-#include "kernels/cpu/bfloat16.h"
+#include "kernels/bfloat16.h"
 #include "kernels/cpu/channel_blocks.h"
 
 namespace lockstep::cpu {

@@ -5,7 +5,7 @@
 
 #include <algorithm>
 
-#include "kernels/cpu/bfloat16.h"
+#include "kernels/bfloat16.h"
 #include "kernels/op.h"
 
 namespace lockstep::cpu {

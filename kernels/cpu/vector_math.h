@@ -6,7 +6,7 @@
 #include <bit>
 #include <cstdint>
 
-#include "kernels/cpu/vectorize.h"
+#include "kernels/vectorize.h"
 
 namespace lockstep::cpu {
 

@@ -25,6 +25,7 @@ class CudaStream : public Stream {
   CudaStream& operator=(const CudaStream&) = delete;
   Device device() const override { return {Device::Kind::kCuda, index_}; }
   void synchronize() override;
+  void* native_handle() const override { return handle_; }
   cudaStream_t handle() const { return handle_; }
 
   /// Room for the partial results of a reduction of this stream, and for one result on the host.

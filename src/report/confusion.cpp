@@ -8,8 +8,8 @@
 #include <filesystem>
 #include <limits>
 
-#include "io/json_parse.h"
-#include "io/regular_file.h"
+#include "io/files/json_parse.h"
+#include "io/files/regular_file.h"
 #include "kernels/error.h"
 #include "src/report/series.h"
 

@@ -11,12 +11,12 @@
 #include <optional>
 #include <vector>
 
-#include "io/files.h"
+#include "io/files/files.h"
 #include "kernels/error.h"
-#include "src/report.h"
 #include "src/report/confusion.h"
 #include "src/report/filters.h"
 #include "src/report/html.h"
+#include "src/report/report.h"
 #include "src/report/style.h"
 
 namespace lockstep {

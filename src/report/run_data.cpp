@@ -8,7 +8,7 @@
 #include <filesystem>
 #include <limits>
 
-#include "io/regular_file.h"
+#include "io/files/regular_file.h"
 #include "kernels/error.h"
 #include "src/report/html.h"
 

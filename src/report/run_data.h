@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "io/metrics.h"
+#include "io/files/metrics.h"
 #include "src/report/series.h"
 
 namespace lockstep {

@@ -7,7 +7,7 @@
 #include <filesystem>
 #include <utility>
 
-#include "io/checkpoint.h"
+#include "io/checkpoint/checkpoint.h"
 
 namespace lockstep {
 

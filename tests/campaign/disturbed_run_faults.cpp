@@ -6,7 +6,7 @@
 #include <filesystem>
 #include <thread>
 
-#include "io/checkpoint.h"
+#include "io/checkpoint/checkpoint.h"
 #include "tests/campaign/disturbed_run.h"
 
 namespace lockstep {

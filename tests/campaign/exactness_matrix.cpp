@@ -16,8 +16,8 @@
 #include <sstream>
 #include <stdexcept>
 
-#include "io/checkpoint.h"
-#include "io/synthetic.h"
+#include "io/checkpoint/checkpoint.h"
+#include "io/dataset/synthetic.h"
 #include "tests/campaign/matrix_variants.h"
 #include "tests/jobs/program.h"
 

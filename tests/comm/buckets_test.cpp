@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "comm/gradient_reducer.h"
+#include "comm/reduction/gradient_reducer.h"
 #include "kernels/error.h"
 
 namespace lockstep {

@@ -10,7 +10,7 @@
 
 #include "comm/agreement.h"
 #include "comm/communicator.h"
-#include "comm/gradient_reducer.h"
+#include "comm/reduction/gradient_reducer.h"
 
 using namespace lockstep;
 

@@ -1,6 +1,6 @@
 // The reducer thread: same bits as one all-reduce whatever the buckets and their order,
 // errors transported to wait(), and a destructor that returns when peers never come.
-#include "comm/gradient_reducer.h"
+#include "comm/reduction/gradient_reducer.h"
 
 #include <gtest/gtest.h>
 

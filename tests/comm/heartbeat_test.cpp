@@ -11,7 +11,7 @@
 #include <thread>
 
 #include "comm/agreement.h"
-#include "comm/heartbeat_thread.h"
+#include "comm/watchdog/heartbeat_thread.h"
 
 namespace lockstep {
 namespace {

@@ -4,8 +4,8 @@
 
 #include <algorithm>
 
-#include "comm/gradient_reducer.h"
-#include "comm/nccl.h"
+#include "comm/nccl/nccl.h"
+#include "comm/reduction/gradient_reducer.h"
 #include "tests/comm/tree_values.h"
 
 namespace lockstep {

@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "comm/communicator.h"
-#include "comm/gradient_reducer.h"
+#include "comm/reduction/gradient_reducer.h"
 #include "kernels/error.h"
 
 namespace lockstep {

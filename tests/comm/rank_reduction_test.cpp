@@ -1,7 +1,7 @@
 // Sums through shared memory and between hosts: bits against the serial tree on any number of ranks, with
 // hosts pretended among the ranks of one machine; exactly summable numbers against MPI where the order is
 // free; ranks that disagree, come late or never.
-#include "comm/rank_reduction.h"
+#include "comm/reduction/rank_reduction.h"
 
 #include <gtest/gtest.h>
 

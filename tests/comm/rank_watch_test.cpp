@@ -1,5 +1,5 @@
 // The judgement of the watchdog, second by second: who calls whom lost, who takes over, when it warns.
-#include "comm/rank_watch.h"
+#include "comm/watchdog/rank_watch.h"
 
 #include <gtest/gtest.h>
 

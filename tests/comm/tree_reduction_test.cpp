@@ -1,6 +1,6 @@
 // The fixed tree: bit equality of every rank's sum with a serial emulation, for lengths
 // around every border of the algorithm, and equality of P ranks with 2P, 4P … ranks.
-#include "comm/tree_reduction.h"
+#include "comm/reduction/tree_reduction.h"
 
 #include <gtest/gtest.h>
 

@@ -1,6 +1,6 @@
 // The rounds of all ranks, walked in one process: sums of whole runs of ranks have the serial tree's bits, no
 // exchange touches what another of its round touches, and long vectors move 2(P-1)/P of themselves per rank.
-#include "comm/tree_rounds.h"
+#include "comm/reduction/tree_rounds.h"
 
 #include <gtest/gtest.h>
 

@@ -1,6 +1,6 @@
 // The sum of several vectors against the tree written as its definition, bit by bit: every number of
 // vectors, lengths around the pieces, into a vector of its own and into any of the sources.
-#include "comm/tree_sum.h"
+#include "comm/reduction/tree_sum.h"
 
 #include <gtest/gtest.h>
 

@@ -4,11 +4,11 @@
 #include <numeric>
 #include <stdexcept>
 
-#include "io/event_file.h"
-#include "io/gzip.h"
-#include "io/idx_file.h"
-#include "io/image_decode.h"
-#include "io/safetensors.h"
+#include "io/files/event_file.h"
+#include "io/files/gzip.h"
+#include "io/formats/idx_file.h"
+#include "io/formats/image_decode.h"
+#include "io/formats/safetensors.h"
 #include "tests/fuzz/reader.h"
 #include "tests/support/hdf5_files.h"
 

@@ -7,9 +7,9 @@
 #include <fstream>
 #include <iterator>
 
-#include "io/checkpoint.h"
-#include "io/checkpoint_format.h"
-#include "io/checksum.h"
+#include "io/checkpoint/checkpoint.h"
+#include "io/checkpoint/checkpoint_format.h"
+#include "io/files/checksum.h"
 #include "tests/fuzz/hdf5_maker.h"
 #include "tests/io/checkpoint_state.h"
 #include "tests/support/hdf5_files.h"

@@ -7,9 +7,9 @@
 #include <filesystem>
 #include <stdexcept>
 
-#include "io/chunk_reader.h"
-#include "io/dataset.h"
-#include "io/row_converter.h"
+#include "io/dataset/dataset.h"
+#include "io/dataset/row_converter.h"
+#include "io/hdf5/chunk_reader.h"
 #include "tests/fuzz/hdf5_maker.h"
 #include "tests/support/hdf5_files.h"
 

@@ -5,7 +5,7 @@
 
 #include <string>
 
-#include "io/hdf5.h"
+#include "io/hdf5/hdf5.h"
 #include "tests/fuzz/reader.h"
 
 namespace lockstep::fuzz {

@@ -9,7 +9,7 @@
 #include <string_view>
 #include <vector>
 
-#include "io/files.h"
+#include "io/files/files.h"
 
 namespace lockstep::fuzz {
 

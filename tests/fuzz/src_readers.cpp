@@ -4,11 +4,11 @@
 #include <filesystem>
 #include <stdexcept>
 
-#include "src/job.h"
-#include "src/model.h"
+#include "src/job/job.h"
+#include "src/network/model.h"
 #include "src/report/confusion.h"
-#include "src/train_state.h"
-#include "src/trained_model.h"
+#include "src/run/train_state.h"
+#include "src/run/trained_model.h"
 #include "tests/fuzz/reader.h"
 #include "tests/support/hdf5_files.h"
 

@@ -2,9 +2,9 @@
 #include <cmath>
 #include <stdexcept>
 
-#include "io/csv_file.h"
-#include "io/json_parse.h"
-#include "io/metrics.h"
+#include "io/convert/csv_file.h"
+#include "io/files/json_parse.h"
+#include "io/files/metrics.h"
 #include "tests/fuzz/reader.h"
 
 namespace lockstep::fuzz {

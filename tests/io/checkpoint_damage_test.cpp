@@ -8,8 +8,8 @@
 #include <iterator>
 #include <random>
 
-#include "io/checkpoint.h"
-#include "io/hdf5.h"
+#include "io/checkpoint/checkpoint.h"
+#include "io/hdf5/hdf5.h"
 #include "kernels/error.h"
 #include "tests/io/checkpoint_state.h"
 #include "tests/support/hdf5_files.h"

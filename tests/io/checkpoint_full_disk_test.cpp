@@ -15,8 +15,8 @@
 #include <thread>
 
 #include "comm/agreement.h"
-#include "io/checkpoint.h"
-#include "io/checkpoint_write.h"
+#include "io/checkpoint/checkpoint.h"
+#include "io/checkpoint/checkpoint_write.h"
 #include "tests/io/checkpoint_state.h"
 
 namespace lockstep {

@@ -7,7 +7,7 @@
 #include <random>
 #include <string>
 
-#include "io/checkpoint.h"
+#include "io/checkpoint/checkpoint.h"
 #include "tests/support/hdf5_files.h"
 
 namespace lockstep {

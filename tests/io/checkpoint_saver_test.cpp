@@ -1,7 +1,7 @@
 // CheckpointSaver on 1, 2 and 4 ranks: the file of save_checkpoint() byte for byte, whatever becomes
 // of the tensors after the copy; a full disk is an outcome and the next save succeeds; HDF5 readers of
 // the same process go on beside the write.
-#include "io/checkpoint_saver.h"
+#include "io/checkpoint/checkpoint_saver.h"
 
 #include <gtest/gtest.h>
 #include <sys/resource.h>
@@ -17,7 +17,7 @@
 #include <utility>
 
 #include "comm/agreement.h"
-#include "io/hdf5.h"
+#include "io/hdf5/hdf5.h"
 #include "tests/io/checkpoint_state.h"
 
 namespace lockstep {

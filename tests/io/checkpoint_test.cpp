@@ -1,7 +1,7 @@
 // Saving and loading checkpoints on 1, 2, 4 and 8 ranks: values, shapes, info, folders,
 // errors. What other programs and other rank counts see of the files is
 // checkpoint_identity_test; damage is checkpoint_damage_test.
-#include "io/checkpoint.h"
+#include "io/checkpoint/checkpoint.h"
 
 #include <gtest/gtest.h>
 
@@ -13,9 +13,9 @@
 #include <thread>
 
 #include "comm/agreement.h"
-#include "io/checkpoint_format.h"
-#include "io/checkpoint_write.h"
-#include "io/hdf5.h"
+#include "io/checkpoint/checkpoint_format.h"
+#include "io/checkpoint/checkpoint_write.h"
+#include "io/hdf5/hdf5.h"
 #include "tests/io/checkpoint_state.h"
 
 namespace lockstep {

@@ -12,7 +12,7 @@
 #include <thread>
 
 #include "comm/communicator.h"
-#include "io/checkpoint_saver.h"
+#include "io/checkpoint/checkpoint_saver.h"
 #include "kernels/error.h"
 #include "tests/io/checkpoint_state.h"
 

@@ -9,9 +9,9 @@
 #include <filesystem>
 #include <thread>
 
-#include "io/chunk_reader.h"
-#include "io/dataset.h"
-#include "io/hdf5.h"
+#include "io/dataset/dataset.h"
+#include "io/hdf5/chunk_reader.h"
+#include "io/hdf5/hdf5.h"
 #include "kernels/error.h"
 #include "kernels/random.h"
 #include "tests/support/error_of.h"

@@ -1,7 +1,7 @@
 // Decoders of lzf, lz4, zstd and bitshuffle against encoders of the libraries, or written down here from the
 // formats; every cut and many flips of what they read must be refused or give as many bytes, and no byte
 // more.
-#include "io/compression.h"
+#include "io/hdf5/compression.h"
 
 #include <gtest/gtest.h>
 #include <lz4.h>

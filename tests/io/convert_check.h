@@ -17,9 +17,9 @@
 
 #include "comm/agreement.h"
 #include "comm/communicator.h"
-#include "io/checksum.h"
-#include "io/convert.h"
-#include "io/shard_writer.h"
+#include "io/convert/convert.h"
+#include "io/dataset/shard_writer.h"
+#include "io/files/checksum.h"
 #include "tests/support/hdf5_files.h"
 
 namespace lockstep::testing {

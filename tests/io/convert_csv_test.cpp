@@ -2,9 +2,9 @@
 // kind of malformed input is one sentence with file, line and column on all ranks.
 #include <cmath>
 
-#include "io/convert_output.h"
-#include "io/dataset.h"
-#include "io/sampler.h"
+#include "io/convert/convert_output.h"
+#include "io/dataset/dataset.h"
+#include "io/loader/sampler.h"
 #include "tests/io/convert_check.h"
 
 namespace lockstep::testing {

@@ -2,7 +2,7 @@
 // mismatched files; MNIST where it is at hand.
 #include <cmath>
 
-#include "io/dataset.h"
+#include "io/dataset/dataset.h"
 #include "tests/io/convert_check.h"
 
 namespace lockstep::testing {

@@ -3,9 +3,9 @@
 #include <cmath>
 #include <random>
 
-#include "io/image_decode.h"
-#include "io/image_resize.h"
-#include "io/sampler.h"
+#include "io/formats/image_decode.h"
+#include "io/formats/image_resize.h"
+#include "io/loader/sampler.h"
 #include "tests/io/convert_check.h"
 #include "tests/io/image_files.h"
 

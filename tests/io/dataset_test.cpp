@@ -1,7 +1,7 @@
 // Datasets written by the HDF5 C API and by h5py read back value by value: every storage,
 // byte order and element type; and every broken dataset is refused with a message that
 // names the shard.
-#include "io/dataset.h"
+#include "io/dataset/dataset.h"
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
@@ -15,8 +15,8 @@
 #include <fstream>
 #include <thread>
 
-#include "io/checksum.h"
-#include "io/hdf5.h"
+#include "io/files/checksum.h"
+#include "io/hdf5/hdf5.h"
 #include "kernels/error.h"
 #include "tests/support/error_of.h"
 #include "tests/support/hdf5_files.h"

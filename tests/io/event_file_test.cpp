@@ -1,6 +1,6 @@
 // Event files: CRC-32C by its published values, one record byte by byte (made by an
 // independent Python script), resuming, broken ends.
-#include "io/event_file.h"
+#include "io/files/event_file.h"
 
 #include <gtest/gtest.h>
 

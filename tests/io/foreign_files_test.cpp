@@ -5,7 +5,7 @@
 #include <filesystem>
 #include <vector>
 
-#include "io/dataset.h"
+#include "io/dataset/dataset.h"
 #include "tests/support/error_of.h"
 #include "tests/support/hdf5_files.h"
 

@@ -1,6 +1,6 @@
 // The HDF5 handles: attributes and types against h5py in both directions, error texts,
 // names in order, and many threads behind the lock.
-#include "io/hdf5.h"
+#include "io/hdf5/hdf5.h"
 
 #include <gtest/gtest.h>
 
@@ -10,8 +10,8 @@
 #include <thread>
 #include <utility>
 
-#include "io/files.h"
-#include "io/hdf5_remedy.h"
+#include "io/files/files.h"
+#include "io/hdf5/hdf5_remedy.h"
 #include "kernels/error.h"
 #include "tests/support/hdf5_files.h"
 

@@ -1,7 +1,7 @@
 // The loader delivers the sampler's order whatever the rank split, start, storage, cache and
 // timing: each sample once per epoch, values converted exactly, errors at their place, and
 // no hang in the destructor.
-#include "io/loader.h"
+#include "io/loader/loader.h"
 
 #include <gtest/gtest.h>
 #include <sys/resource.h>

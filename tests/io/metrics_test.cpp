@@ -1,6 +1,6 @@
 // JSON text, metrics.jsonl and its reading back: doubles keep their bits, any text survives,
 // killed and resumed runs leave a readable file.
-#include "io/metrics.h"
+#include "io/files/metrics.h"
 
 #include <gtest/gtest.h>
 #include <sys/resource.h>
@@ -14,7 +14,7 @@
 #include <limits>
 #include <random>
 
-#include "io/files.h"
+#include "io/files/files.h"
 #include "kernels/error.h"
 #include "tests/support/hdf5_files.h"
 

@@ -1,6 +1,6 @@
 // .safetensors against literal bytes, against Python's package in both directions, and damaged in
 // every way that the header can be.
-#include "io/safetensors.h"
+#include "io/formats/safetensors.h"
 
 #include <gtest/gtest.h>
 

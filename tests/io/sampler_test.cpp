@@ -1,6 +1,6 @@
 // The sampler is a permutation for every size, seed and epoch, spreads evenly, and has no
 // state. A few literal values pin the order: a change would change every training run.
-#include "io/sampler.h"
+#include "io/loader/sampler.h"
 
 #include <gtest/gtest.h>
 

@@ -1,6 +1,6 @@
 // A shard that Lockstep wrote notices every bit that flips outside its content before HDF5 sees the file;
 // what other programs wrote or changed has no seal and is read all the same.
-#include "io/seal.h"
+#include "io/files/seal.h"
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
@@ -9,10 +9,10 @@
 #include <fstream>
 #include <iterator>
 
-#include "io/dataset.h"
-#include "io/files.h"
-#include "io/hdf5.h"
-#include "io/shard_writer.h"
+#include "io/dataset/dataset.h"
+#include "io/dataset/shard_writer.h"
+#include "io/files/files.h"
+#include "io/hdf5/hdf5.h"
 #include "kernels/error.h"
 #include "tests/support/error_of.h"
 #include "tests/support/hdf5_files.h"

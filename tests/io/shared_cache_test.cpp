@@ -14,9 +14,9 @@
 #include <thread>
 
 #include "comm/communicator.h"
-#include "io/loader.h"
-#include "io/node_memory.h"
-#include "io/row_source.h"
+#include "io/files/node_memory.h"
+#include "io/loader/loader.h"
+#include "io/loader/row_source.h"
 #include "kernels/error.h"
 #include "tests/support/hdf5_files.h"
 

@@ -8,7 +8,7 @@
 #include <fstream>
 #include <thread>
 
-#include "io/checkpoint.h"
+#include "io/checkpoint/checkpoint.h"
 #include "tests/jobs/program.h"
 
 namespace lockstep {

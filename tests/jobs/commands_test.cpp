@@ -4,7 +4,7 @@
 
 #include <filesystem>
 
-#include "io/safetensors.h"
+#include "io/formats/safetensors.h"
 #include "tests/jobs/program.h"
 
 namespace lockstep {

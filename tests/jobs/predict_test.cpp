@@ -8,7 +8,7 @@
 #include <cstring>
 #include <filesystem>
 
-#include "io/dataset.h"
+#include "io/dataset/dataset.h"
 #include "tests/io/image_files.h"
 #include "tests/jobs/program.h"
 

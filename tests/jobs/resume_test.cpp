@@ -5,8 +5,8 @@
 #include <filesystem>
 #include <regex>
 
-#include "io/checkpoint.h"
-#include "io/metrics.h"
+#include "io/checkpoint/checkpoint.h"
+#include "io/files/metrics.h"
 #include "tests/jobs/small_runs.h"
 
 namespace lockstep {

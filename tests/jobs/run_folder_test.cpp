@@ -10,8 +10,8 @@
 #include <map>
 #include <thread>
 
-#include "io/checkpoint.h"
-#include "io/folder_lock.h"
+#include "io/checkpoint/checkpoint.h"
+#include "io/files/folder_lock.h"
 #include "kernels/error.h"
 #include "tests/jobs/small_runs.h"
 

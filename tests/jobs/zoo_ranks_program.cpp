@@ -14,10 +14,10 @@
 #include <vector>
 
 #include "comm/agreement.h"
-#include "io/synthetic.h"
-#include "src/data.h"
-#include "src/loss_place.h"
-#include "src/replica.h"
+#include "io/dataset/synthetic.h"
+#include "src/job/data.h"
+#include "src/network/loss_place.h"
+#include "src/step/replica.h"
 
 namespace lockstep {
 namespace {

@@ -3,7 +3,7 @@
 
 #include <sstream>
 
-#include "src/model.h"
+#include "src/network/model.h"
 #include "tests/jobs/program.h"
 
 namespace lockstep {

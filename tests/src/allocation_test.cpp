@@ -6,9 +6,9 @@
 #include <cstdio>
 #include <map>
 
-#include "src/data.h"
-#include "src/model.h"
-#include "src/replica.h"
+#include "src/job/data.h"
+#include "src/network/model.h"
+#include "src/step/replica.h"
 #include "tests/src/count_allocations.h"
 #include "tests/support/hdf5_files.h"
 

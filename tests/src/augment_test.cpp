@@ -1,14 +1,14 @@
 // data.augment: every mistake one message with its remedy; draws that depend on seed, epoch, sample and
 // step alone and are distributed as asked; geometry in the order of the list, exact where it can be.
-#include "src/augment.h"
+#include "src/data/augment/augment.h"
 
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <cstring>
 
-#include "src/data.h"
-#include "src/model.h"
+#include "src/job/data.h"
+#include "src/network/model.h"
 #include "tests/src/expect_error.h"
 #include "tests/support/hdf5_files.h"
 

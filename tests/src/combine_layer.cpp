@@ -1,6 +1,6 @@
 // A layer of the tests, registered as `combine`: 0.5 * a - 0.25 * b - 0.125 * c …, so that a test
 // needs no layer of the product to join values, and swapped inputs show.
-#include "src/layer.h"
+#include "src/network/layer.h"
 
 namespace lockstep {
 namespace {

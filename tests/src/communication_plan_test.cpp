@@ -1,6 +1,6 @@
 // Bucket sizes: what is chosen from measured times, that a run measures once and keeps it, equal on all
 // ranks, and what measures nothing.
-#include "src/communication_plan.h"
+#include "src/step/bucket_sizes.h"
 
 #include <gtest/gtest.h>
 
@@ -8,7 +8,7 @@
 #include <fstream>
 #include <iterator>
 
-#include "src/model.h"
+#include "src/network/model.h"
 #include "tests/support/hdf5_files.h"
 
 namespace lockstep {

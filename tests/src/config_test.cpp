@@ -1,5 +1,5 @@
 // Config: typed reads, places in errors, nearest keys, and what --set reaches.
-#include "src/config.h"
+#include "src/config/config.h"
 
 #include <fstream>
 

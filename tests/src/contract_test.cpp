@@ -5,8 +5,8 @@
 #include <filesystem>
 #include <limits>
 
-#include "src/train_state.h"
-#include "src/trained_model.h"
+#include "src/run/train_state.h"
+#include "src/run/trained_model.h"
 #include "tests/src/expect_error.h"
 #include "tests/support/hdf5_files.h"
 

@@ -1,5 +1,5 @@
 // Convolution layers as job files see them: shapes, parameters, words for the padding, errors.
-#include "src/layers/layers.h"
+#include "src/network/layers/layers.h"
 #include "tests/src/expect_error.h"
 #include "tests/src/network.h"
 

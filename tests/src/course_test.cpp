@@ -4,7 +4,7 @@
 #include <cmath>
 #include <map>
 
-#include "src/optimizer.h"
+#include "src/update/optimizer.h"
 #include "tests/src/network.h"
 
 namespace lockstep {

@@ -2,7 +2,7 @@
 // them, each slot given back as soon as its copies are done, equals what it computes from other memory.
 #include <gtest/gtest.h>
 
-#include "io/loader.h"
+#include "io/loader/loader.h"
 #include "tests/src/network.h"
 #include "tests/support/hdf5_files.h"
 #if __has_include(<cuda_on_host/runtime_api.h>)

@@ -5,10 +5,10 @@
 
 #include <array>
 
-#include "src/augment.h"
-#include "src/init.h"
-#include "src/micro_batch_tree.h"
-#include "src/optimizer.h"
+#include "src/data/augment/augment.h"
+#include "src/network/init.h"
+#include "src/step/micro_batch_tree.h"
+#include "src/update/optimizer.h"
 #include "tests/src/network.h"
 
 namespace lockstep {

@@ -1,12 +1,12 @@
 // Graph and ParameterArena: shapes, misfits by name, parameter counts that can be looked up,
 // and the arena's order, alignment and borders.
-#include "src/graph.h"
+#include "src/network/graph.h"
 
 #include <algorithm>
 
-#include "src/arena.h"
-#include "src/layers/layers.h"
-#include "src/model.h"
+#include "src/network/arena.h"
+#include "src/network/layers/layers.h"
+#include "src/network/model.h"
 #include "tests/src/expect_error.h"
 
 namespace lockstep {

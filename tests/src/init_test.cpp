@@ -1,5 +1,5 @@
 // Initial weights by their moments, and what they depend on: seed and name, not the place.
-#include "src/init.h"
+#include "src/network/init.h"
 
 #include <gtest/gtest.h>
 
@@ -8,7 +8,7 @@
 #include <cstring>
 #include <map>
 
-#include "src/layers/layers.h"
+#include "src/network/layers/layers.h"
 
 namespace lockstep {
 namespace {

@@ -4,8 +4,8 @@
 #include <set>
 #include <sstream>
 
-#include "src/job.h"
-#include "src/model.h"
+#include "src/job/job.h"
+#include "src/network/model.h"
 #include "tests/src/expect_error.h"
 
 namespace lockstep {

@@ -1,14 +1,14 @@
 // Job: every key's value and default, and for every mistake one message with file, line and
 // remedy. A case replaces one line of a good job file, so the line in the message is known.
-#include "src/job.h"
-#include "src/batch_statistics.h"
-#include "src/loss_scale.h"
+#include "src/job/job.h"
+#include "src/step/batch_statistics.h"
+#include "src/update/loss_scale.h"
 
 #include <unistd.h>
 
 #include <sstream>
 
-#include "src/model.h"
+#include "src/network/model.h"
 #include "tests/src/expect_error.h"
 
 namespace lockstep {

@@ -1,8 +1,8 @@
 // Graphs written in job files: names, blocks, repetition, any order, and what must be refused.
 #include <gtest/gtest.h>
 
-#include "src/loss_place.h"
-#include "src/model.h"
+#include "src/network/loss_place.h"
+#include "src/network/model.h"
 #include "tests/src/expect_error.h"
 #include "tests/src/network.h"
 

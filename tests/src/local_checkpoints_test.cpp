@@ -1,5 +1,5 @@
 // Which ranks keep copies on their hosts' disks.
-#include "src/local_checkpoints.h"
+#include "src/run/local_checkpoints.h"
 
 #include <gtest/gtest.h>
 

@@ -1,5 +1,5 @@
 // Memory planning against brute force: no two buffers that live at the same time share a byte.
-#include "src/memory_plan.h"
+#include "src/plan/memory_plan.h"
 
 #include <gtest/gtest.h>
 

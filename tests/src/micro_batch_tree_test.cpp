@@ -1,6 +1,6 @@
 // MicroBatchTree against a plain recursion over the binary tree, bit for bit, for every number
 // of micro-batches, with the last merge cut into ranges as buckets cut it.
-#include "src/micro_batch_tree.h"
+#include "src/step/micro_batch_tree.h"
 
 #include <gtest/gtest.h>
 
@@ -9,7 +9,7 @@
 #include <cstring>
 
 #include "kernels/random.h"
-#include "src/layers/layers.h"
+#include "src/network/layers/layers.h"
 
 namespace lockstep {
 namespace {

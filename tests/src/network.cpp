@@ -6,7 +6,7 @@
 #include <limits>
 
 #include "kernels/random.h"
-#include "src/init.h"
+#include "src/network/init.h"
 
 namespace lockstep {
 

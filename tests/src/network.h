@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
-#include "src/model.h"
-#include "src/plan.h"
+#include "src/network/model.h"
+#include "src/plan/plan.h"
 
 namespace lockstep {
 

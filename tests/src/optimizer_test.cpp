@@ -1,12 +1,12 @@
 // Optimizers over an arena, by hand: which segments decay, what padding stays, which slots there are.
-#include "src/optimizer.h"
+#include "src/update/optimizer.h"
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <map>
 
-#include "src/layers/layers.h"
+#include "src/network/layers/layers.h"
 
 namespace lockstep {
 namespace {

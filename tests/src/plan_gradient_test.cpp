@@ -2,7 +2,7 @@
 // and graphs that are no chain: values with several readers, built with layers of this file.
 #include <cmath>
 
-#include "src/layers/layers.h"
+#include "src/network/layers/layers.h"
 #include "tests/src/network.h"
 
 namespace lockstep {

@@ -1,11 +1,11 @@
 // Plan: the ways to compile a graph agree, gradients are those of the loss, padding rows do
 // not exist, and what is announced as final is final.
-#include "src/plan.h"
+#include "src/plan/plan.h"
 
 #include <algorithm>
 #include <cmath>
 
-#include "src/layers/layers.h"
+#include "src/network/layers/layers.h"
 #include "tests/src/expect_error.h"
 #include "tests/src/network.h"
 

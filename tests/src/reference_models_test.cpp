@@ -4,9 +4,9 @@
 #include <cmath>
 #include <filesystem>
 
-#include "io/safetensors.h"
+#include "io/formats/safetensors.h"
 #include "kernels/random.h"
-#include "src/optimizer.h"
+#include "src/update/optimizer.h"
 #include "tests/src/network.h"
 
 namespace lockstep {

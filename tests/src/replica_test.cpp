@@ -1,7 +1,7 @@
 // Replica on 1, 2, 4 and 8 ranks against a serial emulation of the same steps in this test: one
 // plan, all micro-batches one after the other, their gradients summed by a plain recursion over
 // the binary tree. Every rank count is compared with the same emulation, so they equal each other.
-#include "src/replica.h"
+#include "src/step/replica.h"
 
 #include <gtest/gtest.h>
 
@@ -11,8 +11,8 @@
 #include <cstring>
 
 #include "comm/agreement.h"
-#include "src/data.h"
-#include "src/model.h"
+#include "src/job/data.h"
+#include "src/network/model.h"
 #include "tests/support/hdf5_files.h"
 
 namespace lockstep {

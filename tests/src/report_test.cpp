@@ -1,6 +1,6 @@
 // The whole page: written from run folders with all, some and no parts; well-formed, escaped,
 // equal for equal input, and loading nothing.
-#include "src/report.h"
+#include "src/report/report.h"
 
 #include <gtest/gtest.h>
 
@@ -12,8 +12,8 @@
 #include <regex>
 #include <set>
 
-#include "io/checkpoint.h"
-#include "io/metrics.h"
+#include "io/checkpoint/checkpoint.h"
+#include "io/files/metrics.h"
 #include "kernels/error.h"
 #include "tests/support/hdf5_files.h"
 

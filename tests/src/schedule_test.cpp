@@ -1,5 +1,5 @@
 // Schedules by literal values.
-#include "src/schedule.h"
+#include "src/update/schedule.h"
 
 #include <gtest/gtest.h>
 

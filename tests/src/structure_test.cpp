@@ -1,7 +1,7 @@
 // Layers of structure, arithmetic and pooling: worked examples of courses, shapes, and what they refuse.
 #include <cmath>
 
-#include "src/layers/layers.h"
+#include "src/network/layers/layers.h"
 #include "tests/src/expect_error.h"
 #include "tests/src/network.h"
 

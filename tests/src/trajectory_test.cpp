@@ -3,7 +3,7 @@
 // and data come from sin() of an index, so that no fixture file is needed.
 #include <cmath>
 
-#include "src/optimizer.h"
+#include "src/update/optimizer.h"
 #include "tests/src/network.h"
 
 namespace lockstep {

@@ -5,7 +5,7 @@
 #include <set>
 #include <sstream>
 
-#include "src/model.h"
+#include "src/network/model.h"
 #include "tests/src/expect_error.h"
 
 namespace lockstep {

@@ -9,7 +9,7 @@
 #include <cstdlib>
 #include <filesystem>
 
-#include "io/hdf5.h"
+#include "io/hdf5/hdf5.h"
 #include "tests/support/python.h"
 
 namespace lockstep {

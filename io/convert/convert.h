@@ -1,0 +1,81 @@
+// Converters: foreign files -> sharded HDF5 with class names, statistics (io/dataset/statistics.h) and
+// checksums. Collective: shards are dealt over the ranks, and the output is the same, byte for
+// byte, for any number of them. Errors are AgreedErrors on every rank and leave `out` as it was.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "comm/communicator.h"
+#include "io/convert/image_listing.h"
+
+namespace lockstep {
+
+struct ConvertOptions {
+  std::string out;       // output folder, created
+  int64_t n_shards = 0;  // 0: about 64 MiB each, at least 1
+  bool shuffle = false;  // random order (of `seed`) over all samples before sharding
+  uint64_t seed = 0;
+  /// Rows [skip, skip + limit) of the (shuffled) input; limit < 0: to the end. For splits.
+  int64_t skip = 0, limit = -1;
+  /// Replace the shards in `out`. Without it a non-empty `out` is an error.
+  bool overwrite = false;
+};
+
+struct ConvertResult {
+  int64_t n_samples = 0, n_bytes = 0, n_shards = 0;
+  double time_s = 0;
+  std::vector<std::string> notes;  // what was taken and what was left out, for people; on root
+};
+
+/// Numbers separated by commas (or `separator`), plain or .gz; one sample a row. Columns
+/// other than the target are the input, reshaped to `shape` (default: flat), without those in `dropped`
+/// and without leading ones that the header leaves unnamed: the index that pandas and R write. Values that
+/// are all whole numbers in 0..255 are stored as uint8, else as float32. The input is called "image" if
+/// `shape` has three dimensions, else "input". Class labels ("label", int64) are whole numbers from 0, or
+/// texts that `class_names` (default: all texts, numbers first and in their order) turns into numbers. A
+/// label that stands for a missing value (nan, NA, …) is an error unless it is quoted.
+struct CsvOptions {
+  std::string path;
+  char separator = ',';
+  int header_lines = -1;         // -1: skip the first line if it names the columns
+  int64_t target_column = -1;    // from 0, as in the file; -1: last; -2: no target
+  bool target_is_class = true;   // false: float32 regression target
+  std::vector<int64_t> dropped;  // columns to leave out, from 0
+  std::vector<int64_t> shape;    // of one input sample, e.g. {1, 8, 8}
+  std::vector<std::string> class_names;
+};
+ConvertResult convert_csv(Communicator& comm, const CsvOptions& csv, const ConvertOptions& options);
+
+/// IDX files (MNIST), plain or .gz: images (N, H, W) become "image" (1, H, W), (N, C, H, W)
+/// "image" (C, H, W), (N, D) "input" (D). uint8 stays uint8, other types become float32.
+/// Labels (N): whole numbers become "label" int64, float types "target" float32.
+struct IdxOptions {
+  std::string images, labels;  // labels may be empty
+};
+ConvertResult convert_idx(Communicator& comm, const IdxOptions& idx, const ConvertOptions& options);
+
+/// NumPy's .npy: inputs (N, …), labels (N). (N, C, H, W) becomes "image", all else "input"; whole numbers of
+/// 8 bits and less than 0 or of 16 bits become int32, float16 float32. Whole labels become "label" int64,
+/// others "target".
+struct NpyOptions {
+  std::string path, labels;  // labels may be empty
+};
+ConvertResult convert_npy(Communicator& comm, const NpyOptions& npy, const ConvertOptions& options);
+
+/// A folder with one sub-folder of JPEG or PNG files per class (image_listing.h). Images become "image"
+/// (C, H, W) uint8, or int32 where files hold 16 bits; all are of one size, or resized to height x width
+/// (bilinear, antialiased). Files that cannot be read are reported together, or left out. Then every file is
+/// decoded before rows are chosen, so that splits stay disjoint.
+struct ImagesOptions {
+  std::string folder;
+  int64_t channels = 3;           // 1: grey, 3: RGB
+  int64_t height = 0, width = 0;  // 0: as the first image; others must agree
+  int64_t bits = 0;               // 8, 16; 0: 16 if any file holds them
+  OnError on_error = OnError::kStop;
+  bool classes = true;  // false: all images below the folder (or one file), without labels
+};
+ConvertResult convert_images(Communicator& comm, const ImagesOptions& images, const ConvertOptions& options);
+
+}  // namespace lockstep

@@ -1,0 +1,54 @@
+// What all converters share: a source of rows in, a folder of shards out. A converter only
+// says what its rows are and how to read some of them; selection, shuffling, sharding over
+// ranks, statistics, agreement on errors and the final renames happen here.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "io/convert/convert.h"
+#include "io/dataset/dataset.h"
+
+namespace lockstep {
+
+struct ConvertInput {
+  std::vector<Field> fields;
+  int64_t n_rows = 0;
+  std::vector<std::string> class_names;
+  std::string source;              // for the attribute of this name: "CSV", "IDX", …
+  std::vector<std::string> notes;  // for ConvertResult; on root
+  /// Copies the given rows of every field to dst[f], (rows.size(), shape of field f …), in
+  /// the order of `rows`. Not collective: each rank reads what its shards need.
+  std::function<void(std::span<const int64_t> rows, std::span<std::byte* const> dst)> read;
+  /// Collective, after all reading; throws AgreedError where `read` met what it kept to itself. May be empty.
+  std::function<void()> check_read;
+  std::vector<std::string> row_names;  // such as names of files; one per row or none
+};
+
+/// Collective. Prepares options.out, opens the source, and writes its selected rows as shards.
+/// `open_source` is called on every rank and may communicate; errors that it finds must reach
+/// all ranks as AgreedError (check_on_root, all_or_none). `scratch` is a folder on the
+/// file system of options.out, emptied and removed at the end. After an error options.out is
+/// as it was before.
+ConvertResult convert_rows(Communicator& comm, const ConvertOptions& options,
+                           const std::function<ConvertInput(const std::string& scratch)>& open_source);
+
+/// Collective. The sources of rows by themselves. `scratch`: where a compressed file is unpacked.
+ConvertInput open_csv(Communicator& comm, const CsvOptions& csv, const std::string& scratch);
+ConvertInput open_images(Communicator& comm, const ImagesOptions& images);
+ConvertInput open_npy(Communicator& comm, const NpyOptions& npy);
+
+/// The class names "0" … "max_id" of data whose labels are numbers, so that a dataset tells its
+/// number of classes; none if that is negative or more than 65,536 classes.
+std::vector<std::string> numbered_classes(int64_t max_id);
+
+/// Collective. The path of `path`'s plain content: itself, or where it is gzip-compressed, a copy that
+/// root unpacks into `scratch` under `name`.
+std::string plain_file(Communicator& comm, const std::string& path, const std::string& scratch,
+                       const std::string& name);
+
+}  // namespace lockstep

@@ -1,0 +1,232 @@
+// Threads take the next file that none has taken; where a row goes does not depend on who decodes it.
+#include "io/convert/image_rows.h"
+
+#include <fmt/format.h>
+#include <sched.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <exception>
+#include <thread>
+
+#include "comm/agreement.h"
+#include "io/files/gzip.h"
+#include "io/formats/image_decode.h"
+#include "io/formats/image_resize.h"
+
+namespace lockstep {
+
+namespace {
+
+/// Cores of this rank: those it is bound to, or its share where ranks are not bound.
+int n_threads(const Communicator& comm) {
+  cpu_set_t set;
+  const int n_allowed = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+  const int share = static_cast<int>(std::thread::hardware_concurrency()) / comm.local_size();
+  return std::max(1, std::min(n_allowed, share));
+}
+
+/// (H, W, C) -> (C, H, W).
+template <typename From, typename To>
+void to_planes(const std::vector<From>& src, int64_t channels, int64_t n, To* dst) {
+  for (int64_t c = 0; c < channels; ++c)
+    for (int64_t i = 0; i < n; ++i) dst[c * n + i] = src[i * channels + c];
+}
+
+}  // namespace
+
+/// Decodes one file after the other.
+class ImageRows::Reader {
+ public:
+  const Image& decode(const std::string& path, const Options& options) {
+    InputFile file(path);
+    content_.resize(static_cast<size_t>(file.n_bytes()));
+    file.read(0, content_.data(), file.n_bytes());
+    if (options.bits == 8 && !options.may_scale && ImageDecoder::stored_bits(content_) == 16)
+      throw Error(path, "is a PNG file of 16 bits under another name", "name it .png, or say --bits 8");
+    return decoder_.decode(content_, options.channels, path, options.bits);
+  }
+
+  int64_t stored_bits(const std::string& path) {
+    InputFile file(path);
+    uint8_t header[ImageDecoder::kHeaderBytes];
+    const int64_t n = std::min<int64_t>(file.n_bytes(), sizeof header);
+    file.read(0, header, n);
+    return ImageDecoder::stored_bits({header, static_cast<size_t>(n)});
+  }
+
+  /// dst: one row.
+  void read(const std::string& path, const Options& options, std::byte* dst) {
+    const Image* image = &decode(path, options);
+    if (image->height != options.height || image->width != options.width) {
+      if (!options.resizes)
+        throw Error(path,
+                    fmt::format("is {} x {} (height x width), the first image is {} x {}", image->height,
+                                image->width, options.height, options.width),
+                    "give --size HEIGHT,WIDTH to resize all images");
+      resizer_.resize(*image, options.height, options.width, resized_);
+      image = &resized_;
+    }
+    const int64_t n = options.height * options.width;
+    if (options.bits == 16)
+      to_planes(image->deep, options.channels, n, reinterpret_cast<int32_t*>(dst));
+    else
+      to_planes(image->pixels, options.channels, n, reinterpret_cast<uint8_t*>(dst));
+  }
+
+ private:
+  std::vector<uint8_t> content_;
+  ImageDecoder decoder_;
+  Resizer resizer_;
+  Image resized_;
+};
+
+ImageRows::ImageRows(Options options, std::vector<std::string> files, const Communicator& comm)
+    : options_(std::move(options)), files_(std::move(files)) {
+  for (int i = 0; i < n_threads(comm); ++i) readers_.push_back(std::make_unique<Reader>());
+}
+ImageRows::~ImageRows() = default;
+
+Field ImageRows::field() const {
+  return {"image", options_.bits == 16 ? DType::kInt32 : DType::kUInt8,
+          Shape{options_.channels, options_.height, options_.width}};
+}
+
+std::string ImageRows::path_of(int64_t row) const { return options_.folder + "/" + files_[row]; }
+
+template <typename Work>
+void ImageRows::for_each(int64_t n, const Work& work) {
+  std::atomic<int64_t> next{0};
+  std::exception_ptr failure;  // such as memory that ran out
+  const auto run = [&](Reader& reader) {
+    try {
+      for (int64_t i = next++; i < n; i = next++) work(reader, i);
+    } catch (...) {
+      next = n;
+      const std::lock_guard guard(mutex_);
+      failure = std::current_exception();
+    }
+  };
+  std::vector<std::jthread> threads;
+  for (size_t t = 1; t < readers_.size(); ++t) threads.emplace_back(run, std::ref(*readers_[t]));
+  run(*readers_[0]);
+  threads.clear();  // joins
+  if (failure) std::rethrow_exception(failure);
+}
+
+void ImageRows::keep_failure(int64_t row, const Error& error) {
+  const std::lock_guard guard(mutex_);
+  failures_.emplace(row, error);
+}
+
+void ImageRows::find_bits(Communicator& comm) {
+  std::atomic<int64_t> largest{8};
+  all_or_none(comm, [&] {
+    const int64_t n_mine = (n_rows() - comm.rank() + comm.size() - 1) / comm.size();
+    for_each(n_mine, [&](Reader& reader, int64_t i) {
+      const std::string path = path_of(i * comm.size() + comm.rank());
+      if (!path.ends_with("png") && !path.ends_with("PNG"))
+        return;  // opening all of a million JPEGs takes long
+      try {
+        if (reader.stored_bits(path) == 16) largest = 16;
+      } catch (const Error&) {  // who reads the row reports it
+      }
+    });
+  });
+  options_.bits = comm.all_reduce_max(largest.load());
+}
+
+std::vector<std::pair<int64_t, std::string>> ImageRows::drop_damaged(Communicator& comm) {
+  all_or_none(comm, [&] {
+    const int64_t n_mine = (n_rows() - comm.rank() + comm.size() - 1) / comm.size();
+    for_each(n_mine, [&](Reader& reader, int64_t i) {
+      const int64_t row = i * comm.size() + comm.rank();
+      try {
+        reader.decode(path_of(row), options_);
+      } catch (const Error& error) {
+        keep_failure(row, error);
+      }
+    });
+  });
+  const std::map<int64_t, std::string> failures = all_failures(comm);
+  std::vector<std::string> good;
+  for (int64_t row = 0; row < n_rows(); ++row)
+    if (!failures.contains(row)) good.push_back(std::move(files_[row]));
+  files_ = std::move(good);
+  failures_.clear();
+  return {failures.begin(), failures.end()};
+}
+
+void ImageRows::find_size(Communicator& comm) {
+  int64_t size[2] = {options_.height, options_.width};
+  check_on_root(comm, [&] {
+    if (size[0] > 0) return;
+    for (int64_t row = 0; row < n_rows() && size[0] == 0;
+         ++row) {  // damaged ones are reported with all others
+      try {
+        const Image& image = readers_[0]->decode(path_of(row), options_);
+        size[0] = image.height;
+        size[1] = image.width;
+      } catch (const Error& error) {
+        keep_failure(row, error);
+      }
+    }
+  });
+  comm.broadcast(size, sizeof size);
+  options_.height = size[0];
+  options_.width = size[1];
+  if (size[0] == 0) check(comm);
+}
+
+void ImageRows::read(std::span<const int64_t> rows, std::byte* dst) {
+  const Field row = field();
+  const int64_t row_bytes = row.shape.n_elements() * size_of(row.dtype);
+  for_each(static_cast<int64_t>(rows.size()), [&](Reader& reader, int64_t i) {
+    try {
+      reader.read(path_of(rows[i]), options_, dst + i * row_bytes);
+    } catch (const Error& error) {
+      keep_failure(rows[i], error);
+    }
+  });
+}
+
+std::map<int64_t, std::string> ImageRows::all_failures(Communicator& comm) const {
+  std::string mine;
+  for (const auto& [row, error] : failures_) {
+    std::string text = error.where() + ": " + error.reason();
+    std::replace(text.begin(), text.end(), '\n', ' ');
+    mine += fmt::format("{} {}\n", row, text);
+  }
+  std::map<int64_t, std::string> all;
+  for (const std::string& theirs : comm.all_gather_strings(mine))
+    for (size_t at = 0; at < theirs.size();) {
+      const size_t end = theirs.find('\n', at), blank = theirs.find(' ', at);
+      all.emplace(std::stoll(theirs.substr(at)), theirs.substr(blank + 1, end - blank - 1));
+      at = end + 1;
+    }
+  return all;
+}
+
+void ImageRows::check(Communicator& comm) const {
+  constexpr size_t kShown = 100;
+  const std::map<int64_t, std::string> all = all_failures(comm);
+  if (all.empty()) return;
+  bool other_size = true;  // that is what all of them suffer from
+  std::string text;
+  size_t n = 0;
+  for (const auto& [row, failure] : all) {
+    other_size = other_size && failure.find("the first image is") != std::string::npos;
+    if (++n <= kShown) text += (n > 1 ? "\n  " : "") + failure;
+  }
+  if (n > kShown) text += fmt::format("\n  and {} more", n - kShown);
+  const std::string remedy = other_size ? "give --size HEIGHT,WIDTH to resize all images"
+                                        : "replace or remove such files, or say --on-error skip";
+  if (n == 1) {
+    const size_t colon = options_.folder.size() + 1 + files_[all.begin()->first].size();
+    throw AgreedError(text.substr(0, colon), text.substr(colon + 2), remedy);
+  }
+  throw AgreedError(options_.folder, fmt::format("{} files cannot be taken:\n  {}", n, text), remedy);
+}
+
+}  // namespace lockstep

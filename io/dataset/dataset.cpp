@@ -1,0 +1,459 @@
+// A dataset over its shards: each is inspected once, closed, and compared with the first.
+#include "io/dataset/dataset.h"
+
+#include <algorithm>
+#include <cassert>
+#include <filesystem>
+#include <map>
+
+#include "io/dataset/conversion_parts.h"
+#include "io/dataset/row_transform.h"
+#include "io/dataset/shard_contents.h"
+#include "io/dataset/shard_paths.h"
+#include "io/dataset/shard_reader.h"
+#include "kernels/error.h"
+
+namespace lockstep {
+
+namespace {
+
+constexpr const char* kStoreNumbers =
+    "store samples as datasets of numbers, one row each, or name another field";
+
+std::string list(const std::vector<std::string>& names) {
+  constexpr size_t kMostListed = 20;
+  std::string text;
+  for (size_t i = 0; i < std::min(names.size(), kMostListed); ++i) text += (i == 0 ? "" : ", ") + names[i];
+  if (names.size() > kMostListed) text += " … (" + std::to_string(names.size()) + " in all)";
+  return text.empty() ? "none" : text;
+}
+
+std::string list(const std::vector<Field>& fields) {
+  std::vector<std::string> names;
+  for (const Field& field : fields) names.push_back(field.name);
+  return list(names);
+}
+
+std::string describe(const Field& field) {
+  return std::string(name_of(field.dtype)) + " " + field.shape.str();
+}
+
+}  // namespace
+
+struct Dataset::Impl {
+  std::string path;
+  int64_t n_samples = 0;
+  std::vector<Shard> shards;
+  std::vector<std::string> class_names;
+  std::vector<PassedOver> passed_over;
+  std::vector<Part> parts;  // of several datasets; then there are no shards here
+
+  // Parallel to `fields`.
+  std::vector<Field> fields;
+  std::vector<Statistics> statistics;
+  std::vector<Traits> traits;
+  std::vector<RowTransform> transforms;
+  std::vector<ShardReader::Column> columns;
+  std::vector<std::vector<std::optional<uint64_t>>> checksums;  // [field][shard]
+
+  std::unique_ptr<ShardReader> reader;
+
+  size_t index_of(const std::string& name) const;
+  size_t shard_of(int64_t row) const;
+};
+
+size_t Dataset::Impl::index_of(const std::string& name) const {
+  for (size_t i = 0; i < fields.size(); ++i) {
+    if (fields[i].name == name) return i;
+  }
+  for (const PassedOver& passed : passed_over) {
+    if (passed.name == name)
+      throw Error(path, "dataset " + name + " cannot be a field: it " + passed.reason,
+                  passed.remedy.empty() ? "fields of this dataset: " + list(fields) : passed.remedy);
+  }
+  throw Error(path, "has no field \"" + name + "\"", "fields that exist: " + list(fields));
+}
+
+/// The last shard that begins at or before the row.
+size_t Dataset::Impl::shard_of(int64_t row) const {
+  const auto next = std::upper_bound(shards.begin(), shards.end(), row,
+                                     [](int64_t r, const Shard& shard) { return r < shard.first; });
+  return static_cast<size_t>(next - shards.begin()) - 1;
+}
+
+namespace {
+
+/// What is known of a field while shards are compared.
+struct Candidate {
+  StoredField first;                   // as in the first shard; dtype: of the widest so far
+  std::vector<StoredField> in_shards;  // one per shard
+  std::string why_not, remedy;         // it was passed over; then in_shards is not kept up
+};
+
+bool is_float(DType dtype) {
+  return dtype != DType::kUInt8 && dtype != DType::kInt32 && dtype != DType::kInt64;
+}
+
+/// The type that holds the values of both; nothing where one counts and the other measures.
+std::optional<DType> wider(DType a, DType b) {
+  if (a == b) return a;
+  if (is_float(a) != is_float(b)) return {};
+  if (!is_float(a)) return size_of(a) > size_of(b) ? a : b;
+  if (size_of(a) == size_of(b)) return DType::kFloat32;  // float16 and bfloat16
+  return size_of(a) > size_of(b) ? a : b;
+}
+
+/// Compares shards one after the other with the first.
+class Comparison {
+ public:
+  Comparison(const std::string& path, const DatasetOptions& options) : path_(path), options_(options) {}
+
+  void add(const std::string& shard_path, ShardContents contents);
+  [[noreturn]] void refuse_empty() const;
+
+  std::vector<Dataset::Shard> shards;
+  int64_t n_samples = 0;
+  std::vector<std::string> class_names;
+  std::vector<Candidate> candidates;
+  ConversionParts parts;
+
+ private:
+  void adopt_first(const ShardContents& contents, const std::string& shard_path);
+  void pass_over(Candidate& candidate, const std::string& why, const std::string& remedy);
+  void compare(Candidate& candidate, const StoredField* stored, int64_t n_rows,
+               const std::string& shard_path);
+  bool is_asked_for(const std::string& name) const {
+    return std::find(options_.fields.begin(), options_.fields.end(), name) != options_.fields.end();
+  }
+
+  const std::string& path_;
+  const DatasetOptions& options_;
+  std::string counted_by_;  // the field whose rows are the samples
+};
+
+/// The field whose rows are the samples: asked for, or of the usual names, or as long as most of them.
+std::string choose_counter(const std::vector<StoredField>& fields, const DatasetOptions& options) {
+  const auto usable = [&](const std::string& name) {
+    return std::any_of(fields.begin(), fields.end(),
+                       [&](const StoredField& f) { return f.field.name == name && f.unusable.empty(); });
+  };
+  if (!options.fields.empty()) return options.fields.front();
+  for (const char* name : {"image", "images", "input", "data", "x", "X"})
+    if (usable(name)) return name;
+  std::map<int64_t, int> n_of_length;
+  for (const StoredField& f : fields)
+    if (f.unusable.empty()) n_of_length[f.n_rows] += f.n_rows > 0;
+  std::string chosen;
+  std::pair<int, int64_t> best{0, -1};
+  for (const StoredField& f : fields) {
+    if (!f.unusable.empty()) continue;
+    const std::pair<int, int64_t> score{n_of_length[f.n_rows], f.n_rows};
+    if (score > best) best = score, chosen = f.field.name;
+  }
+  return chosen;
+}
+
+void Comparison::adopt_first(const ShardContents& contents, const std::string& shard_path) {
+  class_names = contents.class_names;
+  for (const StoredField& stored : contents.fields)
+    candidates.push_back({stored, {}, stored.unusable, stored.remedy});
+  counted_by_ = choose_counter(contents.fields, options_);
+  if (counted_by_.empty()) {
+    std::string found;
+    for (const StoredField& stored : contents.fields)
+      found += (found.empty() ? "; " : ", ") + stored.field.name + " " + stored.unusable;
+    throw Error(shard_path, "holds no dataset of numbers with a sample dimension" + found,
+                "store samples as datasets whose first dimension counts samples, such as image and label");
+  }
+}
+
+void Comparison::refuse_empty() const {
+  for (const Candidate& candidate : candidates) {  // what holds the samples may be among these
+    if (candidate.why_not.empty() || is_asked_for(counted_by_)) continue;
+    throw Error(path_,
+                "the dataset has no samples; passed over: " + candidate.first.field.name + ", which " +
+                    candidate.why_not,
+                candidate.remedy.empty() ? kStoreNumbers : candidate.remedy);
+  }
+  throw Error(path_, "the dataset has no samples", "convert it again from input that is not empty");
+}
+
+void Comparison::pass_over(Candidate& candidate, const std::string& why, const std::string& remedy) {
+  candidate.why_not = why;
+  candidate.remedy = remedy;
+  candidate.in_shards.clear();
+}
+
+void Comparison::compare(Candidate& candidate, const StoredField* stored, int64_t n_rows,
+                         const std::string& shard_path) {
+  const std::string& first_path = shards.empty() ? shard_path : shards.front().path;
+  const char* const together = "convert all shards together, or move the file out of the folder";
+  if (!stored)
+    return pass_over(candidate, "is missing in " + shard_path + ", while " + first_path + " has it",
+                     together);
+  if (!stored->unusable.empty())
+    return pass_over(candidate, stored->unusable + " (in " + shard_path + ")", stored->remedy);
+  if (stored->n_rows != n_rows)
+    return pass_over(candidate,
+                     "has another sample count in " + shard_path + ": " + std::to_string(stored->n_rows) +
+                         " rows, but " + counted_by_ + " has " + std::to_string(n_rows),
+                     "give fields one row per sample, or name fields that belong together");
+  const std::optional<DType> dtype = wider(candidate.first.field.dtype, stored->field.dtype);
+  if (!dtype || !(candidate.first.field.shape == stored->field.shape))
+    return pass_over(candidate,
+                     "has samples of " + describe(stored->field) + " in " + shard_path + ", but " +
+                         first_path + " has " + describe(candidate.first.field),
+                     "convert all shards together");
+  if (stored->statistics.mean != candidate.first.statistics.mean ||
+      stored->statistics.stddev != candidate.first.statistics.stddev)
+    return pass_over(candidate, "has another mean or stddev in " + shard_path + " than in " + first_path,
+                     "the attributes describe the whole dataset; convert all shards together");
+  const Dataset::Traits &a = candidate.first.traits, &b = stored->traits;
+  if (a.scale != b.scale || a.offset != b.offset || a.missing != b.missing || a.layout != b.layout)
+    return pass_over(candidate,
+                     "has another scale_factor, add_offset, _FillValue or layout in " + shard_path +
+                         " than in " + first_path,
+                     "write all shards with the same attributes");
+  candidate.first.field.dtype = *dtype;
+  candidate.in_shards.push_back(*stored);
+}
+
+void Comparison::add(const std::string& shard_path, ShardContents contents) {
+  if (shards.empty()) adopt_first(contents, shard_path);
+  if (!contents.class_names.empty() && contents.class_names != class_names)
+    throw Error(shard_path,
+                "has other class names (" + list(contents.class_names) + ") than " + shards.front().path +
+                    " (" + list(class_names) + ")",
+                "convert all shards together");
+  parts.add(shard_path, contents.part_of);
+  const auto find = [&](const std::string& name) {
+    const auto it =
+        std::lower_bound(contents.fields.begin(), contents.fields.end(), name,
+                         [](const StoredField& f, const std::string& n) { return f.field.name < n; });
+    return it != contents.fields.end() && it->field.name == name ? &*it : nullptr;
+  };
+  const StoredField* counter = find(counted_by_);
+  if (!counter) {
+    std::vector<std::string> names;
+    for (const StoredField& stored : contents.fields)
+      if (stored.unusable.empty()) names.push_back(stored.field.name);
+    throw Error(shard_path,
+                "has no field \"" + counted_by_ + "\"" +
+                    (shards.empty() ? "" : ", but " + shards.front().path + " has"),
+                shards.empty() ? "fields that exist: " + list(names)
+                               : "convert all shards together, or move the file out of the folder");
+  }
+  if (!counter->unusable.empty())
+    throw Error(shard_path, "dataset " + counted_by_ + " cannot be a field: it " + counter->unusable,
+                counter->remedy.empty() ? kStoreNumbers : counter->remedy);
+  for (Candidate& candidate : candidates) {
+    if (!candidate.why_not.empty()) continue;
+    compare(candidate, find(candidate.first.field.name), counter->n_rows, shard_path);
+    if (!candidate.why_not.empty() && is_asked_for(candidate.first.field.name))
+      throw Error(path_,
+                  "dataset " + candidate.first.field.name + " cannot be a field: it " + candidate.why_not,
+                  candidate.remedy.empty() ? kStoreNumbers : candidate.remedy);
+  }
+  shards.push_back({shard_path, n_samples, counter->n_rows});
+  if (__builtin_add_overflow(n_samples, counter->n_rows, &n_samples))
+    throw Error(shard_path, "claims " + std::to_string(counter->n_rows) + " samples", kDamagedRemedy);
+}
+
+}  // namespace
+
+Dataset::Dataset(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Dataset::~Dataset() = default;
+Dataset::Dataset(Dataset&&) noexcept = default;
+
+Dataset Dataset::open(const std::string& path, const DatasetOptions& options) {
+  auto impl = std::make_unique<Impl>();
+  impl->path = path;
+  Comparison comparison(path, options);
+  for (const std::string& shard_path : shard_paths(path))
+    comparison.add(shard_path, inspect_shard(shard_path, options));
+  if (comparison.n_samples == 0) comparison.refuse_empty();
+  if (!options.partial && std::filesystem::is_directory(path)) comparison.parts.check(path);
+  impl->n_samples = comparison.n_samples;
+  impl->shards = std::move(comparison.shards);
+  impl->class_names = std::move(comparison.class_names);
+
+  std::vector<std::string> paths;
+  std::vector<int64_t> n_rows;
+  for (const Shard& shard : impl->shards) {
+    paths.push_back(shard.path);
+    n_rows.push_back(shard.n_samples);
+  }
+  for (const Candidate& candidate : comparison.candidates) {
+    if (!candidate.why_not.empty()) {
+      impl->passed_over.push_back({candidate.first.field.name, candidate.why_not, candidate.remedy});
+      continue;
+    }
+    const StoredField& first = candidate.first;
+    const std::string layout = options.layout.empty() ? first.traits.layout : options.layout;
+    ShardReader::Column column{first.field.name,
+                               first.field.shape.n_elements() * size_of(first.field.dtype),
+                               first.field.dtype,
+                               {},
+                               {}};
+    std::vector<std::optional<uint64_t>> checksums;
+    for (const StoredField& stored : candidate.in_shards) {
+      const bool is_converted = stored.field.dtype != first.field.dtype;  // by HDF5, to the wider type
+      column.offset_bytes.push_back(is_converted ? -1 : stored.offset_bytes);
+      column.has_chunks_here.push_back(!is_converted && stored.has_chunks_here);
+      checksums.push_back(stored.checksum);
+    }
+    RowTransform transform(first.field, first.traits, layout == "NHWC");
+    impl->fields.push_back(transform.delivered());
+    impl->transforms.push_back(std::move(transform));
+    impl->statistics.push_back(first.statistics);
+    impl->traits.push_back(first.traits);
+    impl->traits.back().layout = layout;
+    impl->columns.push_back(std::move(column));
+    impl->checksums.push_back(std::move(checksums));
+  }
+  impl->reader = std::make_unique<ShardReader>(std::move(paths), std::move(n_rows), impl->columns);
+  for (const std::string& name : options.fields) impl->index_of(name);
+  return Dataset(std::move(impl));
+}
+
+Dataset Dataset::join(std::vector<Part> parts) {
+  auto impl = std::make_unique<Impl>();
+  for (const Part& part : parts) {
+    const Dataset& from = *part.dataset;
+    Field field = from.field(part.field);
+    field.name = part.name;
+    if (impl->fields.empty()) {
+      impl->path = from.path();
+      impl->n_samples = from.n_samples();
+    } else if (from.n_samples() != impl->n_samples) {
+      throw Error(from.path(),
+                  "has " + std::to_string(from.n_samples()) + " samples of " + part.field + ", but " +
+                      impl->path + " has " + std::to_string(impl->n_samples),
+                  "fields of several files belong together row by row: give them one row per sample");
+    }
+    if (impl->class_names.empty()) impl->class_names = from.class_names();
+    const Statistics* statistics = from.statistics(part.field);
+    impl->statistics.push_back(statistics ? *statistics : Statistics{});
+    impl->traits.push_back(from.traits(part.field));
+    impl->fields.push_back(std::move(field));
+    const bool is_new = std::none_of(impl->shards.begin(), impl->shards.end(), [&](const Shard& shard) {
+      return shard.path == from.shards().front().path;
+    });
+    if (is_new) impl->shards.insert(impl->shards.end(), from.shards().begin(), from.shards().end());
+  }
+  impl->parts = std::move(parts);
+  return Dataset(std::move(impl));
+}
+
+const std::string& Dataset::path() const { return impl_->path; }
+int64_t Dataset::n_samples() const { return impl_->n_samples; }
+const std::vector<Field>& Dataset::fields() const { return impl_->fields; }
+const Field& Dataset::field(const std::string& name) const { return impl_->fields[impl_->index_of(name)]; }
+const std::vector<std::string>& Dataset::class_names() const { return impl_->class_names; }
+const std::vector<Dataset::Shard>& Dataset::shards() const { return impl_->shards; }
+
+const Dataset::Statistics* Dataset::statistics(const std::string& field) const {
+  const Statistics& statistics = impl_->statistics[impl_->index_of(field)];
+  return statistics.mean.empty() ? nullptr : &statistics;
+}
+
+const Dataset::Traits& Dataset::traits(const std::string& field) const {
+  return impl_->traits[impl_->index_of(field)];
+}
+
+const std::vector<Dataset::PassedOver>& Dataset::passed_over() const { return impl_->passed_over; }
+
+int64_t Dataset::rows_decoded_together(const std::string& field) const {
+  const size_t i = impl_->index_of(field);
+  if (!impl_->parts.empty()) return impl_->parts[i].dataset->rows_decoded_together(impl_->parts[i].field);
+  return impl_->reader->rows_decoded_together(i, 0);
+}
+
+int64_t Dataset::rows_of_block(const std::string& field) const {
+  const size_t i = impl_->index_of(field);
+  if (!impl_->parts.empty()) return impl_->parts[i].dataset->rows_of_block(impl_->parts[i].field);
+  return impl_->transforms[i].is_identity() ? impl_->reader->rows_of_block(i, 0) : 1;
+}
+
+void Dataset::keep_blocks(int64_t n_bytes) const {
+  for (const Part& part : impl_->parts) part.dataset->keep_blocks(n_bytes);
+  if (impl_->reader) impl_->reader->keep_blocks(n_bytes);
+}
+
+std::shared_ptr<const std::byte> Dataset::row_of_block(const std::string& field, int64_t row) const {
+  assert(row >= 0 && row < n_samples());
+  const size_t i = impl_->index_of(field);
+  if (!impl_->parts.empty()) return impl_->parts[i].dataset->row_of_block(impl_->parts[i].field, row);
+  if (!impl_->transforms[i].is_identity()) return nullptr;
+  const size_t shard = impl_->shard_of(row);
+  return impl_->reader->row_of_block(i, shard, row - impl_->shards[shard].first);
+}
+
+void Dataset::read(const std::string& field, int64_t first, int64_t count, void* dst) const {
+  assert(first >= 0 && count >= 0 && first + count <= n_samples());
+  const size_t index = impl_->index_of(field);
+  if (!impl_->parts.empty()) {
+    impl_->parts[index].dataset->read(impl_->parts[index].field, first, count, dst);
+    return;
+  }
+  auto* out = static_cast<std::byte*>(dst);
+  const auto& shards = impl_->shards;
+  const RowTransform& transform = impl_->transforms[index];
+  constexpr int64_t kTransformedBytes = int64_t{4} << 20;
+  const int64_t most =
+      transform.is_identity()
+          ? INT64_MAX
+          : std::max<int64_t>(1, kTransformedBytes / std::max<int64_t>(1, transform.src_bytes()));
+  thread_local std::vector<std::byte> stored;
+  for (size_t shard = impl_->shard_of(first); count > 0;) {
+    const int64_t in_shard = first - shards[shard].first;
+    const int64_t n = std::min({count, shards[shard].n_samples - in_shard, most});
+    if (n <= 0) {
+      ++shard;
+      continue;
+    }
+    if (transform.is_identity()) {
+      impl_->reader->read(index, shard, in_shard, n, out);
+    } else {
+      stored.resize(static_cast<size_t>(n * transform.src_bytes()));
+      impl_->reader->read(index, shard, in_shard, n, stored.data());
+      transform.apply(stored.data(), out, n, in_shard, shards[shard].path);
+    }
+    out += n * transform.dst_bytes();
+    first += n;
+    count -= n;
+  }
+}
+
+std::vector<std::string> Dataset::verify(int64_t* n_checked, int64_t* n_unchecked, int part,
+                                         int n_parts) const {
+  std::vector<std::string> problems;
+  *n_checked = *n_unchecked = 0;
+  for (const Part& of : impl_->parts) {
+    int64_t checked = 0, unchecked = 0;
+    for (std::string& problem : of.dataset->verify(&checked, &unchecked, part, n_parts))
+      problems.push_back(std::move(problem));
+    *n_checked += checked;
+    *n_unchecked += unchecked;
+  }
+  for (auto shard = static_cast<size_t>(part); impl_->parts.empty() && shard < impl_->shards.size();
+       shard += static_cast<size_t>(n_parts)) {
+    for (size_t field = 0; field < impl_->fields.size(); ++field) {
+      const std::optional<uint64_t>& expected = impl_->checksums[field][shard];
+      ++*(expected ? n_checked : n_unchecked);
+      const std::string where = impl_->shards[shard].path + ": dataset " + impl_->fields[field].name;
+      try {
+        if (!expected) {
+          impl_->reader->read_through(field, shard);
+        } else if (impl_->reader->checksum(field, shard, impl_->shards[shard].n_samples) != *expected) {
+          problems.push_back(where + ": wrong checksum");
+        }
+      } catch (const Error& error) {
+        problems.push_back(where + ": cannot be read: " + error.reason());
+      }
+    }
+  }
+  return problems;
+}
+
+}  // namespace lockstep

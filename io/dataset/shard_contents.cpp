@@ -1,0 +1,368 @@
+// Inspects one shard. A dataset whose elements lie in the file as memory wants them
+// (contiguous, unfiltered, native byte order) gets its file offset, so that rows can be read
+// with pread: no HDF5 lock, no copy. The offset is checked against the file's size, because
+// a copy that was cut short often leaves the HDF5 structures whole and the data missing.
+#include "io/dataset/shard_contents.h"
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <optional>
+
+#include "io/dataset/elsewhere.h"
+#include "io/files/seal.h"
+#include "io/hdf5/hdf5_filters.h"
+#include "io/hdf5/not_hdf5.h"
+#include "kernels/error.h"
+
+namespace lockstep {
+
+namespace {
+
+constexpr int64_t kFormatVersion = 1;
+
+/// The byte offset of a dataset that pread can deliver, or -1.
+int64_t offset_for_pread(hid_t dataset, hid_t plist) {
+  if (H5Pget_layout(plist) != H5D_CONTIGUOUS) return -1;
+  const haddr_t offset = H5Dget_offset(dataset);  // undefined where nothing was ever written
+  if (offset == HADDR_UNDEF) {
+    H5Eclear2(H5E_DEFAULT);
+    return -1;
+  }
+  return static_cast<int64_t>(offset);
+}
+
+/// What a file of file_bytes cannot hold is damage, and is not asked memory for. Content that was never
+/// written takes no bytes, so that the number of rows may be any; one row must fit.
+void check_extents(const Shape& extents, int64_t element_bytes, int64_t file_bytes,
+                   const std::string& where) {
+  constexpr int64_t kMostCompressed = 2048, kSmall = int64_t{1} << 24;  // more than any filter's ratio
+  int64_t row_bytes = element_bytes, n_bytes = 0;
+  bool fits = true;
+  for (int d = 1; d < extents.rank(); ++d)  // a 0 among them must not hide what is too large
+    fits = fits && !__builtin_mul_overflow(row_bytes, std::max<int64_t>(1, extents[d]), &row_bytes);
+  fits = fits && !__builtin_mul_overflow(row_bytes, std::max<int64_t>(1, extents[0]), &n_bytes);
+  if (!fits || (row_bytes > kSmall && row_bytes / kMostCompressed > file_bytes))
+    throw Error(where,
+                "claims the shape " + extents.str() + ", which a file of " + std::to_string(file_bytes) +
+                    " bytes cannot hold",
+                kDamagedRemedy);
+}
+
+/// mean and stddev where both are numbers: other programs use these names for other things.
+Dataset::Statistics read_statistics(hid_t dataset, bool is_ours, const std::string& where) {
+  Dataset::Statistics statistics;
+  for (const char* name : {"mean", "stddev"}) {
+    if (!h5::has_attribute(dataset, name)) return {};
+    if (!is_ours && h5::kind_of_attribute(dataset, name) != h5::AttributeKind::kNumber) return {};
+  }
+  statistics.mean = h5::read_doubles_attribute(dataset, "mean", where);
+  statistics.stddev = h5::read_doubles_attribute(dataset, "stddev", where);
+  if (statistics.mean.size() != statistics.stddev.size())
+    throw Error(where, "has attributes mean and stddev of different lengths", "remove or correct them");
+  for (const std::vector<double>* values : {&statistics.mean, &statistics.stddev}) {
+    if (!std::all_of(values->begin(), values->end(), [](double v) { return std::isfinite(v); }))
+      throw Error(where, "has attributes mean and stddev that are not finite", "remove or correct them");
+  }
+  return statistics;
+}
+
+std::optional<double> read_number(hid_t dataset, const char* name, const std::string& where) {
+  if (h5::kind_of_attribute(dataset, name) != h5::AttributeKind::kNumber) return {};
+  const std::vector<double> values = h5::read_doubles_attribute(dataset, name, where);
+  if (values.size() != 1) return {};
+  return values[0];
+}
+
+/// What MATLAB, netCDF and Lockstep's own attributes tell of the values.
+Dataset::Traits read_traits(hid_t dataset, const Field& field, bool is_netcdf, const std::string& where) {
+  constexpr double kDefaultFill = 9.969209968386869e36;  // netCDF's, of floats that were never written
+  Dataset::Traits traits;
+  traits.from_matlab = h5::has_attribute(dataset, "MATLAB_class");
+  if (h5::kind_of_attribute(dataset, "layout") == h5::AttributeKind::kString) {
+    const std::string layout = h5::read_string_attribute(dataset, "layout", where);
+    if (layout == "NHWC" || layout == "NCHW") traits.layout = layout;
+  }
+  if (const auto scale = read_number(dataset, "scale_factor", where)) traits.scale = *scale;
+  if (const auto offset = read_number(dataset, "add_offset", where)) traits.offset = *offset;
+  for (const char* name : {"_FillValue", "missing_value"}) {
+    const auto value = read_number(dataset, name, where);
+    if (value && !std::isnan(*value) && !traits.missing) traits.missing = value;
+  }
+  const bool is_float = field.dtype == DType::kFloat32 || field.dtype == DType::kFloat64;
+  if (is_netcdf && is_float && !traits.missing && !h5::has_attribute(dataset, "_FillValue"))
+    traits.missing = kDefaultFill;
+  return traits;
+}
+
+/// netCDF writes an empty dataset for a dimension that has no variable, and says so in its attribute NAME.
+bool is_bare_dimension(hid_t dataset, const std::string& where) {
+  return h5::kind_of_attribute(dataset, "NAME") == h5::AttributeKind::kString &&
+         h5::read_string_attribute(dataset, "NAME", where).starts_with("This is a netCDF dimension");
+}
+
+/// What all fields of a file share.
+struct Inspected {
+  hid_t file;
+  unsigned long file_number;
+  const std::string& path;
+  int64_t file_bytes;
+  bool is_ours, is_netcdf;
+  const DatasetOptions& options;
+};
+
+void describe_field(const Inspected& in, hid_t dataset, StoredField& out) {
+  const std::string where = in.path + ": dataset " + out.field.name;
+  const h5::Id type = h5::own(H5Dget_type(dataset), "H5Dget_type", where);
+  const Elements elements = elements_of(type.get());
+  out.unusable = elements.unusable;
+  if (!out.unusable.empty()) return;
+
+  const h5::Id space = h5::own(H5Dget_space(dataset), "H5Dget_space", where);
+  const int rank = H5Sget_simple_extent_ndims(space.get());
+  if (H5Sget_simple_extent_type(space.get()) != H5S_SIMPLE || rank < 1) {
+    out.unusable = "has no sample dimension (it is a scalar)";
+    return;
+  }
+  if (rank > Shape::kMaxRank) {
+    out.unusable = "has more than " + std::to_string(Shape::kMaxRank) + " dimensions";
+    return;
+  }
+  const h5::Id plist = h5::own(H5Dget_create_plist(dataset), "H5Dget_create_plist", where);
+  const Shape extents = h5::shape_of(dataset);
+  const bool is_elsewhere =
+      lies_elsewhere(in.file_number, dataset, plist.get(), in.path, where, in.options.external_storage);
+  out.n_rows = extents[0];
+  out.field.shape = extents.without_front();
+  out.field.dtype = elements.dtype;
+  check_extents(extents, size_of(out.field.dtype), is_elsewhere ? INT64_MAX : in.file_bytes, where);
+  if (!in.is_ours && is_bare_dimension(dataset, where)) {
+    out.unusable = "is a dimension of netCDF without values";
+    return;
+  }
+  if (out.field.shape.n_elements() == 0) out.unusable = "has samples without elements " + extents.str();
+  if (const std::string missing = h5::missing_filter(plist.get()); !missing.empty()) {
+    out.unusable = missing;
+    out.remedy = h5::kFilterRemedy;
+    return;
+  }
+  out.has_chunks_here = !is_elsewhere && elements.as_stored;
+  out.offset_bytes = out.has_chunks_here ? offset_for_pread(dataset, plist.get()) : -1;
+  const int64_t n_bytes = extents.n_elements() * size_of(out.field.dtype);
+  int64_t end = 0;
+  if (__builtin_add_overflow(out.offset_bytes, n_bytes, &end)) end = INT64_MAX;
+  if (out.offset_bytes >= 0 && end > in.file_bytes) {
+    throw Error(where,
+                "is cut off: its content ends at byte " + std::to_string(end) + ", the file at byte " +
+                    std::to_string(in.file_bytes),
+                kDamagedRemedy);
+  }
+  out.statistics = read_statistics(dataset, in.is_ours, where);
+  if (!in.is_ours) out.traits = read_traits(dataset, out.field, in.is_netcdf, where);
+  if (in.is_ours && h5::has_attribute(dataset, "checksum"))
+    out.checksum = static_cast<uint64_t>(h5::read_int_attribute(dataset, "checksum", where));
+}
+
+/// HDF5's own words where a file is of a newer format than the library reads.
+bool is_newer_format(const std::string& reason) {
+  return reason.find("bad version number") != std::string::npos;
+}
+
+std::string library_version() {
+  unsigned major = 0, minor = 0, release = 0;
+  H5get_libversion(&major, &minor, &release);
+  return std::to_string(major) + "." + std::to_string(minor) + "." + std::to_string(release);
+}
+
+StoredField inspect_field(const Inspected& in, const std::string& name) {
+  StoredField out;
+  out.field.name = name;
+  const std::string where = in.path + ": dataset " + name;
+  const h5::Id dataset(H5Dopen2(in.file, name.c_str(), H5P_DEFAULT));
+  if (!dataset) {
+    try {
+      h5::check(-1, "H5Dopen", where);
+    } catch (const Error& error) {
+      if (const std::string target = h5::external_link_on(in.file, name); !target.empty()) {
+        out.unusable = "is a link to " + target + ", which cannot be opened";
+        out.remedy =
+            "put that file where the link points, beside this one, or copy the dataset into this file";
+      } else if (is_newer_format(error.reason())) {
+        out.unusable = "is of a newer format than HDF5 " + library_version() +
+                       " reads, with which this program was built";
+        out.remedy = "write it with h5py.File(..., libver='v114') or earlier, or build Lockstep with HDF5 2";
+      } else if (const h5::Id group(H5Gopen2(in.file, name.c_str(), H5P_DEFAULT)); group) {
+        const bool is_sparse = h5::has_link(group.get(), "indptr") && h5::has_link(group.get(), "data");
+        out.unusable = is_sparse ? "is a group that holds a sparse matrix" : "is a group, not a dataset";
+        out.remedy = is_sparse ? "store it dense: adata.X.toarray() in AnnData, then write it again"
+                               : "name a dataset in it: " + name + "/NAME";
+      } else {
+        H5Eclear2(H5E_DEFAULT);
+        out.unusable = "cannot be opened (" + error.reason() + ")";
+        out.remedy = kDamagedRemedy;
+      }
+    }
+    return out;
+  }
+  try {
+    describe_field(in, dataset.get(), out);
+  } catch (const Error& error) {
+    // Contents that are cut off must not pass where nobody says which fields count.
+    if (in.options.fields.empty() && error.remedy() == kDamagedRemedy) throw;
+    out.unusable = error.reason();
+    out.remedy = error.remedy();
+  }
+  return out;
+}
+
+/// "tokens" with "tokens_offsets" is a ragged sequence: neither has one row per sample.
+void mark_ragged(std::vector<StoredField>& fields) {
+  for (StoredField& offsets : fields) {
+    for (StoredField& values : fields) {
+      if (offsets.field.name != values.field.name + "_offsets") continue;
+      values.unusable = "is a ragged sequence (" + offsets.field.name + " exists); pad it to one length";
+      offsets.unusable = "holds the offsets of " + values.field.name;
+    }
+  }
+}
+
+}  // namespace
+
+h5::Id stored_type(hid_t dataset, const std::string& where) {
+  const auto guard = h5::lock();
+  const h5::Id type = h5::own(H5Dget_type(dataset), "H5Dget_type", where);
+  h5::Id native = h5::own(H5Tcopy(type.get()), "H5Tcopy", where);
+  h5::check(H5Tset_order(native.get(), H5T_ORDER_LE), "H5Tset_order", where);
+  return native;
+}
+
+Elements elements_of(hid_t stored_type) {
+  const auto guard = h5::lock();
+  Elements out;
+  const size_t n_bytes = H5Tget_size(stored_type);
+  switch (H5Tget_class(stored_type)) {
+    case H5T_INTEGER: {
+      const bool is_signed = H5Tget_sign(stored_type) == H5T_SGN_2;
+      out.dtype = n_bytes == 1 && !is_signed                   ? DType::kUInt8
+                  : n_bytes < 4 || (n_bytes == 4 && is_signed) ? DType::kInt32
+                                                               : DType::kInt64;
+      if (n_bytes > 8) out.unusable = "holds integers of more than 64 bits";
+      break;
+    }
+    case H5T_FLOAT: {
+      size_t sign = 0, exponent_at = 0, exponent_bits = 0, mantissa_at = 0, mantissa_bits = 0;
+      if (H5Tget_fields(stored_type, &sign, &exponent_at, &exponent_bits, &mantissa_at, &mantissa_bits) < 0)
+        H5Eclear2(H5E_DEFAULT);
+      const bool is_half = n_bytes == 2 && exponent_bits == 5, is_bfloat = n_bytes == 2 && exponent_bits == 8;
+      if (n_bytes > 8)
+        out.unusable = "holds floating-point numbers of more than 64 bits";
+      else if (!is_half && !is_bfloat && n_bytes != 4 && n_bytes != 8)
+        out.unusable = "holds floating-point numbers of " + std::to_string(8 * n_bytes) +
+                       " bits that are neither float16 nor bfloat16";
+      out.dtype = is_half        ? DType::kFloat16
+                  : is_bfloat    ? DType::kBFloat16
+                  : n_bytes == 4 ? DType::kFloat32
+                                 : DType::kFloat64;
+      break;
+    }
+    case H5T_ENUM: {  // h5py's booleans among them
+      const h5::Id base(H5Tget_super(stored_type));
+      out = elements_of(base.get());
+      if (n_bytes == 1) out.dtype = DType::kUInt8;  // int8 of True and False
+      out.as_stored = n_bytes == 1 || out.as_stored;
+      return out;
+    }
+    case H5T_BITFIELD:  // PyTables' booleans
+      out.dtype = DType::kUInt8;
+      out.as_stored = true;
+      if (n_bytes != 1) out.unusable = "holds bit fields of more than 8 bits; store whole numbers";
+      return out;
+    case H5T_STRING: out.unusable = "holds strings"; return out;
+    case H5T_COMPOUND:
+      out.unusable = "holds compound elements or complex numbers; store one dataset per member";
+      return out;
+    case H5T_ARRAY: out.unusable = "holds arrays as elements; store them as further dimensions"; return out;
+    case H5T_VLEN: out.unusable = "holds sequences of unequal lengths; pad them to one length"; return out;
+    case H5T_OPAQUE:
+      out.unusable =
+          "holds opaque elements (dates, or types of ml_dtypes such as bfloat16); store them as float32 or "
+          "whole numbers";
+      return out;
+    case H5T_REFERENCE: out.unusable = "holds references"; return out;
+    default: out.unusable = "does not hold numbers"; return out;
+  }
+  if (out.unusable.empty()) out.as_stored = H5Tequal(stored_type, h5::native_type(out.dtype)) > 0;
+  return out;
+}
+
+h5::Id memory_type(hid_t dataset, DType dtype, const std::string& where) {
+  const auto guard = h5::lock();
+  const h5::Id type = h5::own(H5Dget_type(dataset), "H5Dget_type", where);
+  const bool is_raw = H5Tget_class(type.get()) == H5T_BITFIELD;  // HDF5 converts these to nothing else
+  return h5::own(H5Tcopy(is_raw ? type.get() : h5::native_type(dtype)), "H5Tcopy", where);
+}
+
+void read_rows(hid_t dataset, hid_t type, int64_t first, int64_t count, void* dst, const std::string& where) {
+  if (count == 0) return;
+  const auto guard = h5::lock();
+  const h5::Id file_space = h5::own(H5Dget_space(dataset), "H5Dget_space", where);
+  hsize_t start[Shape::kMaxRank] = {}, extent[Shape::kMaxRank] = {};
+  const int rank = H5Sget_simple_extent_dims(file_space.get(), extent, nullptr);
+  h5::check(rank, "H5Sget_simple_extent_dims", where);
+  start[0] = static_cast<hsize_t>(first);
+  extent[0] = static_cast<hsize_t>(count);
+  h5::check(H5Sselect_hyperslab(file_space.get(), H5S_SELECT_SET, start, nullptr, extent, nullptr),
+            "H5Sselect_hyperslab", where);
+  const h5::Id memory_space = h5::own(H5Screate_simple(rank, extent, nullptr), "H5Screate_simple", where);
+  h5::check(H5Dread(dataset, type, memory_space.get(), file_space.get(), H5P_DEFAULT, dst), "H5Dread", where);
+}
+
+ShardContents inspect_shard(const std::string& path, const DatasetOptions& options) {
+  const Seal seal = check_seal(path, kDamagedRemedy);
+  const auto guard = h5::lock();
+  h5::Id file;
+  try {
+    file = h5::open_file(path);
+  } catch (const Error& error) {
+    refuse_file(path, error);
+  }
+  std::error_code status;
+  const auto file_bytes = static_cast<int64_t>(std::filesystem::file_size(path, status));
+  if (status) throw Error(path, "cannot be read: " + status.message(), "check the path and its permissions");
+
+  ShardContents out;
+  const bool is_ours = h5::has_attribute(file.get(), "lockstep_format_version");
+  if (is_ours) {
+    const int64_t version = h5::read_int_attribute(file.get(), "lockstep_format_version", path);
+    if (version > kFormatVersion) {
+      throw Error(path,
+                  "has dataset format version " + std::to_string(version) +
+                      "; this program reads versions up to " + std::to_string(kFormatVersion),
+                  "use a newer Lockstep, or convert the data with this one");
+    }
+    if (seal == Seal::kBareTail) throw Error(path, "its seal is damaged", kDamagedRemedy);
+    if (h5::has_attribute(file.get(), "lockstep_part_of"))
+      out.part_of = h5::read_string_attribute(file.get(), "lockstep_part_of", path);
+  }
+  if (is_ours ? h5::has_attribute(file.get(), "class_names")
+              : h5::kind_of_attribute(file.get(), "class_names") == h5::AttributeKind::kString)
+    out.class_names = h5::read_strings_attribute(file.get(), "class_names", path);
+
+  const bool is_netcdf = !is_ours && h5::has_attribute(file.get(), "_NCProperties");
+  const Inspected in{file.get(), file_number(file.get()), path, file_bytes, is_ours, is_netcdf, options};
+  std::vector<std::string> names;
+  for (const std::string& name : options.fields)
+    if (h5::has_link(file.get(), name)) names.push_back(name);
+  // Where one is missing, the error lists what there is.
+  if (names.empty() || options.with_others || names.size() < options.fields.size()) {
+    constexpr size_t kMostListed = 1000;
+    for (std::string& name : h5::dataset_paths(file.get(), kMostListed)) names.push_back(std::move(name));
+  }
+  std::sort(names.begin(), names.end());
+  names.erase(std::unique(names.begin(), names.end()), names.end());
+  for (const std::string& name : names) out.fields.push_back(inspect_field(in, name));
+  mark_ragged(out.fields);
+  return out;
+}
+
+}  // namespace lockstep

@@ -1,0 +1,59 @@
+// What one HDF5 file of a dataset holds: its fields, where their bytes lie, its metadata.
+// Dataset compares these over all shards; reading happens there.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "io/dataset/dataset.h"
+#include "io/hdf5/hdf5.h"
+
+namespace lockstep {
+
+/// What to do about a shard that is cut off or cannot be read.
+inline constexpr const char* kDamagedRemedy =
+    "copy the file again from where it came, or convert the data again";
+
+/// One HDF5 dataset, named by its path in the file.
+struct StoredField {
+  Field field;  // dtype: as read() delivers it, see elements_of()
+  int64_t n_rows = 0;
+  int64_t offset_bytes = -1;       // of the first row in the file; -1: not contiguous
+  bool has_chunks_here = false;    // that decode_chunk() may know, in this very file
+  std::string unusable, remedy;    // why it is no field ("holds strings"); empty for a field
+  Dataset::Statistics statistics;  // empty where not recorded
+  Dataset::Traits traits;
+  std::optional<uint64_t> checksum;
+};
+
+struct ShardContents {
+  std::vector<StoredField> fields;  // in name order
+  std::vector<std::string> class_names;
+  std::string part_of;  // "ID INDEX COUNT" of a conversion; empty: of none
+};
+
+/// Opens `path`, describes it and closes it. Fields that cannot be used are marked; but Error is thrown for a
+/// file that is not HDF5, truncated, of a newer Lockstep format, with a damaged seal; and where
+/// options.fields is empty for contents that are cut off.
+ShardContents inspect_shard(const std::string& path, const DatasetOptions& options = {});
+
+/// How the elements of a stored type are handed over. int8, int16 and uint16 as int32; uint32 and uint64 as
+/// int64; booleans and enumerations as their numbers.
+struct Elements {
+  DType dtype = DType::kFloat32;
+  bool as_stored = false;  // the stored bytes are those of dtype
+  std::string unusable;    // why they are no numbers; then nothing else counts
+};
+Elements elements_of(hid_t stored_type);
+
+/// The type in which HDF5 hands over a dataset's elements: the stored one in native byte order.
+h5::Id stored_type(hid_t dataset, const std::string& where);
+/// The type in memory for elements of `dtype`, which elements_of() or a wider one of the same kind gave.
+h5::Id memory_type(hid_t dataset, DType dtype, const std::string& where);
+
+/// Reads rows [first, first + count) of `dataset` as elements of `type` to `dst`. Throws Error.
+void read_rows(hid_t dataset, hid_t type, int64_t first, int64_t count, void* dst, const std::string& where);
+
+}  // namespace lockstep

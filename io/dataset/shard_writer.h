@@ -1,0 +1,59 @@
+// One shard of a dataset: an HDF5 file with a contiguous dataset per field, written from
+// row-major arrays. Its bytes depend on the content alone: no times, no host, no rank.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "io/dataset/dataset.h"
+#include "io/dataset/statistics.h"
+#include "io/files/checksum.h"
+#include "io/hdf5/hdf5.h"
+
+namespace lockstep {
+
+/// What every shard of a dataset repeats about the whole.
+struct DatasetDescription {
+  std::vector<Dataset::Statistics> statistics;  // one per field; empty: not recorded
+  std::vector<std::string> class_names;         // may be empty
+  std::string source;                           // short, without paths or times
+  std::string id;                               // of the conversion: a hash of all shards' content
+  int64_t n_shards = 1;
+};
+
+class ShardWriter {
+ public:
+  /// Creates the file (replacing an old one) with datasets (n_samples, shape of the field …).
+  ShardWriter(const std::string& path, const std::vector<Field>& fields, int64_t n_samples);
+
+  /// Appends `count` rows to every field: data[f] is (count, shape of field f …).
+  void append(std::span<const std::byte* const> data, int64_t count);
+
+  /// Of the rows so far; one per field.
+  const std::vector<ChannelMoments>& moments() const { return moments_; }
+
+  /// A hash of all rows so far.
+  uint64_t content_hash() const;
+
+  /// After all rows: writes the checksums, closes, and throws Error if anything was not stored.
+  void close();
+
+  /// Adds what is known only once all shards are written, then seals the file and syncs it to disk. `shard`:
+  /// its number among description.n_shards.
+  static void describe(const std::string& path, const std::vector<Field>& fields,
+                       const DatasetDescription& description, int64_t shard);
+
+ private:
+  std::string path_;
+  std::vector<Field> fields_;
+  int64_t n_samples_, n_written_ = 0;
+  h5::Id file_;
+  std::vector<h5::Id> datasets_;
+  std::vector<ChannelMoments> moments_;
+  std::vector<ChunkedChecksum> checksums_;
+};
+
+}  // namespace lockstep

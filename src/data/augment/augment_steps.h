@@ -1,0 +1,44 @@
+// The steps of `data.augment` by kind, and how their options are read. A maker reads the options of one step.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "src/data/augment/augment.h"
+
+namespace lockstep {
+
+struct Range {
+  double low = 0, high = 0;
+  bool is_point(double value) const { return low == value && high == value; }
+  double draw(AugmentDraw& d) const { return d.uniform(low, high); }
+};
+
+/// `key` as [low, high], or as one number v for [centre - v, centre + v], cut off at `least`; [centre,
+/// centre] where it is absent. Throws Error outside of [least, most].
+Range read_around(const Config& options, const std::string& key, double centre, double least, double most);
+/// `key` as [low, high], or as one number for both.
+Range read_between(const Config& options, const std::string& key, std::vector<double> fallback, double least,
+                   double most);
+double read_probability(const Config& options, const std::string& key, double fallback);
+/// `size`: one number, or [height, width]; 0, 0 where it is absent.
+Extents read_size(const Config& options);
+
+constexpr double kLarge = 1e6, kSmall = 1e-6;  // borders of numbers that have none of their own
+
+/// Steps that move pixels (augment_geometry.cpp). The spec gets the border that they name.
+AugmentStep make_affine(Config& options, AugmentSpec& spec);
+AugmentStep make_lens_distortion(Config& options, AugmentSpec& spec);
+AugmentStep make_random_crop(Config& options, AugmentSpec& spec);
+AugmentStep make_random_resized_crop(Config& options, AugmentSpec& spec);
+AugmentStep make_reflect(Config& options, AugmentSpec& spec);
+AugmentStep make_speed(Config& options, AugmentSpec& spec);
+
+/// Steps that change values where they are (augment_values.cpp).
+AugmentStep make_color_cast(Config& options, AugmentSpec& spec);
+AugmentStep make_color_jitter(Config& options, AugmentSpec& spec);
+AugmentStep make_gaussian_noise(Config& options, AugmentSpec& spec);
+AugmentStep make_random_erasing(Config& options, AugmentSpec& spec);
+AugmentStep make_vignette(Config& options, AugmentSpec& spec);
+
+}  // namespace lockstep

@@ -1,0 +1,83 @@
+// The data of a job: which fields of a dataset are input and target, their sample shapes,
+// the classes, and the normalisation that belongs to the trained network.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "io/dataset/dataset.h"
+#include "io/loader/loader.h"
+#include "src/job/job.h"
+#include "src/network/graph.h"
+
+namespace lockstep {
+
+/// Subtracted and divided per channel after conversion to float32. Measured on the training
+/// data, stored in checkpoints, applied to validation and prediction data alike.
+struct Normalization {
+  std::vector<float> mean, stddev;  // equal sizes: channels, 1 for all elements, or empty
+};
+
+/// What a network expects of its data; travels in checkpoints.
+struct DataContract {
+  Shape input;                           // of one sample, as stored
+  int64_t n_classes = 0;                 // 0: the data does not say
+  std::vector<std::string> class_names;  // may be empty
+  Normalization normalization;
+};
+
+struct DataFields {
+  std::string input, target;                  // target empty: none was found
+  std::map<std::string, std::string> inputs;  // several: the graph's input -> field; then input is the first
+};
+
+/// Opens the dataset of a source: the fields that it names (all must fit), and further ones that a job's
+/// losses compare with; where it names no input, or no target for `wants_target`, what else the files hold.
+/// Throws Error, also for images with the channels last and data of MATLAB where nobody says how they lie.
+Dataset open_source(const DataSource& source, const std::vector<std::string>& further_fields = {},
+                    bool wants_target = true);
+/// The same fields of another dataset, which holds them all; options hold for it as well.
+DataSource source_at(DataSource source, const std::string& path);
+/// The targets that losses name themselves.
+std::vector<std::string> named_targets(const Job& job);
+
+/// Picks the fields: those named, else "image", "input", "data", "x" and "label", "target", "y".
+/// Throws Error listing the dataset's fields.
+DataFields find_fields(const Dataset& dataset, const DataSource& source);
+
+DataContract make_contract(const Dataset& training_data, const DataFields& fields, const Job& job);
+
+/// The opened datasets of a job and what follows from them.
+struct JobData {
+  std::unique_ptr<Dataset> train, validation;  // validation may be null
+  DataFields train_fields, validation_fields;
+  DataContract contract;
+};
+
+/// Opens and checks the data of a job. Throws Error; does not communicate.
+JobData open_data(const Job& job);
+
+/// Compares this rank's share of the shards with the checksums that they carry, as data.verify says. Throws
+/// Error naming the first file and dataset that differ.
+void verify_data(const Job& job, const JobData& data, int rank, int size);
+
+/// What the job's `augment` comes to for these data and this network; null where it asks for nothing.
+/// Throws Error naming the step, field or target that does not fit.
+std::shared_ptr<const Augmentation> make_augmentation(const Job& job, const Dataset& dataset,
+                                                      const DataFields& fields, const Graph& graph,
+                                                      const Normalization& normalization);
+
+/// Loader options for this rank's share of the micro-batches of a job: one field per input of the
+/// graph, then (with_targets) one per loss that compares with the dataset. Throws Error naming the
+/// field or shape that does not fit. `normalization` is of the first input. The input of an augmentation
+/// comes as stored.
+LoaderOptions make_loader_options(const Job& job, const Dataset& dataset, const DataFields& fields,
+                                  const Graph& graph, bool with_targets, const Normalization& normalization,
+                                  int rank, int size, const Augmentation* augmentation = nullptr);
+
+/// The graph of a job behind its data; checks that every layer is read.
+Graph build_graph(const Job& job, const DataContract& contract);
+
+}  // namespace lockstep

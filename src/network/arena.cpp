@@ -1,0 +1,58 @@
+#include "src/network/arena.h"
+
+namespace lockstep {
+
+namespace {
+int64_t align_up(int64_t n) {
+  return (n + ParameterArena::kAlignment - 1) / ParameterArena::kAlignment * ParameterArena::kAlignment;
+}
+}  // namespace
+
+ParameterArena::ParameterArena(const Graph& graph, Device device) : of_vertex_(graph.size()) {
+  for (int v = graph.size() - 1; v >= 0; --v) {
+    int index = 0;
+    for (const ParameterSpec& spec : graph.parameters(v)) {
+      of_vertex_[v].push_back(static_cast<int>(segments_.size()));
+      segments_.push_back(
+          {graph.vertex(v).name + "." + spec.name, spec.shape, n_elements_, v, index++, spec});
+      n_elements_ += align_up(spec.shape.n_elements());
+    }
+  }
+  for (int v = 0; v < graph.size(); ++v) of_vertex_[v] = of_vertex_[graph.vertex(v).parameters_of];
+  weights_ = make_array(device, n_elements_);
+  host_ = std::make_unique<HostMirror>(weights_);
+}
+
+std::vector<const Segment*> ParameterArena::of_vertex(int vertex) const {
+  std::vector<const Segment*> found;
+  for (int index : of_vertex_[vertex]) found.push_back(&segments_[index]);
+  return found;
+}
+
+int64_t ParameterArena::n_parameters() const {
+  int64_t n = 0;
+  for (const Segment& segment : segments_) n += segment.is_statistic() ? 0 : segment.n_elements();
+  return n;
+}
+
+Memory ParameterArena::make_array(Device device, int64_t n_elements) {
+  try {
+    return Memory(device, n_elements * int64_t{sizeof(float)});
+  } catch (const OutOfMemory& error) {
+    throw OutOfMemory(
+        error.device(), error.n_bytes(), error.where(),
+        error.reason() + ": weights, their gradients and each state of the optimizer are arrays of that size",
+        "take a smaller model, an optimizer with fewer states (sgd), share its states among ranks "
+        "(batch.shard_optimizer: true), or a device with more memory");
+  }
+}
+
+std::vector<int64_t> ParameterArena::borders() const {
+  std::vector<int64_t> result;
+  for (const Segment& segment : segments_) result.push_back(segment.offset);
+  if (result.empty()) result.push_back(0);
+  result.push_back(n_elements_);
+  return result;
+}
+
+}  // namespace lockstep

@@ -1,0 +1,22 @@
+// Options that the convolution layers read alike.
+#pragma once
+
+#include "src/network/layers/layers.h"
+
+namespace lockstep {
+
+/// channels, kernel, stride, dilation, padding, groups, bias of images; padding may also be a word:
+/// valid (none), same (dst as large as src), full (every tap meets every pixel).
+Conv2dOptions read_conv2d_options(Config& options);
+/// The same over time, where all are single numbers and padding may be [left, right].
+Conv2dOptions read_conv1d_options(Config& options);
+
+/// padding_mode: zeros, reflect, replicate or circular.
+PaddingMode read_padding_mode(Config& options);
+/// Throws Error if a layer that pads with zeros only is asked for another padding.
+void require_zeros(const Conv2dOptions& options, const char* layer);
+
+/// Throws Error if `src` is no image or groups do not divide the channels.
+void check_image_and_groups(const Shape& src, int64_t out_channels, int64_t groups);
+
+}  // namespace lockstep

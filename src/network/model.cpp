@@ -1,0 +1,150 @@
+#include "src/network/model.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+
+#include "src/network/layer_list.h"
+
+namespace lockstep {
+
+namespace {
+struct ZooEntry {
+  ZooMaker maker;
+  ModelDefaults defaults;
+};
+
+std::map<std::string, ZooEntry>& zoo() {
+  static std::map<std::string, ZooEntry> models;
+  return models;
+}
+
+const ZooEntry& find_zoo_entry(const Config& model) {
+  const std::string name = model.get_string("zoo");
+  const auto entry = zoo().find(name);
+  if (entry == zoo().end()) {
+    const std::string near = nearest_word(name, zoo_names());
+    throw model.error_at(
+        "zoo",
+        fmt::format("unknown model '{}'{}", name, near.empty() ? "" : "; did you mean '" + near + "'?"),
+        fmt::format("known models: {}", fmt::join(zoo_names(), ", ")));
+  }
+  return entry->second;
+}
+
+/// What the data tells, or the natural input of the zoo's network where nothing tells one.
+ModelContext with_defaults(const Config& model, const ModelContext& from_data) {
+  if (!model.has("zoo") || model.has("input") || from_data.input.rank() > 0) return from_data;
+  const ModelDefaults& defaults = find_zoo_entry(model).defaults;
+  return {defaults.input, from_data.n_classes > 0 ? from_data.n_classes : defaults.n_classes};
+}
+
+void check_extents(const Config& options, const std::string& key, const std::vector<int64_t>& extents) {
+  const bool fit = !extents.empty() && extents.size() < static_cast<size_t>(Shape::kMaxRank) &&
+                   *std::min_element(extents.begin(), extents.end()) >= 1;
+  if (!fit)
+    throw options.error_at(
+        key, fmt::format("needs 1 to {} extents of a sample, each at least 1", Shape::kMaxRank - 1),
+        "for instance [3, 32, 32]");
+}
+
+Shape read_input(const Config& model, const ModelContext& context) {
+  const std::vector<int64_t> extents = model.get_ints("input", {});
+  if (extents.empty()) {
+    if (context.input.rank() == 0) {
+      throw model.error("the input shape is unknown without data", "add input: [C, H, W] to the model");
+    }
+    return context.input;
+  }
+  check_extents(model, "input", extents);
+  const Shape shape{std::span<const int64_t>(extents)};
+  if (context.input.rank() > 0 && context.input.n_elements() != shape.n_elements()) {
+    throw model.error_at("input",
+                         fmt::format("shape {} has other elements than the data's samples {}", shape.str(),
+                                     context.input.str()),
+                         "leave it out to use the data's shape");
+  }
+  return shape;
+}
+/// One input called "input", or those of `inputs: {image: [3, 32, 32], age: [1]}`.
+void add_inputs(Graph& graph, const Config& model, const ModelContext& context) {
+  const std::optional<Config> inputs = model.find("inputs");
+  if (!inputs) {
+    graph.add_input("input", read_input(model, context));
+    return;
+  }
+  if (model.has("input"))
+    throw model.error_at("input", "input and inputs are both given", "give either input or inputs");
+  for (const std::string& name : inputs->keys()) {
+    const std::vector<int64_t> extents = inputs->get_ints(name, {});
+    check_extents(*inputs, name, extents);
+    graph.add_input(name, Shape{std::span<const int64_t>(extents)});
+  }
+  if (graph.size() == 0)
+    throw inputs->error("the list is empty", "for instance inputs: {image: [3, 32, 32]}");
+}
+
+/// Makes one recomputed block of the layers called PREFIX or PREFIX.….
+void recompute_prefix(Graph& graph, const Config& model, const std::string& prefix) {
+  std::vector<int> vertices;
+  for (int v = 0; v < graph.size(); ++v) {
+    const std::string& name = graph.vertex(v).name;
+    if (graph.vertex(v).layer && (name == prefix || name.starts_with(prefix + "."))) vertices.push_back(v);
+  }
+  if (vertices.empty()) {
+    throw model.error_at("recompute", fmt::format("no layer is called '{0}' or '{0}.…'", prefix),
+                         "`lockstep inspect` lists the layers' names");
+  }
+  graph.recompute(vertices);
+}
+}  // namespace
+
+bool register_model(const std::string& name, ZooMaker maker, const ModelDefaults& defaults) {
+  return zoo().emplace(name, ZooEntry{std::move(maker), defaults}).second;
+}
+
+std::vector<std::string> zoo_names() {
+  std::vector<std::string> names;
+  for (const auto& [name, maker] : zoo()) names.push_back(name);
+  return names;
+}
+
+int64_t read_classes(const Config& options, const ModelContext& context) {
+  const int64_t classes = options.get_int("classes", context.n_classes);
+  if (classes < 1) {
+    throw options.error("the number of classes is unknown: the data carries no class names",
+                        "add classes: K to the model");
+  }
+  return classes;
+}
+
+Graph build_model(const Config& model, const ModelContext& from_data) {
+  const ModelContext context = with_defaults(model, from_data);
+  Graph graph;
+  add_inputs(graph, model, context);
+  if (model.has("zoo") + model.has("layers") + model.has("graph") != 1) {
+    throw model.error("a model needs one of zoo, layers and graph",
+                      "for instance model: {zoo: lenet5} or model: {layers: [flatten, {affine: 10}]}");
+  }
+  if (model.has("zoo")) {
+    find_zoo_entry(model).maker(graph, model, context);
+  } else {
+    add_layers(graph, model.at(model.has("graph") ? "graph" : "layers"));
+  }
+  if (model.has("output")) {
+    const std::string name = model.get_string("output");
+    const int vertex = graph.find(name);
+    if (vertex < 0) {
+      const std::string near = nearest_word(name, graph.names());
+      throw model.error_at("output", fmt::format("the graph has no layer '{}'", name),
+                           near.empty() ? "name one of its layers" : "did you mean '" + near + "'?");
+    }
+    graph.set_output(vertex);
+  }
+  for (const std::string& prefix : model.get_strings("recompute")) recompute_prefix(graph, model, prefix);
+  model.finish();
+  return graph;
+}
+
+}  // namespace lockstep

@@ -1,0 +1,43 @@
+// Weights from and for other programs, through .safetensors files. Names are those of
+// checkpoints without /parameters/ and /buffers/, which are torchvision's ("conv1.weight",
+// "layer1.0.bn1.running_mean"); shapes and element order are PyTorch's too, so nothing is
+// transposed.
+#pragma once
+
+#include <cstdint>
+#include <regex>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "io/formats/safetensors.h"
+#include "src/network/arena.h"
+
+namespace lockstep {
+
+struct ImportRules {
+  /// A tensor of the file is called what these replacements make of its name, one after another.
+  std::vector<std::pair<std::regex, std::string>> renames;
+  std::vector<std::regex> ignored;         // whole names in the file, renamed: left out
+  std::vector<std::regex> may_be_missing;  // whole names in the model: may keep their initial values
+};
+
+struct ImportResult {
+  int64_t n_tensors = 0, n_values = 0;            // taken from the file
+  std::vector<std::string> ignored, initialised;  // names in the file, renamed; names in the model
+};
+
+/// Fills the arena (host memory, initialised before) from the file. Each tensor of the file
+/// must be one of the model and have its shape, and each of the model must be in the file; one
+/// Error lists all that do not fit. PyTorch's counters `num_batches_tracked` mean nothing here
+/// and are skipped.
+ImportResult import_weights(const SafetensorsFile& file, const ImportRules& rules,
+                            const ParameterArena& arena);
+
+/// Writes the parameters and statistics of a checkpoint, checked against their sums, and for each
+/// running_mean the int64 num_batches_tracked (the checkpoint's step) that PyTorch's
+/// load_state_dict() expects. The normalisation of the input (/buffers/input.*) is no weight
+/// and stays behind. Returns the number of tensors written.
+int64_t export_weights(const std::string& checkpoint, const std::string& path);
+
+}  // namespace lockstep

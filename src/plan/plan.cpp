@@ -1,0 +1,172 @@
+#include "src/plan/plan.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cassert>
+#include <cmath>
+
+#include "src/data/augment/augment.h"
+#include "src/plan/plan_impl.h"
+#include "src/plan/stopwatch.h"
+
+namespace lockstep {
+
+void PlanStepTimes::add(const PlanStepTimes& other, double factor) {
+  prepare += factor * other.prepare;
+  forward += factor * other.forward;
+  backward += factor * other.backward;
+  gradient_sums += factor * other.gradient_sums;
+}
+
+Plan::Plan(const Graph& graph, const ParameterArena& arena, const std::vector<LossSpec>& losses,
+           const PlanOptions& options)
+    : impl_(std::make_unique<Impl>(graph, arena, options)) {
+  try {
+    impl_->compile(losses);
+    impl_->schedule();
+    impl_->bind();
+  } catch (const OutOfMemory& error) {
+    impl_->explain(error);
+  }
+}
+
+Plan::~Plan() = default;
+
+bool Plan::Impl::records() const {
+  if (!is_cuda() || options.times_steps) return false;
+  return std::none_of(steps.begin(), steps.end(),
+                      [](const PlanStep& step) { return step.synchronized != nullptr; });
+}
+
+void Plan::Impl::run_recorded(std::unique_ptr<RecordedWork>& work, int& n_plain,
+                              const std::function<void()>& submit) {
+  if (!records() || n_plain++ == 0) return submit();
+  if (!work) work = record_work(*stream, submit);
+  work->run(*stream);
+}
+
+void Plan::refresh_weights() {
+  Impl& p = *impl_;
+  p.run_recorded(p.recorded_refresh, p.n_plain_runs[0], [&] {
+    for (PlanStep& step : p.steps) {
+      if (!step.params_t.empty() && step.repeats < 0) prepare(step);
+    }
+  });
+}
+
+void Plan::prepare(PlanStep& step) {
+  const AddSeconds timing(step.times.prepare);
+  step.op->prepare(*impl_->stream, step.params_t);
+  impl_->wait_if_timed();
+}
+
+void Plan::stage(const std::vector<const void*>& inputs, const std::vector<const void*>& targets,
+                 const BatchContext& batch, int64_t epoch) {
+  Impl& p = *impl_;
+  p.with_loss = targets.size() == p.target_values.size();
+  p.staged.assign(inputs.begin(), inputs.end());
+  if (const Augmentation* augmentation = p.options.augmentation.get()) {
+    p.inputs->wait_staged();  // the records of the micro-batch before have left the host
+    augmentation->draw(batch.seed, epoch, {batch.sample_ids, static_cast<size_t>(p.options.micro_batch)},
+                       p.augment_records.as<AugmentRecord>());
+    p.staged.push_back(p.augment_records.data());
+  }
+  assert(p.staged.size() == p.input_values.size());
+  if (p.with_loss) p.staged.insert(p.staged.end(), targets.begin(), targets.end());
+  p.inputs->stage(p.staged, batch);
+}
+
+void Plan::wait_staged() { impl_->inputs->wait_staged(); }
+
+void Plan::forward(const std::vector<const void*>& inputs, const std::vector<const void*>& targets,
+                   const BatchContext& batch) {
+  stage(inputs, targets, batch);
+  forward();
+}
+
+void Plan::forward() {
+  Impl& p = *impl_;
+  start_forward();
+  p.run_recorded(p.recorded_forward[p.with_loss], p.n_plain_runs[1], [&] {
+    p.next_call = 0;
+    while (!continue_forward().empty()) {
+    }
+  });
+}
+
+std::vector<PlanStepTimes> Plan::step_times() const {
+  std::vector<PlanStepTimes> all;
+  for (const PlanStep& step : impl_->steps) {
+    all.push_back(step.times);
+    all.back().step = step.note.empty() ? step.name : step.name + ", " + step.note;
+  }
+  return all;
+}
+
+const double* Plan::loss_values() {
+  Impl& p = *impl_;
+  if (p.is_cuda()) p.stream->synchronize();
+  p.loss_sums = {};
+  for (size_t l = 0; p.with_loss && l < p.losses.size(); ++l) {
+    const double* sums = p.losses_on_host.as<double>() + l * kLossValues;
+    if (l == 0) std::copy_n(sums, kLossValues, p.loss_sums.begin());
+    if (l > 0) p.loss_sums[kLossSum] += sums[kLossSum];
+  }
+  return p.loss_sums.data();
+}
+
+bool Plan::synchronizes() const {
+  return std::any_of(impl_->steps.begin(), impl_->steps.end(),
+                     [](const PlanStep& step) { return step.synchronized != nullptr; });
+}
+
+const float* Plan::output() {
+  Impl& p = *impl_;
+  const PlanValue& value = p.values[p.output_value];
+  if (value.producer < 0) return nullptr;  // the network is empty: its output is its input
+  const Tensor& output = p.steps[value.producer].dst_t[0];
+  if (!p.is_cuda()) return output.as<float>();
+  if (p.output_on_host.n_bytes() == 0)
+    p.output_on_host = Memory::on_host(p.options.config.device, output.desc.n_bytes());
+  copy(*p.stream, p.output_on_host.data(), output.data, output.desc.n_bytes());
+  p.stream->synchronize();
+  return p.output_on_host.as<float>();
+}
+
+const Shape& Plan::output_shape() const { return impl_->values[impl_->output_value].desc.shape; }
+
+int64_t Plan::activation_bytes() const { return impl_->block.n_bytes(); }
+int64_t Plan::scratchpad_bytes() const { return impl_->scratchpad.n_bytes(); }
+int Plan::n_steps() const { return static_cast<int>(impl_->forward_calls.size()); }
+int Plan::n_fused() const { return impl_->n_fused; }
+
+int64_t Plan::value_bytes(int vertex) const {
+  const int id = impl_->value_of[vertex];
+  for (int other = vertex + 1; other < impl_->graph.size(); ++other) {
+    if (impl_->value_of[other] == id) return 0;
+  }
+  const PlanValue& value = impl_->values[id];
+  return value.root == id ? value.desc.n_bytes() : 0;
+}
+
+std::string Plan::str() const {
+  const Impl& p = *impl_;
+  std::string text = fmt::format("{:>4} {:36} {:22} {:9} {:10} {:>11}  {}\n", "", "step", "output", "type",
+                                 "layout", "workspace", "");
+  for (size_t s = 0; s < p.steps.size(); ++s) {
+    const PlanStep& step = p.steps[s];
+    const TensorDesc& dst = p.values[step.dst[0]].desc;
+    text +=
+        fmt::format("{:4} {:36} {:22} {:9} {:10} {:>11}  {}{}\n", s, step.name, dst.shape.str(),
+                    name_of(dst.dtype), dst.layout ? dst.layout->name() : "dense",
+                    step.op->info().workspace_bytes, step.note, step.op->info().aliases_src ? "view" : "");
+  }
+  text += fmt::format(
+      "{} steps, {} layers fused into another; activations {:.1f} MiB, scratchpad {:.1f} MiB{}\n", n_steps(),
+      n_fused(), static_cast<double>(activation_bytes()) / (1 << 20),
+      static_cast<double>(scratchpad_bytes()) / (1 << 20), p.options.reuse_memory ? "" : " (no reuse)");
+  return text;
+}
+
+}  // namespace lockstep

@@ -1,0 +1,63 @@
+#include "src/run/trained_model.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+
+#include "io/files/files.h"
+#include "src/run/train_state.h"
+
+namespace lockstep {
+
+namespace {
+
+/// What was trained on a GPU is of use without one.
+void use_on_cpu(Config& job) {
+  job.set("device=cpu");
+  const std::string precision = job.get_string("precision", "float32");
+  if (precision == "tf32" || precision == "float16") job.set("precision=float32");
+}
+
+/// Before memory is asked for: the file must hold what its own job describes.
+void check_holds_weights(const std::string& path, const Graph& graph) {
+  int64_t n_elements = 0, n_file_bytes = FileHandle(path, O_RDONLY).n_bytes();
+  for (const CheckpointEntry& entry : list_checkpoint(path)) {
+    if (!entry.name.starts_with("/parameters/")) continue;
+    // Not even a compressed file holds more than this.
+    const int64_t n = entry.shape.n_elements();
+    if (n / 512 > n_file_bytes)
+      throw Error(path + ": " + entry.name, "is larger than the file",
+                  "use a checkpoint written by training");
+    n_elements += n;
+  }
+  if (n_elements < graph.n_parameters())
+    throw Error(path,
+                fmt::format("its weights have {} values, and the network of its own job needs {}", n_elements,
+                            graph.n_parameters()),
+                "use a checkpoint written by training");
+}
+
+}  // namespace
+
+TrainedModel load_model(const std::string& checkpoint) {
+  TrainedModel model;
+  model.info = read_checkpoint_info(checkpoint);
+  Config job = Config::from_text(model.info.job, checkpoint + " (its job)");
+  if (cuda_device_count() == 0) use_on_cpu(job);
+  model.job = read_job(job);
+  use_on_this_machine(model.job);
+  model.contract = read_contract(checkpoint, model.info);
+  model.graph = build_graph(model.job, model.contract);
+  check_holds_weights(checkpoint, model.graph);
+  model.arena = std::make_unique<ParameterArena>(model.graph, model.job.device);
+  Normalization none;
+  load_checkpoint(checkpoint, checkpoint_tensors(*model.arena, nullptr, none));
+  model.arena->host().upload(*make_stream(model.job.device));
+  return model;
+}
+
+void share_micro_batches(Job& job, int size) {
+  job.global_batch = job.micro_batch * size;
+  job.reduction = Reduction::kNative;  // only disjoint sums are reduced: exact for any size
+}
+
+}  // namespace lockstep

@@ -1,0 +1,29 @@
+// TrainedModel: a network back from a checkpoint, with the job and the data contract it was
+// trained under. Evaluation and prediction start here.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "io/checkpoint/checkpoint.h"
+#include "src/job/data.h"
+#include "src/job/job.h"
+#include "src/network/arena.h"
+
+namespace lockstep {
+
+struct TrainedModel {
+  Job job;
+  CheckpointInfo info;
+  DataContract contract;
+  Graph graph;
+  std::unique_ptr<ParameterArena> arena;
+};
+
+/// Reads a checkpoint and checks its sums. Does not communicate. Throws Error naming the file.
+TrainedModel load_model(const std::string& checkpoint);
+
+/// Gives the job a global batch of one micro-batch per rank, for passes over data in order.
+void share_micro_batches(Job& job, int size);
+
+}  // namespace lockstep

@@ -1,0 +1,53 @@
+// Validator: a network's loss, accuracy and confusion matrix on a dataset. Micro-batches are
+// shared by the ranks; their sums are gathered before they are added in micro-batch order, so
+// the result does not depend on the number of ranks.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "comm/communicator.h"
+#include "io/loader/loader.h"
+#include "src/job/data.h"
+#include "src/plan/plan.h"
+#include "src/run/not_finite_rows.h"
+
+namespace lockstep {
+
+struct ValidationResult {
+  int64_t n_samples = 0;
+  double loss = 0;  // mean over the samples, or over what the loss counts (weights, pixels)
+  bool has_accuracy = false;
+  double accuracy = 0;             // share of what was judged and right
+  int64_t n_classes = 0;           // 0: no classes, or the loss judges another layer than the output
+  std::string not_finite;          // which rows hold values that are not finite, or that only the loss is not
+  std::vector<int64_t> confusion;  // (n_classes, n_classes): rows true class, columns predicted
+};
+
+class Validator {
+ public:
+  /// `dataset`, `graph`, `arena` and `comm` must outlive it. `fields.target` must be there.
+  Validator(const Job& job, const Graph& graph, const ParameterArena& arena, const Dataset& dataset,
+            const DataFields& fields, const Normalization& normalization, Communicator& comm);
+
+  /// Collective. One pass over the dataset with the arena's present weights.
+  ValidationResult run();
+
+ private:
+  const Job& job_;
+  Communicator& comm_;
+  int64_t n_samples_;
+  void count_confusion(int64_t n_valid, ValidationResult& result);
+
+  Plan plan_;
+  std::vector<const void*> inputs_, targets_;
+  bool judges_output_;  // the reported loss is of the graph's output, against the dataset
+  NotFiniteRows rows_;
+  DataLoader loader_;  // goes round the dataset, one epoch per run()
+};
+
+/// Index of the first maximum.
+int64_t arg_max(const float* values, int64_t n);
+
+}  // namespace lockstep

@@ -1,0 +1,248 @@
+#include "src/step/replica.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <optional>
+#include <utility>
+
+#include "comm/activity.h"
+#include "comm/agreement.h"
+#include "kernels/elementwise.h"
+#include "kernels/optimizer_update.h"
+#include "src/network/loss_place.h"
+#include "src/plan/stopwatch.h"
+#include "src/step/bucket_sizes.h"
+
+namespace lockstep {
+
+namespace {
+
+// The sums of a step: the loss op's values, the ranks with a stop signal, the ranks with a flag.
+constexpr int64_t kStopSignals = kLossValues, kFlags = kLossValues + 1, kRow = kLossValues + 2;
+
+/// With the momentum as factor.
+std::vector<UpdateRange> ranges_of_statistics(const ParameterArena& arena) {
+  std::vector<UpdateRange> ranges;
+  for (const Segment& segment : arena.segments()) {
+    if (!segment.is_statistic()) continue;
+    ranges.push_back({segment.offset, segment.offset + segment.n_elements(), segment.offset,
+                      static_cast<float>(segment.spec.momentum)});
+  }
+  return ranges;
+}
+
+std::vector<Bucket> cut(const ParameterArena& arena, const BucketSizes& sizes) {
+  return make_buckets(arena.borders(), sizes.first_bytes, sizes.bytes);
+}
+
+}  // namespace
+
+Replica::Replica(const Job& job, Graph graph, Communicator& comm, const ReplicaOptions& wanted)
+    : job_(job),
+      comm_(comm),
+      graph_(std::move(graph)),
+      arena_(graph_, job.device),
+      stream_(make_stream(job.device)),
+      gradients_(arena_, job.n_micro() / comm.size(), job.wire, job.error_feedback),
+      reducer_(comm, job.reduction, cut(arena_, plan_buckets(job, comm, arena_, wanted.communication_plan)),
+               job.device, ReducerOptions{.scatters = job.shard_optimizer, .wire = job.wire}),
+      optimizer_(job.optimizer, arena_, reducer_.own_ranges()),
+      statistics_(job.device, within(ranges_of_statistics(arena_), reducer_.own_ranges())),
+      loss_rows_(gradients_.n_micro() * kRow),
+      inputs_(graph_.inputs().size()),
+      targets_(count_targets(graph_, job.losses())) {
+  PlanOptions options;
+  options.config = job.op_config();
+  options.micro_batch = job.micro_batch;
+  options.stream = stream_;
+  options.times_steps = wanted.times_steps;
+  options.augmentation = wanted.augmentation;
+  if (job.precision == DType::kFloat16) loss_scale_.now = loss_scale_.next = LossScale::kFirst;
+  initialize(arena_, job.init, job.seed);
+  if (job.n_micro() > 1 && SynchronizedBatch::wanted(graph_)) {
+    together_ = std::make_unique<SynchronizedBatch>(job, graph_, arena_, comm, options);
+  } else {
+    plan_ = std::make_unique<Plan>(graph_, arena_, job.losses(), options);
+  }
+  for (const Memory& residual : gradients_.residuals())
+    residuals_.push_back(std::make_unique<HostMirror>(residual));
+  if (float* shared = reducer_.shared_gradients()) gradients_.place_result(shared);
+  if (comm.size() > 1) {
+    for (const Bucket& bucket : reducer_.buckets()) marks_.push_back(bucket.end);
+  }
+  refresh_weights();
+}
+
+void Replica::run_micro_batches(DataLoader& loader, int64_t step) {
+  buckets_started_ = 0;
+  merged_ = 0;
+  not_finite_.clear();
+  step_ = step;
+  if (!residuals_.empty()) before_update_();  // backward changes them
+  if (together_) {
+    settle_weights();
+    together_->run(loader, step, static_cast<float>(loss_scale_.now));
+    for (int64_t m = 0; m < gradients_.n_micro(); ++m) {
+      read_losses(together_->plan(m), m);
+      copy(*stream_, gradients_.target(m), together_->gradients(m),
+           arena_.n_elements() * int64_t{sizeof(float)});
+      gradients_.merge(*stream_, m, 0, arena_.n_elements());
+    }
+    start_buckets(arena_.n_elements());
+    return;
+  }
+  for (int64_t m = 0; m < gradients_.n_micro(); ++m) {
+    if (staged_from_ != &loader) stage(loader, step);
+    staged_from_ = nullptr;
+    if (weights_arrive_)
+      forward_as_weights_arrive();
+    else
+      plan_->forward();
+    if (m + 1 < gradients_.n_micro()) {
+      plan_->backward(gradients_.target(m), nullptr);
+      gradients_.merge(*stream_, m, 0, arena_.n_elements());
+    } else {
+      // The last micro-batch: every range is merged with the pending partial sums as soon as
+      // it is final, and its buckets start their way over the ranks under the rest of backward.
+      plan_->backward(
+          gradients_.target(m),
+          [&](int64_t final_below) {
+            gradients_.merge(*stream_, m, merged_, final_below);
+            merged_ = final_below;
+            start_buckets(final_below);
+          },
+          marks_);
+    }
+    // The next micro-batch goes to a GPU while it computes; on the CPU it would overwrite this one's.
+    if (job_.device.kind == Device::Kind::kCuda) {
+      wait_for_gpu([&] { plan_->wait_staged(); });
+      stage(loader, m + 1 < gradients_.n_micro() ? step : step + 1);
+    }
+    read_losses(*plan_, m);
+  }
+}
+
+void Replica::stage(DataLoader& loader, int64_t step) {
+  const MicroBatch& batch = [&]() -> const MicroBatch& {
+    const Work work("reading data");
+    return loader.next();
+  }();
+  BatchContext context;
+  context.seed = job_.seed;
+  context.step = step;
+  context.n_valid = batch.n_valid;
+  context.sample_ids = batch.sample_ids.data();
+  context.loss_scale = static_cast<float>(step == step_ ? loss_scale_.now : loss_scale_.next);
+  std::copy_n(batch.data.begin(), inputs_.size(), inputs_.begin());
+  std::copy_n(batch.data.begin() + static_cast<int64_t>(inputs_.size()), targets_.size(), targets_.begin());
+  plan_->stage(inputs_, targets_, context, batch.epoch);
+  staged_from_ = &loader;
+}
+
+void Replica::wait_for_gpu(const std::function<void()>& wait) {
+  std::optional<InCollective> told;
+  if (job_.device.kind == Device::Kind::kCuda && comm_.size() > 1)
+    told.emplace("the GPU's queue, where gradients may wait for other ranks");
+  wait();
+}
+
+void Replica::read_losses(Plan& plan, int64_t m) {
+  const double* values = nullptr;
+  wait_for_gpu([&] { values = plan.loss_values(); });
+  std::copy_n(values, kLossValues, loss_rows_.data() + m * kRow);
+  loss_rows_[m * kRow + kStopSignals] = loss_rows_[m * kRow + kFlags] = 0;
+  if (!std::isfinite(values[kLossSum]) && not_finite_.empty())
+    not_finite_ = fmt::format("rank {}: {}", comm_.rank(), plan.first_not_finite());
+}
+
+void Replica::start_buckets(int64_t final_below) {
+  const std::vector<Bucket>& buckets = reducer_.buckets();
+  while (buckets_started_ < buckets.size() && buckets[buckets_started_].end <= final_below) {
+    reducer_.bucket_ready(static_cast<int>(buckets_started_++), gradients_.result(), stream_.get());
+  }
+}
+
+StepResult Replica::step(DataLoader& loader, int64_t step, int64_t n_samples, int64_t total_steps,
+                         bool flag) {
+  const double wait_before = loader.wait_s();
+  run_micro_batches(loader, step);
+  times_.data_wait += loader.wait_s() - wait_before;
+
+  const Stopwatch communication;
+  reducer_.wait(stream_.get());
+  // The step's sums take the same tree; stop signals ride along, so that all ranks stop at
+  // the same step.
+  tree_sum_rows(loss_rows_.data(), gradients_.n_micro(), kRow);
+  loss_rows_[kStopSignals] = stop_signal() != 0;
+  loss_rows_[kFlags] = flag;
+  const std::span<double> sums(loss_rows_.data(), kRow);
+  comm_.all_reduce(sums, job_.reduction);
+  times_.communication += communication.seconds();
+
+  const int64_t steps_per_epoch = loader.steps_per_epoch();
+  const int64_t step_in_epoch = step % steps_per_epoch;
+  StepResult result;
+  result.n_samples = std::min(job_.global_batch, n_samples - step_in_epoch * job_.global_batch);
+  // Losses with weights are means over the weights, as PyTorch's; else each sample weighs one.
+  result.loss = sums[kLossSum] / std::max(sums[kWeightSum], 1e-300);
+  result.accuracy = sums[kNCounted] > 0 ? sums[kNCorrect] / sums[kNCounted] : 0;
+  result.stop_requested = sums[kStopSignals] > 0;
+  result.flagged = sums[kFlags] > 0;
+
+  if (!std::isfinite(sums[kLossSum])) {  // equal on all ranks: nobody updates
+    for (const std::string& text : comm_.all_gather_strings(not_finite_)) {
+      if (result.not_finite.empty()) result.not_finite = text;
+    }
+    if (result.not_finite.empty()) result.not_finite = "the sum over the micro-batches overflowed";
+    return result;
+  }
+
+  const Work work("updating weights");
+  before_update_();
+  const Stopwatch update;
+  grad_scale_ = sums[kWeightSum] > 0 ? 1.0 / (sums[kWeightSum] * loss_scale_.now) : 0.0;
+  result.lr = job_.optimizer.lr * job_.schedule.factor(step, total_steps, steps_per_epoch);
+  if (job_.precision == DType::kFloat16) {
+    result.overflowed = overflowed();
+    loss_scale_.advance(result.overflowed);
+  }
+  if (!result.overflowed) optimizer_.update(*stream_, gradients_.result(), result.lr, grad_scale_, step);
+  // What backward left there is a sum over samples of the micro-batches' values.
+  average_update(*stream_, static_cast<float>(1.0 / static_cast<double>(result.n_samples)), statistics_,
+                 gradients_.result(), arena_.weights());
+  weights_changed();
+  times_.update += update.seconds();
+  return result;
+}
+
+bool Replica::overflowed() {
+  double sum = 0;
+  for (const ElementRange& range : optimizer_.own_ranges())
+    sum += sum_of_squares(*stream_, range.n(), gradients_.result() + range.begin);
+  const bool here = !std::isfinite(sum);
+  return optimizer_.is_sharded() ? comm_.all_reduce_max(here) != 0 : here;
+}
+
+StepTimes Replica::times() const {
+  StepTimes times = times_;
+  for (int64_t m = 0; m < (together_ ? gradients_.n_micro() : 1); ++m) {
+    const Plan& plan = together_ ? together_->plan(m) : *plan_;
+    times.forward += plan.forward_s();
+    times.backward += plan.backward_s();
+  }
+  return times;
+}
+
+std::vector<PlanStepTimes> Replica::step_times() const {
+  if (!together_) return plan_->step_times();
+  std::vector<PlanStepTimes> sums = together_->plan(0).step_times();
+  for (int64_t m = 1; m < gradients_.n_micro(); ++m) {
+    const std::vector<PlanStepTimes> more = together_->plan(m).step_times();
+    for (size_t s = 0; s < sums.size(); ++s) sums[s].add(more[s]);
+  }
+  return sums;
+}
+
+}  // namespace lockstep
