@@ -130,7 +130,7 @@ std::string row_json(int64_t n_bytes, const std::vector<std::string>& names,
 
 }  // namespace
 
-int bench_allreduce_command(const Words& words, Communicator& comm) {
+static int bench_allreduce_command(const Words& words, Communicator& comm) {
   CommandLine line(
       "bench allreduce [--sizes MIB,…] [--rounds N] [--json]",
       "Sums vectors of float32 over the ranks as each `batch.reduction` does, and as buckets of gradients\n"
@@ -175,6 +175,11 @@ int bench_allreduce_command(const Words& words, Communicator& comm) {
     fmt::print("{}\n", object.str());
   }
   return 0;
+}
+
+namespace {
+const bool bench_allreduce_registered =
+    commands().add("bench allreduce", {.place = 15, .summary = "time sums over ranks against MPI_Allreduce", .run = bench_allreduce_command});
 }
 
 }  // namespace lockstep

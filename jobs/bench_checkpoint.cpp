@@ -81,7 +81,7 @@ double write_plainly(const std::string& path, int64_t n_mib, const std::vector<f
 
 }  // namespace
 
-int bench_checkpoint_command(const Words& words, Communicator& comm) {
+static int bench_checkpoint_command(const Words& words, Communicator& comm) {
   CommandLine line(
       "bench checkpoint [--size-mib N] [--rounds K] [--step-ms T] [--out DIR]\n  [--json]",
       "Rate of checkpoints against one plain file of the same size, written and synced by one\n"
@@ -197,6 +197,11 @@ int bench_checkpoint_command(const Words& words, Communicator& comm) {
   fmt::print("  lost         {:8.1f} % of it, with what the writing takes from computing\n",
              100 * median(losses));
   return 0;
+}
+
+namespace {
+const bool bench_checkpoint_registered =
+    commands().add("bench checkpoint", {.place = 12, .summary = "time a checkpoint against a plain file", .run = bench_checkpoint_command});
 }
 
 }  // namespace lockstep

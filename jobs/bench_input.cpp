@@ -77,7 +77,7 @@ class WorkFolder {
 
 }  // namespace
 
-int bench_input_command(const Words& words, Communicator& comm) {
+static int bench_input_command(const Words& words, Communicator& comm) {
   CommandLine line(
       "bench input [PATH | --synthetic] [--micro N] [--threads N] [--window N] [--json]",
       "Samples/s that the loader delivers in order and shuffled, from PATH or from random images in each\n"
@@ -162,6 +162,11 @@ int bench_input_command(const Words& words, Communicator& comm) {
                            .str());
   }
   return 0;
+}
+
+namespace {
+const bool bench_input_registered =
+    commands().add("bench input", {.place = 11, .summary = "time the loader on a dataset or on synthetic ones", .run = bench_input_command});
 }
 
 }  // namespace lockstep

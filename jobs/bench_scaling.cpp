@@ -92,7 +92,7 @@ std::string default_launcher() { return std::getenv("SLURM_JOB_ID") ? "srun --mp
 
 }  // namespace
 
-int bench_scaling_command(const Words& words) {
+static int bench_scaling_command(const Words& words) {
   CommandLine line(
       "bench scaling JOB.yaml --ranks 1,2,4 [--strong] [--json]",
       "Samples/s and efficiency per number of ranks. By default every rank keeps the same work (weak\n"
@@ -167,6 +167,11 @@ int bench_scaling_command(const Words& words) {
     fmt::print("{}\n", object.str());
   }
   return 0;
+}
+
+namespace {
+const bool bench_scaling_registered =
+    commands().add("bench scaling", {.place = 14, .summary = "time a step on several numbers of ranks", .run = bench_scaling_command});
 }
 
 }  // namespace lockstep

@@ -220,7 +220,7 @@ void print_result(const Job& job, const Result& r, int ranks, double flops, bool
 
 }  // namespace
 
-int bench_step_command(const Words& words, Communicator& comm) {
+static int bench_step_command(const Words& words, Communicator& comm) {
   CommandLine line(
       "bench step JOB.yaml [--steps N] [--profile] [--set KEY=VALUE …] [--json]",
       "Times training steps: data wait, forward, backward, communication that backward does not\n"
@@ -303,6 +303,11 @@ int bench_step_command(const Words& words, Communicator& comm) {
   if (comm.is_root())
     print_result(job, result, comm.size(), flops_per_sample(bench->graph), line.has("json"));
   return 0;
+}
+
+namespace {
+const bool bench_step_registered =
+    commands().add("bench step", {.place = 13, .summary = "time the parts of a training step", .run = bench_step_command});
 }
 
 }  // namespace lockstep

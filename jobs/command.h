@@ -1,35 +1,35 @@
-// The subcommands of `lockstep`: one source file each, listed in commands() of main.cpp.
+// The subcommands of `lockstep`: one source file each, which adds itself to commands().
 #pragma once
 
 #include <boost/program_options.hpp>
 
+#include <functional>
 #include <stdexcept>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include "comm/communicator.h"
+#include "src/config/family.h"
 
 namespace lockstep {
 
 using Words = std::vector<std::string>;
 
 /// Commands that work on one process return an exit status; others also get the ranks.
-int report_command(const Words& words);
-int export_command(const Words& words);
-int inspect_command(const Words& words);
-int repair_command(const Words& words);
-int verify_command(const Words& words);
-int doctor_command(const Words& words, Communicator& comm);
-int train_command(const Words& words, Communicator& comm);
-int evaluate_command(const Words& words, Communicator& comm);
-int import_command(const Words& words, Communicator& comm);
-int predict_command(const Words& words, Communicator& comm);
-int convert_command(const Words& words, Communicator& comm);
-int bench_allreduce_command(const Words& words, Communicator& comm);
-int bench_checkpoint_command(const Words& words, Communicator& comm);
-int bench_step_command(const Words& words, Communicator& comm);
-int bench_input_command(const Words& words, Communicator& comm);
-int bench_scaling_command(const Words& words);
+using LocalCommand = std::function<int(const Words&)>;
+using RankCommand = std::function<int(const Words&, Communicator&)>;
+
+struct Command {
+  int place = 100;      // in the list of `lockstep --help`
+  std::string summary;  // a line there
+  std::variant<LocalCommand, RankCommand> run;
+  bool saves_when_stopped = false;  // others end at once, as signals do by default
+};
+
+/// The subcommands by name. A new one is a file NAME.cpp with
+///   const bool NAME_registered = commands().add("NAME", {.summary = "…", .run = NAME_command});
+Family<Command>& commands();
 
 /// A mistake on the command line: printed once, exit status kExitUsage.
 class UsageError : public std::runtime_error {

@@ -83,7 +83,7 @@ double try_checkpoint(Communicator& comm, const std::string& folder) {
 
 }  // namespace
 
-int doctor_command(const Words& words, Communicator& comm) {
+static int doctor_command(const Words& words, Communicator& comm) {
   CommandLine line("doctor [--folder DIR] [--json]",
                    "Checks ranks, cores, MPI, HDF5 and the file system of this allocation.", {});
   line.add()("folder", po::value<std::string>()->default_value("."), "where checkpoints would go")(
@@ -146,6 +146,11 @@ int doctor_command(const Words& words, Communicator& comm) {
     if (findings.empty()) fmt::print("fit to train\n");
   }
   return findings.empty() ? 0 : 1;
+}
+
+namespace {
+const bool doctor_registered =
+    commands().add("doctor", {.place = 16, .summary = "check ranks, binding, MPI, HDF5 and the file system", .run = doctor_command});
 }
 
 }  // namespace lockstep

@@ -57,7 +57,7 @@ std::string json(const ValidationResult& result, const std::string& checkpoint, 
 
 }  // namespace
 
-int evaluate_command(const Words& words, Communicator& comm) {
+static int evaluate_command(const Words& words, Communicator& comm) {
   CommandLine line("evaluate CHECKPOINT --data PATH [--json]",
                    "Loss, accuracy and confusion of a checkpoint on a dataset.", {"CHECKPOINT"});
   line.add()("data", po::value<std::string>(), "dataset: a folder of HDF5 files, or one file (needed)")(
@@ -102,6 +102,11 @@ int evaluate_command(const Words& words, Communicator& comm) {
     }
   }
   return 0;
+}
+
+namespace {
+const bool evaluate_registered =
+    commands().add("evaluate", {.place = 2, .summary = "loss, accuracy and confusion of a checkpoint on a dataset", .run = evaluate_command});
 }
 
 }  // namespace lockstep

@@ -9,7 +9,7 @@ namespace lockstep {
 
 namespace po = boost::program_options;
 
-int export_command(const Words& words) {
+static int export_command(const Words& words) {
   CommandLine line("export CHECKPOINT --out WEIGHTS.safetensors",
                    "Writes the parameters and statistics of a checkpoint, float32, under their own names.",
                    {"CHECKPOINT"});
@@ -23,6 +23,11 @@ int export_command(const Words& words) {
   const int64_t n_tensors = export_weights(line.text("CHECKPOINT"), line.text("out"));
   fmt::print("{}: {} tensors of {}\n", line.text("out"), n_tensors, line.text("CHECKPOINT"));
   return 0;
+}
+
+namespace {
+const bool export_registered =
+    commands().add("export", {.place = 6, .summary = "write a checkpoint's weights to a safetensors file", .run = export_command});
 }
 
 }  // namespace lockstep

@@ -103,7 +103,7 @@ void save_as(Communicator& comm, const std::string& path, const CheckpointInfo& 
 
 }  // namespace
 
-int import_command(const Words& words, Communicator& comm) {
+static int import_command(const Words& words, Communicator& comm) {
   CommandLine line(
       "import WEIGHTS.safetensors --job JOB.yaml --out CHECKPOINT.h5 [options]",
       "Makes a checkpoint at step 0 from the weights of another program: start training from it\n"
@@ -158,6 +158,11 @@ int import_command(const Words& words, Communicator& comm) {
       fmt::print("ignored: {}\n", printable(fmt::format("{}", fmt::join(result.ignored, ", "))));
   }
   return 0;
+}
+
+namespace {
+const bool import_registered =
+    commands().add("import", {.place = 5, .summary = "make a checkpoint from a safetensors file of PyTorch", .run = import_command});
 }
 
 }  // namespace lockstep

@@ -240,7 +240,7 @@ int inspect_checkpoint(const std::string& path, bool json) {
 
 }  // namespace
 
-int inspect_command(const Words& words) {
+static int inspect_command(const Words& words) {
   CommandLine line("inspect PATH [--json]",
                    "Shows a job file (layers, shapes, parameters, plan), a dataset or a checkpoint.",
                    {"PATH"});
@@ -271,6 +271,11 @@ int inspect_command(const Words& words) {
     case PathKind::kDataset: return inspect_dataset(path, json);
   }
   return 0;
+}
+
+namespace {
+const bool inspect_registered =
+    commands().add("inspect", {.place = 7, .summary = "show a job, a dataset or a checkpoint", .run = inspect_command});
 }
 
 }  // namespace lockstep

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
 #include <functional>
@@ -18,43 +19,25 @@
 #include "src/config/config.h"
 
 namespace lockstep {
+
+Family<Command>& commands() {
+  static Family<Command> family("command", "commands");
+  return family;
+}
+
 namespace {
 
-using LocalCommand = std::function<int(const Words&)>;
-using RankCommand = std::function<int(const Words&, Communicator&)>;
-
-struct Command {
-  std::string name;
-  std::string summary;
-  std::variant<LocalCommand, RankCommand> run;
-  bool saves_when_stopped = false;  // others end at once, as signals do by default
-};
-
-const std::vector<Command>& commands() {
-  static const std::vector<Command> all = {
-      {"train", "train a network from a job file", train_command, true},
-      {"evaluate", "loss, accuracy and confusion of a checkpoint on a dataset", evaluate_command},
-      {"predict", "write a checkpoint's outputs for a dataset to HDF5", predict_command},
-      {"convert", "turn csv, idx or image files into sharded HDF5", convert_command},
-      {"import", "make a checkpoint from a safetensors file of PyTorch", import_command},
-      {"export", "write a checkpoint's weights to a safetensors file", export_command},
-      {"inspect", "show a job, a dataset or a checkpoint", inspect_command},
-      {"verify", "compare a dataset or checkpoint with its checksums", verify_command},
-      {"repair", "put a run's checkpoints in order after a crash", repair_command},
-      {"report", "write report.html of a run folder", report_command},
-      {"bench input", "time the loader on a dataset or on synthetic ones", bench_input_command},
-      {"bench checkpoint", "time a checkpoint against a plain file", bench_checkpoint_command},
-      {"bench step", "time the parts of a training step", bench_step_command},
-      {"bench scaling", "time a step on several numbers of ranks", bench_scaling_command},
-      {"bench allreduce", "time sums over ranks against MPI_Allreduce", bench_allreduce_command},
-      {"doctor", "check ranks, binding, MPI, HDF5 and the file system", doctor_command},
-  };
+/// In the order of the manual.
+std::vector<std::pair<std::string, const Command*>> listed_commands() {
+  std::vector<std::pair<std::string, const Command*>> all;
+  for (const std::string& name : commands().names()) all.emplace_back(name, commands().find(name));
+  std::stable_sort(all.begin(), all.end(), [](const auto& a, const auto& b) { return a.second->place < b.second->place; });
   return all;
 }
 
 void print_usage(std::ostream& out) {
   out << "usage: lockstep COMMAND …        (several ranks: mpirun -n P lockstep COMMAND …)\n\n";
-  for (const Command& command : commands()) out << fmt::format("  {:16} {}\n", command.name, command.summary);
+  for (const auto& [name, command] : listed_commands()) out << fmt::format("  {:16} {}\n", name, command->summary);
   out << "\nlockstep COMMAND --help tells more; lockstep --version names the version.\n";
 }
 
@@ -65,12 +48,8 @@ const Command& find_command(Words& words) {
     name += " " + words.front();
     words.erase(words.begin());
   }
-  std::vector<std::string> names;
-  for (const Command& command : commands()) {
-    if (command.name == name) return command;
-    names.push_back(command.name);
-  }
-  const std::string near = nearest_word(name, names);
+  if (const Command* command = commands().find(name)) return *command;
+  const std::string near = nearest_word(name, commands().names());
   throw UsageError(
       fmt::format("unknown command '{}'{}", name, near.empty() ? "" : "; did you mean '" + near + "'?"),
       "lockstep --help lists the commands");
@@ -124,8 +103,8 @@ int run_on_ranks(const RankCommand& command, const Words& words, int* argc, char
 /// The commands whose name begins with "bench ".
 void print_bench_usage(std::ostream& out) {
   out << "usage: lockstep bench KIND …\n\n";
-  for (const Command& command : commands()) {
-    if (command.name.starts_with("bench ")) out << fmt::format("  {:16} {}\n", command.name, command.summary);
+  for (const auto& [name, command] : listed_commands()) {
+    if (name.starts_with("bench ")) out << fmt::format("  {:16} {}\n", name, command->summary);
   }
   out << "\nlockstep bench KIND --help tells more.\n";
 }

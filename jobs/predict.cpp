@@ -106,7 +106,7 @@ PredictionInputOptions read_input_options(const CommandLine& line) {
 
 }  // namespace
 
-int predict_command(const Words& words, Communicator& comm) {
+static int predict_command(const Words& words, Communicator& comm) {
   CommandLine line("predict CHECKPOINT --data PATH --out FILE.h5|FILE.csv",
                    "Writes 'output' (N, …) float32 and, for classifiers, 'class' (N) int64 and 'probability' "
                    "(N, classes) to an "
@@ -220,6 +220,11 @@ int predict_command(const Words& words, Communicator& comm) {
     for (const std::string& note : rows.notes) fmt::print("  {}\n", note);
   }
   return 0;
+}
+
+namespace {
+const bool predict_registered =
+    commands().add("predict", {.place = 3, .summary = "write a checkpoint's outputs for a dataset to HDF5", .run = predict_command});
 }
 
 }  // namespace lockstep

@@ -11,7 +11,7 @@
 
 namespace lockstep {
 
-int repair_command(const Words& words) {
+static int repair_command(const Words& words) {
   CommandLine line(
       "repair RUN",
       "Puts a run's checkpoints in order: removes temporary files of interrupted saves, renames\n"
@@ -39,6 +39,11 @@ int repair_command(const Words& words) {
                                     : " yet");
   const bool nothing_left = repair.n_whole == 0 && repair.n_damaged > 0;
   return repair.failed.empty() && !nothing_left ? 0 : 1;
+}
+
+namespace {
+const bool repair_registered =
+    commands().add("repair", {.place = 9, .summary = "put a run's checkpoints in order after a crash", .run = repair_command});
 }
 
 }  // namespace lockstep

@@ -13,7 +13,7 @@ namespace lockstep {
 
 namespace po = boost::program_options;
 
-int train_command(const Words& words, Communicator& comm) {
+static int train_command(const Words& words, Communicator& comm) {
   CommandLine line("train JOB.yaml [--set KEY=VALUE …] [--out DIR] [--resume auto|FILE]",
                    "Trains the network of a job file. The run folder receives metrics.jsonl, checkpoints\n"
                    "and report.html. A stop signal (SIGTERM, SIGUSR1, SIGINT) to any rank ends all ranks at\n"
@@ -57,6 +57,11 @@ int train_command(const Words& words, Communicator& comm) {
         result.run_folder);
   }
   return result.status == TrainResult::Status::kStopped ? kExitStopped : 0;
+}
+
+namespace {
+const bool train_registered =
+    commands().add("train", {.place = 1, .summary = "train a network from a job file", .run = train_command, .saves_when_stopped = true});
 }
 
 }  // namespace lockstep

@@ -62,7 +62,7 @@ int verify_run(const std::string& path) {
 
 }  // namespace
 
-int verify_command(const Words& words) {
+static int verify_command(const Words& words) {
   CommandLine line("verify PATH",
                    "Compares a checkpoint, a run folder's checkpoints or a dataset with their checksums.\n"
                    "Exit status 1 if anything is damaged.",
@@ -86,6 +86,11 @@ int verify_command(const Words& words) {
                     n_checked, n_unchecked));
     }
   }
+}
+
+namespace {
+const bool verify_registered =
+    commands().add("verify", {.place = 8, .summary = "compare a dataset or checkpoint with its checksums", .run = verify_command});
 }
 
 }  // namespace lockstep

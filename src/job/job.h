@@ -80,7 +80,7 @@ struct Job {
   std::vector<LossSpec> losses() const;
   OptimizerSpec optimizer;
   Schedule schedule;
-  InitSpec init;
+  InitSpec init = default_init();
 
   int64_t epochs = 0;           // either epochs …
   int64_t steps = 0;            // … or steps is positive

@@ -6,60 +6,27 @@
 
 namespace lockstep {
 
-namespace {
-
-const std::vector<std::pair<std::string, InitSpec::Kind>> kKinds = {
-    {"zeros", InitSpec::Kind::kZeros},
-    {"constant", InitSpec::Kind::kConstant},
-    {"normal", InitSpec::Kind::kNormal},
-    {"uniform", InitSpec::Kind::kUniform},
-    {"glorot_uniform", InitSpec::Kind::kGlorotUniform},
-    {"glorot_normal", InitSpec::Kind::kGlorotNormal},
-    {"he_uniform", InitSpec::Kind::kHeUniform},
-    {"he_normal", InitSpec::Kind::kHeNormal},
-    {"lecun_uniform", InitSpec::Kind::kLecunUniform}};
-
-}  // namespace
+Family<InitMaker>& initialisers() {
+  static Family<InitMaker> family("initialisation", "initialisations");
+  return family;
+}
 
 InitSpec read_init(const Config& description) {
   const Config::Named named = description.named();
-  InitSpec init;
-  std::vector<std::string> names;
-  for (const auto& [name, kind] : kKinds) {
-    names.push_back(name);
-    if (name != named.name) continue;
-    init.kind = kind;
-    Config& options = *named.options;
-    if (kind == InitSpec::Kind::kConstant)
-      options.positional("value"), init.scale = options.get_double("value");
-    if (kind == InitSpec::Kind::kNormal)
-      options.positional("std"), init.scale = options.get_double("std", 0.01);
-    if (kind == InitSpec::Kind::kUniform)
-      options.positional("limit"), init.scale = options.get_double("limit", 0.05);
-    options.finish();
-    return init;
-  }
-  throw description.unknown_name("initialisation", "initialisations", named.name, names);
+  InitSpec init = initialisers().at(named.name, description)(*named.options);
+  init.name = named.name;
+  named.options->finish();
+  return init;
 }
+
+InitSpec default_init(const std::string& name) { return read_init(Config::from_text(name, "init")); }
 
 void initialize(const ParameterArena& arena, const InitSpec& init, uint64_t seed) {
   for (const Segment& segment : arena.segments()) {
     const double fan_in = static_cast<double>(segment.spec.fan_in),
                  fan_out = static_cast<double>(segment.spec.fan_out);
     const bool is_bias = segment.spec.role == ParameterSpec::Role::kBias;
-    double limit = 0, deviation = 0, value = 0;
-    switch (init.kind) {
-      case InitSpec::Kind::kZeros: break;
-      case InitSpec::Kind::kConstant: value = init.scale; break;
-      case InitSpec::Kind::kNormal: deviation = init.scale; break;
-      case InitSpec::Kind::kUniform: limit = init.scale; break;
-      case InitSpec::Kind::kGlorotUniform: limit = std::sqrt(6 / (fan_in + fan_out)); break;
-      case InitSpec::Kind::kGlorotNormal: deviation = std::sqrt(2 / (fan_in + fan_out)); break;
-      case InitSpec::Kind::kHeUniform: limit = std::sqrt(6 / fan_in); break;
-      case InitSpec::Kind::kHeNormal: deviation = std::sqrt(2 / fan_in); break;
-      case InitSpec::Kind::kLecunUniform: limit = std::sqrt(1 / fan_in); break;
-    }
-    if (is_bias && init.kind != InitSpec::Kind::kLecunUniform) limit = deviation = value = 0;
+    auto [limit, deviation, value] = is_bias && !init.draws_biases ? InitDraw() : init.draw(fan_in, fan_out);
     if (segment.spec.initial) {
       limit = deviation = 0;
       value = *segment.spec.initial;

@@ -3,8 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <map>
 
+#include "src/config/family.h"
 #include "src/network/layer_list.h"
 
 namespace lockstep {
@@ -15,23 +15,12 @@ struct ZooEntry {
   ModelDefaults defaults;
 };
 
-std::map<std::string, ZooEntry>& zoo() {
-  static std::map<std::string, ZooEntry> models;
-  return models;
+Family<ZooEntry>& zoo() {
+  static Family<ZooEntry> family("model", "models");
+  return family;
 }
 
-const ZooEntry& find_zoo_entry(const Config& model) {
-  const std::string name = model.get_string("zoo");
-  const auto entry = zoo().find(name);
-  if (entry == zoo().end()) {
-    const std::string near = nearest_word(name, zoo_names());
-    throw model.error_at(
-        "zoo",
-        fmt::format("unknown model '{}'{}", name, near.empty() ? "" : "; did you mean '" + near + "'?"),
-        fmt::format("known models: {}", fmt::join(zoo_names(), ", ")));
-  }
-  return entry->second;
-}
+const ZooEntry& find_zoo_entry(const Config& model) { return zoo().at(model.get_string("zoo"), model.at("zoo")); }
 
 /// What the data tells, or the natural input of the zoo's network where nothing tells one.
 ModelContext with_defaults(const Config& model, const ModelContext& from_data) {
@@ -101,14 +90,10 @@ void recompute_prefix(Graph& graph, const Config& model, const std::string& pref
 }  // namespace
 
 bool register_model(const std::string& name, ZooMaker maker, const ModelDefaults& defaults) {
-  return zoo().emplace(name, ZooEntry{std::move(maker), defaults}).second;
+  return zoo().add(name, ZooEntry{std::move(maker), defaults});
 }
 
-std::vector<std::string> zoo_names() {
-  std::vector<std::string> names;
-  for (const auto& [name, maker] : zoo()) names.push_back(name);
-  return names;
-}
+std::vector<std::string> zoo_names() { return zoo().names(); }
 
 int64_t read_classes(const Config& options, const ModelContext& context) {
   const int64_t classes = options.get_int("classes", context.n_classes);

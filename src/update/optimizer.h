@@ -11,23 +11,19 @@
 #include "kernels/update_ranges.h"
 #include "src/config/config.h"
 #include "src/network/arena.h"
+#include "src/update/update_rule.h"
 
 namespace lockstep {
 
 struct OptimizerSpec {
-  enum class Kind { kSgd, kAdam };
-  Kind kind = Kind::kSgd;
-  double lr = 0.01;
-  double momentum = 0;
-  bool nesterov = false;
-  double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8;
+  std::string name;
+  std::shared_ptr<const UpdateRule> rule;
+  double lr = 0;
   double weight_decay = 0;
-  bool decoupled = false;     // adamw
   bool decay_biases = false;  // also on parameters of one dimension
 };
 
-/// From {sgd: {lr, momentum, nesterov, weight_decay, decay_biases}},
-/// {adam: {lr, beta1, beta2, epsilon, weight_decay}} or {adamw: {…}}.
+/// From {NAME: {lr, weight_decay, decay_biases, and the options of its rule}}; see update_rules().
 OptimizerSpec read_optimizer(const Config& description);
 
 /// The parts of `ranges` (ascending, apart) within `own` (likewise). Their states follow one another as the
@@ -64,8 +60,8 @@ class Optimizer {
   std::vector<ElementRange> own_;
   int64_t n_own_ = 0;
   UpdateRanges ranges_;  // factor: of the weight decay
-  void add_slot(const std::string& name);
   std::vector<Slot> slots_;
+  std::vector<float*> slot_data_;
 };
 
 }  // namespace lockstep

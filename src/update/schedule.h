@@ -1,22 +1,33 @@
 // Learning-rate schedules: a factor on the optimizer's rate for every step, a pure function
-// of the step so that a resumed run continues exactly.
+// of the step so that a resumed run continues exactly. One file per schedule in schedules/.
 #pragma once
 
 #include <cstdint>
-#include <vector>
+#include <functional>
+#include <string>
 
-#include "src/config/config.h"
+#include "src/config/family.h"
 
 namespace lockstep {
 
+/// Where an update stands in its run.
+struct Position {
+  int64_t step, total_steps, steps_per_epoch;  // step: from 0
+  double warmup_steps;                         // which the schedule does not see
+};
+
+/// What follows the warm-up: the factor at a position.
+using ScheduleRule = std::function<double(const Position&)>;
+using ScheduleMaker = std::function<ScheduleRule(Config& options)>;
+
+/// The schedules by name. A new one is a file schedules/NAME.cpp with
+///   const bool NAME_schedule_registered = schedules().add("NAME", [](Config& options) { … });
+Family<ScheduleMaker>& schedules();
+
 struct Schedule {
-  enum class Kind { kConstant, kStep, kCosine };
-  Kind kind = Kind::kConstant;
-  double warmup_epochs = 0;         // linear from 0, over the first steps
-  double step_epochs = 0;           // step: every so many epochs …
-  std::vector<int64_t> milestones;  // … or at these epochs
-  double gamma = 0.1;               // step: factor at each drop
-  double final_factor = 0;          // cosine: factor at the end
+  std::string name = "constant";
+  double warmup_epochs = 0;  // linear from 0, over the first steps
+  ScheduleRule rule;         // empty: 1
 
   /// Factor for update number `step` (from 0) of `total_steps`.
   double factor(int64_t step, int64_t total_steps, int64_t steps_per_epoch) const;

@@ -45,7 +45,7 @@ Trained train(const std::string& model, const std::string& loss_name, const std:
   const Graph graph = graph_from(model);
   const LossSpec loss = loss_from(loss_name);
   ParameterArena arena(graph, setting.device);
-  initialize(arena, InitSpec{InitSpec::Kind::kHeNormal}, 3);
+  initialize(arena, default_init("he_normal"), 3);
   const std::shared_ptr<Stream> stream = make_stream(setting.device);
   PlanOptions options = plan_options(kRows);
   options.config.device = setting.device;

@@ -106,7 +106,7 @@ TEST(Init, ConstantFillsWeightsAndLeavesPaddingZero) {
 
 std::map<std::string, std::vector<float>> by_name(const Graph& graph, uint64_t seed) {
   const ParameterArena arena(graph, Device{});
-  initialize(arena, InitSpec{InitSpec::Kind::kHeNormal}, seed);
+  initialize(arena, default_init("he_normal"), seed);
   std::map<std::string, std::vector<float>> values;
   for (const Segment& s : arena.segments())
     values[s.name] = {arena.weights() + s.offset, arena.weights() + s.offset + s.n_elements()};

@@ -53,15 +53,15 @@ TEST(Job, ReadsEveryKey) {
   EXPECT_EQ(job.n_micro(), 8);
   EXPECT_EQ(job.loss.kind, LossSpec::Kind::kSoftmaxCrossEntropy);
   EXPECT_EQ(job.optimizer.lr, 0.1);
-  EXPECT_EQ(job.optimizer.momentum, 0.9);
-  EXPECT_EQ(job.schedule.kind, Schedule::Kind::kCosine);
+  EXPECT_EQ(job.optimizer.rule->slots(), std::vector<std::string>{"velocity"});
+  EXPECT_EQ(job.schedule.name, "cosine");
   EXPECT_EQ(job.schedule.warmup_epochs, 1);
   EXPECT_EQ(job.epochs, 10);
   EXPECT_EQ(job.early_stopping_patience, 3);
   EXPECT_EQ(job.checkpoint_every_epochs, 2);
   EXPECT_EQ(job.keep, 5);
   EXPECT_EQ(job.best, Job::Best::kAccuracy);
-  EXPECT_EQ(job.init.kind, InitSpec::Kind::kHeNormal);
+  EXPECT_EQ(job.init.name, "he_normal");
   EXPECT_EQ(build_model(*job.model, {}).n_parameters(), 4 * 8 + 8 + 8 * 3 + 3);
 }
 
@@ -166,9 +166,9 @@ TEST(Job, DefaultsOfTheShortestJob) {
   EXPECT_TRUE(job.shuffle.is_on);
   EXPECT_EQ(job.prefetch, 4);
   EXPECT_EQ(job.cache_bytes, int64_t{1} << 30);
-  EXPECT_EQ(job.optimizer.kind, OptimizerSpec::Kind::kAdam);
+  EXPECT_EQ(job.optimizer.name, "adam");
   EXPECT_EQ(job.optimizer.lr, 1e-3);
-  EXPECT_EQ(job.schedule.kind, Schedule::Kind::kConstant);
+  EXPECT_EQ(job.schedule.name, "constant");
   EXPECT_EQ(job.steps, 5);
   EXPECT_EQ(job.epochs, 0);
   EXPECT_EQ(job.log_every_steps, 0);

@@ -18,7 +18,7 @@ LossSpec loss_from(const std::string& loss) {
 
 std::unique_ptr<ParameterArena> random_arena(const Graph& graph, uint64_t seed) {
   auto arena = std::make_unique<ParameterArena>(graph, network_device());
-  initialize(*arena, InitSpec{InitSpec::Kind::kHeNormal}, seed);
+  initialize(*arena, default_init("he_normal"), seed);
   for (const Segment& segment : arena->segments()) {
     if (segment.spec.role != ParameterSpec::Role::kBias) continue;
     const RandomStream random(seed, RandomPurpose::kSynthetic, 1, static_cast<uint64_t>(segment.offset));

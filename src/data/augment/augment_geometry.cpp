@@ -48,8 +48,6 @@ void check_size(Extents image, Extents size) {
                 "store larger images, or use a smaller size");
 }
 
-}  // namespace
-
 AugmentStep make_random_crop(Config& options, AugmentSpec& spec) {
   options.positional("padding");
   const int64_t padding = options.get_int("padding", 0);
@@ -190,5 +188,15 @@ AugmentStep make_lens_distortion(Config& options, AugmentSpec& spec) {
   step.apply = [=](AugmentDraw& d) { d.record.radial = static_cast<float>(strength.draw(d)); };
   return step;
 }
+
+const bool augment_geometry_registered =
+    augment_steps().add("affine", {make_affine}) &&
+    augment_steps().add("lens_distortion", {make_lens_distortion}) &&
+    augment_steps().add("random_crop", {make_random_crop, false}) &&
+    augment_steps().add("random_resized_crop", {make_random_resized_crop, false}) &&
+    augment_steps().add("reflect", {make_reflect, false}) &&
+    augment_steps().add("speed", {make_speed});
+
+}  // namespace
 
 }  // namespace lockstep

@@ -18,24 +18,12 @@ Range checked(const Config& options, const std::string& key, Range range, double
   return range;
 }
 
-struct Maker {
-  const char* name;
-  AugmentStep (*make)(Config&, AugmentSpec&);
-  bool has_p;  // crops happen always, reflections have probabilities of their own
-};
-constexpr Maker kMakers[] = {{"affine", make_affine, true},
-                             {"color_cast", make_color_cast, true},
-                             {"color_jitter", make_color_jitter, true},
-                             {"gaussian_noise", make_gaussian_noise, true},
-                             {"lens_distortion", make_lens_distortion, true},
-                             {"random_crop", make_random_crop, false},
-                             {"random_erasing", make_random_erasing, true},
-                             {"random_resized_crop", make_random_resized_crop, false},
-                             {"reflect", make_reflect, false},
-                             {"speed", make_speed, true},
-                             {"vignette", make_vignette, true}};
-
 }  // namespace
+
+Family<AugmentStepFactory>& augment_steps() {
+  static Family<AugmentStepFactory> family("augmentation", "augmentations");
+  return family;
+}
 
 Range read_around(const Config& options, const std::string& key, double centre, double least, double most) {
   const std::optional<Config> found = options.find(key);
@@ -90,20 +78,14 @@ AugmentSpec read_augment(const Config& data) {
   bool has_lens = false, has_erased = false;
   for (const Config& item : list->items()) {
     const Config::Named named = item.named();
-    const auto maker = std::find_if(std::begin(kMakers), std::end(kMakers),
-                                    [&](const Maker& m) { return named.name == m.name; });
-    if (maker == std::end(kMakers)) {
-      std::vector<std::string> names;
-      for (const Maker& m : kMakers) names.emplace_back(m.name);
-      throw item.unknown_name("augmentation", "augmentations", named.name, names);
-    }
+    const AugmentStepFactory& factory = augment_steps().at(named.name, item);
     Config& options = *named.options;
-    AugmentStep step = maker->make(options, spec);
+    AugmentStep step = factory.make(options, spec);
     step.name = named.name;
     step.text = item.dump();
     step.text.pop_back();
     std::replace(step.text.begin(), step.text.end(), '\n', ' ');
-    if (maker->has_p) step.p = read_probability(options, "p", step.p);
+    if (factory.has_p) step.p = read_probability(options, "p", step.p);
     options.finish();
     // The lens acts on the finished image, and what is erased has its places there.
     if (step.moves_pixels && (has_lens || has_erased))

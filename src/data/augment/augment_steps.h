@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "src/config/family.h"
 #include "src/data/augment/augment.h"
 
 namespace lockstep {
@@ -26,19 +27,13 @@ Extents read_size(const Config& options);
 
 constexpr double kLarge = 1e6, kSmall = 1e-6;  // borders of numbers that have none of their own
 
-/// Steps that move pixels (augment_geometry.cpp). The spec gets the border that they name.
-AugmentStep make_affine(Config& options, AugmentSpec& spec);
-AugmentStep make_lens_distortion(Config& options, AugmentSpec& spec);
-AugmentStep make_random_crop(Config& options, AugmentSpec& spec);
-AugmentStep make_random_resized_crop(Config& options, AugmentSpec& spec);
-AugmentStep make_reflect(Config& options, AugmentSpec& spec);
-AugmentStep make_speed(Config& options, AugmentSpec& spec);
-
-/// Steps that change values where they are (augment_values.cpp).
-AugmentStep make_color_cast(Config& options, AugmentSpec& spec);
-AugmentStep make_color_jitter(Config& options, AugmentSpec& spec);
-AugmentStep make_gaussian_noise(Config& options, AugmentSpec& spec);
-AugmentStep make_random_erasing(Config& options, AugmentSpec& spec);
-AugmentStep make_vignette(Config& options, AugmentSpec& spec);
+/// Makes one step; the spec gets the border that it names. Steps that move pixels stand in augment_geometry.cpp, those that
+/// change values where they are in augment_values.cpp; a new one is a file with
+///   const bool NAME_step_registered = augment_steps().add("NAME", {make_NAME});
+struct AugmentStepFactory {
+  AugmentStep (*make)(Config&, AugmentSpec&);
+  bool has_p = true;  // crops happen always, reflections have probabilities of their own
+};
+Family<AugmentStepFactory>& augment_steps();
 
 }  // namespace lockstep

@@ -6,6 +6,8 @@
 
 namespace lockstep {
 
+namespace {
+
 AugmentStep make_color_jitter(Config& options, AugmentSpec&) {
   const Range brightness = read_around(options, "brightness", 1, 0, kLarge);
   const Range contrast = read_around(options, "contrast", 1, 0, kLarge);
@@ -91,5 +93,14 @@ AugmentStep make_random_erasing(Config& options, AugmentSpec&) {
   };
   return step;
 }
+
+const bool augment_values_registered =
+    augment_steps().add("color_cast", {make_color_cast}) &&
+    augment_steps().add("color_jitter", {make_color_jitter}) &&
+    augment_steps().add("gaussian_noise", {make_gaussian_noise}) &&
+    augment_steps().add("random_erasing", {make_random_erasing}) &&
+    augment_steps().add("vignette", {make_vignette});
+
+}  // namespace
 
 }  // namespace lockstep

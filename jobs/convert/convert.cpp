@@ -1,0 +1,80 @@
+// lockstep convert KIND … --out DIR: foreign files to sharded HDF5.
+#include <fmt/format.h>
+
+#include "jobs/convert/converter.h"
+#include "kernels/printable.h"
+#include "src/config/config.h"
+#include "src/run/progress.h"
+
+namespace lockstep {
+
+namespace po = boost::program_options;
+
+Family<Converter>& converters() {
+  static Family<Converter> family("converter", "converters");
+  return family;
+}
+
+void add_common(CommandLine& line) {
+  line.add()("out", po::value<std::string>(), "output folder (needed)")(
+      "shards", po::value<int64_t>()->default_value(0), "number of files; 0: about 64 MiB each")(
+      "shuffle", "random order before sharding and splitting")(
+      "seed", po::value<uint64_t>()->default_value(0), "of the random order")(
+      "skip", po::value<int64_t>()->default_value(0), "leave out the first samples (after shuffling)")(
+      "limit", po::value<int64_t>()->default_value(-1), "take so many samples; -1: all that remain")(
+      "overwrite", "replace the shards in the output folder");
+}
+
+ConvertOptions read_common(const CommandLine& line) {
+  if (!line.has("out"))
+    throw UsageError("--out DIR is missing: where the HDF5 files go", "write for instance --out data/train");
+  ConvertOptions options;
+  options.out = line.text("out");
+  options.n_shards = line.get<int64_t>("shards");
+  options.shuffle = line.has("shuffle");
+  options.seed = line.get<uint64_t>("seed");
+  options.skip = line.get<int64_t>("skip");
+  options.limit = line.get<int64_t>("limit");
+  options.overwrite = line.has("overwrite");
+  if (options.n_shards < 0)
+    throw UsageError(fmt::format("--shards must not be negative, found {}", options.n_shards),
+                     "write for instance --shards 4, or leave it out");
+  if (options.skip < 0)
+    throw UsageError(fmt::format("--skip must not be negative, found {}", options.skip),
+                     "give the number of rows to leave out at the beginning, for instance --skip 1000");
+  return options;
+}
+
+int report_result(const ConvertResult& result, const std::string& out, Communicator& comm) {
+  if (comm.is_root()) {
+    fmt::print("{}: {} samples in {} file{}, {:.1f} MB, {:.2f} s, {} samples/s\n", out,
+               grouped(static_cast<double>(result.n_samples)), result.n_shards,
+               result.n_shards == 1 ? "" : "s", static_cast<double>(result.n_bytes) * 1e-6, result.time_s,
+               grouped(static_cast<double>(result.n_samples) / result.time_s));
+    for (const std::string& note : result.notes) fmt::print("  {}\n", printable(note));
+  }
+  return 0;
+}
+
+static int convert_command(const Words& words, Communicator& comm) {
+  const std::string kind = words.empty() ? "--help" : words[0];
+  const Words rest(words.begin() + !words.empty(), words.end());
+  const std::vector<std::string> kinds = converters().names();
+  if (const Converter* converter = converters().find(kind)) return (*converter)(rest, comm);
+  if (kind == "--help" || kind == "-h") {
+    if (comm.is_root())
+      fmt::print("usage: lockstep convert {} … --out DIR\nlockstep convert csv --help tells more.\n", fmt::join(kinds, "|"));
+    return words.empty() ? 2 : 0;
+  }
+  const std::string near = nearest_word(kind, kinds);
+  throw UsageError(fmt::format("cannot convert from '{}'{}; known: {}", kind,
+                               near.empty() ? "" : "; did you mean '" + near + "'?", fmt::join(kinds, ", ")),
+                   "lockstep convert csv --help tells how CSV is converted, the others likewise");
+}
+
+namespace {
+const bool convert_registered =
+    commands().add("convert", {.place = 4, .summary = "turn csv, idx or image files into sharded HDF5", .run = convert_command});
+}
+
+}  // namespace lockstep

@@ -1,0 +1,27 @@
+// The kinds of `lockstep convert`: one file each, which adds itself to converters().
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "io/convert/convert.h"
+#include "jobs/command.h"
+#include "src/config/family.h"
+
+namespace lockstep {
+
+/// Reads the words behind the kind, converts on all ranks, and returns the exit status.
+using Converter = std::function<int(const Words&, Communicator&)>;
+
+/// The converters by name. A new one is a file NAME.cpp with
+///   const bool NAME_converter_registered = converters().add("NAME", convert_NAME_words);
+Family<Converter>& converters();
+
+/// The options of every converter: --out, --shards, --shuffle, --seed, --skip, --limit, --overwrite.
+void add_common(CommandLine& line);
+/// What they say. Throws UsageError.
+ConvertOptions read_common(const CommandLine& line);
+/// The closing line on the root rank; returns the exit status.
+int report_result(const ConvertResult& result, const std::string& out, Communicator& comm);
+
+}  // namespace lockstep

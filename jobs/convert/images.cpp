@@ -1,0 +1,47 @@
+// lockstep convert images: a folder of pictures per class.
+#include <fmt/format.h>
+
+#include "jobs/convert/converter.h"
+
+namespace lockstep {
+
+namespace {
+
+namespace po = boost::program_options;
+
+int convert_images_words(const Words& words, Communicator& comm) {
+  CommandLine line("convert images FOLDER --out DIR [options]",
+                   "A folder with one sub-folder of JPEG or PNG files per class.", {"FOLDER"});
+  add_common(line);
+  line.add()("channels", po::value<int64_t>()->default_value(3), "1: grey, 3: RGB")(
+      "size", po::value<std::string>(), "resize to HEIGHT,WIDTH (default: all images have one size)")(
+      "bits", po::value<int64_t>()->default_value(0), "8 or 16 a sample; 0: 16 if any file holds them")(
+      "on-error", po::value<std::string>()->default_value("stop"),
+      "stop: name all files that cannot be read; skip: leave them out");
+  if (!line.parse(words, comm.is_root())) return 0;
+  ImagesOptions images;
+  images.folder = line.text("FOLDER");
+  images.channels = line.get<int64_t>("channels");
+  if (images.channels != 1 && images.channels != 3)
+    throw UsageError(fmt::format("--channels must be 1 or 3, found {}", images.channels),
+                     "write --channels 1 for grey or --channels 3 for RGB");
+  if (line.has("size")) {
+    const std::vector<int64_t> size = line.numbers("size", 1, "224,224");
+    images.height = size.front();
+    images.width = size.back();
+  }
+  images.bits = line.get<int64_t>("bits");
+  const std::string on_error = line.text("on-error");
+  if (on_error != "stop" && on_error != "skip")
+    throw UsageError("--on-error is stop or skip, found " + on_error,
+                     "write --on-error skip to leave out what cannot be read");
+  images.on_error = on_error == "skip" ? OnError::kSkip : OnError::kStop;
+  const ConvertOptions options = read_common(line);
+  return report_result(convert_images(comm, images, options), options.out, comm);
+}
+
+const bool images_converter_registered = converters().add("images", convert_images_words);
+
+}  // namespace
+
+}  // namespace lockstep
