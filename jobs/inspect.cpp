@@ -90,6 +90,7 @@ int inspect_job(const std::string& path, const Words& assignments, bool json) {
   const Job job = read_job(read_job_file(path, assignments));
   const JobGraph built(job);
   const Graph& graph = built.graph;
+  const SizesOnly sizes_only;  // the job may be meant for a larger machine than this one
   const ParameterArena arena(graph, job.device);
   PlanOptions options;
   options.config = job.op_config();

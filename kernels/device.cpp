@@ -43,7 +43,7 @@ std::unique_ptr<Stream> make_stream(Device device) {
 }
 
 void copy(Stream& stream, void* dst, const void* src, int64_t n_bytes) {
-  if (n_bytes == 0) return;
+  if (n_bytes == 0 || (dst == nullptr && SizesOnly::holds())) return;
   if (stream.device().kind == Device::Kind::kCuda) return cuda::copy(stream, dst, src, n_bytes);
   std::memcpy(dst, src, static_cast<size_t>(n_bytes));
 }
@@ -66,6 +66,8 @@ std::unique_ptr<RecordedWork> record_work(Stream& stream, const std::function<vo
   return stream.device().kind == Device::Kind::kCuda ? cuda::record_work(stream, submit) : nullptr;
 }
 
+thread_local int SizesOnly::depth_ = 0;
+
 Memory::Memory(Device device, int64_t n_bytes) : Memory(device, n_bytes, false) {}
 Memory Memory::on_host(Device device, int64_t n_bytes) { return {device, n_bytes, true}; }
 
@@ -74,7 +76,7 @@ Memory::Memory(Device device, int64_t n_bytes, bool on_host)
   if (n_bytes < 0)
     throw Error("memory", "a negative size was asked for: " + std::to_string(n_bytes),
                 "ask for 0 bytes or more; sizes of 2^63 bytes overflow: use a smaller model or batch.micro");
-  if (n_bytes == 0) return;
+  if (n_bytes == 0 || SizesOnly::holds()) return;
   if (device.kind == Device::Kind::kCpu) {
     data_ = allocate_host(n_bytes);
   } else {

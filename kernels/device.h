@@ -37,8 +37,9 @@ class Stream {
 
 std::unique_ptr<Stream> make_stream(Device device);
 
-/// Copies between memory of the stream's device and of the host, either way, or within one of them.
-/// On a GPU it is submitted to the stream, and asynchronous where the host's part is Memory::on_host().
+/// Copies, but not to memory without bytes (see SizesOnly), between memory of the stream's device and of the
+/// host, either way, or within one of them. On a GPU it is submitted to the stream, and asynchronous where
+/// the host's part is Memory::on_host().
 void copy(Stream& stream, void* dst, const void* src, int64_t n_bytes);
 
 /// A point in the work of a stream. On the CPU nothing is ever left to wait for.
@@ -79,6 +80,20 @@ class OutOfMemory : public Error {
   int64_t n_bytes_;
 };
 
+/// While one lives, Memory that its thread makes has its size but no bytes: data() is null. Weights and plans
+/// made meanwhile, however large, tell their layout and cannot run.
+class SizesOnly {
+ public:
+  SizesOnly() { ++depth_; }
+  ~SizesOnly() { --depth_; }
+  SizesOnly(const SizesOnly&) = delete;
+  SizesOnly& operator=(const SizesOnly&) = delete;
+  static bool holds() { return depth_ > 0; }
+
+ private:
+  static thread_local int depth_;
+};
+
 /// Owns `n_bytes` of device memory, aligned to 4096 bytes (GPU: 256) and zeroed. Throws OutOfMemory when
 /// the device has not enough. Never allocate inside a training step.
 class Memory {
@@ -95,6 +110,8 @@ class Memory {
   Memory& operator=(const Memory&) = delete;
 
   std::byte* data() const { return data_; }
+  /// The byte at `offset`; null where there are no bytes.
+  std::byte* at(int64_t offset) const { return data_ ? data_ + offset : nullptr; }
   template <typename T>
   T* as() const {
     return reinterpret_cast<T*>(data_);

@@ -300,7 +300,7 @@ class Pool2d : public Op {
     const auto n_bytes = static_cast<int64_t>(weights.size() * sizeof(float));
     weights_ = Memory(device, n_bytes);
     const std::unique_ptr<Stream> stream = make_stream(device.index);
-    cuda::copy(*stream, weights_.data(), weights.data(), n_bytes);
+    lockstep::copy(*stream, weights_.data(), weights.data(), n_bytes);
     stream->synchronize();
     pool_.weights = weights_.as<const float>();
   }

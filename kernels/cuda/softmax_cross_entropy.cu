@@ -233,7 +233,7 @@ class SoftmaxCrossEntropy : public Op {
     const auto n_bytes = static_cast<int64_t>(class_weights.size() * sizeof(float));
     class_weights_ = Memory(device, n_bytes);
     const std::unique_ptr<Stream> stream = lockstep::make_stream(device);
-    cuda::copy(*stream, class_weights_.data(), class_weights.data(), n_bytes);
+    lockstep::copy(*stream, class_weights_.data(), class_weights.data(), n_bytes);
     stream->synchronize();
     rule_.class_weights = class_weights_.as<const float>();
     rule_.weights_total = 0;

@@ -41,6 +41,9 @@ class ParameterArena {
   int64_t n_elements() const { return n_elements_; }       // padding included
   int64_t n_parameters() const;                            // padding and statistics excluded
   float* weights() const { return weights_.as<float>(); }  // on the device
+  float* weights_of(const Segment& segment) const {
+    return reinterpret_cast<float*>(weights_.at(segment.offset * int64_t{sizeof(float)}));
+  }
   /// The weights as the host sees them.
   HostMirror& host() const { return *host_; }
   Device device() const { return weights_.device(); }

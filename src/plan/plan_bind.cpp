@@ -13,10 +13,10 @@ void Plan::Impl::bind() {
     scratchpad_bytes = std::max(scratchpad_bytes, step.op->info().scratchpad_bytes);
   scratchpad = Memory(options.config.device, scratchpad_bytes);
 
-  const auto at = [&](int64_t offset) { return offset >= 0 ? block.data() + offset : nullptr; };
+  const auto at = [&](int64_t offset) { return offset >= 0 ? block.at(offset) : nullptr; };
   const auto diff_at = [&](const PlanEdge& edge) -> std::byte* {
     const auto place = places.diff.find(edge);
-    return place == places.diff.end() ? nullptr : block.data() + place->second;
+    return place == places.diff.end() ? nullptr : block.at(place->second);
   };
 
   for (int s = 0; s < static_cast<int>(steps.size()); ++s) {
@@ -29,7 +29,7 @@ void Plan::Impl::bind() {
       for (const Segment* segment : arena.of_vertex(step.vertex)) {
         const TensorDesc desc{segment->shape, DType::kFloat32, nullptr};
         const size_t i = step.params_t.size();
-        step.params_t.push_back({arena.weights() + segment->offset, desc});
+        step.params_t.push_back({arena.weights_of(*segment), desc});
         step.diff_params_t.push_back({step.adds_params ? at(beside->second[i]) : nullptr, desc});
         step.param_offsets.push_back(segment->offset);
         step.reads_from = std::min(step.reads_from, segment->offset);

@@ -64,6 +64,47 @@ TEST(Words, MistakesOnTheCommandLineSayWhatToWrite) {
   }
 }
 
+// Sanitizers reserve terabytes of addresses.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+const std::string kFewAddresses;
+#else
+const std::string kFewAddresses = "ulimit -v 6000000; ulimit -c 0; ";
+#endif
+
+// 64 layers of 40,000 units are 412 GB of weights, as much of gradients and twice that of Adam's state;
+// bfloat16 keeps packed copies besides. The limit on addresses leaves room for the libraries alone.
+TEST(Words, InspectTakesNoMemoryOfTheModel) {
+  const std::string folder = LOCKSTEP_SOURCE_DIR "/jobs";
+  std::string hidden = "40000";
+  for (int i = 1; i < 64; ++i) hidden += ",40000";
+  const std::string words =
+      std::string(LOCKSTEP_PROGRAM) + " inspect " + folder +
+      "/bench-mlp.yaml --json --set 'optimizer={adam: {lr: 0.1}}' --set 'model.hidden=[" + hidden + "]'";
+  const int64_t weights = 784 * 40'000 + 63 * int64_t{40'000} * 40'000 + 10 * 40'000, biases = 64 * 40'000;
+  for (const char* precision : {"float32", "bfloat16"}) {
+    const Ended ended = run_shell(kFewAddresses + words + " --set precision=" + precision);
+    ASSERT_EQ(ended.status, 0) << ended.output;
+    EXPECT_LT(ended.time_s, 60);
+    EXPECT_SAYS(ended, "\"parameters\": " + std::to_string(weights + biases + 10) + ",");
+    // The last bias is padded to 64 elements, all else is a multiple of them.
+    EXPECT_SAYS(ended, "\"weight_bytes\": " + std::to_string((weights + biases + 64) * 4) + ",");
+    EXPECT_SAYS(ended, "\"optimizer_bytes\": " + std::to_string((weights + biases + 64) * 8) + ",");
+  }
+}
+
+// Convolutions pack their weights too, and constant ones (the shortcut `pad`) are computed when they are
+// made.
+TEST(Words, InspectTakesNoMemoryOfActivations) {
+  const Ended ended =
+      run_shell(kFewAddresses + std::string(LOCKSTEP_PROGRAM) + " inspect " +
+                LOCKSTEP_SOURCE_DIR
+                "/jobs/resnet20-cifar10.yaml --json --set batch.global=1048576 --set batch.micro=131072");
+  ASSERT_EQ(ended.status, 0) << ended.output;
+  EXPECT_SAYS(ended, "\"parameters\": 269722,");
+  const std::string key = "\"activation_bytes\": ";
+  EXPECT_GT(std::stoll(ended.output.substr(ended.output.find(key) + key.size())), int64_t{100} << 30);
+}
+
 class WordsOfAJob : public testing::Test {
  protected:
   static void SetUpTestSuite() { place_ = new Workplace; }

@@ -16,6 +16,7 @@ class FixedConv2dOp : public Op {
     info_ = conv_->info();
     params_ = {weights_.data(), desc};
     diff_params_ = {diff_weights_.data(), desc};
+    if (SizesOnly::holds()) return;
     const std::unique_ptr<Stream> stream = make_stream(config.device);
     copy(*stream, weights_.data(), weights.data(), desc.n_bytes());
     conv_->prepare(*stream, {&params_, 1});
