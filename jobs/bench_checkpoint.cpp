@@ -200,8 +200,9 @@ static int bench_checkpoint_command(const Words& words, Communicator& comm) {
 }
 
 namespace {
-const bool bench_checkpoint_registered =
-    commands().add("bench checkpoint", {.place = 12, .summary = "time a checkpoint against a plain file", .run = bench_checkpoint_command});
+const bool bench_checkpoint_registered = commands().add(
+    "bench checkpoint",
+    {.place = 12, .summary = "time a checkpoint against a plain file", .run = bench_checkpoint_command});
 }
 
 }  // namespace lockstep

@@ -306,8 +306,8 @@ static int bench_step_command(const Words& words, Communicator& comm) {
 }
 
 namespace {
-const bool bench_step_registered =
-    commands().add("bench step", {.place = 13, .summary = "time the parts of a training step", .run = bench_step_command});
+const bool bench_step_registered = commands().add(
+    "bench step", {.place = 13, .summary = "time the parts of a training step", .run = bench_step_command});
 }
 
 }  // namespace lockstep

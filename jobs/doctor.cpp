@@ -149,8 +149,9 @@ static int doctor_command(const Words& words, Communicator& comm) {
 }
 
 namespace {
-const bool doctor_registered =
-    commands().add("doctor", {.place = 16, .summary = "check ranks, binding, MPI, HDF5 and the file system", .run = doctor_command});
+const bool doctor_registered = commands().add(
+    "doctor",
+    {.place = 16, .summary = "check ranks, binding, MPI, HDF5 and the file system", .run = doctor_command});
 }
 
 }  // namespace lockstep

@@ -106,7 +106,9 @@ static int evaluate_command(const Words& words, Communicator& comm) {
 
 namespace {
 const bool evaluate_registered =
-    commands().add("evaluate", {.place = 2, .summary = "loss, accuracy and confusion of a checkpoint on a dataset", .run = evaluate_command});
+    commands().add("evaluate", {.place = 2,
+                                .summary = "loss, accuracy and confusion of a checkpoint on a dataset",
+                                .run = evaluate_command});
 }
 
 }  // namespace lockstep

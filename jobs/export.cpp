@@ -26,8 +26,9 @@ static int export_command(const Words& words) {
 }
 
 namespace {
-const bool export_registered =
-    commands().add("export", {.place = 6, .summary = "write a checkpoint's weights to a safetensors file", .run = export_command});
+const bool export_registered = commands().add(
+    "export",
+    {.place = 6, .summary = "write a checkpoint's weights to a safetensors file", .run = export_command});
 }
 
 }  // namespace lockstep

@@ -161,8 +161,9 @@ static int import_command(const Words& words, Communicator& comm) {
 }
 
 namespace {
-const bool import_registered =
-    commands().add("import", {.place = 5, .summary = "make a checkpoint from a safetensors file of PyTorch", .run = import_command});
+const bool import_registered = commands().add(
+    "import",
+    {.place = 5, .summary = "make a checkpoint from a safetensors file of PyTorch", .run = import_command});
 }
 
 }  // namespace lockstep

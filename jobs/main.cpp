@@ -31,13 +31,15 @@ namespace {
 std::vector<std::pair<std::string, const Command*>> listed_commands() {
   std::vector<std::pair<std::string, const Command*>> all;
   for (const std::string& name : commands().names()) all.emplace_back(name, commands().find(name));
-  std::stable_sort(all.begin(), all.end(), [](const auto& a, const auto& b) { return a.second->place < b.second->place; });
+  std::stable_sort(all.begin(), all.end(),
+                   [](const auto& a, const auto& b) { return a.second->place < b.second->place; });
   return all;
 }
 
 void print_usage(std::ostream& out) {
   out << "usage: lockstep COMMAND …        (several ranks: mpirun -n P lockstep COMMAND …)\n\n";
-  for (const auto& [name, command] : listed_commands()) out << fmt::format("  {:16} {}\n", name, command->summary);
+  for (const auto& [name, command] : listed_commands())
+    out << fmt::format("  {:16} {}\n", name, command->summary);
   out << "\nlockstep COMMAND --help tells more; lockstep --version names the version.\n";
 }
 

@@ -223,8 +223,9 @@ static int predict_command(const Words& words, Communicator& comm) {
 }
 
 namespace {
-const bool predict_registered =
-    commands().add("predict", {.place = 3, .summary = "write a checkpoint's outputs for a dataset to HDF5", .run = predict_command});
+const bool predict_registered = commands().add(
+    "predict",
+    {.place = 3, .summary = "write a checkpoint's outputs for a dataset to HDF5", .run = predict_command});
 }
 
 }  // namespace lockstep

@@ -42,8 +42,9 @@ static int repair_command(const Words& words) {
 }
 
 namespace {
-const bool repair_registered =
-    commands().add("repair", {.place = 9, .summary = "put a run's checkpoints in order after a crash", .run = repair_command});
+const bool repair_registered = commands().add(
+    "repair",
+    {.place = 9, .summary = "put a run's checkpoints in order after a crash", .run = repair_command});
 }
 
 }  // namespace lockstep

@@ -89,8 +89,9 @@ static int verify_command(const Words& words) {
 }
 
 namespace {
-const bool verify_registered =
-    commands().add("verify", {.place = 8, .summary = "compare a dataset or checkpoint with its checksums", .run = verify_command});
+const bool verify_registered = commands().add(
+    "verify",
+    {.place = 8, .summary = "compare a dataset or checkpoint with its checksums", .run = verify_command});
 }
 
 }  // namespace lockstep

@@ -9,9 +9,9 @@
 #include <filesystem>
 #include <new>
 
+#include "io/files/regular_file.h"
 #include "io/hdf5/hdf5_filters.h"
 #include "io/hdf5/hdf5_remedy.h"
-#include "io/files/regular_file.h"
 #include "kernels/error.h"
 
 namespace lockstep::h5 {

@@ -63,7 +63,8 @@ static int convert_command(const Words& words, Communicator& comm) {
   if (const Converter* converter = converters().find(kind)) return (*converter)(rest, comm);
   if (kind == "--help" || kind == "-h") {
     if (comm.is_root())
-      fmt::print("usage: lockstep convert {} … --out DIR\nlockstep convert csv --help tells more.\n", fmt::join(kinds, "|"));
+      fmt::print("usage: lockstep convert {} … --out DIR\nlockstep convert csv --help tells more.\n",
+                 fmt::join(kinds, "|"));
     return words.empty() ? 2 : 0;
   }
   const std::string near = nearest_word(kind, kinds);
@@ -73,8 +74,9 @@ static int convert_command(const Words& words, Communicator& comm) {
 }
 
 namespace {
-const bool convert_registered =
-    commands().add("convert", {.place = 4, .summary = "turn csv, idx or image files into sharded HDF5", .run = convert_command});
+const bool convert_registered = commands().add(
+    "convert",
+    {.place = 4, .summary = "turn csv, idx or image files into sharded HDF5", .run = convert_command});
 }
 
 }  // namespace lockstep

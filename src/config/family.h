@@ -1,4 +1,5 @@
-// Siblings by name: layers, networks, losses, optimizers … Each stands in a file of its own and adds itself; nobody lists them.
+// Siblings by name: layers, networks, losses, optimizers … Each stands in a file of its own and adds itself;
+// nobody lists them.
 #pragma once
 
 #include <functional>
@@ -11,8 +12,8 @@
 
 namespace lockstep {
 
-/// A family of makers, Maker for instance std::function<Schedule(Config&)>. One per kind of sibling, made on first use, so that
-/// siblings may add themselves before main():
+/// A family of makers, Maker for instance std::function<Schedule(Config&)>. One per kind of sibling, made on
+/// first use, so that siblings may add themselves before main():
 ///
 ///   Family<LayerMaker>& layers() {
 ///     static Family<LayerMaker> family("layer", "layers");

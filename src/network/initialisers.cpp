@@ -29,11 +29,14 @@ const bool initialisers_registered =
     initialisers().add("constant", alike("value", std::nullopt, &InitDraw::value)) &&
     initialisers().add("normal", alike("std", 0.01, &InitDraw::deviation)) &&
     initialisers().add("uniform", alike("limit", 0.05, &InitDraw::limit)) &&
-    initialisers().add("glorot_uniform", plain([](double in, double out) { return uniform(std::sqrt(6 / (in + out))); })) &&
-    initialisers().add("glorot_normal", plain([](double in, double out) { return normal(std::sqrt(2 / (in + out))); })) &&
+    initialisers().add("glorot_uniform",
+                       plain([](double in, double out) { return uniform(std::sqrt(6 / (in + out))); })) &&
+    initialisers().add("glorot_normal",
+                       plain([](double in, double out) { return normal(std::sqrt(2 / (in + out))); })) &&
     initialisers().add("he_uniform", plain([](double in, double) { return uniform(std::sqrt(6 / in)); })) &&
     initialisers().add("he_normal", plain([](double in, double) { return normal(std::sqrt(2 / in)); })) &&
-    initialisers().add("lecun_uniform", plain([](double in, double) { return uniform(std::sqrt(1 / in)); }, true));
+    initialisers().add("lecun_uniform",
+                       plain([](double in, double) { return uniform(std::sqrt(1 / in)); }, true));
 
 }  // namespace
 

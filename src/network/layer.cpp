@@ -9,7 +9,9 @@ Family<LayerMaker>& layers() {
   return family;
 }
 
-bool register_layer(const std::string& type, LayerMaker maker) { return layers().add(type, std::move(maker)); }
+bool register_layer(const std::string& type, LayerMaker maker) {
+  return layers().add(type, std::move(maker));
+}
 
 std::vector<std::string> layer_types() { return layers().names(); }
 

@@ -20,7 +20,9 @@ Family<ZooEntry>& zoo() {
   return family;
 }
 
-const ZooEntry& find_zoo_entry(const Config& model) { return zoo().at(model.get_string("zoo"), model.at("zoo")); }
+const ZooEntry& find_zoo_entry(const Config& model) {
+  return zoo().at(model.get_string("zoo"), model.at("zoo"));
+}
 
 /// What the data tells, or the natural input of the zoo's network where nothing tells one.
 ModelContext with_defaults(const Config& model, const ModelContext& from_data) {

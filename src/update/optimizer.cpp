@@ -77,7 +77,8 @@ Optimizer::Optimizer(const OptimizerSpec& spec, const ParameterArena& arena, std
       own_(std::move(own)),
       ranges_(arena.device(), within(ranges_of(spec, arena), own_)) {
   for (const ElementRange& range : own_) n_own_ += range.n();
-  for (const std::string& name : spec.rule->slots()) slots_.push_back({name, arena_.make_parallel(n_own_), nullptr});
+  for (const std::string& name : spec.rule->slots())
+    slots_.push_back({name, arena_.make_parallel(n_own_), nullptr});
   for (Slot& slot : slots_) {  // slots no longer move
     slot.host = std::make_unique<HostMirror>(slot.memory);
     slot_data_.push_back(slot.memory.as<float>());

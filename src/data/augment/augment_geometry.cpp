@@ -194,8 +194,7 @@ const bool augment_geometry_registered =
     augment_steps().add("lens_distortion", {make_lens_distortion}) &&
     augment_steps().add("random_crop", {make_random_crop, false}) &&
     augment_steps().add("random_resized_crop", {make_random_resized_crop, false}) &&
-    augment_steps().add("reflect", {make_reflect, false}) &&
-    augment_steps().add("speed", {make_speed});
+    augment_steps().add("reflect", {make_reflect, false}) && augment_steps().add("speed", {make_speed});
 
 }  // namespace
 

@@ -27,8 +27,9 @@ Extents read_size(const Config& options);
 
 constexpr double kLarge = 1e6, kSmall = 1e-6;  // borders of numbers that have none of their own
 
-/// Makes one step; the spec gets the border that it names. Steps that move pixels stand in augment_geometry.cpp, those that
-/// change values where they are in augment_values.cpp; a new one is a file with
+/// Makes one step; the spec gets the border that it names. Steps that move pixels stand in
+/// augment_geometry.cpp, those that change values where they are in augment_values.cpp; a new one is a file
+/// with
 ///   const bool NAME_step_registered = augment_steps().add("NAME", {make_NAME});
 struct AugmentStepFactory {
   AugmentStep (*make)(Config&, AugmentSpec&);

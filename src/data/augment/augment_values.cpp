@@ -94,12 +94,11 @@ AugmentStep make_random_erasing(Config& options, AugmentSpec&) {
   return step;
 }
 
-const bool augment_values_registered =
-    augment_steps().add("color_cast", {make_color_cast}) &&
-    augment_steps().add("color_jitter", {make_color_jitter}) &&
-    augment_steps().add("gaussian_noise", {make_gaussian_noise}) &&
-    augment_steps().add("random_erasing", {make_random_erasing}) &&
-    augment_steps().add("vignette", {make_vignette});
+const bool augment_values_registered = augment_steps().add("color_cast", {make_color_cast}) &&
+                                       augment_steps().add("color_jitter", {make_color_jitter}) &&
+                                       augment_steps().add("gaussian_noise", {make_gaussian_noise}) &&
+                                       augment_steps().add("random_erasing", {make_random_erasing}) &&
+                                       augment_steps().add("vignette", {make_vignette});
 
 }  // namespace
 

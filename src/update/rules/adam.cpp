@@ -1,4 +1,5 @@
-// Adam (Kingma and Ba 2015), and AdamW with decoupled weight decay (Loshchilov and Hutter 2019), as PyTorch has them.
+// Adam (Kingma and Ba 2015), and AdamW with decoupled weight decay (Loshchilov and Hutter 2019), as PyTorch
+// has them.
 #include <fmt/format.h>
 
 #include <string>
@@ -40,18 +41,20 @@ UpdateRuleMade make_adam(Config& options, bool decoupled) {
   const double epsilon = options.get_double("epsilon", 1e-8);
   const auto check = [&](const char* key, double beta, double usual) {
     if (beta < 0 || beta >= 1)
-      throw options.error_at(key, fmt::format("must lie in [0, 1), found {}", beta), fmt::format("the usual one is {}", usual));
+      throw options.error_at(key, fmt::format("must lie in [0, 1), found {}", beta),
+                             fmt::format("the usual one is {}", usual));
   };
   check("beta1", beta1, 0.9);
   check("beta2", beta2, 0.999);
   if (epsilon <= 0)
-    throw options.error_at("epsilon", fmt::format("must be positive, found {}", epsilon), "the usual one is 1e-8");
+    throw options.error_at("epsilon", fmt::format("must be positive, found {}", epsilon),
+                           "the usual one is 1e-8");
   return {std::make_shared<Adam>(beta1, beta2, epsilon, decoupled), 1e-3};
 }
 
-const bool adam_rules_registered =
-    update_rules().add("adam", [](Config& options) { return make_adam(options, false); }) &&
-    update_rules().add("adamw", [](Config& options) { return make_adam(options, true); });
+const bool adam_rules_registered = update_rules().add("adam", [](Config& options) {
+  return make_adam(options, false);
+}) && update_rules().add("adamw", [](Config& options) { return make_adam(options, true); });
 
 }  // namespace
 

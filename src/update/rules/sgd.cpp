@@ -1,4 +1,5 @@
-// Stochastic gradient descent, with momentum as PyTorch has it (Sutskever et al. 2013 without the rate in the velocity).
+// Stochastic gradient descent, with momentum as PyTorch has it (Sutskever et al. 2013 without the rate in the
+// velocity).
 #include <fmt/format.h>
 
 #include "kernels/optimizer_update.h"
@@ -23,7 +24,8 @@ class Sgd : public UpdateRule {
     rule.nesterov = nesterov_;
     rule.weight_decay = static_cast<float>(args.weight_decay);
     rule.grad_scale = static_cast<float>(args.grad_scale);
-    sgd_update(stream, rule, ranges, args.gradients, args.weights, args.slots.empty() ? nullptr : args.slots[0]);
+    sgd_update(stream, rule, ranges, args.gradients, args.weights,
+               args.slots.empty() ? nullptr : args.slots[0]);
   }
 
  private:
@@ -34,7 +36,9 @@ class Sgd : public UpdateRule {
 const bool sgd_rule_registered = update_rules().add("sgd", [](Config& options) {
   const double momentum = options.get_double("momentum", 0);
   const bool nesterov = options.get_bool("nesterov", false);
-  if (momentum < 0 || momentum >= 1) throw options.error_at("momentum", fmt::format("must lie in [0, 1), found {}", momentum), "the usual one is 0.9");
+  if (momentum < 0 || momentum >= 1)
+    throw options.error_at("momentum", fmt::format("must lie in [0, 1), found {}", momentum),
+                           "the usual one is 0.9");
   if (nesterov && momentum == 0) throw options.error_at("nesterov", "needs momentum", "set momentum: 0.9");
   return UpdateRuleMade{std::make_shared<Sgd>(momentum, nesterov)};
 });

@@ -1,4 +1,5 @@
-// Half a cosine from the rate down to a part of it (Loshchilov and Hutter 2017), one period over what warm-up leaves.
+// Half a cosine from the rate down to a part of it (Loshchilov and Hutter 2017), one period over what warm-up
+// leaves.
 #include <algorithm>
 #include <cmath>
 #include <numbers>

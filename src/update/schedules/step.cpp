@@ -19,7 +19,8 @@ const bool step_schedule_registered = schedules().add("step", [](Config& options
     int64_t drops = 0;
     for (const int64_t epoch : epochs) drops += at.step / at.steps_per_epoch >= epoch;
     if (every_epochs > 0)
-      drops = static_cast<int64_t>(static_cast<double>(at.step) / (every_epochs * static_cast<double>(at.steps_per_epoch)));
+      drops = static_cast<int64_t>(static_cast<double>(at.step) /
+                                   (every_epochs * static_cast<double>(at.steps_per_epoch)));
     return std::pow(gamma, static_cast<double>(drops));
   };
 });
