@@ -18,22 +18,26 @@ namespace {
 void print_table(const ValidationResult& result, const std::vector<std::string>& class_names) {
   fmt::print("samples   {}\nloss      {:.6g}\n", result.n_samples, result.loss);
   if (result.has_accuracy) fmt::print("accuracy  {:.2f} %\n", 100 * result.accuracy);
-  const int64_t k = result.n_classes;
-  if (k == 0) return;
+  const std::vector<ClassCounts> classes = count_classes(result.confusion);
+  if (classes.empty()) return;
   fmt::print("\n{:20} {:>8} {:>8} {:>9}\n", "class", "samples", "recall", "precision");
-  for (int64_t c = 0; c < k; ++c) {
-    int64_t row = 0, column = 0;
-    for (int64_t other = 0; other < k; ++other)
-      row += result.confusion[c * k + other], column += result.confusion[other * k + c];
+  size_t n_absent = 0;
+  for (size_t c = 0; c < classes.size(); ++c) {
+    const ClassCounts& counts = classes[c];
+    if (!result.confusion.is_whole() && counts.samples + counts.predictions == 0) {
+      ++n_absent;
+      continue;
+    }
     const auto percent = [&](int64_t of) {
-      return of > 0 ? fmt::format("{:.1f} %", 100.0 * static_cast<double>(result.confusion[c * k + c]) /
-                                                  static_cast<double>(of))
+      return of > 0 ? fmt::format("{:.1f} %",
+                                  100.0 * static_cast<double>(counts.correct) / static_cast<double>(of))
                     : "-";
     };
     fmt::print("{:20} {:>8} {:>8} {:>9}\n",
-               c < static_cast<int64_t>(class_names.size()) ? printable(class_names[c]) : std::to_string(c),
-               row, percent(row), percent(column));
+               c < class_names.size() ? printable(class_names[c]) : std::to_string(c), counts.samples,
+               percent(counts.samples), percent(counts.predictions));
   }
+  if (n_absent > 0) fmt::print("{} classes have no sample and no prediction\n", n_absent);
 }
 
 std::string json(const ValidationResult& result, const std::string& checkpoint, const std::string& data) {
@@ -44,14 +48,19 @@ std::string json(const ValidationResult& result, const std::string& checkpoint, 
       .set("loss", result.loss);
   if (result.has_accuracy) object.set("accuracy", result.accuracy);
   if (!result.not_finite.empty()) object.set("not_finite", result.not_finite);
-  if (result.n_classes > 0) {
-    std::string rows;
-    for (int64_t c = 0; c < result.n_classes; ++c) {
-      const auto row = result.confusion.begin() + c * result.n_classes;
-      rows += fmt::format("{}[{}]", c ? ", " : "", fmt::join(row, row + result.n_classes, ", "));
-    }
-    object.set_raw("confusion", "[" + rows + "]");
+  const int64_t k = result.confusion.n_classes();
+  if (k == 0) return object.str();
+  std::vector<std::string> rows;
+  if (result.confusion.is_whole()) {
+    const auto counts = result.confusion.matrix().begin();
+    for (int64_t c = 0; c < k; ++c)
+      rows.push_back(fmt::format("[{}]", fmt::join(counts + c * k, counts + (c + 1) * k, ", ")));
+  } else {  // true class, predicted class, samples
+    for (const ConfusionCell& cell : result.confusion.cells())
+      rows.push_back(fmt::format("[{}, {}, {}]", cell.truth, cell.predicted, cell.count));
   }
+  object.set_raw(result.confusion.is_whole() ? "confusion" : "confusion_cells",
+                 fmt::format("[{}]", fmt::join(rows, ", ")));
   return object.str();
 }
 

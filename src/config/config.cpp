@@ -1,6 +1,7 @@
 #include "src/config/config.h"
 
 #include <fmt/format.h>
+#include <yaml-cpp/yaml.h>
 
 #include <algorithm>
 #include <cctype>
@@ -126,11 +127,13 @@ std::vector<std::string> split_keys(const std::string& text) {
 }  // namespace
 
 Config::Config(YAML::Node node, std::string source, std::string path)
-    : node_(std::move(node)),
+    : node_(std::make_shared<YAML::Node>(std::move(node))),
       source_(std::move(source)),
       path_(std::move(path)),
       asked_(std::make_shared<std::set<std::string>>()),
       assigned_(std::make_shared<std::vector<std::pair<std::string, std::string>>>()) {}
+
+const YAML::Node& Config::tree() const { return *node_; }
 
 Config Config::child(YAML::Node node, const std::string& path) const {
   Config config(std::move(node), source_, path);
@@ -177,7 +180,7 @@ void Config::set(const std::string& assignment) {
                 "name a key of docs/job-file.md, for instance --set optimizer.lr=0.1");
   const YAML::Node value = read_value(assignment.substr(equals + 1), where);
   check_tree(value, where);
-  YAML::Node node = node_;
+  YAML::Node node = *node_;
   std::string path;
   for (size_t i = 0; i + 1 < keys.size(); ++i) {
     path = join_path(path, keys[i]);
@@ -228,12 +231,12 @@ std::string Config::place(const YAML::Node& node, const std::string& path) const
 }
 
 Error Config::error(const std::string& what, const std::string& remedy) const {
-  return Error(place(node_, path_), what, remedy);
+  return Error(place(tree(), path_), what, remedy);
 }
 
 Error Config::error_at(const std::string& key, const std::string& what, const std::string& remedy) const {
-  const YAML::Node child = node_.IsMap() ? node_[key] : YAML::Node();
-  return Error(place(child && child.IsDefined() ? child : node_, join_path(path_, key)), what, remedy);
+  const YAML::Node child = tree().IsMap() ? tree()[key] : YAML::Node();
+  return Error(place(child && child.IsDefined() ? child : tree(), join_path(path_, key)), what, remedy);
 }
 
 Error Config::unknown_name(const std::string& kind, const std::string& plural, const std::string& name,
@@ -244,16 +247,20 @@ Error Config::unknown_name(const std::string& kind, const std::string& plural, c
       fmt::format("known {}: {}", plural, fmt::join(known, ", ")));
 }
 
+bool Config::is_map() const { return tree().IsMap(); }
+bool Config::is_list() const { return tree().IsSequence(); }
+bool Config::is_scalar() const { return tree().IsScalar(); }
+
 bool Config::has(const std::string& key) const {
   asked_->insert(key);
-  if (!node_.IsMap()) return false;
-  const YAML::Node child = node_[key];
+  if (!tree().IsMap()) return false;
+  const YAML::Node child = tree()[key];
   return child.IsDefined() && !child.IsNull();
 }
 
 std::optional<Config> Config::find(const std::string& key) const {
   if (!has(key)) return std::nullopt;
-  return child(node_[key], join_path(path_, key));
+  return child(tree()[key], join_path(path_, key));
 }
 
 Config Config::at(const std::string& key) const {
@@ -261,7 +268,7 @@ Config Config::at(const std::string& key) const {
   if (child) return *child;
   // A mis-spelt key explains a missing one.
   std::string hint = "add the key";
-  if (node_.IsMap()) {
+  if (tree().IsMap()) {
     std::vector<std::string> others;
     for (const std::string& other : keys()) {
       if (!asked_->count(other)) others.push_back(other);
@@ -269,23 +276,23 @@ Config Config::at(const std::string& key) const {
     const std::string near = nearest_word(key, others);
     if (!near.empty()) hint = fmt::format("add the key, or is '{}' meant to be '{}'?", near, key);
   }
-  throw Error(place(node_, path_), fmt::format("the key '{}' is missing", key), hint);
+  throw Error(place(tree(), path_), fmt::format("the key '{}' is missing", key), hint);
 }
 
 std::vector<Config> Config::items() const {
-  if (!node_.IsSequence())
-    throw error("expected a list, found " + describe(node_), "write [a, b, …] or - lines");
+  if (!tree().IsSequence())
+    throw error("expected a list, found " + describe(tree()), "write [a, b, …] or - lines");
   std::vector<Config> result;
-  for (size_t i = 0; i < node_.size(); ++i) {
-    result.push_back(child(node_[i], fmt::format("{}[{}]", path_, i)));
+  for (size_t i = 0; i < tree().size(); ++i) {
+    result.push_back(child(tree()[i], fmt::format("{}[{}]", path_, i)));
   }
   return result;
 }
 
 std::vector<std::string> Config::keys() const {
   std::vector<std::string> result;
-  if (node_.IsMap()) {
-    for (const auto& item : node_) result.push_back(item.first.as<std::string>());
+  if (tree().IsMap()) {
+    for (const auto& item : tree()) result.push_back(item.first.as<std::string>());
   }
   return result;
 }
@@ -316,12 +323,12 @@ int64_t Config::whole_number(const std::string& key, const YAML::Node& node) con
                             : fmt::format("write it in plain decimal digits: {}: {}", key, meant));
 }
 
-int64_t Config::get_int(const std::string& key) const { return whole_number(key, at(key).node_); }
+int64_t Config::get_int(const std::string& key) const { return whole_number(key, at(key).tree()); }
 int64_t Config::get_int(const std::string& key, int64_t fallback) const {
   return has(key) ? get_int(key) : fallback;
 }
 double Config::get_double(const std::string& key) const {
-  const double value = convert<double>(key, at(key).node_, "a number");
+  const double value = convert<double>(key, at(key).tree(), "a number");
   if (!std::isfinite(value))
     throw error_at(key, "the number is not finite", "write a decimal number, for instance 0.1 or 1e-3");
   return value;
@@ -330,10 +337,10 @@ double Config::get_double(const std::string& key, double fallback) const {
   return has(key) ? get_double(key) : fallback;
 }
 bool Config::get_bool(const std::string& key, bool fallback) const {
-  return has(key) ? convert<bool>(key, at(key).node_, "true or false") : fallback;
+  return has(key) ? convert<bool>(key, at(key).tree(), "true or false") : fallback;
 }
 std::string Config::get_string(const std::string& key) const {
-  return convert<std::string>(key, at(key).node_, "a text");
+  return convert<std::string>(key, at(key).tree(), "a text");
 }
 std::string Config::get_string(const std::string& key, const std::string& fallback) const {
   return has(key) ? get_string(key) : fallback;
@@ -363,7 +370,7 @@ std::vector<int64_t> Config::get_ints(const std::string& key, const std::vector<
   if (!child) return fallback;
   if (child->is_scalar()) return {get_int(key)};
   std::vector<int64_t> result;
-  for (const Config& item : child->items()) result.push_back(whole_number(key, item.node_));
+  for (const Config& item : child->items()) result.push_back(whole_number(key, item.tree()));
   return result;
 }
 
@@ -381,7 +388,7 @@ std::vector<double> Config::get_doubles(const std::string& key, const std::vecto
   if (!child) return fallback;
   std::vector<double> result;
   for (const Config& item : child->items()) {
-    result.push_back(convert<double>(key, item.node_, "a number"));
+    result.push_back(convert<double>(key, item.tree(), "a number"));
     if (!std::isfinite(result.back()))
       throw item.error("the number is not finite", "write a decimal number, for instance 0.1 or 1e-3");
   }
@@ -389,49 +396,49 @@ std::vector<double> Config::get_doubles(const std::string& key, const std::vecto
 }
 
 Config::Named Config::named() const {
-  if (node_.IsScalar()) {
-    return {node_.Scalar(), std::make_shared<Config>(child(YAML::Node(YAML::NodeType::Map), path_))};
+  if (tree().IsScalar()) {
+    return {tree().Scalar(), std::make_shared<Config>(child(YAML::Node(YAML::NodeType::Map), path_))};
   }
-  if (node_.IsMap() && node_.size() == 1) {
-    const std::string name = node_.begin()->first.as<std::string>();
-    YAML::Node options = node_.begin()->second;
+  if (tree().IsMap() && tree().size() == 1) {
+    const std::string name = tree().begin()->first.as<std::string>();
+    YAML::Node options = tree().begin()->second;
     if (options.IsNull()) options = YAML::Node(YAML::NodeType::Map);
     return {name, std::make_shared<Config>(child(options, join_path(path_, name)))};
   }
-  throw error("expected one name, or one name with its options; found " + describe(node_),
+  throw error("expected one name, or one name with its options; found " + describe(tree()),
               "write name, or {name: {option: value}}");
 }
 
 void Config::positional(const std::string& key) {
-  if (node_.IsMap() || node_.IsNull()) return;
+  if (tree().IsMap() || tree().IsNull()) return;
   YAML::Node map(YAML::NodeType::Map);
-  map[key] = node_;
-  node_ = map;
+  map[key] = tree();
+  *node_ = map;
 }
 
 bool Config::is_name() const {
   double number = 0;
-  return node_.IsScalar() && !YAML::convert<double>::decode(node_, number);
+  return tree().IsScalar() && !YAML::convert<double>::decode(tree(), number);
 }
 
 std::string Config::text() const {
-  if (!node_.IsScalar())
-    throw error("expected a text, found " + describe(node_), "write one word or a text in quotes");
-  return node_.Scalar();
+  if (!tree().IsScalar())
+    throw error("expected a text, found " + describe(tree()), "write one word or a text in quotes");
+  return tree().Scalar();
 }
 
 std::string Config::dump() const {
   YAML::Emitter out;
-  out << node_;
+  out << tree();
   return std::string(out.c_str()) + "\n";
 }
 
 void Config::finish() const {
-  if (!node_.IsMap() && !node_.IsNull()) {
-    throw error("expected options, found " + describe(node_), "write {option: value}");
+  if (!tree().IsMap() && !tree().IsNull()) {
+    throw error("expected options, found " + describe(tree()), "write {option: value}");
   }
   std::set<std::string> seen;
-  for (const auto& item : node_) {
+  for (const auto& item : tree()) {
     const std::string key = item.first.as<std::string>();
     if (!seen.insert(key).second) {
       throw Error(place(item.first, join_path(path_, key)), fmt::format("the key '{}' is given twice", key),

@@ -3,8 +3,6 @@
 // and names the nearest known one.
 #pragma once
 
-#include <yaml-cpp/yaml.h>
-
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -15,6 +13,10 @@
 
 #include "kernels/error.h"
 #include "src/config/nearest_word.h"
+
+namespace YAML {
+class Node;
+}
 
 namespace lockstep {
 
@@ -31,9 +33,9 @@ class Config {
   void set(const std::string& assignment);
 
   bool has(const std::string& key) const;
-  bool is_map() const { return node_.IsMap(); }
-  bool is_list() const { return node_.IsSequence(); }
-  bool is_scalar() const { return node_.IsScalar(); }
+  bool is_map() const;
+  bool is_list() const;
+  bool is_scalar() const;
   bool is_name() const;  // a scalar that is not a number
 
   /// Child nodes. at() throws when absent; find() gives nothing then.
@@ -86,13 +88,14 @@ class Config {
 
  private:
   Config(YAML::Node node, std::string source, std::string path);
+  const YAML::Node& tree() const;  // constant: looking up a key does not make it
   std::string place(const YAML::Node& node, const std::string& path) const;
   Config child(YAML::Node node, const std::string& path) const;
   int64_t whole_number(const std::string& key, const YAML::Node& node) const;
   template <typename T>
   T convert(const std::string& key, const YAML::Node& node, const char* wanted) const;
 
-  YAML::Node node_;
+  std::shared_ptr<YAML::Node> node_;
   std::string source_, path_;
   std::shared_ptr<std::set<std::string>> asked_;
   /// The paths that set() has changed, of the whole job file, and by which assignment; later ones count.

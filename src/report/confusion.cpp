@@ -22,7 +22,8 @@ Error broken(const std::string& path, const std::string& what) {
 
 /// The numbers of "[[1,2],[3,4]]", and how many rows there are. One pass: a thousand classes
 /// are a million numbers.
-std::vector<double> parse_matrix(const std::string& text, size_t& n_rows, const std::string& path) {
+std::vector<double> parse_rows(const std::string& key, const std::string& text, size_t& n_rows,
+                               const std::string& path) {
   std::vector<double> values;
   n_rows = 0;
   int depth = 0;
@@ -37,30 +38,73 @@ std::vector<double> parse_matrix(const std::string& text, size_t& n_rows, const 
       double value = 0;
       const auto [next, status] = std::from_chars(at, end, value);
       if (status != std::errc() || depth != 2 || !(value >= 0)) {
-        throw broken(path, "\"matrix\" is not a list of rows of counts");
+        throw broken(path, "\"" + key + "\" is not a list of rows of counts");
       }
       values.push_back(value);
       at = next;
       continue;
     }
-    if (depth < 0 || depth > 2) throw broken(path, "\"matrix\" is not a list of rows of counts");
+    if (depth < 0 || depth > 2) throw broken(path, "\"" + key + "\" is not a list of rows of counts");
     ++at;
   }
   return values;
 }
 
-}  // namespace
-
-double ConfusionMatrix::row_sum(size_t truth) const {
-  double sum = 0;
-  for (size_t j = 0; j < n(); ++j) sum += at(truth, j);
-  return sum;
+std::vector<ConfusionMatrix::Cell> cells_of_matrix(const std::string& text, size_t& n_classes,
+                                                   const std::string& path) {
+  const std::vector<double> counts = parse_rows("matrix", text, n_classes, path);
+  if (n_classes == 0 || counts.size() != n_classes * n_classes)
+    throw broken(path, "\"matrix\" is not square");
+  std::vector<ConfusionMatrix::Cell> cells;
+  for (size_t i = 0; i < counts.size(); ++i)
+    if (counts[i] > 0) cells.push_back({i / n_classes, i % n_classes, counts[i]});
+  return cells;
 }
 
-double ConfusionMatrix::column_sum(size_t predicted) const {
-  double sum = 0;
-  for (size_t i = 0; i < n(); ++i) sum += at(i, predicted);
-  return sum;
+std::vector<ConfusionMatrix::Cell> read_cells(const std::string& text, size_t n_classes,
+                                              const std::string& path) {
+  size_t n_rows = 0;
+  const std::vector<double> numbers = parse_rows("cells", text, n_rows, path);
+  std::vector<ConfusionMatrix::Cell> cells;
+  if (numbers.size() != 3 * n_rows) throw broken(path, "\"cells\" does not give three numbers each");
+  for (size_t i = 0; i < numbers.size(); i += 3) {
+    if (!(numbers[i] < static_cast<double>(n_classes)) || !(numbers[i + 1] < static_cast<double>(n_classes)))
+      throw broken(path, "\"cells\" names a class that \"classes\" has not");
+    if (numbers[i + 2] > 0)
+      cells.push_back({static_cast<size_t>(numbers[i]), static_cast<size_t>(numbers[i + 1]), numbers[i + 2]});
+  }
+  std::stable_sort(cells.begin(), cells.end(), [](const auto& a, const auto& b) {
+    return a.truth != b.truth ? a.truth < b.truth : a.predicted < b.predicted;
+  });
+  return cells;
+}
+
+std::vector<std::string> read_classes(const std::string& text, const std::string& path) {
+  std::vector<std::string> names;
+  try {
+    for (const YAML::Node& name : YAML::Load(text)) names.push_back(name.as<std::string>());
+  } catch (const YAML::Exception&) {
+    throw broken(path, "\"classes\" is not a list of names");
+  }
+  return names;
+}
+
+}  // namespace
+
+ConfusionMatrix::ConfusionMatrix(double at_step, std::vector<std::string> names, std::vector<Cell> cells)
+    : step(at_step), classes(std::move(names)), cells_(std::move(cells)), row_sums_(n()), column_sums_(n()) {
+  for (const Cell& cell : cells_) {
+    row_sums_[cell.truth] += cell.count;
+    column_sums_[cell.predicted] += cell.count;
+  }
+}
+
+double ConfusionMatrix::at(size_t truth, size_t predicted) const {
+  const auto found = std::lower_bound(cells_.begin(), cells_.end(), std::pair(truth, predicted),
+                                      [](const Cell& cell, const std::pair<size_t, size_t>& wanted) {
+                                        return std::pair(cell.truth, cell.predicted) < wanted;
+                                      });
+  return found != cells_.end() && found->truth == truth && found->predicted == predicted ? found->count : 0;
 }
 
 double ConfusionMatrix::recall(size_t c) const {
@@ -75,11 +119,8 @@ double ConfusionMatrix::precision(size_t c) const {
 
 std::vector<ConfusionMatrix::Pair> ConfusionMatrix::most_confused(size_t most) const {
   std::vector<Pair> pairs;
-  for (size_t i = 0; i < n(); ++i) {
-    for (size_t j = 0; j < n(); ++j) {
-      if (i != j && at(i, j) > 0) pairs.push_back({i, j, at(i, j)});
-    }
-  }
+  for (const Cell& cell : cells_)
+    if (cell.truth != cell.predicted) pairs.push_back(cell);
   std::stable_sort(pairs.begin(), pairs.end(),
                    [](const Pair& a, const Pair& b) { return a.count > b.count; });
   if (pairs.size() > most) pairs.resize(most);
@@ -95,28 +136,24 @@ std::optional<ConfusionMatrix> read_confusion(const std::string& path) {
   } catch (const Error& error) {
     throw broken(path, error.reason());
   }
-  const std::string* matrix = line.text("matrix");
-  if (matrix == nullptr) throw broken(path, "\"matrix\" is missing");
+  const std::string *matrix = line.text("matrix"), *names = line.text("classes"),
+                    *sparse = line.text("cells");
+  if (matrix == nullptr && (sparse == nullptr || names == nullptr))
+    throw broken(path, "\"matrix\" is missing");
 
-  ConfusionMatrix confusion;
-  size_t n_rows = 0;
-  confusion.counts = parse_matrix(*matrix, n_rows, path);
-  if (n_rows == 0 || confusion.counts.size() != n_rows * n_rows) {
-    throw broken(path, "\"matrix\" is not square");
-  }
-  if (const std::string* classes = line.text("classes")) {
-    try {
-      for (const YAML::Node& name : YAML::Load(*classes)) confusion.classes.push_back(name.as<std::string>());
-    } catch (const YAML::Exception&) {
-      throw broken(path, "\"classes\" is not a list of names");
-    }
-  } else {
-    for (size_t i = 0; i < n_rows; ++i) confusion.classes.push_back(std::to_string(i));
-  }
-  if (confusion.classes.size() != n_rows) throw broken(path, "\"classes\" and \"matrix\" differ in size");
+  std::vector<std::string> classes;
+  if (names != nullptr) classes = read_classes(*names, path);
+  std::vector<ConfusionMatrix::Cell> cells;
+  size_t n_classes = classes.size();
+  if (matrix != nullptr)
+    cells = cells_of_matrix(*matrix, n_classes, path);
+  else
+    cells = read_cells(*sparse, n_classes, path);
+  if (names == nullptr)
+    for (size_t i = 0; i < n_classes; ++i) classes.push_back(std::to_string(i));
+  if (classes.size() != n_classes) throw broken(path, "\"classes\" and \"matrix\" differ in size");
   const double* step = line.number("step");
-  confusion.step = step != nullptr ? *step : kNaN;
-  return confusion;
+  return ConfusionMatrix(step != nullptr ? *step : kNaN, std::move(classes), std::move(cells));
 }
 
 }  // namespace lockstep

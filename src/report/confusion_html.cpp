@@ -15,8 +15,10 @@ namespace lockstep {
 namespace {
 
 constexpr size_t kPairs = 10, kWeakest = 10;
-constexpr size_t kDense = 20;  // classes; more are shown in small type
-constexpr size_t kRoomy = 6;   // classes; as many or fewer are shown in large cells
+constexpr size_t kPixels = 1000;  // across the picture of a matrix
+constexpr size_t kListed = 2000;  // classes with a line of their own
+constexpr size_t kDense = 20;     // classes; more are shown in small type
+constexpr size_t kRoomy = 6;      // classes; as many or fewer are shown in large cells
 
 std::string share(double fraction) {
   return std::isfinite(fraction) ? fmt::format("{:.1f} %", fraction * 100) : "–";
@@ -86,15 +88,20 @@ void append_table(std::string& out, const ConfusionMatrix& m) {
   out += "<td></td></tr></tfoot></table></div>\n";
 }
 
-/// One pixel per cell in the table's colours, opacity as shade, so that it suits both themes.
+/// One pixel per cell in the table's colours, opacity as shade, so that it suits both themes. Of more than
+/// kPixels classes neighbours share a pixel.
 PngImage heat_map(const ConfusionMatrix& m) {
-  const int n = static_cast<int>(m.n());
-  PngImage image{n, n, 4, {}};
-  image.pixels.reserve(m.counts.size() * 4);
-  for (size_t i = 0; i < m.n(); ++i) {
-    const double sum = m.row_sum(i);
-    for (size_t j = 0; j < m.n(); ++j) {
-      const auto alpha = static_cast<uint8_t>(std::lround(255 * shade(m.at(i, j), sum)));
+  const size_t per_pixel = (m.n() + kPixels - 1) / kPixels, n = (m.n() + per_pixel - 1) / per_pixel;
+  std::vector<double> counts(n * n), sums(n);
+  for (const auto& cell : m.cells()) {
+    counts[cell.truth / per_pixel * n + cell.predicted / per_pixel] += cell.count;
+    sums[cell.truth / per_pixel] += cell.count;
+  }
+  PngImage image{static_cast<int>(n), static_cast<int>(n), 4, {}};
+  image.pixels.reserve(counts.size() * 4);
+  for (size_t i = 0; i < n; ++i) {
+    for (size_t j = 0; j < n; ++j) {
+      const auto alpha = static_cast<uint8_t>(std::lround(255 * shade(counts[i * n + j], sums[i])));
       const uint8_t right[] = {0, 114, 178}, wrong[] = {213, 94, 0};
       image.pixels.insert(image.pixels.end(), i == j ? right : wrong, (i == j ? right : wrong) + 3);
       image.pixels.push_back(alpha);
@@ -134,10 +141,11 @@ void append_class_rows(std::string& out, const ConfusionMatrix& m, const std::ve
 }
 
 void append_picture(std::string& out, const ConfusionMatrix& m) {
-  std::vector<size_t> all(m.n()), weakest;
-  for (size_t c = 0; c < m.n(); ++c) all[c] = c;
-  for (const size_t c : all) {
-    if (m.row_sum(c) > 0) weakest.push_back(c);
+  std::vector<size_t> all, weakest;
+  for (size_t c = 0; c < m.n(); ++c) {
+    const bool occurs = m.row_sum(c) > 0;
+    if (m.n() <= kListed || ((occurs || m.column_sum(c) > 0) && all.size() < kListed)) all.push_back(c);
+    if (occurs) weakest.push_back(c);
   }
   std::stable_sort(weakest.begin(), weakest.end(),
                    [&](size_t a, size_t b) { return m.recall(a) < m.recall(b); });
@@ -147,9 +155,9 @@ void append_picture(std::string& out, const ConfusionMatrix& m) {
       "<div class=\"halves\">\n<div class=\"heat\"><span class=\"side\">true class</span><img "
       "alt=\"Confusion matrix of {0} classes: "
       "rows "
-      "are true classes, columns predicted ones\" src=\"{1}\" width=\"{0}\" height=\"{0}\">"
+      "are true classes, columns predicted ones\" src=\"{1}\" width=\"{2}\" height=\"{2}\">"
       "<span class=\"below\">predicted class</span></div>\n",
-      m.n(), png_data_uri(heat_map(m)));
+      m.n(), png_data_uri(heat_map(m)), std::min(m.n(), kPixels));
   out += "<div>\n";
   append_pairs(out, m);
   out += "<h3>Lowest recall</h3>\n";

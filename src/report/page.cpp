@@ -49,10 +49,8 @@ void judge_predictions(const std::string& run_folder, Verdict& verdict) {
   size_t n_true = 0;
   for (size_t i = 0; i < matrix->n(); ++i) {
     n_true += matrix->row_sum(i) > 0;
-    for (size_t j = 0; j < matrix->n(); ++j) {
-      predicted[j] += matrix->at(i, j);
-      all += matrix->at(i, j);
-    }
+    predicted[i] = matrix->column_sum(i);
+    all += predicted[i];
   }
   const auto most = std::max_element(predicted.begin(), predicted.end());
   if (n_true < 2 || !(all > 0) || *most < kOneClass * all) return;

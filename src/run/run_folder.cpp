@@ -155,19 +155,25 @@ void RunFolder::write_scalars(int64_t step, std::span<const EventScalar> scalars
 
 void RunFolder::write_confusion(const ValidationResult& validation,
                                 const std::vector<std::string>& class_names, int64_t step) {
-  if (!is_root_ || validation.n_classes == 0) return;
-  const int64_t k = validation.n_classes;
+  const Confusion& confusion = validation.confusion;
+  const int64_t k = confusion.n_classes();
+  if (!is_root_ || k == 0) return;
   std::vector<std::string> names, rows;
-  for (int64_t c = 0; c < k; ++c) {
+  for (int64_t c = 0; c < k; ++c)
     names.push_back(
         json_quote(c < static_cast<int64_t>(class_names.size()) ? class_names[c] : std::to_string(c)));
-    rows.push_back(fmt::format("[{}]", fmt::join(validation.confusion.begin() + c * k,
-                                                 validation.confusion.begin() + (c + 1) * k, ",")));
+  if (confusion.is_whole()) {
+    const auto counts = confusion.matrix().begin();
+    for (int64_t c = 0; c < k; ++c)
+      rows.push_back(fmt::format("[{}]", fmt::join(counts + c * k, counts + (c + 1) * k, ",")));
+  } else {
+    for (const ConfusionCell& cell : confusion.cells())
+      rows.push_back(fmt::format("[{},{},{}]", cell.truth, cell.predicted, cell.count));
   }
   JsonObject object;
   object.set("kind", "confusion").set("step", step);
   object.set_raw("classes", fmt::format("[{}]", fmt::join(names, ",")));
-  object.set_raw("matrix", fmt::format("[{}]", fmt::join(rows, ",\n")));
+  object.set_raw(confusion.is_whole() ? "matrix" : "cells", fmt::format("[{}]", fmt::join(rows, ",\n")));
   attempt([&] { write_text(path_ + "/confusion.json", object.str() + "\n"); });
 }
 

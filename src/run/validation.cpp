@@ -50,9 +50,8 @@ ValidationResult Validator::run() {
   ValidationResult result;
   result.n_samples = n_samples_;
   result.has_accuracy = job_.loss.has_accuracy();
-  if (judges_output_) result.n_classes = job_.loss.n_classes(plan_.output_shape().without_front());
-  const int64_t k = result.n_classes;
-  result.confusion.assign(k * k, 0);
+  const int64_t k = judges_output_ ? job_.loss.n_classes(plan_.output_shape().without_front()) : 0;
+  result.confusion = Confusion(k);
 
   // One row per micro-batch of the whole pass; every row is filled by one rank only, so the
   // sum over ranks is exact in any order.
@@ -70,11 +69,11 @@ ValidationResult Validator::run() {
       rows_.look_at(batch);
       plan_.forward(inputs_, targets_, context);
       std::copy_n(plan_.loss_values(), kLossValues, rows.data() + (s * n_micro + batch.micro) * kLossValues);
-      if (k > 0) count_confusion(batch.n_valid, result);
+      if (k > 0) count_confusion(batch.n_valid, result.confusion);
     }
   }
   comm_.native_all_reduce(std::span<double>(rows));
-  if (k > 0) comm_.native_all_reduce(std::span<int64_t>(result.confusion));
+  result.confusion.gather(comm_);
 
   double n_correct = 0, n_counted = 0, weights = 0;
   for (size_t row = 0; row < rows.size(); row += kLossValues) {
@@ -91,9 +90,9 @@ ValidationResult Validator::run() {
   return result;
 }
 
-void Validator::count_confusion(int64_t n_valid, ValidationResult& result) {
+void Validator::count_confusion(int64_t n_valid, Confusion& confusion) {
   // Scores (K, places) of a sample, or (places, K); one score says class 1 where it is positive.
-  const int64_t k = result.n_classes, sample = plan_.output_shape().without_front().n_elements();
+  const int64_t k = confusion.n_classes(), sample = plan_.output_shape().without_front().n_elements();
   const int64_t n_scores = sample == 1 ? 1 : k;
   const int64_t places = sample / n_scores;
   const int64_t score_stride = job_.loss.classes_last ? 1 : places;
@@ -108,7 +107,7 @@ void Validator::count_confusion(int64_t n_valid, ValidationResult& result) {
     for (int64_t c = 1; c < n_scores; ++c) {
       if (scores[c * score_stride] > scores[predicted * score_stride]) predicted = c;
     }
-    ++result.confusion[target[i] * k + predicted];
+    confusion.add(target[i], predicted);
   }
 }
 

@@ -10,6 +10,7 @@
 #include "comm/communicator.h"
 #include "io/loader/loader.h"
 #include "src/job/data.h"
+#include "src/metrics/confusion.h"
 #include "src/plan/plan.h"
 #include "src/run/not_finite_rows.h"
 
@@ -19,10 +20,10 @@ struct ValidationResult {
   int64_t n_samples = 0;
   double loss = 0;  // mean over the samples, or over what the loss counts (weights, pixels)
   bool has_accuracy = false;
-  double accuracy = 0;             // share of what was judged and right
-  int64_t n_classes = 0;           // 0: no classes, or the loss judges another layer than the output
-  std::string not_finite;          // which rows hold values that are not finite, or that only the loss is not
-  std::vector<int64_t> confusion;  // (n_classes, n_classes): rows true class, columns predicted
+  double accuracy = 0;     // share of what was judged and right
+  std::string not_finite;  // which rows hold values that are not finite, or that only the loss is not
+  Confusion
+      confusion;  // of no classes where there are none, or the loss judges another layer than the output
 };
 
 class Validator {
@@ -38,7 +39,7 @@ class Validator {
   const Job& job_;
   Communicator& comm_;
   int64_t n_samples_;
-  void count_confusion(int64_t n_valid, ValidationResult& result);
+  void count_confusion(int64_t n_valid, Confusion& confusion);
 
   Plan plan_;
   std::vector<const void*> inputs_, targets_;

@@ -236,6 +236,28 @@ TEST(ReportConfusion, RatesAndPairs) {
   }
 }
 
+// What is written of more classes than fit a matrix.
+TEST(ReportConfusion, CellsStandForAMatrix) {
+  TemporaryFolder folder;
+  const std::string path = folder.file("confusion.json");
+  const auto write = [&](const std::string& text) { std::ofstream(path) << text; };
+  write("{\"step\":7,\"classes\":[\"a\",\"b\",\"c\"],\"cells\":[[1,1,9],\n[0,0,8],[0,1,2],[1,0,1]]}\n");
+  const auto m = read_confusion(path);
+  ASSERT_TRUE(m);
+  EXPECT_EQ(m->at(0, 0), 8);
+  EXPECT_EQ(m->at(1, 0), 1);
+  EXPECT_EQ(m->at(2, 2), 0);
+  EXPECT_DOUBLE_EQ(m->recall(0), 0.8);
+  EXPECT_DOUBLE_EQ(m->precision(1), 9.0 / 11);
+  EXPECT_TRUE(std::isnan(m->recall(2)));
+  for (const char* bad :
+       {"{\"cells\":[[0,0,1]]}", "{\"classes\":[\"a\"],\"cells\":[[0,1,1]]}",
+        "{\"classes\":[\"a\"],\"cells\":[[0,0]]}", "{\"classes\":[\"a\"],\"cells\":[0,0,1]}"}) {
+    write(bad);
+    EXPECT_THROW(read_confusion(path), Error) << bad;
+  }
+}
+
 TEST(ReportFilters, FirstLayerIsFoundByShapeAndName) {
   EXPECT_TRUE(natural_less("features.2.weight", "features.10.weight"));
   EXPECT_FALSE(natural_less("features.10.weight", "features.2.weight"));
