@@ -10,6 +10,7 @@
 #include <optional>
 
 #include "io/files/files.h"
+#include "io/hdf5/elements.h"
 #include "io/hdf5/hdf5.h"
 #include "io/hdf5/hdf5_filters.h"
 #include "kernels/error.h"
