@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "comm/communicator.h"
+#include "io/formats/image_formats.h"
 #include "io/hdf5/hdf5_version.h"
 #include "jobs/commit.h"
 #include "kernels/cpu_library.h"
@@ -21,6 +22,12 @@ std::string version_text() {
   add("MPI", mpi_library_version());
   add("HDF5", hdf5_version());
   add("oneDNN", cpu_library_version());
+  std::string images;
+  for (const detail::ImageFormat& format : detail::image_formats()) {
+    images += fmt::format("{}{}{}", images.empty() ? "" : ", ", format.is_read() ? "" : "no ", format.name);
+    if (!format.decoder.library.empty()) images += " (" + format.decoder.library + ")";
+  }
+  add("images", images);
   add("CUDA",
       cuda_device_count() > 0 ? fmt::format("{} devices", cuda_device_count()) : "none: " + why_no_cuda());
   return text;

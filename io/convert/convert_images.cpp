@@ -93,7 +93,8 @@ ConvertInput open_images(Communicator& comm, const ImagesOptions& options) {
   source.fields = {rows->field()};
   if (source.fields[0].dtype == DType::kInt32 && options.bits == 0)
     source.notes.push_back(
-        "images hold 16 bits and are kept so, as int32 of 0 to 65535; --bits 8 scales them to bytes");
+        "images hold more than 8 bits and are kept so, as int32 of 0 to 65535; --bits 8 scales them to "
+        "bytes");
   if (options.classes) source.fields.push_back({"label", DType::kInt64, {}});
   source.read = [rows, labels = listing.labels](std::span<const int64_t> ids,
                                                 std::span<std::byte* const> dst) {

@@ -10,7 +10,7 @@
 #include <map>
 #include <set>
 
-#include "io/formats/image_decode.h"
+#include "io/formats/image_formats.h"
 #include "kernels/error.h"
 
 namespace lockstep {
@@ -19,19 +19,12 @@ namespace fs = std::filesystem;
 
 namespace {
 
-std::string lower_extension(const fs::path& path) {
-  std::string extension = path.extension().string();
-  for (char& c : extension) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-  return extension;
-}
-
-/// Images that people have but this build does not read.
+/// Images that people have but no build reads, or (image_formats.h) this one does not.
 bool is_other_image(const std::string& extension) {
   static const std::set<std::string> kNames{
-      ".bmp", ".gif", ".tif", ".tiff", ".webp", ".heic", ".heif", ".avif", ".jp2", ".j2k", ".jxl",
-      ".ppm", ".pgm", ".pbm", ".pnm",  ".svg",  ".psd",  ".tga",  ".exr",  ".hdr", ".dng", ".cr2",
-      ".cr3", ".nef", ".arw", ".orf",  ".raw",  ".dcm",  ".ico",  ".nii",  ".jpf", ".jpx"};
-  return kNames.contains(extension);
+      ".gif", ".jp2", ".j2k", ".jxl", ".ppm", ".pgm", ".pbm", ".pnm", ".svg", ".psd", ".tga", ".exr", ".hdr",
+      ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raw", ".dcm", ".ico", ".nii", ".jpf", ".jpx"};
+  return kNames.contains(extension) || detail::format_of_name("x" + extension) != nullptr;
 }
 
 /// By convention, and the folders that systems strew: macOS's archives, Synology's thumbnails.
@@ -64,10 +57,21 @@ struct PassedOver {
     return text;
   }
 
+  /// "save them as PNG …", and which package reads them.
+  static std::string remedy(const std::map<std::string, int64_t>& unread) {
+    std::string text = "save them as PNG or JPEG if they are samples";
+    std::set<std::string> remedies;
+    for (const auto& [extension, n] : unread)
+      if (const detail::ImageFormat* format = detail::format_of_name("x" + extension))
+        remedies.insert(format->remedy());
+    for (const std::string& more : remedies) text += "; " + more;
+    return text;
+  }
+
   void describe(std::vector<std::string>& notes) const {
     if (!unread_images.empty())
-      notes.push_back("left out: images of kinds that are not read: " + by_extension(unread_images) +
-                      "; save them as PNG or JPEG if they are samples");
+      notes.push_back("left out: images of kinds that are not read: " + by_extension(unread_images) + "; " +
+                      remedy(unread_images));
     if (!other_files.empty()) notes.push_back("left out: other files: " + by_extension(other_files));
     if (!hidden_folders.empty())
       notes.push_back(fmt::format("left out: {}: {}",
@@ -118,7 +122,7 @@ class Walk {
       } else if (entry.is_directory()) {
         visit(path, files);
       } else if (entry.is_regular_file()) {
-        const std::string extension = lower_extension(path);
+        const std::string extension = detail::lower_extension(path.string());
         if (is_image_name(path.string()))
           files.push_back(below_top(path));
         else
@@ -182,7 +186,9 @@ void check_links(const std::string& folder, const PassedOver& passed, OnError on
 
 std::string kinds() {
   std::string text;
-  for (const std::string& kind : detail::image_extensions()) text += (text.empty() ? "" : ", ") + kind;
+  for (const detail::ImageFormat& format : detail::image_formats())
+    for (const std::string& kind : format.extensions)
+      if (format.is_read()) text += (text.empty() ? "" : ", ") + kind;
   return text;
 }
 
@@ -201,8 +207,12 @@ std::vector<std::string> split(const std::string& text) {
 }  // namespace
 
 bool is_image_name(const std::string& path) {
-  const std::vector<std::string>& known = detail::image_extensions();
-  return std::find(known.begin(), known.end(), lower_extension(path)) != known.end();
+  const detail::ImageFormat* format = detail::format_of_name(path);
+  return format != nullptr && format->is_read();
+}
+
+bool is_image_content(std::string_view begin) {
+  return detail::format_of_content({reinterpret_cast<const uint8_t*>(begin.data()), begin.size()}) != nullptr;
 }
 
 ImageListing list_class_folders(const std::string& folder, OnError on_error) {
@@ -236,7 +246,9 @@ ImageListing list_class_folders(const std::string& folder, OnError on_error) {
                 (unread == walk.passed.unread_images
                      ? ""
                      : ", but images of other kinds: " + PassedOver::by_extension(walk.passed.unread_images)),
-            "add images of this class (PNG or JPEG) or remove the folder");
+            unread == walk.passed.unread_images
+                ? "add images of this class (PNG or JPEG) or remove the folder"
+                : PassedOver::remedy(walk.passed.unread_images));
       listing.files.insert(listing.files.end(), files.begin(), files.end());
       listing.labels.resize(listing.files.size(), static_cast<int64_t>(label));
       if (label < 12)
@@ -281,7 +293,7 @@ ImageListing list_images(const std::string& path, OnError on_error) {
             (walk.passed.unread_images.empty()
                  ? ""
                  : ", but images of other kinds: " + PassedOver::by_extension(walk.passed.unread_images)),
-        "check the path");
+        walk.passed.unread_images.empty() ? "check the path" : PassedOver::remedy(walk.passed.unread_images));
   listing.notes.push_back("taken: " + counted(static_cast<int64_t>(listing.files.size()), "image"));
   walk.passed.describe(listing.notes);
   return listing;

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "comm/communicator.h"
@@ -23,6 +24,8 @@ enum class OnError { kStop, kSkip };
 
 /// True of names whose files are read as images in this build.
 bool is_image_name(const std::string& path);
+/// True of a file's first 32 bytes where it is an image, of kinds that need another build, too.
+bool is_image_content(std::string_view begin);
 
 /// Class folders and their images at any depth, whatever order the file system lists them in. Classes are
 /// in byte order, or in the order of numbers where all names are whole numbers. Hidden files and folders,

@@ -13,6 +13,7 @@
 #include "comm/agreement.h"
 #include "io/files/gzip.h"
 #include "io/formats/image_decode.h"
+#include "io/formats/image_formats.h"
 #include "io/formats/image_resize.h"
 
 namespace lockstep {
@@ -26,6 +27,8 @@ int n_threads(const Communicator& comm) {
   const int share = static_cast<int>(std::thread::hardware_concurrency()) / comm.local_size();
   return std::max(1, std::min(n_allowed, share));
 }
+
+constexpr const char* kFirstImage = "the first image is";  // of another size
 
 /// (H, W, C) -> (C, H, W).
 template <typename From, typename To>
@@ -44,16 +47,16 @@ class ImageRows::Reader {
     content_.resize(static_cast<size_t>(file.n_bytes()));
     file.read(0, content_.data(), file.n_bytes());
     if (options.bits == 8 && !options.may_scale && ImageDecoder::stored_bits(content_) == 16)
-      throw Error(path, "is a PNG file of 16 bits under another name", "name it .png, or say --bits 8");
+      throw wrong_name(path);
     return decoder_.decode(content_, options.channels, path, options.bits);
   }
 
-  int64_t stored_bits(const std::string& path) {
+  int64_t stored_bits(const std::string& path, bool header_tells) {
     InputFile file(path);
-    uint8_t header[ImageDecoder::kHeaderBytes];
-    const int64_t n = std::min<int64_t>(file.n_bytes(), sizeof header);
-    file.read(0, header, n);
-    return ImageDecoder::stored_bits({header, static_cast<size_t>(n)});
+    const int64_t n = header_tells ? std::min(file.n_bytes(), ImageDecoder::kHeaderBytes) : file.n_bytes();
+    content_.resize(static_cast<size_t>(n));
+    file.read(0, content_.data(), n);
+    return ImageDecoder::stored_bits(content_);
   }
 
   /// dst: one row.
@@ -62,8 +65,8 @@ class ImageRows::Reader {
     if (image->height != options.height || image->width != options.width) {
       if (!options.resizes)
         throw Error(path,
-                    fmt::format("is {} x {} (height x width), the first image is {} x {}", image->height,
-                                image->width, options.height, options.width),
+                    fmt::format("is {} x {} (height x width), {} {} x {}", image->height, image->width,
+                                kFirstImage, options.height, options.width),
                     "give --size HEIGHT,WIDTH to resize all images");
       resizer_.resize(*image, options.height, options.width, resized_);
       image = &resized_;
@@ -76,6 +79,12 @@ class ImageRows::Reader {
   }
 
  private:
+  Error wrong_name(const std::string& path) const {
+    const detail::ImageFormat* format = detail::format_of_content(content_);
+    return Error(path, "is a " + format->name + " file of more than 8 bits under another name",
+                 "name it " + format->extensions[0] + ", or say --bits 8");
+  }
+
   std::vector<uint8_t> content_;
   ImageDecoder decoder_;
   Resizer resizer_;
@@ -126,10 +135,11 @@ void ImageRows::find_bits(Communicator& comm) {
     const int64_t n_mine = (n_rows() - comm.rank() + comm.size() - 1) / comm.size();
     for_each(n_mine, [&](Reader& reader, int64_t i) {
       const std::string path = path_of(i * comm.size() + comm.rank());
-      if (!path.ends_with("png") && !path.ends_with("PNG"))
+      const detail::ImageFormat* format = detail::format_of_name(path);
+      if (format == nullptr || format->decoder.stored_bits == nullptr)
         return;  // opening all of a million JPEGs takes long
       try {
-        if (reader.stored_bits(path) == 16) largest = 16;
+        if (reader.stored_bits(path, format->decoder.header_tells_bits) == 16) largest = 16;
       } catch (const Error&) {  // who reads the row reports it
       }
     });
@@ -195,6 +205,9 @@ std::map<int64_t, std::string> ImageRows::all_failures(Communicator& comm) const
   std::string mine;
   for (const auto& [row, error] : failures_) {
     std::string text = error.where() + ": " + error.reason();
+    const bool other_size = error.reason().find(kFirstImage) != std::string::npos;
+    if (!error.remedy().empty() && error.remedy() != ImageDecoder::kReplace && !other_size)
+      text += "; " + error.remedy();
     std::replace(text.begin(), text.end(), '\n', ' ');
     mine += fmt::format("{} {}\n", row, text);
   }
@@ -216,7 +229,7 @@ void ImageRows::check(Communicator& comm) const {
   std::string text;
   size_t n = 0;
   for (const auto& [row, failure] : all) {
-    other_size = other_size && failure.find("the first image is") != std::string::npos;
+    other_size = other_size && failure.find(kFirstImage) != std::string::npos;
     if (++n <= kShown) text += (n > 1 ? "\n  " : "") + failure;
   }
   if (n > kShown) text += fmt::format("\n  and {} more", n - kShown);

@@ -14,6 +14,7 @@
 // after jpeglib.h, which it needs
 #include <jerror.h>
 
+#include "io/formats/image_formats.h"
 #include "io/formats/image_orientation.h"
 #include "kernels/error.h"
 
@@ -127,10 +128,13 @@ void cmyk_to_rgb(std::vector<uint8_t>& pixels, int64_t n, bool inverted) {
   }
 }
 
-/// Whether the file begins as a PNG does.
-bool is_png(std::span<const uint8_t> file) {
-  static constexpr uint8_t kMagic[] = {0x89, 'P', 'N', 'G'};
-  return file.size() >= 4 && std::memcmp(file.data(), kMagic, 4) == 0;
+/// "JPEG, PNG … or HEIC"
+std::string all_kinds() {
+  std::string text;
+  const auto& formats = detail::image_formats();
+  for (size_t i = 0; i < formats.size(); ++i)
+    text += (i == 0 ? "" : i + 1 < formats.size() ? ", " : " or ") + formats[i].name;
+  return text;
 }
 
 }  // namespace
@@ -140,15 +144,19 @@ ImageDecoder::~ImageDecoder() = default;
 
 const Image& ImageDecoder::decode(std::span<const uint8_t> file, int64_t channels, const std::string& name,
                                   int64_t bits) {
-  const std::string remedy = "replace or remove the file";
+  const std::string remedy = kReplace;
   image_.bits = 8;
-  if (is_png(file)) {
-    const std::string fault = detail::decode_png(file, channels, bits, image_);
-    if (!fault.empty()) throw Error(name, "is a damaged PNG file: " + fault, remedy);
+  const detail::ImageFormat* format = detail::format_of_content(file);
+  if (format == nullptr)
+    throw Error(name, file.empty() ? "is empty" : "is no " + all_kinds() + " file", remedy);
+  if (!format->is_read())
+    throw Error(name, "is of a kind that this build does not read: " + format->name, format->remedy());
+  if (format->decoder.decode != nullptr) {
+    const detail::ImageFault fault = format->decoder.decode(file, channels, bits, image_);
+    if (!fault.refusal.empty()) throw Error(name, fault.refusal, fault.remedy);
+    if (fault) throw Error(name, "is a damaged " + format->name + " file: " + fault.damage, remedy);
     return image_;
   }
-  if (file.size() < 2 || file[0] != 0xff || file[1] != 0xd8)
-    throw Error(name, file.empty() ? "is empty" : "is neither a JPEG nor a PNG file", remedy);
 
   Jpeg& jpeg = *jpeg_;
   const auto check = [&](bool ok) {
@@ -174,14 +182,9 @@ const Image& ImageDecoder::decode(std::span<const uint8_t> file, int64_t channel
   return image_;
 }
 
-int64_t ImageDecoder::stored_bits(std::span<const uint8_t> header) {
-  constexpr size_t kPngBitDepth = 24;  // byte of IHDR
-  return header.size() > kPngBitDepth && is_png(header) && header[kPngBitDepth] == 16 ? 16 : 8;
-}
-
-const std::vector<std::string>& detail::image_extensions() {
-  static const std::vector<std::string> kNames{".jpg", ".jpeg", ".jpe", ".jfif", ".png"};
-  return kNames;
+int64_t ImageDecoder::stored_bits(std::span<const uint8_t> file) {
+  const detail::ImageFormat* format = detail::format_of_content(file);
+  return format != nullptr && format->decoder.stored_bits != nullptr ? format->decoder.stored_bits(file) : 8;
 }
 
 void detail::deepen(Image& image) {

@@ -1,4 +1,5 @@
-// JPEG and PNG files to grey or RGB pixels of 8 or 16 bits, through libjpeg-turbo and libpng. A damaged
+// Image files to grey or RGB pixels of 8 or 16 bits: JPEG, PNG and BMP, and where their libraries are there
+// WebP, TIFF, HEIC and AVIF (image_formats.h). A damaged
 // or truncated file is an Error, never a half grey picture. EXIF orientation is applied; colour
 // profiles are ignored; transparency is dropped.
 #pragma once
@@ -28,20 +29,23 @@ class ImageDecoder {
   /// and components may have a quarter of the image's pixels.
   static constexpr int64_t kMaxJpegPixelsPerByte = 2048;
 
+  static constexpr const char* kReplace = "replace or remove the file";  // the remedy for damage
+
   ImageDecoder();
   ~ImageDecoder();
   ImageDecoder(const ImageDecoder&) = delete;
   ImageDecoder& operator=(const ImageDecoder&) = delete;
 
-  /// The content decides between JPEG and PNG. channels: 1 (grey: Y of a JPEG, ITU-R 601 luma of
-  /// a PNG) or 3 (RGB). bits: 8 or 16 of the result; others are scaled, 255 to 65535. Throws Error naming
+  /// The content decides what kind it is. channels: 1 (grey: Y of a JPEG, ITU-R 601 luma of
+  /// the others) or 3 (RGB). bits: 8 or 16 of the result; others are scaled, 255 to 65535. Throws Error naming
   /// `name`.
   const Image& decode(std::span<const uint8_t> file, int64_t channels, const std::string& name,
                       int64_t bits = 8);
 
-  /// Bits of a sample that a file holds, from its first kHeaderBytes (or less): 16, or 8 for all else.
+  /// Bits of a sample that a file holds: 16 where they are more than 8, and 8 for all else. Of PNG
+  /// files the first kHeaderBytes are enough.
   static constexpr int64_t kHeaderBytes = 32;
-  static int64_t stored_bits(std::span<const uint8_t> header);
+  static int64_t stored_bits(std::span<const uint8_t> file);
 
  private:
   struct Jpeg;
@@ -50,9 +54,6 @@ class ImageDecoder {
 };
 
 namespace detail {
-
-/// Of files that this build reads, in lower case: ".jpg" …
-const std::vector<std::string>& image_extensions();
 
 /// Returns an empty text, or what is wrong with the file. bits: as ImageDecoder::decode. The EXIF orientation
 /// is applied.

@@ -263,7 +263,7 @@ TEST_F(Predict, DamagedPicturesAreNamedTogetherOrSkipped) {
     write_file(place_->file("damaged/") + name, "no picture");
   const Ended stop = lockstep_on(2, words("damaged", "damaged.h5"));
   EXPECT_NE(stop.status, 0);
-  EXPECT_EQ(count(stop.output, "is neither a JPEG nor a PNG file"), 2) << stop.output;
+  EXPECT_EQ(count(stop.output, "is no JPEG, PNG, BMP, WebP, TIFF or HEIC file"), 2) << stop.output;
   EXPECT_FALSE(fs::exists(place_->file("damaged.h5")));
   EXPECT_FALSE(fs::exists(place_->file("damaged.csv")));
   const Ended skip = predict("damaged", "damaged.h5", "--on-error skip");

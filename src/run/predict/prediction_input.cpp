@@ -19,7 +19,7 @@ namespace fs = std::filesystem;
 namespace {
 
 std::string first_bytes(const std::string& path) {
-  char bytes[8] = {};
+  char bytes[32] = {};
   std::ifstream file(path, std::ios::binary);
   file.read(bytes, sizeof bytes);
   return {bytes, static_cast<size_t>(file.gcount())};
@@ -165,8 +165,7 @@ DataKind find_data_kind(const std::string& path) {
   if (begin.starts_with("PK\x03\x04") && lower(path).ends_with(".npz"))
     throw Error(path, "is a .npz archive of several arrays",
                 "save one array: numpy.save(\"x.npy\", numpy.load(\"x.npz\")[NAME])");
-  if (begin.starts_with("\xff\xd8") || begin.starts_with("\x89PNG") || is_image_name(path))
-    return DataKind::kImages;
+  if (is_image_content(begin) || is_image_name(path)) return DataKind::kImages;
   return is_table_name(path) ? DataKind::kCsv : DataKind::kDataset;
 }
 
