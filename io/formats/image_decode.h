@@ -37,8 +37,8 @@ class ImageDecoder {
   ImageDecoder& operator=(const ImageDecoder&) = delete;
 
   /// The content decides what kind it is. channels: 1 (grey: Y of a JPEG, ITU-R 601 luma of
-  /// the others) or 3 (RGB). bits: 8 or 16 of the result; others are scaled, 255 to 65535. Throws Error naming
-  /// `name`.
+  /// the others) or 3 (RGB). bits: 8 or 16 of the result; others are scaled, 255 to 65535. Throws Error
+  /// naming `name`.
   const Image& decode(std::span<const uint8_t> file, int64_t channels, const std::string& name,
                       int64_t bits = 8);
 

@@ -19,7 +19,9 @@ InitSpec read_init(const Config& description) {
   return init;
 }
 
-InitSpec default_init(const std::string& name) { return read_init(Config::from_text(name, "init")); }
+InitSpec default_init(const std::string& name) {
+  return read_init(Config::from_text("init: " + name, "init").at("init"));
+}
 
 void initialize(const ParameterArena& arena, const InitSpec& init, uint64_t seed) {
   for (const Segment& segment : arena.segments()) {

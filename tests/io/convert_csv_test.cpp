@@ -4,6 +4,7 @@
 
 #include "io/convert/convert_output.h"
 #include "io/dataset/dataset.h"
+#include "io/dataset/shard_paths.h"
 #include "io/loader/sampler.h"
 #include "tests/io/convert_check.h"
 

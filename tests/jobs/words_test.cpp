@@ -37,7 +37,8 @@ TEST(Words, HelpOfEveryKind) {
 TEST(Words, VersionNamesCommitCompilerAndLibraries) {
   const Ended version = lockstep("--version");
   EXPECT_EQ(version.status, 0);
-  for (const char* part : {"lockstep 0.", "(commit ", "compiler", "MPI", "HDF5", "oneDNN", "images     JPEG, PNG, BMP, ", "CUDA"})
+  for (const char* part : {"lockstep 0.", "(commit ", "compiler", "MPI", "HDF5", "oneDNN",
+                           "images     JPEG, PNG, BMP, ", "CUDA"})
     EXPECT_SAYS(version, part);
 }
 
