@@ -180,7 +180,7 @@ static int bench_allreduce_command(const Words& words, Communicator& comm) {
 namespace {
 const bool bench_allreduce_registered = commands().add(
     "bench allreduce",
-    {.place = 15, .summary = "time sums over ranks against MPI_Allreduce", .run = bench_allreduce_command});
+    {.summary = "time sums over ranks against MPI_Allreduce", .run = bench_allreduce_command}, 15);
 }
 
 }  // namespace lockstep

@@ -202,7 +202,7 @@ static int bench_checkpoint_command(const Words& words, Communicator& comm) {
 namespace {
 const bool bench_checkpoint_registered = commands().add(
     "bench checkpoint",
-    {.place = 12, .summary = "time a checkpoint against a plain file", .run = bench_checkpoint_command});
+    {.summary = "time a checkpoint against a plain file", .run = bench_checkpoint_command}, 12);
 }
 
 }  // namespace lockstep

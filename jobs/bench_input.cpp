@@ -165,10 +165,9 @@ static int bench_input_command(const Words& words, Communicator& comm) {
 }
 
 namespace {
-const bool bench_input_registered =
-    commands().add("bench input", {.place = 11,
-                                   .summary = "time the loader on a dataset or on synthetic ones",
-                                   .run = bench_input_command});
+const bool bench_input_registered = commands().add(
+    "bench input",
+    {.summary = "time the loader on a dataset or on synthetic ones", .run = bench_input_command}, 11);
 }
 
 }  // namespace lockstep

@@ -170,9 +170,9 @@ static int bench_scaling_command(const Words& words) {
 }
 
 namespace {
-const bool bench_scaling_registered = commands().add(
-    "bench scaling",
-    {.place = 14, .summary = "time a step on several numbers of ranks", .run = bench_scaling_command});
+const bool bench_scaling_registered =
+    commands().add("bench scaling",
+                   {.summary = "time a step on several numbers of ranks", .run = bench_scaling_command}, 14);
 }
 
 }  // namespace lockstep

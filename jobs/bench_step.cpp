@@ -307,7 +307,7 @@ static int bench_step_command(const Words& words, Communicator& comm) {
 
 namespace {
 const bool bench_step_registered = commands().add(
-    "bench step", {.place = 13, .summary = "time the parts of a training step", .run = bench_step_command});
+    "bench step", {.summary = "time the parts of a training step", .run = bench_step_command}, 13);
 }
 
 }  // namespace lockstep

@@ -21,7 +21,6 @@ using LocalCommand = std::function<int(const Words&)>;
 using RankCommand = std::function<int(const Words&, Communicator&)>;
 
 struct Command {
-  int place = 100;      // in the list of `lockstep --help`
   std::string summary;  // a line there
   std::variant<LocalCommand, RankCommand> run;
   bool saves_when_stopped = false;  // others end at once, as signals do by default

@@ -150,8 +150,7 @@ static int doctor_command(const Words& words, Communicator& comm) {
 
 namespace {
 const bool doctor_registered = commands().add(
-    "doctor",
-    {.place = 16, .summary = "check ranks, binding, MPI, HDF5 and the file system", .run = doctor_command});
+    "doctor", {.summary = "check ranks, binding, MPI, HDF5 and the file system", .run = doctor_command}, 16);
 }
 
 }  // namespace lockstep

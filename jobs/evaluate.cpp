@@ -114,10 +114,9 @@ static int evaluate_command(const Words& words, Communicator& comm) {
 }
 
 namespace {
-const bool evaluate_registered =
-    commands().add("evaluate", {.place = 2,
-                                .summary = "loss, accuracy and confusion of a checkpoint on a dataset",
-                                .run = evaluate_command});
+const bool evaluate_registered = commands().add(
+    "evaluate",
+    {.summary = "loss, accuracy and confusion of a checkpoint on a dataset", .run = evaluate_command}, 2);
 }
 
 }  // namespace lockstep

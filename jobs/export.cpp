@@ -27,8 +27,7 @@ static int export_command(const Words& words) {
 
 namespace {
 const bool export_registered = commands().add(
-    "export",
-    {.place = 6, .summary = "write a checkpoint's weights to a safetensors file", .run = export_command});
+    "export", {.summary = "write a checkpoint's weights to a safetensors file", .run = export_command}, 6);
 }
 
 }  // namespace lockstep

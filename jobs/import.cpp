@@ -162,8 +162,7 @@ static int import_command(const Words& words, Communicator& comm) {
 
 namespace {
 const bool import_registered = commands().add(
-    "import",
-    {.place = 5, .summary = "make a checkpoint from a safetensors file of PyTorch", .run = import_command});
+    "import", {.summary = "make a checkpoint from a safetensors file of PyTorch", .run = import_command}, 5);
 }
 
 }  // namespace lockstep

@@ -276,7 +276,7 @@ static int inspect_command(const Words& words) {
 
 namespace {
 const bool inspect_registered = commands().add(
-    "inspect", {.place = 7, .summary = "show a job, a dataset or a checkpoint", .run = inspect_command});
+    "inspect", {.summary = "show a job, a dataset or a checkpoint", .run = inspect_command}, 7);
 }
 
 }  // namespace lockstep

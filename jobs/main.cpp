@@ -27,19 +27,10 @@ Family<Command>& commands() {
 
 namespace {
 
-/// In the order of the manual.
-std::vector<std::pair<std::string, const Command*>> listed_commands() {
-  std::vector<std::pair<std::string, const Command*>> all;
-  for (const std::string& name : commands().names()) all.emplace_back(name, commands().find(name));
-  std::stable_sort(all.begin(), all.end(),
-                   [](const auto& a, const auto& b) { return a.second->place < b.second->place; });
-  return all;
-}
-
 void print_usage(std::ostream& out) {
   out << "usage: lockstep COMMAND …        (several ranks: mpirun -n P lockstep COMMAND …)\n\n";
-  for (const auto& [name, command] : listed_commands())
-    out << fmt::format("  {:16} {}\n", name, command->summary);
+  for (const std::string& name : commands().names())
+    out << fmt::format("  {:16} {}\n", name, commands().find(name)->summary);
   out << "\nlockstep COMMAND --help tells more; lockstep --version names the version.\n";
 }
 
@@ -105,8 +96,8 @@ int run_on_ranks(const RankCommand& command, const Words& words, int* argc, char
 /// The commands whose name begins with "bench ".
 void print_bench_usage(std::ostream& out) {
   out << "usage: lockstep bench KIND …\n\n";
-  for (const auto& [name, command] : listed_commands()) {
-    if (name.starts_with("bench ")) out << fmt::format("  {:16} {}\n", name, command->summary);
+  for (const std::string& name : commands().names()) {
+    if (name.starts_with("bench ")) out << fmt::format("  {:16} {}\n", name, commands().find(name)->summary);
   }
   out << "\nlockstep bench KIND --help tells more.\n";
 }

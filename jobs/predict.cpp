@@ -224,8 +224,7 @@ static int predict_command(const Words& words, Communicator& comm) {
 
 namespace {
 const bool predict_registered = commands().add(
-    "predict",
-    {.place = 3, .summary = "write a checkpoint's outputs for a dataset to HDF5", .run = predict_command});
+    "predict", {.summary = "write a checkpoint's outputs for a dataset to HDF5", .run = predict_command}, 3);
 }
 
 }  // namespace lockstep

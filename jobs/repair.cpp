@@ -43,8 +43,7 @@ static int repair_command(const Words& words) {
 
 namespace {
 const bool repair_registered = commands().add(
-    "repair",
-    {.place = 9, .summary = "put a run's checkpoints in order after a crash", .run = repair_command});
+    "repair", {.summary = "put a run's checkpoints in order after a crash", .run = repair_command}, 9);
 }
 
 }  // namespace lockstep

@@ -17,8 +17,8 @@ static int report_command(const Words& words) {
 }
 
 namespace {
-const bool report_registered = commands().add(
-    "report", {.place = 10, .summary = "write report.html of a run folder", .run = report_command});
+const bool report_registered =
+    commands().add("report", {.summary = "write report.html of a run folder", .run = report_command}, 10);
 }
 
 }  // namespace lockstep

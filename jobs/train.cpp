@@ -60,10 +60,9 @@ static int train_command(const Words& words, Communicator& comm) {
 }
 
 namespace {
-const bool train_registered = commands().add("train", {.place = 1,
-                                                       .summary = "train a network from a job file",
-                                                       .run = train_command,
-                                                       .saves_when_stopped = true});
+const bool train_registered = commands().add(
+    "train", {.summary = "train a network from a job file", .run = train_command, .saves_when_stopped = true},
+    1);
 }
 
 }  // namespace lockstep

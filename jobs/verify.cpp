@@ -90,8 +90,7 @@ static int verify_command(const Words& words) {
 
 namespace {
 const bool verify_registered = commands().add(
-    "verify",
-    {.place = 8, .summary = "compare a dataset or checkpoint with its checksums", .run = verify_command});
+    "verify", {.summary = "compare a dataset or checkpoint with its checksums", .run = verify_command}, 8);
 }
 
 }  // namespace lockstep

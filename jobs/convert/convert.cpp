@@ -75,8 +75,7 @@ static int convert_command(const Words& words, Communicator& comm) {
 
 namespace {
 const bool convert_registered = commands().add(
-    "convert",
-    {.place = 4, .summary = "turn csv, idx or image files into sharded HDF5", .run = convert_command});
+    "convert", {.summary = "turn csv, idx or image files into sharded HDF5", .run = convert_command}, 4);
 }
 
 }  // namespace lockstep

@@ -1,5 +1,7 @@
 // Ways to draw first weights.
 #include <cmath>
+#include <optional>
+#include <utility>
 
 #include "src/network/init.h"
 
@@ -24,19 +26,21 @@ InitMaker alike(const char* key, std::optional<double> fallback, double InitDraw
 InitDraw uniform(double limit) { return {.limit = limit}; }
 InitDraw normal(double deviation) { return {.deviation = deviation}; }
 
-const bool initialisers_registered =
-    initialisers().add("zeros", plain([](double, double) { return InitDraw(); })) &&
-    initialisers().add("constant", alike("value", std::nullopt, &InitDraw::value)) &&
-    initialisers().add("normal", alike("std", 0.01, &InitDraw::deviation)) &&
-    initialisers().add("uniform", alike("limit", 0.05, &InitDraw::limit)) &&
-    initialisers().add("glorot_uniform",
-                       plain([](double in, double out) { return uniform(std::sqrt(6 / (in + out))); })) &&
-    initialisers().add("glorot_normal",
-                       plain([](double in, double out) { return normal(std::sqrt(2 / (in + out))); })) &&
-    initialisers().add("he_uniform", plain([](double in, double) { return uniform(std::sqrt(6 / in)); })) &&
-    initialisers().add("he_normal", plain([](double in, double) { return normal(std::sqrt(2 / in)); })) &&
-    initialisers().add("lecun_uniform",
-                       plain([](double in, double) { return uniform(std::sqrt(1 / in)); }, true));
+const bool initialisers_registered = [] {
+  const std::pair<const char*, InitMaker> all[] = {
+      {"zeros", plain([](double, double) { return InitDraw(); })},
+      {"constant", alike("value", std::nullopt, &InitDraw::value)},
+      {"normal", alike("std", 0.01, &InitDraw::deviation)},
+      {"uniform", alike("limit", 0.05, &InitDraw::limit)},
+      {"glorot_uniform", plain([](double in, double out) { return uniform(std::sqrt(6 / (in + out))); })},
+      {"glorot_normal", plain([](double in, double out) { return normal(std::sqrt(2 / (in + out))); })},
+      {"he_uniform", plain([](double in, double) { return uniform(std::sqrt(6 / in)); })},
+      {"he_normal", plain([](double in, double) { return normal(std::sqrt(2 / in)); })},
+      {"lecun_uniform", plain([](double in, double) { return uniform(std::sqrt(1 / in)); }, true)}};
+  int place = 0;
+  for (const auto& [name, maker] : all) initialisers().add(name, maker, ++place);
+  return true;
+}();
 
 }  // namespace
 

@@ -52,9 +52,10 @@ UpdateRuleMade make_adam(Config& options, bool decoupled) {
   return {std::make_shared<Adam>(beta1, beta2, epsilon, decoupled), 1e-3};
 }
 
-const bool adam_rules_registered = update_rules().add("adam", [](Config& options) {
-  return make_adam(options, false);
-}) && update_rules().add("adamw", [](Config& options) { return make_adam(options, true); });
+const bool adam_rules_registered =
+    update_rules().add("adam", [](Config& options) { return make_adam(options, false); }) &&
+    update_rules().add(
+        "adamw", [](Config& options) { return make_adam(options, true); }, 3);
 
 }  // namespace
 

@@ -33,15 +33,19 @@ class Sgd : public UpdateRule {
   bool nesterov_;
 };
 
-const bool sgd_rule_registered = update_rules().add("sgd", [](Config& options) {
-  const double momentum = options.get_double("momentum", 0);
-  const bool nesterov = options.get_bool("nesterov", false);
-  if (momentum < 0 || momentum >= 1)
-    throw options.error_at("momentum", fmt::format("must lie in [0, 1), found {}", momentum),
-                           "the usual one is 0.9");
-  if (nesterov && momentum == 0) throw options.error_at("nesterov", "needs momentum", "set momentum: 0.9");
-  return UpdateRuleMade{std::make_shared<Sgd>(momentum, nesterov)};
-});
+const bool sgd_rule_registered = update_rules().add(
+    "sgd",
+    [](Config& options) {
+      const double momentum = options.get_double("momentum", 0);
+      const bool nesterov = options.get_bool("nesterov", false);
+      if (momentum < 0 || momentum >= 1)
+        throw options.error_at("momentum", fmt::format("must lie in [0, 1), found {}", momentum),
+                               "the usual one is 0.9");
+      if (nesterov && momentum == 0)
+        throw options.error_at("nesterov", "needs momentum", "set momentum: 0.9");
+      return UpdateRuleMade{std::make_shared<Sgd>(momentum, nesterov)};
+    },
+    1);
 
 }  // namespace
 

@@ -4,7 +4,8 @@
 namespace lockstep {
 
 namespace {
-const bool constant_schedule_registered = schedules().add("constant", [](Config&) { return ScheduleRule(); });
+const bool constant_schedule_registered = schedules().add(
+    "constant", [](Config&) { return ScheduleRule(); }, 1);
 }
 
 }  // namespace lockstep

@@ -10,14 +10,17 @@ namespace lockstep {
 
 namespace {
 
-const bool cosine_schedule_registered = schedules().add("cosine", [](Config& options) -> ScheduleRule {
-  const double final_factor = options.get_double("final", 0);
-  return [=](const Position& at) {
-    const double span = std::max(1.0, static_cast<double>(at.total_steps) - at.warmup_steps);
-    const double progress = std::min(1.0, (static_cast<double>(at.step) - at.warmup_steps) / span);
-    return final_factor + (1 - final_factor) * 0.5 * (1 + std::cos(std::numbers::pi * progress));
-  };
-});
+const bool cosine_schedule_registered = schedules().add(
+    "cosine",
+    [](Config& options) -> ScheduleRule {
+      const double final_factor = options.get_double("final", 0);
+      return [=](const Position& at) {
+        const double span = std::max(1.0, static_cast<double>(at.total_steps) - at.warmup_steps);
+        const double progress = std::min(1.0, (static_cast<double>(at.step) - at.warmup_steps) / span);
+        return final_factor + (1 - final_factor) * 0.5 * (1 + std::cos(std::numbers::pi * progress));
+      };
+    },
+    3);
 
 }  // namespace
 
