@@ -23,7 +23,7 @@ void write_place(const TemporaryFolder& folder, int64_t n_classes, int64_t step)
   for (int i = 0; i < 64; ++i) label.values.push_back(static_cast<double>(i * step));
   write_hdf5(folder.file("data.h5"), {input, label});
   write_file(folder.file("job.yaml"),
-             "model: {zoo: linear, outputs: " + std::to_string(n_classes) +
+             "name: classes\nmodel: {zoo: linear, outputs: " + std::to_string(n_classes) +
                  "}\nloss: softmax_cross_entropy\ndata: {train: " + folder.file("data.h5") +
                  ", validation: " + folder.file("data.h5") +
                  "}\nbatch: {global: 16, micro: 8}\noptimizer: {sgd: {lr: 0.1}}\ntrain: {epochs: 2}\n");

@@ -53,7 +53,8 @@ UpdateRuleMade make_adam(Config& options, bool decoupled) {
 }
 
 const bool adam_rules_registered =
-    update_rules().add("adam", [](Config& options) { return make_adam(options, false); }) &&
+    update_rules().add(
+        "adam", [](Config& options) { return make_adam(options, false); }, 2) &&
     update_rules().add(
         "adamw", [](Config& options) { return make_adam(options, true); }, 3);
 
