@@ -9,6 +9,9 @@ build=${LOCKSTEP_BUILD:-$root/build}
 log_folder=$build/log
 cd "$root"
 
+# nproc counts no more than OMP_NUM_THREADS, which is 1 below.
+n_cores=$(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc)
+
 # Lets ccache find what another clone of the repository has compiled.
 export CCACHE_BASEDIR=${CCACHE_BASEDIR:-$root} CCACHE_NOHASHDIR=1
 # The tests' precompiled header counts by its content.
@@ -17,7 +20,7 @@ export CCACHE_SLOPPINESS=${CCACHE_SLOPPINESS:-pch_defines,time_macros,include_fi
 # Compiling one file takes up to about 1.5 GiB.
 n_jobs() {
   local cores memory_gib
-  cores=$(nproc)
+  cores=$n_cores
   memory_gib=$(awk '/MemAvailable/ {print int($2 / 1048576 / 1.5)}' /proc/meminfo 2>/dev/null || echo "$cores")
   [ "$memory_gib" -lt "$cores" ] && cores=$memory_gib
   [ "$cores" -lt 1 ] && cores=1
@@ -29,7 +32,7 @@ n_jobs() {
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 export OMPI_MCA_hwloc_base_binding_policy=${OMPI_MCA_hwloc_base_binding_policy:-none}
 export OMPI_MCA_rmaps_base_oversubscribe=1
-[ "$(nproc)" -lt 4 ] && export OMPI_MCA_mpi_yield_when_idle=1
+[ "$n_cores" -lt 4 ] && export OMPI_MCA_mpi_yield_when_idle=1
 if [ "$(id -u)" -eq 0 ]; then
   export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 fi
