@@ -104,9 +104,13 @@ void check_layout(const Dataset& dataset, const std::string& name) {
 }  // namespace
 
 std::vector<std::string> named_targets(const Job& job) {
-  std::vector<std::string> names;
-  for (const LossSpec& loss : job.losses())
-    if (!loss.target.empty()) names.push_back(loss.target);
+  // What the network is given may be a target too (autoencoders); that is no further field.
+  std::vector<std::string> inputs{"input"}, names;
+  if (job.model && job.model->has("inputs")) inputs = job.model->at("inputs").keys();
+  for (const LossSpec& loss : job.losses()) {
+    const bool is_input = std::find(inputs.begin(), inputs.end(), loss.target) != inputs.end();
+    if (!loss.target.empty() && !is_input) names.push_back(loss.target);
+  }
   return names;
 }
 
