@@ -6,8 +6,8 @@
 include_guard()
 find_package(GTest REQUIRED)
 
-# Tests are compiled for quick compiling: half of the time goes into GoogleTest's and the standard library's headers, read
-# once, and most of the rest into optimization, which only the loops of reference computations repay.
+# Tests are compiled for quick compiling: GoogleTest's and the standard library's headers are read once for all, and only the
+# loops of reference computations are optimized.
 #
 # lockstep_test_sources(TARGET [OPTIMIZE -O1]): that for an executable's sources.
 function(lockstep_test_sources target)

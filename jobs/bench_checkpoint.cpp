@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
 #include <filesystem>
 
 #include "comm/agreement.h"
@@ -25,10 +24,6 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr int64_t kMib = int64_t{1} << 20;
-
-double now_s() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 /// A state like a network's: weights and one state of the optimizer, tensors of 1, 2, 4 … 64 MiB
 /// with some small ones between, n_mib together. Content that no file system can compress.
@@ -57,9 +52,9 @@ class Work {
  public:
   /// Computes for `time_s`; returns the units done.
   int64_t run(double time_s) {
-    const double end = now_s() + time_s;
+    const double end = seconds() + time_s;
     int64_t n = 0;
-    for (; now_s() < end; ++n) {
+    for (; seconds() < end; ++n) {
       for (int i = 0; i < 20000; ++i) value_ = value_ * 0.999 + 1e-3;
     }
     return n;
@@ -71,12 +66,12 @@ class Work {
 
 /// Seconds to write and sync n_mib MiB to one file in steps of 1 MiB.
 double write_plainly(const std::string& path, int64_t n_mib, const std::vector<float>& content) {
-  const double start = now_s();
+  const double start = seconds();
   FileHandle file(path, O_WRONLY | O_CREAT | O_TRUNC);
   for (int64_t i = 0; i < n_mib; ++i) file.write_at(content.data(), kMib, i * kMib);
   file.sync();
   file.close();
-  return now_s() - start;
+  return seconds() - start;
 }
 
 }  // namespace
@@ -134,23 +129,23 @@ static int bench_checkpoint_command(const Words& words, Communicator& comm) {
       settle();
       CheckpointInfo info;
       info.step = 2 * round + beside_work;
-      const double start_alone = now_s();
+      const double start_alone = seconds();
       const int64_t n_alone = beside_work ? work.run(step_s) : 1;
-      const double unit_s = (now_s() - start_alone) / static_cast<double>(n_alone);
-      const double start = now_s();
+      const double unit_s = (seconds() - start_alone) / static_cast<double>(n_alone);
+      const double start = seconds();
       saver.start(*stream, info);
-      double pause_s = now_s() - start;
+      double pause_s = seconds() - start;
       int64_t n_units = 0;
       std::optional<SaveOutcome> outcome;
       if (!beside_work) outcome = saver.wait();
       while (!outcome) {
         n_units += work.run(step_s);
-        const double update = now_s();
+        const double update = seconds();
         saver.hold_changes();
-        pause_s += now_s() - update;
+        pause_s += seconds() - update;
         outcome = saver.poll();
       }
-      const double time_s = now_s() - start;
+      const double time_s = seconds() - start;
       failure += outcome->error;
       if (comm.is_root()) fs::remove(outcome->path);
       if (!beside_work) return saved.push_back(static_cast<double>(n_mib) / outcome->time_s);

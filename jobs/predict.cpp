@@ -10,6 +10,7 @@
 #include "io/files/gzip.h"
 #include "io/loader/row_file.h"
 #include "jobs/command.h"
+#include "jobs/convert/converter.h"
 #include "src/run/predict/prediction.h"
 #include "src/run/predict/prediction_input.h"
 #include "src/run/predict/prediction_table.h"
@@ -88,19 +89,13 @@ std::string make_scratch(Communicator& comm, const PredictionInputOptions& input
 PredictionInputOptions read_input_options(const CommandLine& line) {
   PredictionInputOptions input;
   input.path = line.text("data");
-  const std::string separator = line.text("separator"), on_error = line.text("on-error");
-  if (separator != "tab" && separator.size() != 1)
-    throw UsageError("--separator must be one character, or tab", "write for instance --separator ';'");
-  input.separator = separator == "tab" ? '\t' : separator[0];
+  input.separator = read_separator(line);
   if (line.has("drop")) input.dropped = line.numbers("drop", 0, "0,3");
   input.bits = line.get<int64_t>("bits");
   if (input.bits != 0 && input.bits != 8 && input.bits != 16)
     throw UsageError(fmt::format("--bits is 8, 16 or 0, found {}", input.bits),
                      "write --bits 8, or leave it out");
-  if (on_error != "stop" && on_error != "skip")
-    throw UsageError("--on-error is stop or skip, found " + on_error,
-                     "write --on-error skip to leave out what cannot be read");
-  input.on_error = on_error == "skip" ? OnError::kSkip : OnError::kStop;
+  input.on_error = read_on_error(line);
   return input;
 }
 

@@ -25,7 +25,7 @@ std::string version_text() {
   std::string images;
   for (const detail::ImageFormat& format : detail::image_formats()) {
     images += fmt::format("{}{}{}", images.empty() ? "" : ", ", format.is_read() ? "" : "no ", format.name);
-    if (!format.decoder.library.empty()) images += " (" + format.decoder.library + ")";
+    if (!format.decoder.decoded_by.empty()) images += " (" + format.decoder.decoded_by + ")";
   }
   add("images", images);
   add("CUDA",

@@ -117,7 +117,7 @@ FormatDecoder heic_decoder() {
   if (!heif().found) return {.remedy = "install libheif1 (1.15 or newer)"};
   return {.decode = decode_heic,
           .stored_bits = heic_bits,
-          .library = std::string("libheif ") + heif().get_version()};
+          .decoded_by = std::string("libheif ") + heif().get_version()};
 }
 
 }  // namespace lockstep::detail

@@ -25,7 +25,7 @@ struct FormatDecoder {
   /// Bits of a sample as ImageDecoder::stored_bits, of a whole file; null: always 8.
   int64_t (*stored_bits)(std::span<const uint8_t> file) = nullptr;
   bool header_tells_bits = false;  // its first kHeaderBytes are enough for that
-  std::string library = {};        // "libwebp 1.2.4"; empty: none
+  std::string decoded_by = {};     // "libwebp 1.2.4"; empty: by no library of its own
   std::string remedy = {};         // where `decode` is null: "install libwebp-dev and build Lockstep again"
 };
 

@@ -288,7 +288,7 @@ FormatDecoder tiff_decoder() {
   const size_t number = version.find_last_of(' ');
   return {.decode = decode_tiff,
           .stored_bits = tiff_bits,
-          .library = "libtiff " + (number == std::string::npos ? version : version.substr(number + 1))};
+          .decoded_by = "libtiff " + (number == std::string::npos ? version : version.substr(number + 1))};
 }
 
 }  // namespace lockstep::detail

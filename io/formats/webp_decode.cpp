@@ -54,8 +54,8 @@ ImageFault decode_webp(std::span<const uint8_t> file, int64_t channels, int64_t 
 FormatDecoder webp_decoder() {
   const int version = WebPGetDecoderVersion();
   return {.decode = decode_webp,
-          .library = "libwebp " + std::to_string(version >> 16) + "." + std::to_string(version >> 8 & 0xff) +
-                     "." + std::to_string(version & 0xff)};
+          .decoded_by = "libwebp " + std::to_string(version >> 16) + "." +
+                        std::to_string(version >> 8 & 0xff) + "." + std::to_string(version & 0xff)};
 }
 
 }  // namespace lockstep::detail

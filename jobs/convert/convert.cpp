@@ -45,6 +45,21 @@ ConvertOptions read_common(const CommandLine& line) {
   return options;
 }
 
+char read_separator(const CommandLine& line) {
+  const std::string separator = line.text("separator");
+  if (separator != "tab" && separator.size() != 1)
+    throw UsageError("--separator must be one character, or tab", "write for instance --separator ';'");
+  return separator == "tab" ? '\t' : separator[0];
+}
+
+OnError read_on_error(const CommandLine& line) {
+  const std::string on_error = line.text("on-error");
+  if (on_error != "stop" && on_error != "skip")
+    throw UsageError("--on-error is stop or skip, found " + on_error,
+                     "write --on-error skip to leave out what cannot be read");
+  return on_error == "skip" ? OnError::kSkip : OnError::kStop;
+}
+
 int report_result(const ConvertResult& result, const std::string& out, Communicator& comm) {
   if (comm.is_root()) {
     fmt::print("{}: {} samples in {} file{}, {:.1f} MB, {:.2f} s, {} samples/s\n", out,

@@ -21,6 +21,10 @@ Family<Converter>& converters();
 void add_common(CommandLine& line);
 /// What they say. Throws UsageError.
 ConvertOptions read_common(const CommandLine& line);
+/// Of --separator: one character, or tab. Throws UsageError.
+char read_separator(const CommandLine& line);
+/// Of --on-error: stop or skip. Throws UsageError.
+OnError read_on_error(const CommandLine& line);
 /// The closing line on the root rank; returns the exit status.
 int report_result(const ConvertResult& result, const std::string& out, Communicator& comm);
 

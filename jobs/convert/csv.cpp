@@ -24,10 +24,7 @@ int convert_csv_words(const Words& words, Communicator& comm) {
   if (!line.parse(words, comm.is_root())) return 0;
   CsvOptions csv;
   csv.path = line.text("FILE");
-  const std::string separator = line.text("separator");
-  if (separator != "tab" && separator.size() != 1)
-    throw UsageError("--separator must be one character, or tab", "write for instance --separator ';'");
-  csv.separator = separator == "tab" ? '\t' : separator[0];
+  csv.separator = read_separator(line);
   csv.header_lines = line.get<int>("header");
   csv.target_column = line.get<int64_t>("target");
   csv.target_is_class = !line.has("regression");

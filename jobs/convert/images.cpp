@@ -31,11 +31,7 @@ int convert_images_words(const Words& words, Communicator& comm) {
     images.width = size.back();
   }
   images.bits = line.get<int64_t>("bits");
-  const std::string on_error = line.text("on-error");
-  if (on_error != "stop" && on_error != "skip")
-    throw UsageError("--on-error is stop or skip, found " + on_error,
-                     "write --on-error skip to leave out what cannot be read");
-  images.on_error = on_error == "skip" ? OnError::kSkip : OnError::kStop;
+  images.on_error = read_on_error(line);
   const ConvertOptions options = read_common(line);
   return report_result(convert_images(comm, images, options), options.out, comm);
 }

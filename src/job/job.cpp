@@ -12,35 +12,30 @@ namespace lockstep {
 
 namespace {
 
-/// A whole number of things: it fits an int.
-int read_count(const Config& config, const std::string& key, int64_t fallback, int64_t least,
-               int64_t most = 1'000'000'000) {
-  const int64_t count = config.get_int(key, fallback);
-  if (count < least)
-    throw config.error_at(key,
-                          least == 0 ? fmt::format("must not be negative, found {}", count)
-                                     : fmt::format("must be at least {}, found {}", least, count),
-                          fmt::format("set {}: {} or more", key, least));
-  if (count > most)
-    throw config.error_at(key, fmt::format("must be at most {}", most),
-                          fmt::format("set {}: {} or less", key, most));
-  return static_cast<int>(count);
-}
-
-/// Steps, epochs and what is counted in them: products of two, and of one with the steps of an epoch, fit
-/// int64.
-int64_t read_steps(const Config& config, const std::string& key, int64_t fallback, int64_t least) {
-  constexpr int64_t kMost = 1'000'000'000;
+int64_t read_whole(const Config& config, const std::string& key, int64_t fallback, int64_t least,
+                   int64_t most) {
   const int64_t n = config.get_int(key, fallback);
   if (n < least)
     throw config.error_at(key,
                           least == 0 ? fmt::format("must not be negative, found {}", n)
                                      : fmt::format("must be at least {}, found {}", least, n),
                           fmt::format("set {}: {} or more", key, least));
-  if (n > kMost)
-    throw config.error_at(key, fmt::format("must be at most {}", kMost),
-                          fmt::format("set {}: {} or less", key, kMost));
+  if (n > most)
+    throw config.error_at(key, fmt::format("must be at most {}", most),
+                          fmt::format("set {}: {} or less", key, most));
   return n;
+}
+
+/// A whole number of things: it fits an int.
+int read_count(const Config& config, const std::string& key, int64_t fallback, int64_t least,
+               int64_t most = 1'000'000'000) {
+  return static_cast<int>(read_whole(config, key, fallback, least, most));
+}
+
+/// Steps, epochs and what is counted in them: products of two, and of one with the steps of an epoch, fit
+/// int64.
+int64_t read_steps(const Config& config, const std::string& key, int64_t fallback, int64_t least) {
+  return read_whole(config, key, fallback, least, 1'000'000'000);
 }
 
 /// N, or {count: N, more_than_cores: true}.

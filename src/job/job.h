@@ -60,7 +60,7 @@ struct Job {
 
   int64_t global_batch = 0, micro_batch = 0;
   Reduction reduction = Reduction::kTree;
-  int64_t first_bucket_bytes = 0, bucket_bytes = 0;  // 0: measured (communication_plan.h)
+  int64_t first_bucket_bytes = 0, bucket_bytes = 0;  // 0: measured (step/bucket_sizes.h)
   Wire wire = Wire::kFloat32;
   bool error_feedback = false;   // of what the wire rounds off
   bool shard_optimizer = false;  // its state, and the update, among the ranks

@@ -4,10 +4,12 @@
 
 namespace lockstep {
 
+namespace {
 Family<LayerMaker>& layers() {
   static Family<LayerMaker> family("layer", "layers");
   return family;
 }
+}  // namespace
 
 bool register_layer(const std::string& type, LayerMaker maker) {
   return layers().add(type, std::move(maker));

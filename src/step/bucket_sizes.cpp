@@ -1,4 +1,4 @@
-// Guarded by tests/src/communication_plan_test.cpp.
+// Guarded by tests/src/bucket_sizes_test.cpp.
 #include "src/step/bucket_sizes.h"
 
 #include <algorithm>
