@@ -1,4 +1,4 @@
-// lockstep evaluate CHECKPOINT --data PATH: loss, accuracy and confusion on a dataset.
+// lockstep evaluate CHECKPOINT --data PATH: loss, metrics and confusion on a dataset.
 #include <fmt/format.h>
 
 #include "comm/agreement.h"
@@ -6,6 +6,7 @@
 #include "jobs/command.h"
 #include "kernels/printable.h"
 #include "src/job/class_names.h"
+#include "src/network/loss_place.h"
 #include "src/run/trained_model.h"
 #include "src/run/validation.h"
 
@@ -15,9 +16,15 @@ namespace po = boost::program_options;
 
 namespace {
 
-void print_table(const ValidationResult& result, const std::vector<std::string>& class_names) {
-  fmt::print("samples   {}\nloss      {:.6g}\n", result.n_samples, result.loss);
-  if (result.has_accuracy) fmt::print("accuracy  {:.2f} %\n", 100 * result.accuracy);
+void print_table(const ValidationResult& result, const MetricList& metrics,
+                 const std::vector<std::string>& class_names) {
+  size_t width = 8;
+  for (const MetricList::Named& m : metrics.all()) width = std::max(width, m.name.size());
+  fmt::print("{:{}}  {}\n{:{}}  {:.6g}\n", "samples", width, result.n_samples, "loss", width, result.loss);
+  for (size_t i = 0; i < result.metrics.size(); ++i) {
+    const auto& [name, metric] = metrics.all()[i];
+    fmt::print("{:{}}  {}\n", name, width, measure_text(result.metrics[i], metric->is_share()));
+  }
   const std::vector<ClassCounts> classes = count_classes(result.confusion);
   if (classes.empty()) return;
   fmt::print("\n{:20} {:>8} {:>8} {:>9}\n", "class", "samples", "recall", "precision");
@@ -40,13 +47,14 @@ void print_table(const ValidationResult& result, const std::vector<std::string>&
   if (n_absent > 0) fmt::print("{} classes have no sample and no prediction\n", n_absent);
 }
 
-std::string json(const ValidationResult& result, const std::string& checkpoint, const std::string& data) {
+std::string json(const ValidationResult& result, const MetricList& metrics, const std::string& checkpoint,
+                 const std::string& data) {
   JsonObject object;
   object.set("checkpoint", checkpoint)
       .set("data", data)
       .set("samples", result.n_samples)
       .set("loss", result.loss);
-  if (result.has_accuracy) object.set("accuracy", result.accuracy);
+  for (size_t i = 0; i < result.metrics.size(); ++i) object.set(metrics.all()[i].name, result.metrics[i]);
   if (!result.not_finite.empty()) object.set("not_finite", result.not_finite);
   const int64_t k = result.confusion.n_classes();
   if (k == 0) return object.str();
@@ -67,12 +75,13 @@ std::string json(const ValidationResult& result, const std::string& checkpoint, 
 }  // namespace
 
 static int evaluate_command(const Words& words, Communicator& comm) {
-  CommandLine line("evaluate CHECKPOINT --data PATH [--json]",
-                   "Loss, accuracy and confusion of a checkpoint on a dataset.", {"CHECKPOINT"});
+  CommandLine line("evaluate CHECKPOINT --data PATH [--metrics NAMES] [--json]",
+                   "Loss, metrics and confusion of a checkpoint on a dataset.", {"CHECKPOINT"});
   line.add()("data", po::value<std::string>(), "dataset: a folder of HDF5 files, or one file (needed)")(
       "input", po::value<std::string>(), "field of the inputs")("target", po::value<std::string>(),
                                                                 "field of the targets")(
       "layout", po::value<std::string>(), "of images: NCHW or NHWC (default: as in training)")(
+      "metrics", po::value<std::string>(), "in place of the job's, for instance 'accuracy, top_5'")(
       "json", "print one JSON object");
   if (!line.parse(words, comm.is_root())) return 0;
   if (!line.has("data"))
@@ -85,6 +94,11 @@ static int evaluate_command(const Words& words, Communicator& comm) {
   DataFields fields;
   const auto open = [&] {
     model = load_model(checkpoint);
+    if (line.has("metrics"))
+      model.job.metrics = read_metrics(
+          Config::from_text("metrics: [" + line.text("metrics") + "]", "--metrics").at("metrics"),
+          model.job.losses());
+    model.job.metrics.check(model.graph.vertex(loss_vertex(model.graph, model.job.loss)).shape);
     DataSource source = source_at(model.job.train.value_or(DataSource{}), path);
     if (line.has("input")) source.input = line.text("input");
     if (line.has("target")) source.target = line.text("target");
@@ -105,9 +119,9 @@ static int evaluate_command(const Words& words, Communicator& comm) {
   if (comm.is_root()) {
     if (!result.not_finite.empty()) fmt::print(stderr, "lockstep: not finite: {}\n", result.not_finite);
     if (line.has("json")) {
-      fmt::print("{}\n", json(result, checkpoint, path));
+      fmt::print("{}\n", json(result, model.job.metrics, checkpoint, path));
     } else {
-      print_table(result, model.contract.class_names);
+      print_table(result, model.job.metrics, model.contract.class_names);
     }
   }
   return 0;
@@ -116,7 +130,7 @@ static int evaluate_command(const Words& words, Communicator& comm) {
 namespace {
 const bool evaluate_registered = commands().add(
     "evaluate",
-    {.summary = "loss, accuracy and confusion of a checkpoint on a dataset", .run = evaluate_command}, 2);
+    {.summary = "loss, metrics and confusion of a checkpoint on a dataset", .run = evaluate_command}, 2);
 }
 
 }  // namespace lockstep

@@ -43,18 +43,16 @@ static int train_command(const Words& words, Communicator& comm) {
       spdlog::warn("no report: {}", e.what());
     }
     const bool stopped = result.status == TrainResult::Status::kStopped;
-    fmt::print(
-        "{} after step {}{}\nrun folder: {}\n",
-        stopped ? "stopped by a signal; continue with --resume auto:"
-        : result.status == TrainResult::Status::kEarlyStopped ? "stopped early"
-                                                              : "finished",
-        result.step,
-        result.best_step < 0 ? ""
-        : job.best == Job::Best::kAccuracy
-            ? fmt::format("; best validation accuracy {:.2f} % (step {})", 100 * result.best_value,
-                          result.best_step)
-            : fmt::format("; best validation loss {:.6g} (step {})", result.best_value, result.best_step),
-        result.run_folder);
+    fmt::print("{} after step {}{}\nrun folder: {}\n",
+               stopped ? "stopped by a signal; continue with --resume auto:"
+               : result.status == TrainResult::Status::kEarlyStopped ? "stopped early"
+                                                                     : "finished",
+               result.step,
+               result.best_step < 0
+                   ? ""
+                   : fmt::format("; best validation {} {} (step {})", job.best.name,
+                                 measure_text(result.best_value, job.best.is_share), result.best_step),
+               result.run_folder);
   }
   return result.status == TrainResult::Status::kStopped ? kExitStopped : 0;
 }

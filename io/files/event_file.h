@@ -8,14 +8,13 @@
 #include <cstdint>
 #include <span>
 #include <string>
-#include <string_view>
 
 #include "io/files/files.h"
 
 namespace lockstep {
 
 struct EventScalar {
-  std::string_view tag;  // "loss", "validation/accuracy": TensorBoard groups by the part before '/'
+  std::string tag;  // "loss", "validation/accuracy": TensorBoard groups by the part before '/'
   float value = 0;
 };
 

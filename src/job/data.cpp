@@ -352,7 +352,8 @@ LoaderOptions make_loader_options(const Job& job, const Dataset& dataset, const 
     }
     // A label that counts nothing may lie outside the classes; then the loader cannot check them.
     const int64_t n_classes = loss.n_classes(prediction);
-    const bool checks = !loss.ignore || (*loss.ignore >= 0 && *loss.ignore < n_classes);
+    const std::optional<int64_t> ignored = loss.rule->ignored();
+    const bool checks = !ignored || (*ignored >= 0 && *ignored < n_classes);
     options.fields.push_back({name, loss.target_dtype(), target, {}, {}, checks ? n_classes : 0});
   }
   options.global_batch = job.global_batch;

@@ -266,6 +266,8 @@ void read_train(const Config& root, Job& job) {
   if (const std::optional<Config> early = train.find("early_stopping")) {
     early->at("patience");
     job.early_stopping_patience = read_steps(*early, "patience", 1, 1);
+    if (early->has("measure"))
+      job.early_stopping = read_measure(early->find("measure"), job.metrics, job.losses());
     early->finish();
     if (!job.validation) {
       throw train.error_at("early_stopping", "needs validation data",
@@ -294,8 +296,9 @@ void read_local_copies(const Config& checkpoint, Job& job) {
 }
 
 void read_checkpoint(const Config& root, Job& job) {
-  if (!job.loss.has_accuracy()) job.best = Job::Best::kLoss;
   const std::optional<Config> checkpoint = root.find("checkpoint");
+  const std::optional<Config> best = checkpoint ? checkpoint->find("best") : std::nullopt;
+  job.best = job.early_stopping = read_measure(best, job.metrics, job.losses());
   if (!checkpoint) return;
   job.checkpoint_every_epochs = read_steps(*checkpoint, "every_epochs", 1, 0);
   job.checkpoint_every_steps = read_steps(*checkpoint, "every_steps", 0, 0);
@@ -312,12 +315,6 @@ void read_checkpoint(const Config& root, Job& job) {
   }
   job.asynchronous_checkpoints = checkpoint->get_bool("asynchronous", true);
   read_local_copies(*checkpoint, job);
-  const std::string best =
-      checkpoint->get_choice("best", job.loss.has_accuracy() ? "accuracy" : "loss", {"accuracy", "loss"});
-  job.best = best == "accuracy" ? Job::Best::kAccuracy : Job::Best::kLoss;
-  if (job.best == Job::Best::kAccuracy && !job.loss.has_accuracy()) {
-    throw checkpoint->error_at("best", "this loss has no accuracy", "set best: loss");
-  }
   checkpoint->finish();
 }
 
@@ -381,11 +378,12 @@ Job read_job(Config root) {
       job.loss = read_loss(*loss);
     }
   }
+  job.metrics = read_metrics(root.find("metrics"), job.losses());
   job.optimizer = read_optimizer(root.at("optimizer"));
   if (root.has("schedule")) job.schedule = read_schedule(root.at("schedule"));
   if (root.has("init")) job.init = read_init(root.at("init"));
-  read_train(root, job);
   read_checkpoint(root, job);
+  read_train(root, job);
   root.finish();
   return job;
 }

@@ -14,6 +14,7 @@
 #include "src/config/config.h"
 #include "src/data/augment/augment.h"
 #include "src/losses/loss.h"
+#include "src/metrics/metric.h"
 #include "src/network/init.h"
 #include "src/update/optimizer.h"
 #include "src/update/schedule.h"
@@ -78,6 +79,7 @@ struct Job {
   std::vector<LossSpec> further_losses;  // of other layers; their gradients are added
   /// All losses, the reported one first.
   std::vector<LossSpec> losses() const;
+  MetricList metrics;  // of the reported loss
   OptimizerSpec optimizer;
   Schedule schedule;
   InitSpec init = default_init();
@@ -87,6 +89,7 @@ struct Job {
   int64_t log_every_steps = 0;  // 0: about ten lines per epoch
   int64_t validate_every_epochs = 1;
   int64_t early_stopping_patience = 0;  // validations without improvement; 0: off
+  Measure early_stopping;               // of what; without a name of its own that of `best`
   bool stop_without_mistakes = false;   // after an epoch that judged every training sample rightly
 
   int64_t checkpoint_every_epochs = 1, checkpoint_every_steps = 0;
@@ -99,7 +102,7 @@ struct Job {
     int64_t every_steps = 0;
     int keep = 2;
   } local_checkpoints;
-  enum class Best { kAccuracy, kLoss } best = Best::kAccuracy;
+  Measure best;  // what makes a validation the best
 
   int64_t n_micro() const { return global_batch / micro_batch; }  // V
 };

@@ -1,45 +1,73 @@
-// Losses of a job: which op ends the network, what the target must look like, and how the
-// raw sums of a step become the reported loss and accuracy.
+// Losses of a job: which op ends the network, what the target must look like, and how what the network
+// gives is read as classes or numbers. One file per loss.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "kernels/loss.h"
-#include "src/config/config.h"
+#include "src/config/family.h"
 
 namespace lockstep {
 
+/// One kind of loss with its options. A prediction's shape is that of one sample, unless it says (N, …).
+class LossRule {
+ public:
+  virtual ~LossRule() = default;
+
+  /// Whether targets are class ids (int64); else they are float32.
+  virtual bool is_classification() const { return false; }
+  /// Whether the op counts what is right: kNCorrect of kNCounted.
+  virtual bool has_accuracy() const { return false; }
+  /// Whether outputs and targets are the same quantity, so that their distance means something.
+  virtual bool compares_numbers() const { return false; }
+  /// What makes probabilities of the network's outputs.
+  enum class Probability { kNone, kSoftmax, kSigmoid };
+  virtual Probability probability() const { return Probability::kNone; }
+  /// Shape of one target sample.
+  virtual Shape target_shape(const Shape& prediction) const { return prediction; }
+  /// Number of classes; 0 where targets are not class ids.
+  virtual int64_t n_classes(const Shape& /*prediction*/) const { return 0; }
+  /// Of class ids: the one that counts nothing.
+  virtual std::optional<int64_t> ignored() const { return std::nullopt; }
+  /// Scores of a sample as (…, K) instead of (K, …).
+  virtual bool has_classes_last() const { return false; }
+  /// Whether its mean is -log of the target's probability and nothing else, so that exp of it is the
+  /// perplexity.
+  virtual bool is_plain_log_likelihood() const { return false; }
+
+  /// prediction: (N, …); weight: a factor on loss and gradient. Throws Error if the loss cannot follow such
+  /// an output.
+  virtual std::unique_ptr<Op> make_op(const OpConfig& config, const TensorDesc& prediction,
+                                      double weight) const = 0;
+  /// Its options as one line: checkpoints keep it, and losses of runs are compared only where it is equal.
+  virtual std::string options() const = 0;
+};
+
+using LossMaker = std::function<std::shared_ptr<const LossRule>(Config& options)>;
+
+/// The losses by name. A new one is a file src/losses/NAME.cpp with
+///   const bool NAME_loss_registered = losses().add("NAME", [](Config& options) { … });
+Family<LossMaker>& losses();
+
+/// A loss where it stands in a job.
 struct LossSpec {
-  enum class Kind { kSoftmaxCrossEntropy, kL2, kL1, kBinaryCrossEntropy, kHinge, kPerceptron };
-  Kind kind = Kind::kSoftmaxCrossEntropy;
+  std::string name = "softmax_cross_entropy";
+  std::shared_ptr<const LossRule> rule;
   std::string of;      // the layer it judges; empty: the network's output
   std::string target;  // a graph input or a field of the dataset; empty: the data's target
   double weight = 1;   // of this loss; scales loss and gradient
-  bool half = true;    // L2: half the squared error (course text 000)
-  bool mean = false;   // L1, L2, binary: over the elements of a sample (PyTorch); hinge: over the classes
-  // Softmax cross-entropy
-  std::vector<float> class_weights;  // empty: 1 each
-  double label_smoothing = 0;
-  std::optional<int64_t> ignore;  // target that counts nothing
-  bool classes_last = false;      // prediction (…, K) instead of (K, …)
-  // Hinge and perceptron
-  double margin = 1;
-  bool signs = false;             // the target is a number whose sign counts, not a class
-  bool zero_is_positive = false;  // perceptron: the sign of 0 is 1 (course text 004)
 
-  /// Whether targets are class ids (int64).
-  bool is_classification() const;
-  /// Whether the op counts what is right: kNCorrect of kNCounted.
-  bool has_accuracy() const { return kind != Kind::kL1 && kind != Kind::kL2; }
+  LossSpec();  // softmax cross-entropy without options
+
+  bool is_classification() const { return rule->is_classification(); }
+  bool has_accuracy() const { return rule->has_accuracy(); }
   DType target_dtype() const { return is_classification() ? DType::kInt64 : DType::kFloat32; }
-  /// Shape of one target sample for a prediction of the given sample shape.
-  Shape target_shape(const Shape& prediction) const;
-  /// Number of classes of such a prediction; one score tells two classes (class 1: greater than 0).
-  /// 0 where targets are not class ids.
-  int64_t n_classes(const Shape& prediction) const;
+  Shape target_shape(const Shape& prediction) const { return rule->target_shape(prediction); }
+  int64_t n_classes(const Shape& prediction) const { return rule->n_classes(prediction); }
 };
 
 /// From "softmax_cross_entropy", "l2" or {l2: {half: false, mean: true}}.
@@ -47,5 +75,18 @@ LossSpec read_loss(const Config& description);
 
 /// prediction: (N, …). Throws Error if the loss cannot follow such an output.
 std::unique_ptr<Op> make_loss(const OpConfig& config, const LossSpec& loss, const TensorDesc& prediction);
+
+/// For losses: that they need something else than the output that the network gives.
+Error output_misfit(const char* loss, const char* needs, const TensorDesc& prediction, const char* remedy);
+
+/// The options that the losses here share, as one line; see LossRule::options().
+struct LossOptionsText {
+  bool half = true, mean = false;
+  double smoothing = 0;
+  std::optional<int64_t> ignore = {};
+  double margin = 1;
+  std::vector<float> weights = {};
+  std::string str() const;
+};
 
 }  // namespace lockstep

@@ -4,7 +4,19 @@
 #include <cstring>
 #include <span>
 
+#include "src/metrics/class_scores.h"
+
 namespace lockstep {
+
+namespace {
+const bool confusion_metric_registered = metrics().add(
+    "confusion",
+    [](MetricList& list, Config&, const MetricPlace& place) {
+      place.needs_classes("confusion");
+      list.counts_confusion = true;
+    },
+    9);
+}
 
 Confusion::Confusion(int64_t n_classes) : n_classes_(n_classes) {
   if (is_whole()) matrix_.assign(static_cast<size_t>(n_classes * n_classes), 0);
@@ -16,6 +28,14 @@ void Confusion::add(int64_t truth, int64_t predicted) {
     ++matrix_[static_cast<size_t>(key)];
   else
     ++counts_[key];
+}
+
+void Confusion::judge(const LossRule& loss, const Judged& m) {
+  const ClassScores scores(loss, m.sample);
+  const auto* targets = static_cast<const int64_t*>(m.target);
+  for (int64_t i = 0; i < m.n_valid * scores.places(); ++i) {
+    if (scores.counts(targets[i])) add(targets[i], scores.predicted(m.prediction, i));
+  }
 }
 
 void Confusion::gather(Communicator& comm) {

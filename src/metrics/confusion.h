@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "comm/communicator.h"
+#include "src/metrics/metric.h"
 
 namespace lockstep {
 
@@ -26,6 +27,8 @@ class Confusion {
   int64_t n_classes() const { return n_classes_; }
   /// Whether the matrix is kept whole.
   bool is_whole() const { return n_classes_ <= kWholeConfusion; }
+  /// The targets of a micro-batch that count, and the classes with the highest scores.
+  void judge(const LossRule& loss, const Judged& micro_batch);
   /// Both in [0, n_classes).
   void add(int64_t truth, int64_t predicted);
   /// Collective: the counts of all ranks, on every rank.

@@ -75,6 +75,7 @@ void Plan::stage(const std::vector<const void*>& inputs, const std::vector<const
   assert(p.staged.size() == p.input_values.size());
   if (p.with_loss) p.staged.insert(p.staged.end(), targets.begin(), targets.end());
   p.inputs->stage(p.staged, batch);
+  p.n_valid_staged = batch.n_valid;
 }
 
 void Plan::wait_staged() { impl_->inputs->wait_staged(); }
@@ -132,6 +133,28 @@ const float* Plan::output() {
   copy(*p.stream, p.output_on_host.data(), output.data, output.desc.n_bytes());
   p.stream->synchronize();
   return p.output_on_host.as<float>();
+}
+
+Judged Plan::judged(bool compares) {
+  Impl& p = *impl_;
+  const PlanStep& loss = p.steps[p.losses[0].step];
+  Judged judged;
+  judged.loss_values = loss_values();
+  judged.n_valid = p.n_valid;
+  judged.sample = loss.src_t[0].desc.shape.without_front();
+  if (!compares) return judged;
+  std::array<const void*, 2> arrays{loss.src_t[0].data, loss.src_t[1].data};
+  for (size_t i = 0; i < arrays.size() && p.is_cuda(); ++i) {
+    Memory& on_host = p.judged_on_host[i];
+    const int64_t n_bytes = loss.src_t[i].desc.n_bytes();
+    if (on_host.n_bytes() == 0) on_host = Memory::on_host(p.options.config.device, n_bytes);
+    copy(*p.stream, on_host.data(), arrays[i], n_bytes);
+    arrays[i] = on_host.data();
+  }
+  if (p.is_cuda()) p.stream->synchronize();
+  judged.prediction = static_cast<const float*>(arrays[0]);
+  judged.target = arrays[1];
+  return judged;
 }
 
 const Shape& Plan::output_shape() const { return impl_->values[impl_->output_value].desc.shape; }

@@ -13,6 +13,7 @@
 
 #include "kernels/op.h"
 #include "src/losses/loss.h"
+#include "src/metrics/metric.h"
 #include "src/network/arena.h"
 #include "src/network/graph.h"
 
@@ -29,6 +30,7 @@ struct PlanOptions {
   bool times_steps = false;        // GPUs: wait after every step, for step_times()
   bool synchronize = false;        // layers that ask for it take statistics over all micro-batches of a step
   std::shared_ptr<const Augmentation> augmentation;  // of one input, which arrives as stored; null: none
+  bool keeps_judged = false;                         // judged() can be asked after backward too
 };
 
 /// Seconds that one step has taken since the plan was made.
@@ -104,6 +106,10 @@ class Plan {
   /// and copies.
   const float* output();
   const Shape& output_shape() const;  // with N
+  /// After forward() with losses: what the first loss saw, and loss_values(). With `compares`, prediction and
+  /// target for the host, which on a GPU waits and copies, until the next stage() on the CPU, the next
+  /// forward() on a GPU.
+  Judged judged(bool compares);
 
   /// After forward() gave a loss that is not finite: runs it again and names what was not finite
   /// first: an input, the parameter of a layer, or a layer's output.

@@ -124,6 +124,8 @@ struct Plan::Impl {
   Memory augment_records;              // of an augmentation: the array that the plan itself fills
   // What the host reads, and, on GPUs, work recorded once and repeated from then on.
   Memory losses_on_host, output_on_host;
+  std::array<Memory, 2> judged_on_host;     // prediction and target of the first loss
+  int64_t n_valid_staged = 0, n_valid = 0;  // rows of the micro-batch that is staged, and of the current one
   std::unique_ptr<RecordedWork> recorded_refresh;
   std::array<std::unique_ptr<RecordedWork>, 2> recorded_forward;                   // without losses, with
   std::map<std::pair<float*, bool>, std::vector<RecordedPart>> recorded_backward;  // gradients, with marks

@@ -31,7 +31,8 @@ Plan::Impl::Places Plan::Impl::place_memory() {
     }
     const bool kept = v == output_value || std::any_of(losses.begin(), losses.end(),
                                                        [&](const PlanLoss& loss) { return loss.value == v; });
-    if (kept) last = end;
+    const bool is_judged = options.keeps_judged && !losses.empty() && steps[losses[0].step].src[0] == v;
+    if (kept || is_judged) last = end;
     if (value.root == v) {
       value_request[v] = request(value.desc.n_bytes(), producer.forward_time, last);
     } else {

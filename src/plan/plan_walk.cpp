@@ -48,6 +48,7 @@ void Plan::forward(std::span<const int64_t> marks, const std::function<void(int)
 void Plan::start_forward() {
   Impl& p = *impl_;
   p.inputs->bring(*p.stream);
+  p.n_valid = p.n_valid_staged;
   for (auto& [value, tensor] : p.external) {
     size_t array = 0;
     for (const std::vector<int>* ids : {&p.input_values, &p.target_values}) {

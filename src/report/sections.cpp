@@ -72,6 +72,16 @@ std::set<std::string> further_keys(const RunData& run) {
   return keys;
 }
 
+/// The metric that runs were compared by, where it is neither accuracy nor loss; "" before the run's end.
+std::string best_metric(const RunData& run) {
+  const std::string prefix = "best_";
+  for (const auto& [key, value] : run.end.items) {
+    const std::string name = key.starts_with(prefix) ? key.substr(prefix.size()) : "";
+    if (run.validation.has(name)) return name;
+  }
+  return "";
+}
+
 void fact(std::string& out, const std::string& name, const std::string& value) {
   if (value.empty() || value == "–") return;
   out += "<dt>" + html_escape(name) + "</dt><dd>" + html_escape(value) + "</dd>\n";
@@ -116,6 +126,12 @@ std::string headline_html(const RunData& run, const RunSummary& s) {
     tile(out, "Validation loss", format_value(s.validation_loss),
          best_words(s.validation_loss, s.best_loss, format_value(s.best_loss), s.best_loss_step));
   }
+  if (const std::string metric = best_metric(run); metric != "" && metric != "accuracy" && metric != "loss") {
+    const double last = run.validation.last(metric), best = *run.end.number("best_" + metric);
+    const double* const step = run.end.number("best_step");
+    tile(out, "Validation " + metric, format_value(last),
+         step ? best_words(last, best, format_value(best), *step) : "");
+  }
   if (std::isfinite(s.train_loss))
     tile(out, "Training loss", format_value(s.train_loss), "over the last epoch");
   if (std::isfinite(s.samples_per_s))
@@ -152,7 +168,11 @@ std::string charts_html(const RunData& run, const RunSummary& s) {
   speed.from_zero = true;
   Chart gradient = chart_of(run, "grad_norm", "Gradient norm", "");
   gradient.allow_log = true;
-  if (std::isfinite(s.best_accuracy_step)) {
+  const std::string metric = best_metric(run);
+  const double* const best_step = run.end.number("best_step");
+  if (metric != "" && metric != "accuracy" && metric != "loss" && best_step) {
+    // Its own chart is marked.
+  } else if (std::isfinite(s.best_accuracy_step)) {
     accuracy.marks.push_back({s.best_accuracy_step, "best"});
   } else if (std::isfinite(s.best_loss_step)) {
     loss.marks.push_back({s.best_loss_step, "best"});
@@ -170,6 +190,7 @@ std::string charts_html(const RunData& run, const RunSummary& s) {
   for (const std::string& key : further_keys(run)) {
     Chart chart = chart_of(run, key, key, "");
     chart.allow_log = true;
+    if (key == metric && best_step) chart.marks.push_back({*best_step, "best"});
     add(chart);
   }
   if (n_cards == 0) {

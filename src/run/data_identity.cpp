@@ -63,15 +63,12 @@ std::string identify_samples(const Dataset& dataset, const DataFields& fields) {
 }
 
 std::string measure_of(const Job& job) {
-  static constexpr const char* kKinds[] = {"softmax_cross_entropy", "l2",    "l1",
-                                           "binary_cross_entropy",  "hinge", "perceptron"};
   const LossSpec& loss = job.loss;
-  return fmt::format(
-      "{}, {} {{of: '{}', target: '{}', half: {}, mean: {}, smoothing: {}, ignore: {}, margin: {}, weights: "
-      "[{}]}}",
-      job.best == Job::Best::kAccuracy ? "accuracy" : "loss", kKinds[static_cast<int>(loss.kind)], loss.of,
-      loss.target, loss.half, loss.mean, loss.label_smoothing,
-      loss.ignore ? std::to_string(*loss.ignore) : "none", loss.margin, fmt::join(loss.class_weights, ","));
+  const std::string early = job.early_stopping_patience > 0 && job.early_stopping.name != job.best.name
+                                ? " and " + job.early_stopping.name
+                                : "";
+  return fmt::format("{}{}, {} {{of: '{}', target: '{}', {}}}", job.best.name, early, loss.name, loss.of,
+                     loss.target, loss.rule->options());
 }
 
 DataIdentity identify(const Job& job, const JobData& data) {

@@ -55,17 +55,16 @@ double Progress::elapsed_s() const {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
 }
 
-void Progress::show(int64_t step, double loss, double accuracy, double lr, double samples_per_s) {
+void Progress::show(int64_t step, double loss, const std::string& metrics, double lr, double samples_per_s) {
   const double interval_s = terminal_ ? 0.1 : 1.0, now_s = elapsed_s();
   if (!prints_ || (now_s < shown_s_ + interval_s && step < total_steps_)) return;
   shown_s_ = now_s;
   const double per_step = now_s / static_cast<double>(std::max<int64_t>(1, step - start_step_));
   const int64_t epochs = (total_steps_ + steps_per_epoch_ - 1) / steps_per_epoch_;
-  const std::string line =
-      fmt::format("epoch {}/{}  step {}/{}  loss {:.4f}{}  lr {:.3g}  {} samples/s  {} left",
-                  std::min(epochs, (step - 1) / steps_per_epoch_ + 1), epochs, step, total_steps_, loss,
-                  accuracy < 0 ? "" : fmt::format("  accuracy {:.2f} %", 100 * accuracy), lr,
-                  grouped(samples_per_s), duration_text(per_step * static_cast<double>(total_steps_ - step)));
+  const std::string line = fmt::format(
+      "epoch {}/{}  step {}/{}  loss {:.4f}{}  lr {:.3g}  {} samples/s  {} left",
+      std::min(epochs, (step - 1) / steps_per_epoch_ + 1), epochs, step, total_steps_, loss, metrics, lr,
+      grouped(samples_per_s), duration_text(per_step * static_cast<double>(total_steps_ - step)));
   print((terminal_ ? "\r\x1b[K" : "") + line + (terminal_ ? "" : "\n"));
 }
 

@@ -12,9 +12,9 @@ class Progress {
   /// Only rank 0 prints. step/total_steps count updates.
   Progress(bool prints, bool has_launcher, int64_t start_step, int64_t total_steps, int64_t steps_per_epoch);
 
-  /// loss, accuracy: means of the last interval; accuracy < 0: none. Shown at most ten times
+  /// Of the last interval: the mean loss, and the metrics as text. Shown at most ten times
   /// a second on a terminal and once a second elsewhere; the last step always.
-  void show(int64_t step, double loss, double accuracy, double lr, double samples_per_s);
+  void show(int64_t step, double loss, const std::string& metrics, double lr, double samples_per_s);
   /// A line that stays.
   void note(const std::string& text);
   double elapsed_s() const;

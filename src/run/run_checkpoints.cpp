@@ -83,13 +83,14 @@ TrainState RunCheckpoints::resume(const std::string& from, const DataIdentity& d
     check_fits(path, info, job_);
     check_same_training_data(path, info, data_, steps_per_epoch_, contract_);
     load_checkpoint(path, tensors(StateIn::kHost));
-    state = read_train_state(info);
+    state = read_train_state(info, job_.metrics);
     const std::string changed = what_is_compared_anew(info, data_);
     if (!changed.empty()) {
       if (state.best_step >= 0 || state.validations_without_improvement > 0)
         warnings_.push_back(changed + ": the best validation and early stopping begin anew");
       state.best_step = -1;
       state.best_value = 0;
+      state.early_stopping_value.reset();
       state.validations_without_improvement = 0;
     }
   });

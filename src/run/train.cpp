@@ -42,6 +42,7 @@ struct Setup {
       data = open_data(job);
       graph = build_graph(job, data.contract);
       const Shape output = graph.vertex(loss_vertex(graph, job.loss)).shape;
+      job.metrics.check(output);
       augmentation =
           make_augmentation(job, *data.train, data.train_fields, graph, data.contract.normalization);
       check_batch_statistics(graph, job, data.train->n_samples());
@@ -137,6 +138,12 @@ class Trainer {
   void write_start();
   void log_interval(const StepResult& result, Interval& interval, Progress& progress);
   bool validate(Progress& progress);  // true: the run is to stop early
+  void set_metrics(JsonObject& line, const std::vector<double>& values) const;
+  void add_metrics(std::vector<EventScalar>& scalars, const char* of,
+                   const std::vector<double>& values) const;
+  /// "  accuracy 97.13 %  top_5 99.80 %"
+  std::string text_of(const std::vector<double>& values) const;
+  bool improves_early_stopping(double value);
   /// Collective. Stops the run, or mends it, where the weights of ranks differ.
   void guard();
   /// Whether an epoch ends here in which the job's wish came true: each sample was right in its turn.
@@ -181,7 +188,10 @@ void Trainer::write_start() {
 void Trainer::log_interval(const StepResult& result, Interval& interval, Progress& progress) {
   const double now_s = progress.elapsed_s(), span_s = now_s - interval.start_s;
   const auto n = static_cast<double>(state_.interval_samples);
-  const double loss = state_.interval_loss / n, accuracy = state_.interval_correct / n;
+  const double loss = state_.interval_loss / n;
+  std::vector<double> metrics;
+  for (int64_t i = 0; i < job_.metrics.size(); ++i)
+    metrics.push_back(job_.metrics.value(i, state_.interval_metrics[i] / n));
   const double rate = static_cast<double>(interval.n_samples) / span_s;
   const StepTimes times = replica_.times();
   const double gradient_norm = replica_.gradient_norm();
@@ -189,19 +199,20 @@ void Trainer::log_interval(const StepResult& result, Interval& interval, Progres
   line.set("kind", "train").set("step", state_.step);
   line.set("epoch", static_cast<double>(state_.step) / static_cast<double>(steps_per_epoch_));
   line.set("loss", loss);
-  if (job_.loss.has_accuracy()) line.set("accuracy", accuracy);
+  set_metrics(line, metrics);
   line.set("lr", result.lr).set("samples_per_s", rate).set("grad_norm", gradient_norm).set("time_s", now_s);
   if (job_.precision == DType::kFloat16) line.set("loss_scale", replica_.loss_scale().now);
   line.set("data_wait_s", times.data_wait - interval.times.data_wait);
   line.set("communication_s", times.communication - interval.times.communication);
   folder_.write(line);
-  const std::array<EventScalar, 4> scalars{{{"train/loss", static_cast<float>(loss)},
-                                            {"lr", static_cast<float>(result.lr)},
-                                            {"samples_per_s", static_cast<float>(rate)},
-                                            {"train/accuracy", static_cast<float>(accuracy)}}};
-  folder_.write_scalars(state_.step, {scalars.data(), job_.loss.has_accuracy() ? size_t{4} : size_t{3}});
-  progress.show(state_.step, loss, job_.loss.has_accuracy() ? accuracy : -1, result.lr, rate);
-  state_.interval_loss = state_.interval_correct = 0;
+  std::vector<EventScalar> scalars{{"train/loss", static_cast<float>(loss)},
+                                   {"lr", static_cast<float>(result.lr)},
+                                   {"samples_per_s", static_cast<float>(rate)}};
+  add_metrics(scalars, "train/", metrics);
+  folder_.write_scalars(state_.step, scalars);
+  progress.show(state_.step, loss, text_of(metrics), result.lr, rate);
+  state_.interval_loss = 0;
+  state_.interval_metrics = {};
   state_.interval_samples = 0;
   interval = Interval{};
   interval.start_s = progress.elapsed_s();
@@ -212,35 +223,61 @@ bool Trainer::validate(Progress& progress) {
   const Work work("validation");
   replica_.settle_weights();
   const ValidationResult result = validator_->run();
-  const bool by_accuracy = job_.best == Job::Best::kAccuracy;
-  const double value = by_accuracy ? result.accuracy : result.loss;
+  const double value = validator_->value(result, job_.best);
   // Numbers over values that are not finite are no measure: they are told, and compared with nothing.
   const bool is_measure = result.not_finite.empty();
-  const bool improved = is_measure && (state_.best_step < 0 ||
-                                       (by_accuracy ? value > state_.best_value : value < state_.best_value));
+  const bool improved = is_measure && (state_.best_step < 0 || job_.best.is_better(value, state_.best_value));
   if (!is_measure) folder_.warn(state_.step, "validation: " + result.not_finite);
   if (improved) {
     state_.best_step = state_.step;
     state_.best_value = value;
     folder_.write_confusion(result, setup_.data.contract.class_names, state_.step);
   }
-  if (is_measure)
-    state_.validations_without_improvement = improved ? 0 : state_.validations_without_improvement + 1;
+  if (is_measure) {
+    const bool goes_on = job_.early_stopping.name == job_.best.name
+                             ? improved
+                             : improves_early_stopping(validator_->value(result, job_.early_stopping));
+    state_.validations_without_improvement = goes_on ? 0 : state_.validations_without_improvement + 1;
+  }
 
   JsonObject line;
   line.set("kind", "validation").set("step", state_.step);
   line.set("epoch", static_cast<double>(state_.step) / static_cast<double>(steps_per_epoch_))
       .set("loss", result.loss);
-  if (result.has_accuracy) line.set("accuracy", result.accuracy);
+  set_metrics(line, result.metrics);
   folder_.write(line);
-  const std::array<EventScalar, 2> scalars{{{"validation/loss", static_cast<float>(result.loss)},
-                                            {"validation/accuracy", static_cast<float>(result.accuracy)}}};
-  folder_.write_scalars(state_.step, {scalars.data(), result.has_accuracy ? size_t{2} : size_t{1}});
-  progress.note(
-      fmt::format("validation after step {}: loss {:.4f}{}{}", state_.step, result.loss,
-                  result.has_accuracy ? fmt::format("  accuracy {:.2f} %", 100 * result.accuracy) : "",
-                  improved ? "  (best)" : ""));
+  std::vector<EventScalar> scalars{{"validation/loss", static_cast<float>(result.loss)}};
+  add_metrics(scalars, "validation/", result.metrics);
+  folder_.write_scalars(state_.step, scalars);
+  progress.note(fmt::format("validation after step {}: loss {:.4f}{}{}", state_.step, result.loss,
+                            text_of(result.metrics), improved ? "  (best)" : ""));
   return out_of_patience();
+}
+
+void Trainer::set_metrics(JsonObject& line, const std::vector<double>& values) const {
+  for (size_t i = 0; i < values.size(); ++i) line.set(job_.metrics.all()[i].name, values[i]);
+}
+
+void Trainer::add_metrics(std::vector<EventScalar>& scalars, const char* of,
+                          const std::vector<double>& values) const {
+  for (size_t i = 0; i < values.size(); ++i)
+    scalars.push_back({of + job_.metrics.all()[i].name, static_cast<float>(values[i])});
+}
+
+std::string Trainer::text_of(const std::vector<double>& values) const {
+  std::string text;
+  for (size_t i = 0; i < values.size(); ++i) {
+    const auto& [name, metric] = job_.metrics.all()[i];
+    text += fmt::format("  {} {}", name, measure_text(values[i], metric->is_share()));
+  }
+  return text;
+}
+
+bool Trainer::improves_early_stopping(double value) {
+  std::optional<double>& best = state_.early_stopping_value;
+  if (best && !job_.early_stopping.is_better(value, *best)) return false;
+  best = value;
+  return true;
 }
 
 void Trainer::guard() {
@@ -300,7 +337,7 @@ StepResult Trainer::one_step(DataLoader& loader, double since_save_s) {
   state_.follow_up = true;
   const auto n = static_cast<double>(step.n_samples);
   state_.interval_loss += step.loss * n;
-  state_.interval_correct += step.accuracy * n;
+  for (int64_t i = 0; i < job_.metrics.size(); ++i) state_.interval_metrics[i] += step.metrics[i] * n;
   state_.interval_samples += step.n_samples;
   checkpoints_.emergency().state_is_whole(state_);
   tell_step(state_.step);
@@ -404,8 +441,7 @@ TrainResult Trainer::run(Heartbeat& heartbeat) {
       .set("total_data_wait_s", loader.wait_s())
       .set("prefetch", loader.prefetch());
   if (state_.best_step >= 0) {
-    line.set(job_.best == Job::Best::kAccuracy ? "best_accuracy" : "best_loss", state_.best_value)
-        .set("best_step", state_.best_step);
+    line.set("best_" + job_.best.name, state_.best_value).set("best_step", state_.best_step);
   }
   if (!not_saved.empty()) line.set("not_saved", not_saved);
   folder_.write(line);

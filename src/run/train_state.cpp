@@ -35,6 +35,11 @@ double number(const CheckpointInfo& info, const std::string& key, double fallbac
   return entry == info.numbers.end() ? fallback : entry->second;
 }
 
+/// Of a metric's sum; that of accuracy has been called so since before there were others.
+std::string interval_key(const std::string& metric) {
+  return metric == "accuracy" ? "interval_correct" : "interval_" + metric;
+}
+
 /// A whole number that a double holds exactly. The file may be anyone's.
 int64_t whole_number(const CheckpointInfo& info, const std::string& key, int64_t fallback) {
   constexpr double kMost = 9007199254740992;  // 2^53
@@ -154,6 +159,7 @@ CheckpointInfo make_checkpoint_info(const Job& job, const TrainState& state, con
   info.numbers["best_value"] = state.best_value;
   info.numbers["validations_without_improvement"] =
       static_cast<double>(state.validations_without_improvement);
+  if (state.early_stopping_value) info.numbers["early_stopping_value"] = *state.early_stopping_value;
   info.numbers["mistakes"] = state.mistakes ? 1 : 0;
   info.numbers["finished"] = state.finished ? 1 : 0;
   if (state.follow_up) info.numbers["follow_up"] = 1;
@@ -164,7 +170,9 @@ CheckpointInfo make_checkpoint_info(const Job& job, const TrainState& state, con
   }
   if (state.interval_samples > 0) {
     info.numbers["interval_loss"] = state.interval_loss;
-    info.numbers["interval_correct"] = state.interval_correct;
+    info.numbers[interval_key("accuracy")] = 0;  // of losses without one, too
+    for (int64_t i = 0; i < job.metrics.size(); ++i)
+      info.numbers[interval_key(job.metrics.all()[i].name)] = state.interval_metrics[i];
     info.numbers["interval_samples"] = static_cast<double>(state.interval_samples);
   }
   if (data) add_identity(*data, info);
@@ -177,17 +185,20 @@ CheckpointInfo make_checkpoint_info(const Job& job, const TrainState& state, con
   return info;
 }
 
-TrainState read_train_state(const CheckpointInfo& info) {
+TrainState read_train_state(const CheckpointInfo& info, const MetricList& metrics) {
   TrainState state;
   state.step = info.step;
   state.best_step = whole_number(info, "best_step", -1);
   state.best_value = number(info, "best_value", 0);
   state.validations_without_improvement = whole_number(info, "validations_without_improvement", 0);
+  if (info.numbers.contains("early_stopping_value"))
+    state.early_stopping_value = number(info, "early_stopping_value", 0);
   state.mistakes = number(info, "mistakes", 1) != 0;
   state.finished = number(info, "finished", 0) != 0;
   state.follow_up = number(info, "follow_up", 0) != 0;
   state.interval_loss = number(info, "interval_loss", 0);
-  state.interval_correct = number(info, "interval_correct", 0);
+  for (int64_t i = 0; i < metrics.size(); ++i)
+    state.interval_metrics[i] = number(info, interval_key(metrics.all()[i].name), 0);
   state.interval_samples = static_cast<int64_t>(number(info, "interval_samples", 0));
   if (const double scale = number(info, "loss_scale", 0); scale > 0) {
     state.loss_scale = LossScale{scale, number(info, "loss_scale_next", scale),

@@ -15,14 +15,17 @@ namespace lockstep {
 struct TrainState {
   int64_t step = 0;        // updates done
   int64_t best_step = -1;  // -1: no validation yet
-  double best_value = 0;   // accuracy or loss, as the job says
+  double best_value = 0;   // of the measure that the job names
   int64_t validations_without_improvement = 0;
+  std::optional<double> early_stopping_value;  // the best, where early stopping looks at another measure
   bool mistakes = true;    // in the epoch of the last update: some sample of it was judged wrongly
   bool finished = false;   // the run has reached its end
   bool follow_up = false;  // of this step is due: its validation and all that comes of that (emergencies)
   std::optional<LossScale> loss_scale;  // float16
-  // Sums since the last line of metrics, so that the next one is the same after a resume.
-  double interval_loss = 0, interval_correct = 0;
+  // Sums over the samples since the last line of metrics, so that the next one is the same after a resume: of
+  // the loss, and of each metric's mean.
+  double interval_loss = 0;
+  MetricMeans interval_metrics{};
   int64_t interval_samples = 0;
 };
 
@@ -47,7 +50,8 @@ struct DataIdentity;
 CheckpointInfo make_checkpoint_info(const Job& job, const TrainState& state, const DataContract& contract,
                                     const DataIdentity* data, int64_t steps_per_epoch);
 
-TrainState read_train_state(const CheckpointInfo& info);
+/// `metrics`: of the job, where the next line of metrics matters.
+TrainState read_train_state(const CheckpointInfo& info, const MetricList& metrics = {});
 /// Input shape, classes and normalisation as they were trained.
 DataContract read_contract(const std::string& path, const CheckpointInfo& info);
 

@@ -49,13 +49,15 @@ ValidationResult Validator::run() {
   const int64_t n_local = n_micro / comm_.size();
   ValidationResult result;
   result.n_samples = n_samples_;
-  result.has_accuracy = job_.loss.has_accuracy();
-  const int64_t k = judges_output_ ? job_.loss.n_classes(plan_.output_shape().without_front()) : 0;
+  const MetricList& metrics = job_.metrics;
+  const bool counts = judges_output_ && metrics.counts_confusion;
+  const int64_t k = counts ? job_.loss.n_classes(plan_.output_shape().without_front()) : 0;
+  const int64_t row_size = kLossValues + metrics.n_sums();
   result.confusion = Confusion(k);
 
   // One row per micro-batch of the whole pass; every row is filled by one rank only, so the
   // sum over ranks is exact in any order.
-  std::vector<double> rows(n_steps * n_micro * kLossValues, 0.0);
+  std::vector<double> rows(n_steps * n_micro * row_size, 0.0);
   for (int64_t s = 0; s < n_steps; ++s) {
     for (int64_t m = 0; m < n_local; ++m) {
       const MicroBatch& batch = loader_.next();
@@ -68,47 +70,32 @@ ValidationResult Validator::run() {
                   targets_.begin());
       rows_.look_at(batch);
       plan_.forward(inputs_, targets_, context);
-      std::copy_n(plan_.loss_values(), kLossValues, rows.data() + (s * n_micro + batch.micro) * kLossValues);
-      if (k > 0) count_confusion(batch.n_valid, result.confusion);
+      const Judged judged = plan_.judged(k > 0 || metrics.compares());
+      double* const row = rows.data() + (s * n_micro + batch.micro) * row_size;
+      std::copy_n(judged.loss_values, kLossValues, row);
+      metrics.judge(judged, row + kLossValues);
+      if (k > 0) result.confusion.judge(*job_.loss.rule, judged);
     }
   }
   comm_.native_all_reduce(std::span<double>(rows));
   result.confusion.gather(comm_);
 
-  double n_correct = 0, n_counted = 0, weights = 0;
-  for (size_t row = 0; row < rows.size(); row += kLossValues) {
-    result.loss += rows[row + kLossSum];
-    n_correct += rows[row + kNCorrect];
-    n_counted += rows[row + kNCounted];
-    weights += rows[row + kWeightSum];
-  }
-  if (weights > 0) result.loss /= weights;
-  if (n_counted > 0) result.accuracy = n_correct / n_counted;
+  std::vector<double> sums(row_size, 0.0);
+  for (size_t at = 0; at < rows.size(); ++at) sums[at % row_size] += rows[at];
+  result.loss = sums[kLossSum];
+  if (sums[kWeightSum] > 0) result.loss /= sums[kWeightSum];
+  for (int64_t i = 0; i < metrics.size(); ++i)
+    result.metrics.push_back(metrics.value(i, MetricList::mean(sums.data() + kLossValues, i)));
   result.not_finite = rows_.told(comm_);
   if (result.not_finite.empty() && !std::isfinite(result.loss))
     result.not_finite = "the loss is not finite though the data are: the network's outputs are not";
   return result;
 }
 
-void Validator::count_confusion(int64_t n_valid, Confusion& confusion) {
-  // Scores (K, places) of a sample, or (places, K); one score says class 1 where it is positive.
-  const int64_t k = confusion.n_classes(), sample = plan_.output_shape().without_front().n_elements();
-  const int64_t n_scores = sample == 1 ? 1 : k;
-  const int64_t places = sample / n_scores;
-  const int64_t score_stride = job_.loss.classes_last ? 1 : places;
-  const int64_t place_stride = job_.loss.classes_last ? n_scores : 1;
-  const auto* target = static_cast<const int64_t*>(targets_[0]);
-  const float* output = plan_.output();
-  for (int64_t i = 0; i < n_valid * places; ++i) {
-    const float* scores = output + i / places * sample + i % places * place_stride;
-    const bool is_class = target[i] >= 0 && target[i] < k;
-    if (!is_class || (job_.loss.ignore && target[i] == *job_.loss.ignore)) continue;
-    int64_t predicted = n_scores == 1 ? scores[0] > 0 : 0;
-    for (int64_t c = 1; c < n_scores; ++c) {
-      if (scores[c * score_stride] > scores[predicted * score_stride]) predicted = c;
-    }
-    confusion.add(target[i], predicted);
-  }
+double Validator::value(const ValidationResult& result, const Measure& measure) const {
+  for (int64_t i = 0; i < job_.metrics.size(); ++i)
+    if (job_.metrics.all()[i].name == measure.name) return result.metrics[i];
+  return result.loss;
 }
 
 }  // namespace lockstep

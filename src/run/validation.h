@@ -18,10 +18,9 @@ namespace lockstep {
 
 struct ValidationResult {
   int64_t n_samples = 0;
-  double loss = 0;  // mean over the samples, or over what the loss counts (weights, pixels)
-  bool has_accuracy = false;
-  double accuracy = 0;     // share of what was judged and right
-  std::string not_finite;  // which rows hold values that are not finite, or that only the loss is not
+  double loss = 0;              // mean over the samples, or over what the loss counts (weights, pixels)
+  std::vector<double> metrics;  // of the job, in its order
+  std::string not_finite;       // which rows hold values that are not finite, or that only the loss is not
   Confusion
       confusion;  // of no classes where there are none, or the loss judges another layer than the output
 };
@@ -34,13 +33,13 @@ class Validator {
 
   /// Collective. One pass over the dataset with the arena's present weights.
   ValidationResult run();
+  /// What a result says of a measure.
+  double value(const ValidationResult& result, const Measure& measure) const;
 
  private:
   const Job& job_;
   Communicator& comm_;
   int64_t n_samples_;
-  void count_confusion(int64_t n_valid, Confusion& confusion);
-
   Plan plan_;
   std::vector<const void*> inputs_, targets_;
   bool judges_output_;  // the reported loss is of the graph's output, against the dataset

@@ -19,8 +19,9 @@ namespace lockstep {
 
 namespace {
 
-// The sums of a step: the loss op's values, the ranks with a stop signal, the ranks with a flag.
-constexpr int64_t kStopSignals = kLossValues, kFlags = kLossValues + 1, kRow = kLossValues + 2;
+// The sums of a step: the loss op's values, the ranks with a stop signal, the ranks with a flag, the
+// metrics'.
+constexpr int64_t kStopSignals = kLossValues, kFlags = kLossValues + 1, kMetrics = kLossValues + 2;
 
 /// With the momentum as factor.
 std::vector<UpdateRange> ranges_of_statistics(const ParameterArena& arena) {
@@ -50,7 +51,8 @@ Replica::Replica(const Job& job, Graph graph, Communicator& comm, const ReplicaO
                job.device, ReducerOptions{.scatters = job.shard_optimizer, .wire = job.wire}),
       optimizer_(job.optimizer, arena_, reducer_.own_ranges()),
       statistics_(job.device, within(ranges_of_statistics(arena_), reducer_.own_ranges())),
-      loss_rows_(gradients_.n_micro() * kRow),
+      row_size_(kMetrics + job.metrics.n_sums()),
+      loss_rows_(gradients_.n_micro() * row_size_),
       inputs_(graph_.inputs().size()),
       targets_(count_targets(graph_, job.losses())) {
   PlanOptions options;
@@ -59,6 +61,7 @@ Replica::Replica(const Job& job, Graph graph, Communicator& comm, const ReplicaO
   options.stream = stream_;
   options.times_steps = wanted.times_steps;
   options.augmentation = wanted.augmentation;
+  options.keeps_judged = job.metrics.compares();
   if (job.precision == DType::kFloat16) loss_scale_.now = loss_scale_.next = LossScale::kFirst;
   initialize(arena_, job.init, job.seed);
   if (job.n_micro() > 1 && SynchronizedBatch::wanted(graph_)) {
@@ -149,10 +152,13 @@ void Replica::wait_for_gpu(const std::function<void()>& wait) {
 }
 
 void Replica::read_losses(Plan& plan, int64_t m) {
-  const double* values = nullptr;
-  wait_for_gpu([&] { values = plan.loss_values(); });
-  std::copy_n(values, kLossValues, loss_rows_.data() + m * kRow);
-  loss_rows_[m * kRow + kStopSignals] = loss_rows_[m * kRow + kFlags] = 0;
+  Judged judged;
+  wait_for_gpu([&] { judged = plan.judged(job_.metrics.compares()); });
+  const double* const values = judged.loss_values;
+  double* const row = loss_rows_.data() + m * row_size_;
+  std::copy_n(values, kLossValues, row);
+  row[kStopSignals] = row[kFlags] = 0;
+  job_.metrics.judge(judged, row + kMetrics);
   if (!std::isfinite(values[kLossSum]) && not_finite_.empty())
     not_finite_ = fmt::format("rank {}: {}", comm_.rank(), plan.first_not_finite());
 }
@@ -174,10 +180,10 @@ StepResult Replica::step(DataLoader& loader, int64_t step, int64_t n_samples, in
   reducer_.wait(stream_.get());
   // The step's sums take the same tree; stop signals ride along, so that all ranks stop at
   // the same step.
-  tree_sum_rows(loss_rows_.data(), gradients_.n_micro(), kRow);
+  tree_sum_rows(loss_rows_.data(), gradients_.n_micro(), row_size_);
   loss_rows_[kStopSignals] = stop_signal() != 0;
   loss_rows_[kFlags] = flag;
-  const std::span<double> sums(loss_rows_.data(), kRow);
+  const std::span<double> sums(loss_rows_.data(), row_size_);
   comm_.all_reduce(sums, job_.reduction);
   times_.communication += communication.seconds();
 
@@ -188,6 +194,8 @@ StepResult Replica::step(DataLoader& loader, int64_t step, int64_t n_samples, in
   // Losses with weights are means over the weights, as PyTorch's; else each sample weighs one.
   result.loss = sums[kLossSum] / std::max(sums[kWeightSum], 1e-300);
   result.accuracy = sums[kNCounted] > 0 ? sums[kNCorrect] / sums[kNCounted] : 0;
+  for (int64_t i = 0; i < job_.metrics.size(); ++i)
+    result.metrics[i] = MetricList::mean(sums.data() + kMetrics, i);
   result.stop_requested = sums[kStopSignals] > 0;
   result.flagged = sums[kFlags] > 0;
 

@@ -22,8 +22,9 @@ namespace lockstep {
 
 /// Sums over the global batch of one step, equal on all ranks, and this rank's times.
 struct StepResult {
-  double loss = 0;      // mean over the samples
-  double accuracy = 0;  // classification: share of correct rows
+  double loss = 0;        // mean over the samples
+  double accuracy = 0;    // classification: share of correct rows
+  MetricMeans metrics{};  // of the job, in its order
   int64_t n_samples = 0;
   bool stop_requested = false;  // some rank has received a stop signal
   bool flagged = false;         // some rank passed flag = true
@@ -123,7 +124,8 @@ class Replica {
   const DataLoader* staged_from_ = nullptr;  // the plan holds a micro-batch of it
   size_t buckets_started_ = 0;
   int64_t merged_ = 0;             // elements of the last micro-batch already merged
-  std::vector<double> loss_rows_;  // (n_micro, values of a step)
+  int64_t row_size_;               // values of a step: of the loss, signals, metrics
+  std::vector<double> loss_rows_;  // (n_micro, row_size_)
   std::vector<const void*> inputs_, targets_;
   std::function<void()> before_update_ = [] {};
   std::string not_finite_;  // of this rank, in this step

@@ -74,6 +74,25 @@ TEST_F(NcclTraining, ManyBuckets) {
   EXPECT_EQ(last_loss(lines), last_loss(read_file(place_->file("reference/metrics.jsonl"))));
 }
 
+TEST_F(NcclTraining, MetricsThatLookAtOutputs) {
+  // A GPU copies outputs and targets to the host while the next micro-batch is on its way: on one rank and on
+  // two the numbers are those of the same samples.
+  const std::string options = "--set metrics='[{top_k: 3}, zero_one]'";
+  for (const int n : {1, 2}) {
+    const Ended ended = train(n, "metrics" + std::to_string(n), options);
+    ASSERT_EQ(ended.status, 0) << ended.output;
+  }
+  const auto values = [](const std::string& run) {
+    const std::string lines = read_file(place_->file(run + "/metrics.jsonl"));
+    std::string found;
+    for (size_t at = 0; (at = lines.find("\"top_3\": ", at)) != std::string::npos; ++at)
+      found += lines.substr(at, lines.find('z', at) - at) + "\n";  // up to zero_one
+    return found;
+  };
+  EXPECT_GT(count(values("metrics1"), "top_3"), 3);
+  EXPECT_EQ(values("metrics1"), values("metrics2"));
+}
+
 TEST_F(NcclTraining, ShardedOptimizerState) {
   const std::string sharded = "--set batch.shard_optimizer=true --set batch.bucket_mb=0.001 ";
   for (const std::string precision : {"float32", "float16"}) {

@@ -1,5 +1,5 @@
 // docs/job-file.md against the program: its examples are jobs, its tables name every key, loss,
-// optimizer, layer and model that there is, and no other.
+// metric, optimizer, layer and model that there is, and no other.
 #include <fstream>
 #include <set>
 #include <sstream>
@@ -124,6 +124,7 @@ TEST(JobFilePage, NamesEveryKeyAndNoOther) {
 
 TEST(JobFilePage, NamesEveryChoiceAndNoOther) {
   EXPECT_EQ(names_in("loss", 0), known(completed("loss: zzzz\n"), "known losses: "));
+  EXPECT_EQ(names_in("metrics", 0), known(completed("metrics: [zzzz]\n"), "known metrics: "));
   EXPECT_EQ(names_in("augment", 0),
             known(completed("data: {train: a, augment: [zzzz]}\n"), "known augmentations: "));
   EXPECT_EQ(names_in("optimizer", 0), known(completed("optimizer: zzzz\n"), "known optimizers: "));

@@ -51,7 +51,7 @@ TEST(Job, ReadsEveryKey) {
   EXPECT_EQ(job.global_batch, 32);
   EXPECT_EQ(job.micro_batch, 4);
   EXPECT_EQ(job.n_micro(), 8);
-  EXPECT_EQ(job.loss.kind, LossSpec::Kind::kSoftmaxCrossEntropy);
+  EXPECT_EQ(job.loss.name, "softmax_cross_entropy");
   EXPECT_EQ(job.optimizer.lr, 0.1);
   EXPECT_EQ(job.optimizer.rule->slots(), std::vector<std::string>{"velocity"});
   EXPECT_EQ(job.schedule.name, "cosine");
@@ -60,7 +60,7 @@ TEST(Job, ReadsEveryKey) {
   EXPECT_EQ(job.early_stopping_patience, 3);
   EXPECT_EQ(job.checkpoint_every_epochs, 2);
   EXPECT_EQ(job.keep, 5);
-  EXPECT_EQ(job.best, Job::Best::kAccuracy);
+  EXPECT_EQ(job.best.name, "accuracy");
   EXPECT_EQ(job.init.name, "he_normal");
   EXPECT_EQ(build_model(*job.model, {}).n_parameters(), 4 * 8 + 8 + 8 * 3 + 3);
 }
@@ -182,11 +182,10 @@ TEST(Job, DefaultsOfTheShortestJob) {
 }
 
 TEST(Job, BestFollowsTheLoss) {
-  EXPECT_EQ(read("name: s\nmodel: {}\nbatch: 1\noptimizer: adam\ntrain: {steps: 5}\n").best,
-            Job::Best::kAccuracy);
-  EXPECT_EQ(read("name: s\nmodel: {}\nbatch: 1\nloss: l2\noptimizer: adam\ntrain: {steps: 5}\n").best,
-            Job::Best::kLoss);
-  EXPECT_EQ(read_with(10, "checkpoint: {best: loss}").best, Job::Best::kLoss);
+  EXPECT_EQ(read("name: s\nmodel: {}\nbatch: 1\noptimizer: adam\ntrain: {steps: 5}\n").best.name, "accuracy");
+  EXPECT_EQ(read("name: s\nmodel: {}\nbatch: 1\nloss: l2\noptimizer: adam\ntrain: {steps: 5}\n").best.name,
+            "loss");
+  EXPECT_EQ(read_with(10, "checkpoint: {best: loss}").best.name, "loss");
 }
 
 TEST(Job, TheTextOfAResolvedJobReadsAsTheSameJob) {

@@ -15,8 +15,8 @@ PredictionKind prediction_kind(const Job& job, const Shape& output) {
   kind.output = output;
   kind.fields = {{"output", DType::kFloat32, output}};
   const bool is_vector = output.rank() == 1;
-  const bool is_softmax = job.loss.kind == LossSpec::Kind::kSoftmaxCrossEntropy;
-  const bool is_binary = job.loss.kind == LossSpec::Kind::kBinaryCrossEntropy;
+  const bool is_softmax = job.loss.rule->probability() == LossRule::Probability::kSoftmax;
+  const bool is_binary = job.loss.rule->probability() == LossRule::Probability::kSigmoid;
   if (is_vector && output[0] > 1 && job.loss.is_classification()) kind.n_classes = output[0];
   if (is_vector && output[0] == 1 && (is_binary || (job.loss.is_classification() && !is_softmax)))
     kind.n_classes = 2;
