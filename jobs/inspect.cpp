@@ -16,6 +16,7 @@
 #include "src/job/data.h"
 #include "src/plan/plan.h"
 #include "src/run/progress.h"
+#include "src/run/versions.h"
 
 namespace lockstep {
 
@@ -224,6 +225,9 @@ int inspect_checkpoint(const std::string& path, bool json) {
         .set("step_in_epoch", info.step_in_epoch);
     object.set("seed", static_cast<int64_t>(info.seed)).set("parameters", n_parameters);
     for (const auto& [key, value] : info.numbers) object.set(key, value);
+    JsonObject versions;
+    for (const Version& version : read_versions(info)) versions.set(version.name, version.value);
+    object.set_raw("computed_with", versions.str());
     object.set_raw("tensors", join_json(tensors)).set("job", info.job);
     fmt::print("{}\n", object.str());
     return 0;
@@ -231,6 +235,8 @@ int inspect_checkpoint(const std::string& path, bool json) {
   fmt::print("{}: step {}, epoch {} + {} steps, seed {}, {} parameters\n", path, info.step, info.epoch,
              info.step_in_epoch, info.seed, grouped(static_cast<double>(n_parameters)));
   for (const auto& [key, value] : info.numbers) fmt::print("  {:36} {}\n", printable(key), value);
+  for (const Version& version : read_versions(info))
+    fmt::print("  {:36} {}\n", "computed with " + shown(version.name), shown(version.value));
   for (const CheckpointEntry& entry : entries) {
     fmt::print("  {:36} {:10} {:20} {:016x}\n", printable(entry.name), name_of(entry.dtype),
                entry.shape.str(), entry.checksum);

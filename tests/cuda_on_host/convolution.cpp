@@ -117,4 +117,6 @@ std::unique_ptr<Convolution> Convolution::make(Device, Pass pass, const Convolut
 
 void no_engine(Pass, const ConvolutionDesc&) { throw Error("convolution", "no engine"); }
 
+std::string convolution_library_version() { return "naive loops of the tests"; }
+
 }  // namespace lockstep::cuda

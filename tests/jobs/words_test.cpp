@@ -38,7 +38,7 @@ TEST(Words, VersionNamesCommitCompilerAndLibraries) {
   const Ended version = lockstep("--version");
   EXPECT_EQ(version.status, 0);
   for (const char* part : {"lockstep 0.", "(commit ", "compiler", "MPI", "HDF5", "oneDNN",
-                           "images     JPEG, PNG, BMP, ", "CUDA"})
+                           "instructions oneDNN ", "images       JPEG, PNG, BMP, ", "GPUs"})
     EXPECT_SAYS(version, part);
 }
 
