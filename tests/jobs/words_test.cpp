@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "tests/jobs/program.h"
+#include "tests/support/manual_tables.h"
 
 namespace lockstep {
 namespace {
@@ -32,6 +33,20 @@ TEST(Words, HelpOfEveryKind) {
   const Ended unknown = lockstep("help trian");
   EXPECT_EQ(unknown.status, 2);
   EXPECT_SAYS(unknown, "did you mean 'train'?");
+}
+
+TEST(Words, TheManualNamesEveryCommandAndConverterAndNoOther) {
+  std::set<std::string> commands, kinds;
+  std::stringstream usage(lockstep("--help").output);
+  for (std::string line; std::getline(usage, line);)
+    if (line.starts_with("  ")) commands.insert(line.substr(2, line.find_last_not_of(' ', 17) - 1));
+  expect_table(read_manual("README.md"), "## Commands", 0, commands);
+  const std::string refused = lockstep("convert tsv x").output, label = "; known: ";
+  const size_t begin = refused.find(label) + label.size();
+  std::stringstream list(refused.substr(begin, refused.find('\n', begin) - begin));
+  for (std::string kind; std::getline(list, kind, ',');)
+    kinds.insert(kind.substr(kind.find_first_not_of(' ')));
+  expect_table(read_manual("data.md"), "## Converters", 0, kinds);
 }
 
 TEST(Words, VersionNamesCommitCompilerAndLibraries) {
