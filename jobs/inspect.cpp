@@ -16,6 +16,8 @@
 #include "src/job/data.h"
 #include "src/plan/plan.h"
 #include "src/run/progress.h"
+#include "src/run/trained_model.h"
+#include "src/run/versions.h"
 
 namespace lockstep {
 
@@ -86,8 +88,21 @@ void print_layers(const std::vector<LayerRow>& rows) {
   }
 }
 
+/// What training needs and a network does without. Returns whether the job says how large a batch is.
+bool complete(Config& job) {
+  const bool has_batch = job.has("batch");
+  for (const auto& [key, least] : {std::pair{"name", "network"},
+                                   {"batch", "1"},
+                                   {"optimizer", "{sgd: {lr: 1}}"},
+                                   {"train", "{steps: 1}"}})
+    if (!job.has(key)) job.set(fmt::format("{}={}", key, least));
+  return has_batch;
+}
+
 int inspect_job(const std::string& path, const Words& assignments, bool json) {
-  const Job job = read_job(read_job_file(path, assignments));
+  Config config = read_job_file(path, assignments);
+  const bool asks_gpu = use_without_gpu(config), has_batch = complete(config);
+  const Job job = read_job(config);
   const JobGraph built(job);
   const Graph& graph = built.graph;
   const SizesOnly sizes_only;  // the job may be meant for a larger machine than this one
@@ -135,15 +150,17 @@ int inspect_job(const std::string& path, const Words& assignments, bool json) {
   if (n_statistics > 0)
     fmt::print("running averages          {}\n", grouped(static_cast<double>(n_statistics)));
   fmt::print("multiply-adds per sample  {}\n", grouped(static_cast<double>(graph.multiply_adds())));
-  fmt::print("batch                     {} samples a step in {} micro-batches of {}\n", job.global_batch,
-             job.n_micro(), job.micro_batch);
+  if (has_batch)
+    fmt::print("batch                     {} samples a step in {} micro-batches of {}\n", job.global_batch,
+               job.n_micro(), job.micro_batch);
   for (const AugmentStep& step : job.augment.steps)
     fmt::print("{:25} {}\n", &step == &job.augment.steps[0] ? "training images" : "", step.text);
   fmt::print(
       "memory of a rank          weights {}, gradients {}, optimizer {}, activations {}, scratchpad {}\n",
       human_bytes(weight_bytes), human_bytes(weight_bytes), human_bytes(state_bytes),
       human_bytes(plan.activation_bytes()), human_bytes(plan.scratchpad_bytes()));
-  fmt::print("\nplan of a micro-batch, {}\n{}", name_of(job.precision), plan.str());
+  fmt::print("\nplan of {}, {}{}\n{}", has_batch ? "a micro-batch" : "one sample", name_of(job.precision),
+             asks_gpu ? " on the CPU, as no GPU answers here" : "", plan.str());
   return 0;
 }
 
@@ -224,6 +241,9 @@ int inspect_checkpoint(const std::string& path, bool json) {
         .set("step_in_epoch", info.step_in_epoch);
     object.set("seed", static_cast<int64_t>(info.seed)).set("parameters", n_parameters);
     for (const auto& [key, value] : info.numbers) object.set(key, value);
+    JsonObject versions;
+    for (const Version& version : read_versions(info)) versions.set(version.name, version.value);
+    object.set_raw("computed_with", versions.str());
     object.set_raw("tensors", join_json(tensors)).set("job", info.job);
     fmt::print("{}\n", object.str());
     return 0;
@@ -231,6 +251,8 @@ int inspect_checkpoint(const std::string& path, bool json) {
   fmt::print("{}: step {}, epoch {} + {} steps, seed {}, {} parameters\n", path, info.step, info.epoch,
              info.step_in_epoch, info.seed, grouped(static_cast<double>(n_parameters)));
   for (const auto& [key, value] : info.numbers) fmt::print("  {:36} {}\n", printable(key), value);
+  for (const Version& version : read_versions(info))
+    fmt::print("  {:36} {}\n", "computed with " + shown(version.name), shown(version.value));
   for (const CheckpointEntry& entry : entries) {
     fmt::print("  {:36} {:10} {:20} {:016x}\n", printable(entry.name), name_of(entry.dtype),
                entry.shape.str(), entry.checksum);

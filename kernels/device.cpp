@@ -10,8 +10,16 @@
 
 #include "kernels/backend.h"
 #include "kernels/error.h"
+#include "kernels/library_versions.h"
 
 namespace lockstep {
+
+namespace cpu {
+std::vector<Version> library_versions();
+}
+namespace cuda {
+std::vector<Version> library_versions();
+}
 
 namespace {
 
@@ -145,6 +153,10 @@ int cuda_device_count() { return cuda::device_count(); }
 std::string why_no_cuda() { return cuda::why_no_device(); }
 std::string device_address(Device device) {
   return device.kind == Device::Kind::kCuda ? cuda::device_address(device.index) : "";
+}
+
+std::vector<Version> library_versions(Device::Kind kind) {
+  return kind == Device::Kind::kCpu ? cpu::library_versions() : cuda::library_versions();
 }
 
 std::string device_name(Device device) {

@@ -2,6 +2,7 @@
 // how to get it. The same names as kernels/cuda, so that no other file knows the difference.
 #include "kernels/backend.h"
 #include "kernels/error.h"
+#include "kernels/library_versions.h"
 
 namespace lockstep::cuda {
 
@@ -14,6 +15,7 @@ namespace {
 
 std::unique_ptr<Stream> make_stream(int) { refuse(); }
 std::string device_name(int) { refuse(); }
+std::vector<Version> library_versions() { return {}; }
 int device_count() { return 0; }
 std::string why_no_device() { return "this build of Lockstep has no CUDA support"; }
 std::string device_address(int) { refuse(); }

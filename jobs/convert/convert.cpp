@@ -90,7 +90,7 @@ static int convert_command(const Words& words, Communicator& comm) {
 
 namespace {
 const bool convert_registered = commands().add(
-    "convert", {.summary = "turn csv, idx or image files into sharded HDF5", .run = convert_command}, 4);
+    "convert", {.summary = "turn csv, idx, image or npy files into sharded HDF5", .run = convert_command}, 4);
 }
 
 }  // namespace lockstep

@@ -1,6 +1,7 @@
-// The CPU as a device: its name and the number of threads that ops compute with.
+// The CPU as a device: its name, its instruction sets and the number of threads that ops compute with.
 #include "kernels/device.h"
 
+#include <fmt/format.h>
 #include <omp.h>
 
 #include <atomic>
@@ -8,9 +9,10 @@
 #include <string>
 
 #include "kernels/backend.h"
+#include "kernels/cpu/avx512.h"
 #include "kernels/cpu/onednn.h"
-#include "kernels/cpu_library.h"
 #include "kernels/error.h"
+#include "kernels/library_versions.h"
 #include "kernels/signal_stack.h"
 
 namespace lockstep {
@@ -35,12 +37,6 @@ int compute_threads() {
   return n > 0 ? n : omp_get_max_threads();
 }
 
-std::string cpu_library_version() {
-  const dnnl_version_t* version = dnnl_version();
-  return std::to_string(version->major) + "." + std::to_string(version->minor) + "." +
-         std::to_string(version->patch);
-}
-
 namespace cpu {
 
 std::unique_ptr<Stream> make_stream() {
@@ -48,6 +44,34 @@ std::unique_ptr<Stream> make_stream() {
 #pragma omp parallel
   use_signal_stack();
   return build_onednn("stream", [] { return std::make_unique<CpuStream>(); });
+}
+
+namespace {
+
+/// What oneDNN generates code for. The values hold the bits of all that a set includes; they are those of
+/// dnnl_cpu_isa_t, written out since older headers lack the newer ones.
+std::string onednn_instructions() {
+  const auto isa = static_cast<unsigned>(dnnl::get_effective_cpu_isa());
+  switch (isa) {
+    case 0x1: return "sse41";
+    case 0x3: return "avx";
+    case 0x7: return "avx2";
+    case 0x407: return "avx2_vnni";
+    case 0x27: return "avx512_core";
+    case 0x67: return "avx512_core_vnni";
+    case 0xe7: return "avx512_core_bf16";
+    case 0x3e7: return "avx512_core_amx";
+    default: return fmt::format("{:#x}", isa);  // as newer versions call theirs
+  }
+}
+
+}  // namespace
+
+std::vector<Version> library_versions() {
+  const dnnl_version_t* version = dnnl_version();
+  return {{"oneDNN", fmt::format("{}.{}.{}", version->major, version->minor, version->patch)},
+          {"instructions", fmt::format("oneDNN {}, own kernels {}", onednn_instructions(),
+                                       have_avx512() ? "avx512f" : "portable")}};
 }
 
 std::string device_name() {

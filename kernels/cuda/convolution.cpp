@@ -3,6 +3,8 @@
 // and transforms are passed over.
 #include "kernels/cuda/convolution.h"
 
+#include <fmt/format.h>
+
 #include <deque>
 #include <string>
 #include <utility>
@@ -226,6 +228,11 @@ void no_engine(Pass pass, const ConvolutionDesc& d) {
           std::to_string(d.workspace_limit >> 20) + " MiB of workspace",
       "raise convolution_workspace_mb, or use another `precision`, equal padding on both sides or a newer "
       "cuDNN");
+}
+
+std::string convolution_library_version() {
+  const size_t code = cudnnGetVersion(), major = code / (code < 90000 ? 1000 : 10000);
+  return fmt::format("{}.{}.{}", major, code / 100 % (code < 90000 ? 10 : 100), code % 100);
 }
 
 }  // namespace lockstep::cuda

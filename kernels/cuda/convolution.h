@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <string>
 
 #include "kernels/device.h"
 #include "kernels/dtype.h"
@@ -49,6 +50,9 @@ class Convolution {
   virtual void run(Stream& stream, void* src, void* weights, const void* bias, void* dst,
                    void* workspace) = 0;
 };
+
+/// Of cuDNN, as it runs: "9.19.0".
+std::string convolution_library_version();
 
 /// Error: no engine for this pass, with the shapes and what to change.
 [[noreturn]] void no_engine(Convolution::Pass pass, const ConvolutionDesc& desc);

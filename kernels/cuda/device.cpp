@@ -1,13 +1,17 @@
 // CUDA devices: how many, their names, memory, streams, events and recorded work. Host code over the
 // CUDA runtime; a machine without driver has no devices, which is not an error until one is asked for.
 #include <cuda_runtime.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <string>
 
 #include "kernels/backend.h"
+#include "kernels/cuda/convolution.h"
+#include "kernels/cuda/matmul.h"
 #include "kernels/cuda/runtime.h"
 #include "kernels/error.h"
+#include "kernels/library_versions.h"
 
 namespace lockstep::cuda {
 
@@ -98,6 +102,16 @@ std::string device_name(int index) {
   cudaDeviceProp properties;
   check(cudaGetDeviceProperties(&properties, index), "cudaGetDeviceProperties");
   return properties.name;
+}
+
+std::vector<Version> library_versions() {
+  const auto shown = [](int code) { return fmt::format("{}.{}", code / 1000, code / 10 % 100); };
+  int runtime = 0, driver = 0;  // 0.0: there is no driver
+  if (cudaRuntimeGetVersion(&runtime) != cudaSuccess) runtime = 0;
+  if (cudaDriverGetVersion(&driver) != cudaSuccess) driver = 0;
+  return {{"CUDA", fmt::format("{}, driver for {}", shown(runtime), driver == 0 ? "none" : shown(driver))},
+          {"cuBLASLt", matmul_library_version()},
+          {"cuDNN", convolution_library_version()}};
 }
 
 int device_count() {

@@ -7,6 +7,7 @@
 #include "kernels/cuda/matmul.h"
 
 #include <cublasLt.h>
+#include <fmt/format.h>
 
 #include <array>
 #include <numeric>
@@ -213,6 +214,11 @@ void Matmul::run(Stream& stream, const void* a, const void* b, const void* bias,
       cublasLtMatmul(p.handle, p.operation.get(), &one, b, p.b.get(), a, p.a.get(), &zero, d, p.d.get(), d,
                      p.d.get(), &p.algorithm, workspace, p.workspace_bytes, handle_of(stream)),
       "cublasLtMatmul");
+}
+
+std::string matmul_library_version() {
+  const size_t code = cublasLtGetVersion();  // 130002
+  return fmt::format("{}.{}.{}", code / 10000, code / 100 % 100, code % 100);
 }
 
 }  // namespace lockstep::cuda

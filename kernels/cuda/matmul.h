@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <string>
 
 #include "kernels/device.h"
 #include "kernels/dtype.h"
@@ -46,5 +47,8 @@ class Matmul {
   struct Prepared;
   std::unique_ptr<Prepared> prepared_;
 };
+
+/// Of cuBLASLt, as it runs: "13.0.2".
+std::string matmul_library_version();
 
 }  // namespace lockstep::cuda

@@ -322,18 +322,22 @@ void read_checkpoint(const Config& root, Job& job) {
 void read_device(const Config& root, Job& job) {
   const std::string device = root.get_choice("device", "auto", {"auto", "cpu", "cuda"});
   const int n_gpus = device == "cpu" ? 0 : cuda_device_count();
+  const std::string precision =
+      root.get_choice("precision", "float32", {"float32", "tf32", "bfloat16", "float16"});
+  const bool of_gpus = precision == "tf32" || precision == "float16";
   if (device == "cuda" && n_gpus == 0) {
     throw root.error_at(
         "device", why_no_cuda(),
-        "set device: cpu; or build with -DLOCKSTEP_CUDA=ON and see that nvidia-smi shows a GPU");
+        fmt::format(
+            "set device: cpu, as --set device=cpu{} does; or build with -DLOCKSTEP_CUDA=ON and see that "
+            "nvidia-smi shows a GPU",
+            of_gpus ? " --set precision=float32" : ""));
   }
   if (n_gpus > 0) job.device = {Device::Kind::kCuda, launcher_local_rank() % n_gpus};
-  const std::string precision =
-      root.get_choice("precision", "float32", {"float32", "tf32", "bfloat16", "float16"});
-  if (n_gpus == 0 && (precision == "tf32" || precision == "float16")) {
+  if (n_gpus == 0 && of_gpus) {
     throw root.error_at("precision",
                         fmt::format("{} is a format of GPUs, and this job runs on the CPU", precision),
-                        "set precision: float32 or bfloat16");
+                        "set precision: float32 or bfloat16, for instance by --set precision=float32");
   }
   job.tf32 = precision == "tf32";
   if (precision == "bfloat16") job.precision = DType::kBFloat16;

@@ -236,7 +236,14 @@ std::string job_html(const RunData& run) {
   fact(facts, "Training samples", format_count(run.number("train_samples")));
   fact(facts, "Validation samples", format_count(run.number("validation_samples")));
   fact(facts, "Steps planned", format_count(run.number("steps")));
-  fact(facts, "Version", run.text("version"));
+  // Of the run's last start; runs of earlier versions name Lockstep's alone.
+  const std::string with = "computed_with.";
+  fact(facts, "Version", run.text(run.text(with + "Lockstep").empty() ? "version" : with + "Lockstep"));
+  for (const auto& [key, value] : run.start.items) {
+    const auto* text = std::get_if<std::string>(&value);
+    if (text && key.starts_with(with) && key != with + "Lockstep" && key != with + "device")
+      fact(facts, key.substr(with.size()), *text);
+  }
   std::string out;
   if (!facts.empty())
     out +=

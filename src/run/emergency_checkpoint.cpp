@@ -36,12 +36,13 @@ std::vector<std::vector<std::byte>> copy_to_host(Device device, Event& is_whole,
 
 EmergencyCheckpoint::EmergencyCheckpoint(const Job& job, std::string folder, Replica& replica,
                                          DataContract& contract, const DataIdentity& data,
-                                         int64_t steps_per_epoch)
+                                         const Versions& versions, int64_t steps_per_epoch)
     : job_(job),
       folder_(std::move(folder)),
       replica_(replica),
       contract_(contract),
       data_(data),
+      versions_(versions),
       steps_per_epoch_(steps_per_epoch),
       is_whole_(make_event(job.device)) {}
 
@@ -92,9 +93,9 @@ std::string EmergencyCheckpoint::save_or_throw() {
     // The normalisation lies on the host; a copy of it is as good.
     copies = copy_to_host(job_.device, *is_whole_, tensors);
   }
-  const std::string path =
-      save_checkpoint_alone(folder_, make_checkpoint_info(job_, *state, contract_, &data_, steps_per_epoch_),
-                            tensors, kHdf5Limit_s);
+  CheckpointInfo info = make_checkpoint_info(job_, *state, contract_, &data_, steps_per_epoch_);
+  add_versions(versions_, info);
+  const std::string path = save_checkpoint_alone(folder_, info, tensors, kHdf5Limit_s);
   link_checkpoint(folder_, kLastLink, state->step);
   const double time_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return fmt::format("emergency checkpoint of step {}: {} ({:.1f} s); go on with --resume auto", state->step,

@@ -13,6 +13,7 @@
 #include "src/job/job.h"
 #include "src/run/data_identity.h"
 #include "src/run/train_state.h"
+#include "src/run/versions.h"
 #include "src/step/replica.h"
 
 namespace lockstep {
@@ -21,7 +22,7 @@ class EmergencyCheckpoint {
  public:
   /// All of them outlive it. `folder`: of checkpoints.
   EmergencyCheckpoint(const Job& job, std::string folder, Replica& replica, DataContract& contract,
-                      const DataIdentity& data, int64_t steps_per_epoch);
+                      const DataIdentity& data, const Versions& versions, int64_t steps_per_epoch);
 
   /// The training thread is about to change weights or optimizer state. Does not return once save() reads
   /// them: the process is about to end.
@@ -45,6 +46,7 @@ class EmergencyCheckpoint {
   Replica& replica_;
   DataContract& contract_;
   const DataIdentity& data_;
+  const Versions& versions_;
   int64_t steps_per_epoch_;
 
   std::mutex mutex_;  // guards the next three

@@ -41,7 +41,8 @@ RunCheckpoints::RunCheckpoints(const Job& job, RunFolder& folder, Replica& repli
       replica_(replica),
       contract_(contract),
       steps_per_epoch_(steps_per_epoch),
-      emergency_(job, folder.checkpoints(), replica, contract, data_, steps_per_epoch) {
+      versions_(computed_with(job)),
+      emergency_(job, folder.checkpoints(), replica, contract, data_, versions_, steps_per_epoch) {
   replica_.set_before_update([this] {
     const Stopwatch watch;
     saver_->hold_changes();
@@ -68,6 +69,12 @@ std::vector<CheckpointTensor> RunCheckpoints::tensors(StateIn place) {
   return all;
 }
 
+CheckpointInfo RunCheckpoints::info(const TrainState& state) const {
+  CheckpointInfo info = make_checkpoint_info(job_, state, contract_, &data_, steps_per_epoch_);
+  add_versions(versions_, info);
+  return info;
+}
+
 TrainState RunCheckpoints::resume(const std::string& from, const DataIdentity& data) {
   TrainState state;
   data_ = data;
@@ -84,6 +91,9 @@ TrainState RunCheckpoints::resume(const std::string& from, const DataIdentity& d
     check_same_training_data(path, info, data_, steps_per_epoch_, contract_);
     load_checkpoint(path, tensors(StateIn::kHost));
     state = read_train_state(info, job_.metrics);
+    if (const std::string other = what_differs(read_versions(info), versions_); !other.empty())
+      warnings_.push_back(
+          "the checkpoint was computed with other versions, so bits may differ from here on: " + other);
     const std::string changed = what_is_compared_anew(info, data_);
     if (!changed.empty()) {
       if (state.best_step >= 0 || state.validations_without_improvement > 0)
@@ -105,7 +115,7 @@ void RunCheckpoints::begin(const TrainState& state) {
   saver_ =
       std::make_unique<CheckpointSaver>(comm, folder_.checkpoints(), tensors(StateIn::kDevice), job_.device);
   local_->prepare(tensors(StateIn::kDevice));
-  saver_->probe(make_checkpoint_info(job_, state, contract_, &data_, steps_per_epoch_));
+  saver_->probe(info(state));
   check_on_root(comm, [&] {
     const bool resumes = !resumed_from_.empty();
     // What follows the checkpoint's step is written again, where it was cut off in mid-step.
@@ -138,7 +148,7 @@ void RunCheckpoints::save(TrainState& state) {
   report(saver_->wait());
   waited_s_ = watch.seconds();
   if (job_.precision == DType::kFloat16) state.loss_scale = replica_.loss_scale();
-  saver_->start(replica_.stream(), make_checkpoint_info(job_, state, contract_, &data_, steps_per_epoch_),
+  saver_->start(replica_.stream(), info(state),
                 [this, step = state.step, best = state.best_step] { tidy(step, best); });
   saved_step_ = state.step;
   stall_s_ = watch.seconds();
@@ -152,7 +162,7 @@ void RunCheckpoints::save_locally(const TrainState& state) {
   if (!local_->is_on() || state.step % job_.local_checkpoints.every_steps != 0 || has(state.step)) return;
   TrainState now = state;
   if (job_.precision == DType::kFloat16) now.loss_scale = replica_.loss_scale();
-  local_->save(replica_.stream(), make_checkpoint_info(job_, now, contract_, &data_, steps_per_epoch_));
+  local_->save(replica_.stream(), info(now));
 }
 
 std::string RunCheckpoints::end(TrainState& state) {

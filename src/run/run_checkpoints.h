@@ -14,6 +14,7 @@
 #include "src/run/local_checkpoints.h"
 #include "src/run/run_folder.h"
 #include "src/run/train_state.h"
+#include "src/run/versions.h"
 #include "src/step/replica.h"
 
 namespace lockstep {
@@ -50,12 +51,15 @@ class RunCheckpoints {
   /// Collective. As wait(), at the end of a run. A last state that is not on the disk is tried once more;
   /// returns why it is not there; "" if it is.
   std::string end(TrainState& state);
+  /// What this run computes with, as its checkpoints say.
+  const Versions& versions() const { return versions_; }
   /// For when a rank is lost; the replica's updates tell it that the state changes.
   EmergencyCheckpoint& emergency() { return emergency_; }
 
  private:
   /// The state as a checkpoint has it.
   std::vector<CheckpointTensor> tensors(StateIn place);
+  CheckpointInfo info(const TrainState& state) const;
   void report(const std::optional<SaveOutcome>& ended);
   /// After a checkpoint has its name, beside training: old ones go, links move.
   void tidy(int64_t step, int64_t best_step) const;
@@ -68,6 +72,7 @@ class RunCheckpoints {
   DataContract& contract_;
   int64_t steps_per_epoch_;
   DataIdentity data_;
+  const Versions versions_;
   EmergencyCheckpoint emergency_;
   std::unique_ptr<LocalCheckpoints> local_;
   std::string resumed_from_;           // "": the run begins

@@ -182,6 +182,8 @@ void Trainer::write_start() {
   line.set("train_samples", setup_.data.train->n_samples());
   if (setup_.data.validation) line.set("validation_samples", setup_.data.validation->n_samples());
   line.set("step", state_.step).set("steps", total_steps_);
+  for (const Version& version : checkpoints_.versions())
+    line.set(kComputedWith + version.name, version.value);
   folder_.write(line);
 }
 

@@ -8,14 +8,17 @@
 
 namespace lockstep {
 
-namespace {
-
-/// What was trained on a GPU is of use without one.
-void use_on_cpu(Config& job) {
-  job.set("device=cpu");
+bool use_without_gpu(Config& job) {
+  if (cuda_device_count() > 0) return false;
   const std::string precision = job.get_string("precision", "float32");
-  if (precision == "tf32" || precision == "float16") job.set("precision=float32");
+  const bool of_gpus = precision == "tf32" || precision == "float16";
+  if (of_gpus) job.set("precision=float32");
+  const bool asks = job.get_string("device", "auto") == "cuda";
+  job.set("device=cpu");
+  return asks || of_gpus;
 }
+
+namespace {
 
 /// Before memory is asked for: the file must hold what its own job describes.
 void check_holds_weights(const std::string& path, const Graph& graph) {
@@ -42,7 +45,7 @@ TrainedModel load_model(const std::string& checkpoint) {
   TrainedModel model;
   model.info = read_checkpoint_info(checkpoint);
   Config job = Config::from_text(model.info.job, checkpoint + " (its job)");
-  if (cuda_device_count() == 0) use_on_cpu(job);
+  use_without_gpu(job);
   model.job = read_job(job);
   use_on_this_machine(model.job);
   model.contract = read_contract(checkpoint, model.info);

@@ -20,6 +20,10 @@ struct TrainedModel {
   std::unique_ptr<ParameterArena> arena;
 };
 
+/// Where no GPU answers, a job is read as one for the CPU, and formats of GPUs as float32. Whether it asked
+/// for others.
+bool use_without_gpu(Config& job);
+
 /// Reads a checkpoint and checks its sums. Does not communicate. Throws Error naming the file.
 TrainedModel load_model(const std::string& checkpoint);
 

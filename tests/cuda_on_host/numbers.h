@@ -5,6 +5,7 @@
 #include <cuda_fp16.h>
 
 #include <cstdint>
+#include <vector>
 
 #include "kernels/dtype.h"
 
@@ -24,6 +25,17 @@ inline void set_number(lockstep::DType dtype, void* data, int64_t i, float value
     case lockstep::DType::kFloat16: static_cast<__half*>(data)[i] = __float2half_rn(value); break;
     default: static_cast<float*>(data)[i] = value;
   }
+}
+
+inline std::vector<float> numbers(lockstep::DType dtype, const void* data, int64_t n) {
+  std::vector<float> values(static_cast<size_t>(n));
+  for (int64_t i = 0; i < n; ++i) values[static_cast<size_t>(i)] = number_at(dtype, data, i);
+  return values;
+}
+
+/// sums[i] += factor * values[i]
+inline void add_product(int64_t n, float factor, const float* __restrict values, float* __restrict sums) {
+  for (int64_t i = 0; i < n; ++i) sums[i] += factor * values[i];
 }
 
 /// NaN everywhere: who relies on what a library leaves in its workspace is found out.

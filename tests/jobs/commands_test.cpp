@@ -76,6 +76,39 @@ TEST_F(Commands, InspectAndVerify) {
   }
 }
 
+// What only training needs may be missing, and a GPU.
+TEST_F(Commands, InspectNeedsTheModelAlone) {
+  const std::string path = place_->file("alone.yaml");
+  write_file(path, "model: {zoo: lenet5}\n");
+  const Ended job = lockstep("inspect " + path), json = lockstep("inspect --json " + path);
+  ASSERT_EQ(job.status, 0) << job.output;
+  EXPECT_NE(job.output.find("61,706"), std::string::npos) << job.output;
+  EXPECT_NE(job.output.find("plan of one sample, float32\n"), std::string::npos) << job.output;
+  EXPECT_EQ(job.output.find("samples a step"), std::string::npos) << job.output;
+  EXPECT_EQ(number(json.output, "parameters"), 61706) << json.output;
+  write_file(path, "model: {input: [3, 8, 8], layers: [flatten, {affine: 5}]}\n");
+  const Ended graph = lockstep("inspect " + path + " --set batch=8");
+  EXPECT_NE(graph.output.find("8 samples a step in 1 micro-batches of 8"), std::string::npos) << graph.output;
+  for (const char* zoo : {"autoencoder, input: [1, 8, 8]", "unet, classes: 2, input: [3, 8, 8]",
+                          "perceptron, input: [4]", "sobel, input: [1, 8, 8]"}) {
+    write_file(path, std::string("model: {zoo: ") + zoo + "}\n");
+    const Ended other = lockstep("inspect " + path);
+    EXPECT_EQ(other.status, 0) << other.output;
+  }
+  write_file(path, "device: cuda\nprecision: float16\nmodel: {zoo: lenet5}\n");
+  const Ended of_gpu = run_shell("CUDA_VISIBLE_DEVICES= " LOCKSTEP_PROGRAM " inspect " + path);
+  EXPECT_NE(of_gpu.output.find("plan of one sample, float32 on the CPU, as no GPU answers here"),
+            std::string::npos)
+      << of_gpu.output;
+  const Ended trained = lockstep("train " + path);
+  EXPECT_EQ(trained.status, 1);
+  EXPECT_NE(trained.output.find("remedy: "), std::string::npos) << trained.output;
+  write_file(path, "name: nothing\n");
+  const Ended none = lockstep("inspect " + path);
+  EXPECT_EQ(none.status, 1);
+  EXPECT_NE(none.output.find("model"), std::string::npos) << none.output;
+}
+
 TEST_F(Commands, InspectDrawsAugmentedImages) {
   const std::string sheet = place_->file("sheet.png"), words = "inspect " + place_->job();
   const std::string list = " --set 'data.augment=[{random_crop: {size: 6}}, {gaussian_noise: 2}]'";

@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "tests/jobs/program.h"
+#include "tests/support/manual_tables.h"
 
 namespace lockstep {
 namespace {
@@ -34,11 +35,25 @@ TEST(Words, HelpOfEveryKind) {
   EXPECT_SAYS(unknown, "did you mean 'train'?");
 }
 
+TEST(Words, TheManualNamesEveryCommandAndConverterAndNoOther) {
+  std::set<std::string> commands, kinds;
+  std::stringstream usage(lockstep("--help").output);
+  for (std::string line; std::getline(usage, line);)
+    if (line.starts_with("  ")) commands.insert(line.substr(2, line.find_last_not_of(' ', 17) - 1));
+  expect_table(read_manual("README.md"), "## Commands", 0, commands);
+  const std::string refused = lockstep("convert tsv x").output, label = "; known: ";
+  const size_t begin = refused.find(label) + label.size();
+  std::stringstream list(refused.substr(begin, refused.find('\n', begin) - begin));
+  for (std::string kind; std::getline(list, kind, ',');)
+    kinds.insert(kind.substr(kind.find_first_not_of(' ')));
+  expect_table(read_manual("data.md"), "## Converters", 0, kinds);
+}
+
 TEST(Words, VersionNamesCommitCompilerAndLibraries) {
   const Ended version = lockstep("--version");
   EXPECT_EQ(version.status, 0);
   for (const char* part : {"lockstep 0.", "(commit ", "compiler", "MPI", "HDF5", "oneDNN",
-                           "images     JPEG, PNG, BMP, ", "CUDA"})
+                           "instructions oneDNN ", "images       JPEG, PNG, BMP, ", "GPUs"})
     EXPECT_SAYS(version, part);
 }
 

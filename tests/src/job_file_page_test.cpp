@@ -1,22 +1,17 @@
-// docs/job-file.md against the program: its examples are jobs, its tables name every key, loss,
-// metric, optimizer, layer and model that there is, and no other.
-#include <fstream>
+// docs/job-file.md and models.md against the program: their examples are jobs, their tables name every key,
+// loss, metric, optimizer, layer and model that there is, and no other.
 #include <set>
 #include <sstream>
 
 #include "src/job/job.h"
 #include "src/network/model.h"
 #include "tests/src/expect_error.h"
+#include "tests/support/manual_tables.h"
 
 namespace lockstep {
 namespace {
 
-std::string read_page() {
-  std::ifstream file(LOCKSTEP_SOURCE_DIR "/docs/job-file.md");
-  std::stringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
+std::string read_page() { return read_manual("job-file.md"); }
 
 const std::vector<std::string> kBase = {"name: base",       "model: {zoo: mlp, classes: 10}",
                                         "data: {train: a}", "batch: 8",
@@ -32,35 +27,8 @@ std::string completed(const std::string& keys) {
   return text;
 }
 
-/// The lines of a section, "## batch" for instance.
-std::vector<std::string> section(const std::string& title) {
-  std::stringstream page(read_page());
-  std::vector<std::string> lines;
-  bool inside = false;
-  for (std::string line; std::getline(page, line);) {
-    if (line.starts_with("## ")) inside = line == "## " + title;
-    if (inside) lines.push_back(line);
-  }
-  EXPECT_GT(lines.size(), 4u) << title;
-  return lines;
-}
-
-/// What stands in `backticks` in the given column of a section's tables; a.b counts as a.
-std::set<std::string> names_in(const std::string& title, int column) {
-  std::set<std::string> names;
-  for (const std::string& line : section(title)) {
-    if (!line.starts_with("| ")) continue;
-    std::stringstream cells(line.substr(1));
-    std::string cell;
-    for (int i = 0; i <= column; ++i) std::getline(cells, cell, '|');
-    for (size_t at = 0; (at = cell.find('`', at)) != std::string::npos;) {
-      const size_t end = cell.find('`', at + 1);
-      const std::string name = cell.substr(at + 1, end - at - 1);
-      names.insert(name.substr(0, name.find('.')));
-      at = end + 1;
-    }
-  }
-  return names;
+void expect_names(const std::string& section, int column, const std::set<std::string>& known) {
+  expect_table(read_page(), "## " + section, column, known);
 }
 
 /// What the program says are the known names, after `label` in the message of the job `text`.
@@ -110,31 +78,36 @@ TEST(JobFilePage, AssignmentsOfTheExampleAreUnderstood) {
 
 TEST(JobFilePage, NamesEveryKeyAndNoOther) {
   const std::string keys = "known keys here: ";
-  EXPECT_EQ(names_in("Top level", 0), known(completed("zzzz: 1\n"), keys));
-  EXPECT_EQ(names_in("batch", 0), known(completed("batch: {global: 8, zzzz: 1}\n"), keys));
-  EXPECT_EQ(names_in("train", 0), known(completed("train: {epochs: 8, zzzz: 1}\n"), keys));
-  EXPECT_EQ(names_in("checkpoint", 0), known(completed("checkpoint: {zzzz: 1}\n"), keys));
+  expect_names("Top level", 0, known(completed("zzzz: 1\n"), keys));
+  expect_names("batch", 0, known(completed("batch: {global: 8, zzzz: 1}\n"), keys));
+  expect_names("train", 0, known(completed("train: {epochs: 8, zzzz: 1}\n"), keys));
+  expect_names("checkpoint", 0, known(completed("checkpoint: {zzzz: 1}\n"), keys));
   std::set<std::string> data = known(completed("data: {train: a, zzzz: 1}\n"), keys);
   data.insert({"none", "unit", "mean", "standardize", "auto"});  // the second table
-  EXPECT_EQ(names_in("data", 0), data);
+  expect_names("data", 0, data);
   std::set<std::string> options = known(completed("optimizer: {sgd: {lr: 1, zzzz: 1}}\n"), keys);
   options.merge(known(completed("optimizer: {adam: {zzzz: 1}}\n"), keys));
-  EXPECT_EQ(names_in("optimizer", 1), options);
+  expect_names("optimizer", 1, options);
 }
 
 TEST(JobFilePage, NamesEveryChoiceAndNoOther) {
-  EXPECT_EQ(names_in("loss", 0), known(completed("loss: zzzz\n"), "known losses: "));
-  EXPECT_EQ(names_in("metrics", 0), known(completed("metrics: [zzzz]\n"), "known metrics: "));
-  EXPECT_EQ(names_in("augment", 0),
-            known(completed("data: {train: a, augment: [zzzz]}\n"), "known augmentations: "));
-  EXPECT_EQ(names_in("optimizer", 0), known(completed("optimizer: zzzz\n"), "known optimizers: "));
-  EXPECT_EQ(names_in("schedule", 0), known(completed("schedule: zzzz\n"), "known schedules: "));
-  EXPECT_EQ(names_in("init", 0), known(completed("init: zzzz\n"), "known initialisations: "));
+  expect_names("loss", 0, known(completed("loss: zzzz\n"), "known losses: "));
+  expect_names("metrics", 0, known(completed("metrics: [zzzz]\n"), "known metrics: "));
+  expect_names("augment", 0,
+               known(completed("data: {train: a, augment: [zzzz]}\n"), "known augmentations: "));
+  expect_names("optimizer", 0, known(completed("optimizer: zzzz\n"), "known optimizers: "));
+  expect_names("schedule", 0, known(completed("schedule: zzzz\n"), "known schedules: "));
+  expect_names("init", 0, known(completed("init: zzzz\n"), "known initialisations: "));
   std::set<std::string> model = {"zoo",    "layers", "graph",     "input",
                                  "inputs", "output", "recompute", "classes"};
   for (const std::string& name : zoo_names()) model.insert(name);
   for (const std::string& name : layer_types()) model.insert(name);
-  EXPECT_EQ(names_in("model", 0), model);
+  expect_names("model", 0, model);
+}
+
+TEST(ModelsPage, NamesEveryNetworkOfTheZooAndNoOther) {
+  const std::vector<std::string> names = zoo_names();
+  expect_table(read_manual("models.md"), "# The model zoo", 0, {names.begin(), names.end()});
 }
 
 }  // namespace

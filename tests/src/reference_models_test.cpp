@@ -14,20 +14,27 @@ namespace {
 
 const std::string kFolder = std::string(LOCKSTEP_SOURCE_DIR) + "/tests/fixtures/";
 
-/// splitmix64(fnv1a(name) + i) >> 40, which is below 2^24.
-uint64_t bits(const std::string& name, int64_t i) {
-  uint64_t state = 0xCBF29CE484222325u;
-  for (const unsigned char c : name) state = (state ^ c) * 0x100000001B3u;
-  uint64_t z = state + static_cast<uint64_t>(i) + 0x9E3779B97F4A7C15u;
-  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-  z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-  return (z ^ (z >> 31)) >> 40;
-}
+/// The numbers that belong to a name; the networks have up to 10^8 of them.
+class Values {
+ public:
+  explicit Values(const std::string& name) {
+    for (const unsigned char c : name) state_ = (state_ ^ c) * 0x100000001B3u;
+  }
+  /// splitmix64(fnv1a(name) + i) >> 40, which is below 2^24.
+  uint64_t bits(int64_t i) const {
+    uint64_t z = state_ + static_cast<uint64_t>(i) + 0x9E3779B97F4A7C15u;
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+    return (z ^ (z >> 31)) >> 40;
+  }
+  float at(int64_t i, double scale, double offset = 0) const {
+    const double u = static_cast<double>(bits(i)) * 0x1p-24;
+    return static_cast<float>(scale * (u - 0.5) + offset);
+  }
 
-float value(const std::string& name, int64_t i, double scale, double offset = 0) {
-  const double u = static_cast<double>(bits(name, i)) * 0x1p-24;
-  return static_cast<float>(scale * (u - 0.5) + offset);
-}
+ private:
+  uint64_t state_ = 0xCBF29CE484222325u;
+};
 
 void fill_weights(const ParameterArena& arena, double bias) {
   for (const Segment& segment : arena.segments()) {
@@ -35,10 +42,11 @@ void fill_weights(const ParameterArena& arena, double bias) {
     const bool is_one = segment.name.ends_with(".weight") || segment.name.ends_with(".running_var");
     const double offset = segment.name.ends_with(".bias") ? bias : is_one ? 1 : 0;
     const double fan_in = static_cast<double>(segment.n_elements()) / static_cast<double>(segment.shape[0]);
-    for (int64_t i = 0; i < segment.n_elements(); ++i) {
-      arena.host().as<float>()[segment.offset + i] =
-          is_matrix ? value(segment.name, i, 2 * std::sqrt(6 / fan_in)) : value(segment.name, i, 0.4, offset);
-    }
+    const Values values(segment.name);
+    float* const weights = arena.host().as<float>() + segment.offset;
+    const double scale = is_matrix ? 2 * std::sqrt(6 / fan_in) : 0.4;
+    for (int64_t i = 0; i < segment.n_elements(); ++i)
+      weights[i] = values.at(i, scale, is_matrix ? 0 : offset);
   }
   arena.host().upload(*make_stream(arena.device()));
 }
@@ -98,11 +106,12 @@ void expect_summary(const float* data, int64_t n, double factor, const std::stri
                     const std::vector<float>& expected, double smallest_norm, double tolerance) {
   const int64_t n_slices = std::min<int64_t>(n, 32);
   ASSERT_EQ(static_cast<int64_t>(expected.size()), 2 + n_slices) << name << ": its shape differs";
+  const Values probe("probe." + name);
   double squares = 0, dot = 0;
   for (int64_t i = 0; i < n; ++i) {
     const double x = factor * data[i];
     squares += x * x;
-    dot += x * value("probe." + name, i, 2.0);
+    dot += x * probe.at(i, 2.0);
   }
   const double norm = std::max<double>(expected[0], smallest_norm);
   EXPECT_NEAR(std::sqrt(squares), expected[0], tolerance * norm) << name << ": norm";
@@ -128,13 +137,14 @@ class ReferenceModels : public testing::TestWithParam<Case> {
     fill_weights(*arena, GetParam().bias);
     batch = random_batch(graph, loss, GetParam().samples, GetParam().samples, 1);
     const int64_t n_inputs = GetParam().samples * graph.vertex(0).shape.n_elements();
-    for (int64_t i = 0; i < n_inputs; ++i) batch.input.as<float>()[i] = value("input", i, 3.4);
+    const Values input("input"), target("target");
+    for (int64_t i = 0; i < n_inputs; ++i) batch.input.as<float>()[i] = input.at(i, 3.4);
     const Shape output = graph.vertex(graph.output()).shape;
     for (int64_t i = 0; i < GetParam().samples * loss.target_shape(output).n_elements(); ++i) {
       if (loss.is_classification()) {
-        batch.target.as<int64_t>()[i] = static_cast<int64_t>(bits("target", i)) % output[0];
+        batch.target.as<int64_t>()[i] = static_cast<int64_t>(target.bits(i)) % output[0];
       } else {
-        batch.target.as<float>()[i] = value("target", i, 3.4);
+        batch.target.as<float>()[i] = target.at(i, 3.4);
       }
     }
   }
