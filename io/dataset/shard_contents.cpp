@@ -80,8 +80,10 @@ Dataset::Traits read_traits(hid_t dataset, const Field& field, bool is_netcdf, c
   Dataset::Traits traits;
   traits.from_matlab = h5::has_attribute(dataset, "MATLAB_class");
   if (h5::kind_of_attribute(dataset, "layout") == h5::AttributeKind::kString) {
-    const std::string layout = h5::read_string_attribute(dataset, "layout", where);
-    if (layout == "NHWC" || layout == "NCHW") traits.layout = layout;
+    std::string layout = h5::read_string_attribute(dataset, "layout", where);
+    for (char& c : layout) c = c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c;
+    if (layout == "NHWC" || layout == "CHANNELS_LAST") traits.layout = "NHWC";  // as Keras calls them, too
+    if (layout == "NCHW" || layout == "CHANNELS_FIRST") traits.layout = "NCHW";
   }
   if (const auto scale = read_number(dataset, "scale_factor", where)) traits.scale = *scale;
   if (const auto offset = read_number(dataset, "add_offset", where)) traits.offset = *offset;

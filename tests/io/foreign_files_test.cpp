@@ -266,7 +266,7 @@ TEST_F(ForeignFiles, ChannelsLastImagesAreTurned) {
 images = np.random.default_rng(1).integers(0, 256, (10, 6, 5, 3), dtype='uint8')
 with h5py.File('a.h5', 'w') as f:
     f['image'] = images; f['first'] = np.ascontiguousarray(images.transpose(0, 3, 1, 2)); f['label'] = Y[:10]
-    f['told'] = images.astype('float32'); f['told'].attrs['layout'] = 'NHWC'
+    f['told'] = images.astype('float32'); f['told'].attrs['layout'] = 'channels_last'
     f['same'] = images.transpose(0, 3, 1, 2).astype('float32')
 )");
   DatasetOptions last;
