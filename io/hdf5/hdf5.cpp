@@ -321,8 +321,11 @@ std::vector<std::string> dataset_paths(hid_t group, size_t limit) {
   return paths;
 }
 
-std::string external_link_on(hid_t file, const std::string& path) {
-  const auto guard = lock();
+namespace {
+
+constexpr int kMostSoftLinks = 16;  // one after the other; they may name each other in a circle
+
+std::string external_link_on(hid_t file, const std::string& path, int n_soft_links) {
   for (size_t end = path.find('/', 1);; end = path.find('/', end + 1)) {
     const std::string part = path.substr(0, end);
     H5L_info_t info;
@@ -335,10 +338,25 @@ std::string external_link_on(hid_t file, const std::string& path) {
         break;
       return "dataset " + std::string(object) + " of file " + name;
     }
+    if (info.type == H5L_TYPE_SOFT && n_soft_links < kMostSoftLinks) {
+      std::vector<char> value(info.u.val_size + 1, '\0');
+      if (H5Lget_val(file, part.c_str(), value.data(), value.size(), link_access()) < 0) break;
+      const std::string target = value.data(), above = part.substr(0, part.rfind('/') + 1),
+                        below = end == std::string::npos ? "" : path.substr(end);
+      return external_link_on(file, (target.starts_with('/') ? target : above + target) + below,
+                              n_soft_links + 1);
+    }
     if (end == std::string::npos) break;
   }
   H5Eclear2(H5E_DEFAULT);
   return "";
+}
+
+}  // namespace
+
+std::string external_link_on(hid_t file, const std::string& path) {
+  const auto guard = lock();
+  return external_link_on(file, path, 0);
 }
 
 Shape shape_of(hid_t dataset) {

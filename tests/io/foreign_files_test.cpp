@@ -130,17 +130,23 @@ TEST_F(ForeignFiles, LinksToNamedPipesDoNotWait) {
   write(R"(
 import os
 os.mkfifo('pipe.h5')
-with h5py.File('near.h5', 'w') as f: f['input'] = h5py.ExternalLink('far.h5', '/there'); f['label'] = Y
+with h5py.File('near.h5', 'w') as f:
+    f['input'] = h5py.ExternalLink('far.h5', '/there'); f['label'] = Y
+    f['folder/own'] = h5py.ExternalLink('pipe.h5', '/')
+    f['soft'] = h5py.SoftLink('folder/own/x'); f['circle'] = h5py.SoftLink('circle')
 with h5py.File('far.h5', 'w') as f: f['there'] = h5py.SoftLink('/group/x'); f['group'] = h5py.ExternalLink('pipe.h5', '/')
 layout = h5py.VirtualLayout((64, 4), 'float32')
 layout[:] = h5py.VirtualSource('pipe.h5', 'x', (64, 4))
 with h5py.File('v.h5', 'w') as f: f.create_virtual_dataset('input', layout); f['label'] = Y
 )");
   EXPECT_SAYS(error("near.h5", {"input"}), "link to dataset /there of file far.h5, which cannot be opened");
+  EXPECT_SAYS(error("near.h5", {"soft"}), "link to dataset / of file pipe.h5, which cannot be opened");
+  EXPECT_SAYS(error("near.h5", {"circle"}), "cannot be opened");
   EXPECT_SAYS(error("v.h5", {"input"}), "is a named pipe");
   const Dataset data = Dataset::open(folder_.file("near.h5"));
-  ASSERT_EQ(data.passed_over().size(), 1u);
-  EXPECT_EQ(data.passed_over()[0].name, "input");
+  ASSERT_EQ(data.passed_over().size(), 2u);
+  EXPECT_EQ(data.passed_over()[0].name, "folder/own");
+  EXPECT_EQ(data.passed_over()[1].name, "input");
 }
 
 TEST_F(ForeignFiles, UnsignedNumbersAboveInt64AreRefusedNotCut) {
