@@ -15,8 +15,8 @@
 
 #include "io/files/metrics.h"
 #include "kernels/reshape.h"
-#include "src/job/job.h"
 #include "src/network/model.h"
+#include "src/run/job.h"
 
 namespace {
 

@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include "io/files/files.h"
-#include "src/job/data.h"
+#include "src/data/data.h"
 #include "src/report/png.h"
 
 namespace lockstep {

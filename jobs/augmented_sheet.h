@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "src/job/job.h"
+#include "src/run/job.h"
 
 namespace lockstep {
 

@@ -16,7 +16,7 @@
 #include "jobs/timing.h"
 #include "kernels/affine.h"
 #include "kernels/random.h"
-#include "src/job/data.h"
+#include "src/data/data.h"
 #include "src/network/loss_place.h"
 #include "src/network/model.h"
 #include "src/run/progress.h"

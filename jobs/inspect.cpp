@@ -13,11 +13,11 @@
 #include "jobs/job_file.h"
 #include "jobs/path_kind.h"
 #include "kernels/printable.h"
-#include "src/job/data.h"
+#include "src/data/data.h"
 #include "src/plan/plan.h"
+#include "src/run/checkpoints/versions.h"
 #include "src/run/progress.h"
 #include "src/run/trained_model.h"
-#include "src/run/versions.h"
 
 namespace lockstep {
 

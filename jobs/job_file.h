@@ -3,7 +3,7 @@
 
 #include "comm/communicator.h"
 #include "jobs/command.h"
-#include "src/job/job.h"
+#include "src/run/job.h"
 
 namespace lockstep {
 

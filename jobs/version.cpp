@@ -5,7 +5,7 @@
 
 #include "io/formats/image_formats.h"
 #include "kernels/device.h"
-#include "src/run/versions.h"
+#include "src/run/checkpoints/versions.h"
 
 namespace lockstep {
 

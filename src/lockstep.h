@@ -12,8 +12,8 @@
 
 #include "comm/agreement.h"
 #include "comm/communicator.h"
-#include "src/job/job.h"
 #include "src/run/evaluate.h"
+#include "src/run/job.h"
 #include "src/run/predict/predictor.h"
 #include "src/run/run.h"
 #include "src/run/train.h"

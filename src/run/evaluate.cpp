@@ -3,7 +3,7 @@
 #include <memory>
 
 #include "comm/agreement.h"
-#include "src/job/class_names.h"
+#include "src/data/class_names.h"
 #include "src/network/loss_place.h"
 
 namespace lockstep {

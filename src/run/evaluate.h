@@ -4,7 +4,7 @@
 #include <string>
 
 #include "comm/communicator.h"
-#include "src/job/data.h"
+#include "src/data/data.h"
 #include "src/run/trained_model.h"
 #include "src/run/validation.h"
 

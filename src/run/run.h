@@ -12,7 +12,7 @@
 
 #include "comm/communicator.h"
 #include "comm/watchdog/heartbeat.h"
-#include "src/job/job.h"
+#include "src/run/job.h"
 #include "src/run/run_observer.h"
 #include "src/step/replica.h"
 

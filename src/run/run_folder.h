@@ -12,7 +12,7 @@
 #include "io/files/event_file.h"
 #include "io/files/folder_lock.h"
 #include "io/files/metrics.h"
-#include "src/job/job.h"
+#include "src/run/job.h"
 #include "src/run/replaced_run.h"
 #include "src/run/validation.h"
 

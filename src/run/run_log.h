@@ -1,7 +1,7 @@
 // The observer that every run has: metrics.jsonl, TensorBoard's events and the line on the screen.
 #pragma once
 
-#include "src/job/job.h"
+#include "src/run/job.h"
 #include "src/run/progress.h"
 #include "src/run/run_folder.h"
 #include "src/run/run_observer.h"

@@ -2,7 +2,7 @@
 
 #include "comm/activity.h"
 #include "comm/agreement.h"
-#include "src/job/label_range.h"
+#include "src/data/label_range.h"
 #include "src/network/loss_place.h"
 #include "src/step/batch_statistics.h"
 
@@ -10,6 +10,8 @@ namespace lockstep {
 
 RunSetup::RunSetup(const Job& job, Communicator& comm) {
   const auto build = [&] {
+    if (!job.train)
+      throw Error("job " + job.name, "there is no data to train on", "add data: {train: {path: FOLDER}}");
     data = open_data(job);
     graph = build_graph(job, data.contract);
     const Shape output = graph.vertex(loss_vertex(graph, job.loss)).shape;

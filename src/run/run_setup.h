@@ -5,8 +5,8 @@
 #include <string>
 
 #include "comm/communicator.h"
-#include "src/job/data.h"
-#include "src/run/data_identity.h"
+#include "src/data/data.h"
+#include "src/run/checkpoints/data_identity.h"
 
 namespace lockstep {
 

@@ -6,9 +6,9 @@
 #include <string>
 
 #include "io/checkpoint/checkpoint.h"
-#include "src/job/data.h"
-#include "src/job/job.h"
+#include "src/data/data.h"
 #include "src/network/arena.h"
+#include "src/run/job.h"
 
 namespace lockstep {
 

@@ -9,9 +9,10 @@
 
 #include "comm/communicator.h"
 #include "io/loader/loader.h"
-#include "src/job/data.h"
+#include "src/data/data.h"
 #include "src/metrics/confusion.h"
 #include "src/plan/plan.h"
+#include "src/run/job.h"
 #include "src/run/not_finite_rows.h"
 
 namespace lockstep {

@@ -4,7 +4,7 @@
 
 namespace lockstep {
 
-void check_batch_statistics(const Graph& graph, const Job& job, int64_t n_samples) {
+void check_batch_statistics(const Graph& graph, const StepOptions& job, int64_t n_samples) {
   for (int v = 0; v < graph.size(); ++v) {
     const Vertex& vertex = graph.vertex(v);
     if (!vertex.layer || vertex.layer->type() != "batch_norm") continue;

@@ -23,7 +23,7 @@ constexpr double kLongTrial = 0.25;  // seconds; longer buckets are not tried be
 /// Sums of several sizes, over the path that training takes.
 class Trials {
  public:
-  Trials(Communicator& comm, const Job& job, int64_t n_bytes)
+  Trials(Communicator& comm, const StepOptions& job, int64_t n_bytes)
       : comm_(comm),
         sizes_(sizes_up_to(n_bytes)),
         reducer_(comm, job.reduction, buckets(sizes_), job.device),
@@ -149,7 +149,7 @@ BucketSizes choose_buckets(const std::vector<BucketTrial>& trials) {
   return sizes;
 }
 
-BucketSizes plan_buckets(const Job& job, Communicator& comm, const ParameterArena& arena,
+BucketSizes plan_buckets(const StepOptions& job, Communicator& comm, const ParameterArena& arena,
                          const std::string& path) {
   BucketSizes sizes;
   const int64_t n_bytes = arena.n_elements() * int64_t{sizeof(float)};

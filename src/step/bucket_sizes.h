@@ -6,8 +6,8 @@
 #include <string>
 
 #include "comm/communicator.h"
-#include "src/job/job.h"
 #include "src/network/arena.h"
+#include "src/step/step_options.h"
 
 namespace lockstep {
 
@@ -19,7 +19,7 @@ struct BucketSizes {
 /// Collective, equal on all ranks. What the job says; where it says `auto`, what the file at `path` (may be
 /// "") says if it was measured for as many ranks, hosts, and such devices; else measures and writes that
 /// file. Gradients of less than a MiB, and reductions whose bits may depend on sizes, take the defaults.
-BucketSizes plan_buckets(const Job& job, Communicator& comm, const ParameterArena& arena,
+BucketSizes plan_buckets(const StepOptions& job, Communicator& comm, const ParameterArena& arena,
                          const std::string& path);
 
 struct BucketTrial {

@@ -39,7 +39,7 @@ std::vector<Bucket> cut(const ParameterArena& arena, const BucketSizes& sizes) {
 
 }  // namespace
 
-Replica::Replica(const Job& job, Graph graph, Communicator& comm, const ReplicaOptions& wanted)
+Replica::Replica(const StepOptions& job, Graph graph, Communicator& comm, const ReplicaOptions& wanted)
     : job_(job),
       comm_(comm),
       graph_(std::move(graph)),

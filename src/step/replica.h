@@ -10,9 +10,9 @@
 #include "comm/communicator.h"
 #include "comm/reduction/gradient_reducer.h"
 #include "io/loader/loader.h"
-#include "src/job/job.h"
 #include "src/plan/plan.h"
 #include "src/step/micro_batch_tree.h"
+#include "src/step/step_options.h"
 #include "src/step/sync_guard.h"
 #include "src/step/synchronized_batch.h"
 #include "src/update/loss_scale.h"
@@ -48,7 +48,7 @@ struct ReplicaOptions {
 class Replica {
  public:
   /// Collective. Compiles the plan and initialises the weights from the job's seed.
-  Replica(const Job& job, Graph graph, Communicator& comm, const ReplicaOptions& options = {});
+  Replica(const StepOptions& job, Graph graph, Communicator& comm, const ReplicaOptions& options = {});
 
   /// Runs update number `step` (from 0) with this rank's next micro-batches. Collective.
   /// n_samples: of the training data; total_steps: of the run, for the schedule. `flag` of any
@@ -71,7 +71,7 @@ class Replica {
   /// (sharded state exists once, and stays).
   void restore_from(int rank);
 
-  const Job& job() const { return job_; }
+  const StepOptions& job() const { return job_; }
   const Graph& graph() const { return graph_; }
   const ParameterArena& arena() const { return arena_; }
   Optimizer& optimizer() { return optimizer_; }
@@ -107,7 +107,7 @@ class Replica {
   void gather(float* array);
   void forward_as_weights_arrive();
 
-  const Job& job_;
+  const StepOptions& job_;
   Communicator& comm_;
   Graph graph_;
   ParameterArena arena_;

@@ -14,7 +14,7 @@ bool SynchronizedBatch::wanted(const Graph& graph) {
                      [](const Vertex& vertex) { return vertex.layer && vertex.layer->synchronizes(); });
 }
 
-SynchronizedBatch::SynchronizedBatch(const Job& job, const Graph& graph, const ParameterArena& arena,
+SynchronizedBatch::SynchronizedBatch(const StepOptions& job, const Graph& graph, const ParameterArena& arena,
                                      Communicator& comm, PlanOptions options)
     : reduction_(job.reduction),
       seed_(job.seed),

@@ -10,8 +10,8 @@
 
 #include "comm/communicator.h"
 #include "io/loader/loader.h"
-#include "src/job/job.h"
 #include "src/plan/plan.h"
+#include "src/step/step_options.h"
 
 namespace lockstep {
 
@@ -20,8 +20,8 @@ class SynchronizedBatch {
   /// Whether a layer of the graph asks for it.
   static bool wanted(const Graph& graph);
   /// All but the job's numbers must outlive it. `options` are those of the replica's plans.
-  SynchronizedBatch(const Job& job, const Graph& graph, const ParameterArena& arena, Communicator& comm,
-                    PlanOptions options);
+  SynchronizedBatch(const StepOptions& job, const Graph& graph, const ParameterArena& arena,
+                    Communicator& comm, PlanOptions options);
 
   void refresh_weights();
   /// Collective. Forward and backward of this rank's next micro-batches.

@@ -15,7 +15,7 @@
 
 #include "comm/agreement.h"
 #include "io/dataset/synthetic.h"
-#include "src/job/data.h"
+#include "src/data/data.h"
 #include "src/network/loss_place.h"
 #include "src/step/replica.h"
 

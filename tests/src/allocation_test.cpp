@@ -6,7 +6,8 @@
 #include <cstdio>
 #include <map>
 
-#include "src/job/data.h"
+include "src/data/data.h"
+#include "src/run/job.h"
 #include "src/network/model.h"
 #include "src/step/replica.h"
 #include "tests/src/count_allocations.h"

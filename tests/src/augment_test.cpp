@@ -7,7 +7,8 @@
 #include <cmath>
 #include <cstring>
 
-#include "src/job/data.h"
+include "src/data/data.h"
+#include "src/run/job.h"
 #include "src/network/model.h"
 #include "tests/src/expect_error.h"
 #include "tests/support/hdf5_files.h"

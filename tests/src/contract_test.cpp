@@ -5,7 +5,7 @@
 #include <filesystem>
 #include <limits>
 
-#include "src/job/class_names.h"
+#include "src/data/class_names.h"
 #include "src/run/checkpoints/train_state.h"
 #include "src/run/trained_model.h"
 #include "tests/src/expect_error.h"

@@ -3,8 +3,8 @@
 #include <set>
 #include <sstream>
 
-#include "src/job/job.h"
 #include "src/network/model.h"
+#include "src/run/job.h"
 #include "tests/src/expect_error.h"
 #include "tests/support/manual_tables.h"
 

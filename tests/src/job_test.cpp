@@ -1,6 +1,6 @@
 // Job: every key's value and default, and for every mistake one message with file, line and
 // remedy. A case replaces one line of a good job file, so the line in the message is known.
-#include "src/job/job.h"
+#include "src/run/job.h"
 #include "src/step/batch_statistics.h"
 #include "src/update/loss_scale.h"
 

@@ -2,8 +2,8 @@
 #include <cmath>
 #include <numeric>
 
-#include "src/job/job.h"
 #include "src/metrics/confusion.h"
+#include "src/run/job.h"
 #include "tests/src/expect_error.h"
 
 namespace lockstep {

@@ -11,7 +11,8 @@
 #include <cstring>
 
 #include "comm/agreement.h"
-#include "src/job/data.h"
+include "src/data/data.h"
+#include "src/run/job.h"
 #include "src/network/model.h"
 #include "tests/support/hdf5_files.h"
 

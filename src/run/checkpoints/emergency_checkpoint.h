@@ -9,11 +9,11 @@
 #include <optional>
 #include <string>
 
-#include "src/job/data.h"
-#include "src/job/job.h"
+#include "src/data/data.h"
+#include "src/run/checkpoints/data_identity.h"
 #include "src/run/checkpoints/train_state.h"
-#include "src/run/data_identity.h"
-#include "src/run/versions.h"
+#include "src/run/checkpoints/versions.h"
+#include "src/run/job.h"
 #include "src/step/replica.h"
 
 namespace lockstep {

@@ -12,7 +12,7 @@
 
 #include "comm/communicator.h"
 #include "io/checkpoint/checkpoint_saver.h"
-#include "src/job/job.h"
+#include "src/run/job.h"
 
 namespace lockstep {
 

@@ -7,14 +7,14 @@
 #include <string>
 
 #include "io/checkpoint/checkpoint_saver.h"
-#include "src/job/data.h"
-#include "src/job/job.h"
+#include "src/data/data.h"
+#include "src/run/checkpoints/data_identity.h"
 #include "src/run/checkpoints/emergency_checkpoint.h"
 #include "src/run/checkpoints/local_checkpoints.h"
 #include "src/run/checkpoints/train_state.h"
-#include "src/run/data_identity.h"
+#include "src/run/checkpoints/versions.h"
+#include "src/run/job.h"
 #include "src/run/run_folder.h"
-#include "src/run/versions.h"
 #include "src/step/replica.h"
 
 namespace lockstep {

@@ -11,7 +11,7 @@
 #include "comm/agreement.h"
 #include "kernels/printable.h"
 #include "src/network/model_limits.h"
-#include "src/run/data_identity.h"
+#include "src/run/checkpoints/data_identity.h"
 
 namespace lockstep {
 

@@ -7,7 +7,8 @@
 #include <vector>
 
 #include "io/checkpoint/checkpoint.h"
-#include "src/job/data.h"
+#include "src/data/data.h"
+#include "src/run/job.h"
 #include "src/step/replica.h"
 
 namespace lockstep {

@@ -7,7 +7,7 @@
 
 #include "io/checkpoint/checkpoint.h"
 #include "kernels/library_versions.h"
-#include "src/job/job.h"
+#include "src/run/job.h"
 
 namespace lockstep {
 

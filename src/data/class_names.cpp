@@ -1,4 +1,4 @@
-#include "src/job/class_names.h"
+#include "src/data/class_names.h"
 
 #include <fmt/format.h>
 

@@ -1,4 +1,4 @@
-#include "src/job/label_range.h"
+#include "src/data/label_range.h"
 
 #include <fmt/format.h>
 
@@ -46,7 +46,7 @@ int64_t largest_label(const Dataset& dataset, const std::string& name) {
 
 }  // namespace
 
-std::string surplus_classes(const Job& job, const JobData& data, const Graph& graph) {
+std::string surplus_classes(const DataOptions& job, const JobData& data, const Graph& graph) {
   if (!job.loss.is_classification() || loss_target_input(graph, job.loss) >= 0) return "";
   const std::string target = job.loss.target.empty() ? data.train_fields.target : job.loss.target;
   const int64_t n_classes = job.loss.n_classes(graph.vertex(loss_vertex(graph, job.loss)).shape);

@@ -1,4 +1,4 @@
-#include "src/run/data_identity.h"
+#include "src/run/checkpoints/data_identity.h"
 
 #include <fmt/format.h>
 
@@ -7,7 +7,7 @@
 
 #include "io/files/checksum.h"
 #include "kernels/error.h"
-#include "src/job/class_names.h"
+#include "src/data/class_names.h"
 #include "src/run/checkpoints/train_state.h"
 
 namespace lockstep {

@@ -9,7 +9,7 @@
 
 #include "io/dataset/dataset.h"
 #include "io/loader/loader.h"
-#include "src/job/job.h"
+#include "src/data/data_options.h"
 #include "src/network/graph.h"
 
 namespace lockstep {
@@ -41,13 +41,13 @@ Dataset open_source(const DataSource& source, const std::vector<std::string>& fu
 /// The same fields of another dataset, which holds them all; options hold for it as well.
 DataSource source_at(DataSource source, const std::string& path);
 /// The targets that losses name themselves.
-std::vector<std::string> named_targets(const Job& job);
+std::vector<std::string> named_targets(const DataOptions& job);
 
 /// Picks the fields: those named, else "image", "input", "data", "x" and "label", "target", "y".
 /// Throws Error listing the dataset's fields.
 DataFields find_fields(const Dataset& dataset, const DataSource& source);
 
-DataContract make_contract(const Dataset& training_data, const DataFields& fields, const Job& job);
+DataContract make_contract(const Dataset& training_data, const DataFields& fields, const DataOptions& job);
 
 /// The opened datasets of a job and what follows from them.
 struct JobData {
@@ -57,15 +57,15 @@ struct JobData {
 };
 
 /// Opens and checks the data of a job. Throws Error; does not communicate.
-JobData open_data(const Job& job);
+JobData open_data(const DataOptions& job);
 
 /// Compares this rank's share of the shards with the checksums that they carry, as data.verify says. Throws
 /// Error naming the first file and dataset that differ.
-void verify_data(const Job& job, const JobData& data, int rank, int size);
+void verify_data(const DataOptions& job, const JobData& data, int rank, int size);
 
 /// What the job's `augment` comes to for these data and this network; null where it asks for nothing.
 /// Throws Error naming the step, field or target that does not fit.
-std::shared_ptr<const Augmentation> make_augmentation(const Job& job, const Dataset& dataset,
+std::shared_ptr<const Augmentation> make_augmentation(const DataOptions& job, const Dataset& dataset,
                                                       const DataFields& fields, const Graph& graph,
                                                       const Normalization& normalization);
 
@@ -73,11 +73,11 @@ std::shared_ptr<const Augmentation> make_augmentation(const Job& job, const Data
 /// graph, then (with_targets) one per loss that compares with the dataset. Throws Error naming the
 /// field or shape that does not fit. `normalization` is of the first input. The input of an augmentation
 /// comes as stored.
-LoaderOptions make_loader_options(const Job& job, const Dataset& dataset, const DataFields& fields,
+LoaderOptions make_loader_options(const DataOptions& job, const Dataset& dataset, const DataFields& fields,
                                   const Graph& graph, bool with_targets, const Normalization& normalization,
                                   int rank, int size, const Augmentation* augmentation = nullptr);
 
 /// The graph of a job behind its data; checks that every layer is read.
-Graph build_graph(const Job& job, const DataContract& contract);
+Graph build_graph(const DataOptions& job, const DataContract& contract);
 
 }  // namespace lockstep

@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "io/checkpoint/checkpoint.h"
-#include "src/job/data.h"
-#include "src/job/job.h"
+#include "src/data/data.h"
+#include "src/run/job.h"
 
 namespace lockstep {
 

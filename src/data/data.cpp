@@ -1,11 +1,11 @@
-#include "src/job/data.h"
+#include "src/data/data.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 
 #include "io/checkpoint/checkpoint.h"
-#include "src/job/class_names.h"
+#include "src/data/class_names.h"
 #include "src/network/loss_place.h"
 #include "src/network/model.h"
 
@@ -42,7 +42,7 @@ std::string find_by_name(const Dataset& dataset, const std::vector<std::string>&
 }
 
 /// The input of the graph that is augmented; -1: none is.
-int augmented_input(const Job& job, const Graph& graph) {
+int augmented_input(const DataOptions& job, const Graph& graph) {
   if (job.augment.empty()) return -1;
   if (job.augment.input.empty()) return graph.inputs()[0];
   const int vertex = graph.find(job.augment.input);
@@ -103,7 +103,7 @@ void check_layout(const Dataset& dataset, const std::string& name) {
 
 }  // namespace
 
-std::vector<std::string> named_targets(const Job& job) {
+std::vector<std::string> named_targets(const DataOptions& job) {
   // What the network is given may be a target too (autoencoders); that is no further field.
   std::vector<std::string> inputs{"input"}, names;
   if (job.model && job.model->has("inputs")) inputs = job.model->at("inputs").keys();
@@ -188,7 +188,7 @@ DataFields find_fields(const Dataset& dataset, const DataSource& source) {
   return fields;
 }
 
-DataContract make_contract(const Dataset& data, const DataFields& fields, const Job& job) {
+DataContract make_contract(const Dataset& data, const DataFields& fields, const DataOptions& job) {
   DataContract contract;
   const Field& input = data.field(fields.input);
   contract.input = input.shape;
@@ -197,14 +197,14 @@ DataContract make_contract(const Dataset& data, const DataFields& fields, const 
   contract.n_classes = static_cast<int64_t>(contract.class_names.size());
 
   const Dataset::Statistics* statistics = data.statistics(fields.input);
-  Job::Normalize mode = job.normalize;
-  if (mode == Job::Normalize::kAuto) {
-    mode = statistics                     ? Job::Normalize::kStandardize
-           : input.dtype == DType::kUInt8 ? Job::Normalize::kUnit
-                                          : Job::Normalize::kNone;
+  DataOptions::Normalize mode = job.normalize;
+  if (mode == DataOptions::Normalize::kAuto) {
+    mode = statistics                     ? DataOptions::Normalize::kStandardize
+           : input.dtype == DType::kUInt8 ? DataOptions::Normalize::kUnit
+                                          : DataOptions::Normalize::kNone;
   }
-  if (mode == Job::Normalize::kUnit) contract.normalization = {{0.0f}, {255.0f}};
-  if (mode == Job::Normalize::kMean || mode == Job::Normalize::kStandardize) {
+  if (mode == DataOptions::Normalize::kUnit) contract.normalization = {{0.0f}, {255.0f}};
+  if (mode == DataOptions::Normalize::kMean || mode == DataOptions::Normalize::kStandardize) {
     if (statistics == nullptr) {
       throw Error("data.normalize",
                   fmt::format("{} carries no mean and stddev for '{}'", data.path(), fields.input),
@@ -214,16 +214,15 @@ DataContract make_contract(const Dataset& data, const DataFields& fields, const 
       const double deviation = statistics->stddev[c];
       contract.normalization.mean.push_back(static_cast<float>(statistics->mean[c]));
       // A constant channel has no scale of its own.
-      const bool scaled = mode == Job::Normalize::kStandardize && deviation > 0;
+      const bool scaled = mode == DataOptions::Normalize::kStandardize && deviation > 0;
       contract.normalization.stddev.push_back(scaled ? static_cast<float>(deviation) : 1.0f);
     }
   }
   return contract;
 }
 
-JobData open_data(const Job& job) {
-  if (!job.train)
-    throw Error("job " + job.name, "there is no data to train on", "add data: {train: {path: FOLDER}}");
+JobData open_data(const DataOptions& job) {
+  if (!job.train) throw Error("data", "there is no data to train on", "add data: {train: {path: FOLDER}}");
   JobData data;
   data.train = std::make_unique<Dataset>(open_source(*job.train, named_targets(job)));
   data.train_fields = find_fields(*data.train, *job.train);
@@ -241,14 +240,14 @@ JobData open_data(const Job& job) {
   return data;
 }
 
-void verify_data(const Job& job, const JobData& data, int rank, int size) {
-  if (job.verify_data == Job::VerifyData::kNever) return;
+void verify_data(const DataOptions& job, const JobData& data, int rank, int size) {
+  if (job.verify_data == DataOptions::VerifyData::kNever) return;
   for (const Dataset* dataset : {data.train.get(), data.validation.get()}) {
     if (dataset == nullptr) continue;
     int64_t row_bytes = 0;
     for (const Field& field : dataset->fields()) row_bytes += field.shape.n_elements() * size_of(field.dtype);
     const int64_t n_bytes = dataset->n_samples() * row_bytes;
-    if (job.verify_data == Job::VerifyData::kAuto && n_bytes > kVerifiedByItself_bytes) continue;
+    if (job.verify_data == DataOptions::VerifyData::kAuto && n_bytes > kVerifiedByItself_bytes) continue;
     int64_t n_checked = 0, n_unchecked = 0;
     const std::vector<std::string> problems = dataset->verify(&n_checked, &n_unchecked, rank, size);
     if (!problems.empty())
@@ -274,7 +273,7 @@ void check_names(const Graph& graph) {
 
 }  // namespace
 
-Graph build_graph(const Job& job, const DataContract& contract) {
+Graph build_graph(const DataOptions& job, const DataContract& contract) {
   const Shape input = contract.input.rank() > 0 ? job.augment.output(contract.input) : contract.input;
   Graph graph = build_model(*job.model, {input, contract.n_classes});
   check_all_read(graph, job.losses());
@@ -282,7 +281,7 @@ Graph build_graph(const Job& job, const DataContract& contract) {
   return graph;
 }
 
-std::shared_ptr<const Augmentation> make_augmentation(const Job& job, const Dataset& dataset,
+std::shared_ptr<const Augmentation> make_augmentation(const DataOptions& job, const Dataset& dataset,
                                                       const DataFields& fields, const Graph& graph,
                                                       const Normalization& normalization) {
   if (job.augment.empty()) return nullptr;
@@ -309,7 +308,7 @@ std::shared_ptr<const Augmentation> make_augmentation(const Job& job, const Data
   return std::make_shared<Augmentation>(job.augment, std::move(source));
 }
 
-LoaderOptions make_loader_options(const Job& job, const Dataset& dataset, const DataFields& fields,
+LoaderOptions make_loader_options(const DataOptions& job, const Dataset& dataset, const DataFields& fields,
                                   const Graph& graph, bool with_targets, const Normalization& normalization,
                                   int rank, int size, const Augmentation* augmentation) {
   LoaderOptions options;

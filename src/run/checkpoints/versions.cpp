@@ -1,4 +1,4 @@
-#include "src/run/versions.h"
+#include "src/run/checkpoints/versions.h"
 
 #include <fmt/format.h>
 

@@ -1,0 +1,51 @@
+// What a job says of its data, and of what micro-batches of them are: the key data, and of others the seed,
+// the device and the sizes of batches, which follow from it.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+
+#include "io/loader/sampler.h"
+#include "kernels/device.h"
+#include "src/data/augment/augment.h"
+#include "src/network/model_options.h"
+
+namespace lockstep {
+
+struct DataSource {
+  std::string path;                           // empty where every field has its own
+  std::string input, target;                  // field names; empty: found by their usual names
+  std::map<std::string, std::string> inputs;  // several: the model's input -> field
+  struct Place {
+    std::string path, field;
+  };
+  std::map<std::string, Place> places;  // of fields that lie in another file or folder, by their names here
+  std::string layout;                   // of images: NCHW or NHWC; empty: as the files say
+  bool external_storage = false, partial = false;  // see DatasetOptions
+};
+
+/// A part of a job knows its own options and those of the parts to its left.
+struct DataOptions : ModelOptions {
+  uint64_t seed = 1;
+  Device device;
+  int64_t global_batch = 0, micro_batch = 0;
+  int64_t n_micro() const { return global_batch / micro_batch; }  // V
+
+  static constexpr int kMostDataThreads = 256;  // of a rank
+  std::optional<DataSource> train, validation;
+  enum class Normalize { kAuto, kNone, kUnit, kMean, kStandardize } normalize = Normalize::kAuto;
+  AugmentSpec augment;  // of training images
+  Shuffle shuffle;
+  int data_threads = 0;  // of each rank, that read and decode; 0: as the device and the cores suggest
+  int64_t prefetch = 4;  // micro-batches, at first
+  int64_t prefetch_bytes = int64_t{256} << 20;  // up to which it may grow
+  int64_t cache_bytes = int64_t{1} << 30;       // of each host
+  enum class VerifyData { kAuto, kAlways, kNever } verify_data = VerifyData::kAuto;  // before the first step
+};
+
+/// The key `data`.
+void read_data(const Config& root, DataOptions& options);
+
+}  // namespace lockstep
