@@ -392,6 +392,10 @@ Job read_job(Config root) {
   return job;
 }
 
+Job make_job(const Value& description) {
+  return read_job(Config::from_value(description, "the program's job"));
+}
+
 OpConfig Job::op_config(bool training) const {
   return {.device = device,
           .training = training,
