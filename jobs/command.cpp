@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <iostream>
 
 #include "src/config/config.h"
@@ -49,6 +50,13 @@ bool CommandLine::parse(const Words& words, bool prints_help) {
   if (values_.count("help")) {
     if (prints_help) std::cout << "usage: lockstep " << synopsis_ << "\n\n" << summary_ << "\n\n" << options_;
     return false;
+  }
+  for (const auto& [name, value] : values_) {  // what a variable that is not set leaves in a script
+    const auto* word = boost::any_cast<std::string>(&value.value());
+    const bool is_argument = std::find(positional_.begin(), positional_.end(), name) != positional_.end();
+    const bool is_flag = !is_argument && options_.find(name, false).semantic()->max_tokens() == 0;
+    if (word && word->empty() && !value.defaulted() && !is_flag)
+      throw UsageError((is_argument ? "" : "--") + name + " is empty", usage());
   }
   for (const std::string& name : positional_) {
     if (!has(name)) throw UsageError(name + " is missing", usage());

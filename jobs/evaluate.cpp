@@ -1,14 +1,10 @@
 // lockstep evaluate CHECKPOINT --data PATH: loss, metrics and confusion on a dataset.
 #include <fmt/format.h>
 
-#include "comm/agreement.h"
 #include "io/files/metrics.h"
 #include "jobs/command.h"
 #include "kernels/printable.h"
-#include "src/job/class_names.h"
-#include "src/network/loss_place.h"
-#include "src/run/trained_model.h"
-#include "src/run/validation.h"
+#include "src/run/evaluate.h"
 
 namespace lockstep {
 
@@ -89,33 +85,15 @@ static int evaluate_command(const Words& words, Communicator& comm) {
                      "name the dataset to evaluate on, for instance --data data/test");
   const std::string checkpoint = line.text("CHECKPOINT"), path = line.text("data");
 
-  TrainedModel model;
-  std::unique_ptr<Dataset> dataset;
-  DataFields fields;
-  const auto open = [&] {
-    model = load_model(checkpoint);
-    if (line.has("metrics"))
-      model.job.metrics = read_metrics(
-          Config::from_text("metrics: [" + line.text("metrics") + "]", "--metrics").at("metrics"),
-          model.job.losses());
-    model.job.metrics.check(model.graph.vertex(loss_vertex(model.graph, model.job.loss)).shape);
-    DataSource source = source_at(model.job.train.value_or(DataSource{}), path);
-    if (line.has("input")) source.input = line.text("input");
-    if (line.has("target")) source.target = line.text("target");
-    if (line.has("layout")) source.layout = line.text("layout");
-    dataset = std::make_unique<Dataset>(open_source(source, named_targets(model.job)));
-    fields = find_fields(*dataset, source);
-    check_class_names(path, dataset->class_names(), model.contract.class_names);
-  };
-  check_on_root(comm, open);
-  all_or_none(comm, [&] {
-    if (!comm.is_root()) open();
-  });
-  set_compute_threads(model.job.threads);
-  share_micro_batches(model.job, comm.size());
-  Validator validator(model.job, model.graph, *model.arena, *dataset, fields, model.contract.normalization,
-                      comm);
-  const ValidationResult result = validator.run();
+  const Evaluation evaluation = evaluate(checkpoint,
+                                         {.data = path,
+                                          .input = line.text("input"),
+                                          .target = line.text("target"),
+                                          .layout = line.text("layout"),
+                                          .metrics = line.text("metrics")},
+                                         comm);
+  const ValidationResult& result = evaluation.result;
+  const TrainedModel& model = evaluation.model;
   if (comm.is_root()) {
     if (!result.not_finite.empty()) fmt::print(stderr, "lockstep: not finite: {}\n", result.not_finite);
     if (line.has("json")) {

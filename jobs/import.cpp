@@ -13,8 +13,8 @@
 #include "kernels/printable.h"
 #include "src/network/loss_place.h"
 #include "src/network/weights_file.h"
+#include "src/run/checkpoints/train_state.h"
 #include "src/run/progress.h"
-#include "src/run/train_state.h"
 
 namespace lockstep {
 

@@ -1,5 +1,7 @@
 #include "jobs/job_file.h"
 
+#include <optional>
+
 #include "comm/agreement.h"
 
 namespace lockstep {
@@ -11,13 +13,18 @@ Config read_job_file(const std::string& path, const Words& assignments) {
 }
 
 Job read_job_on_all_ranks(Communicator& comm, const std::string& path, const Words& assignments) {
+  std::optional<Config> read;  // on root: it knows the lines of the file and what --set changed
   std::string text;
   check_on_root(comm, [&] {
-    const Config config = read_job_file(path, assignments);
-    read_job(config);
-    text = config.dump();
+    read = read_job_file(path, assignments);
+    read_job(*read);
+    text = read->dump();
   });
-  return read_job(Config::from_text(comm.broadcast_string(text), path));
+  text = comm.broadcast_string(text);
+  const Config from_root = Config::from_text(text, path);
+  Job job = read_job(read ? *read : from_root);
+  job.text = from_root.dump();
+  return job;
 }
 
 }  // namespace lockstep

@@ -7,7 +7,7 @@
 #include "jobs/command.h"
 #include "jobs/path_kind.h"
 #include "kernels/error.h"
-#include "src/run/checkpoint_repair.h"
+#include "src/run/checkpoints/checkpoint_repair.h"
 
 namespace lockstep {
 

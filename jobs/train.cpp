@@ -29,12 +29,12 @@ static int train_command(const Words& words, Communicator& comm) {
 
   const Job job = read_job_on_all_ranks(comm, line.get<std::string>("JOB.yaml"),
                                         line.has("set") ? line.get<Words>("set") : Words{});
-  TrainOptions options;
+  RunOptions options;
   options.out = line.text("out");
   options.resume = line.text("resume");
   options.overwrite = line.has("overwrite");
   options.job_file = line.text("JOB.yaml");
-  const TrainResult result = train(job, comm, options);
+  const RunResult result = train(job, comm, options);
 
   if (comm.is_root()) {
     try {
@@ -42,11 +42,11 @@ static int train_command(const Words& words, Communicator& comm) {
     } catch (const std::exception& e) {
       spdlog::warn("no report: {}", e.what());
     }
-    const bool stopped = result.status == TrainResult::Status::kStopped;
+    const bool stopped = result.status == RunResult::Status::kStopped;
     fmt::print("{} after step {}{}\nrun folder: {}\n",
                stopped ? "stopped by a signal; continue with --resume auto:"
-               : result.status == TrainResult::Status::kEarlyStopped ? "stopped early"
-                                                                     : "finished",
+               : result.status == RunResult::Status::kEarlyStopped ? "stopped early"
+                                                                   : "finished",
                result.step,
                result.best_step < 0
                    ? ""
@@ -54,7 +54,7 @@ static int train_command(const Words& words, Communicator& comm) {
                                  measure_text(result.best_value, job.best.is_share), result.best_step),
                result.run_folder);
   }
-  return result.status == TrainResult::Status::kStopped ? kExitStopped : 0;
+  return result.status == RunResult::Status::kStopped ? kExitStopped : 0;
 }
 
 namespace {

@@ -55,6 +55,15 @@ std::string escape(std::string_view text, bool keeps_lines) {
 
 }  // namespace
 
+bool is_utf8(std::string_view text) {
+  uint32_t code = 0;
+  for (size_t at = 0, n = 0; at < text.size(); at += n) {
+    n = character_bytes(text, at, code);
+    if (n == 0) return false;
+  }
+  return true;
+}
+
 std::string printable(std::string_view text) { return escape(text, false); }
 std::string printable_lines(std::string_view text) { return escape(text, true); }
 

@@ -13,4 +13,6 @@ std::string printable(std::string_view text);
 /// The same, with line feeds and tabs left as they are.
 std::string printable_lines(std::string_view text);
 
+bool is_utf8(std::string_view text);
+
 }  // namespace lockstep

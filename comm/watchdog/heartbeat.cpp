@@ -74,7 +74,7 @@ Heartbeat::Heartbeat(Communicator& comm, const HeartbeatOptions& options) : comm
 
   thread_ = std::make_unique<HeartbeatThread>(
       comm.rank(), peers, std::move(*sockets), token, options,
-      HeartbeatThread::Effects{print_now, [](int status) { _exit(status); }});
+      HeartbeatThread::Effects{print_now, options.end ? options.end : [](int status) { _exit(status); }});
   std::string unheard;
   for (const int rank : thread_->shake_hands(kHandshake_s)) {
     if (unheard.empty()) unheard = fmt::format("{} and {}", peers[comm.rank()].host, peers[rank].host);

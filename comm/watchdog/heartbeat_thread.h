@@ -23,6 +23,7 @@ struct HeartbeatOptions {
   double silent_s = 15;  // without a sign of life a rank is lost
   double stuck_s = 25;   // of keeping others waiting: a warning, and again ever more rarely; 0: none
   double beat_s = 1;
+  std::function<void(int status)> end = {};  // the process, when a rank is lost; empty: at once
 };
 
 /// Two sockets, so that beats, which are many, wake nobody: they are read once per beat_s.

@@ -33,7 +33,7 @@ struct OpenCheckpoint {
 
 CheckpointEntry read_entry(hid_t file, const std::string& path, const std::string& name) {
   const std::string where = path + ": " + name;
-  const h5::Id dataset = h5::own(H5Dopen2(file, name.c_str(), H5P_DEFAULT), "H5Dopen2", where);
+  const h5::Id dataset = h5::own(h5::open_dataset(file, name).release(), "H5Dopen2", where);
   const h5::Id type = h5::own(H5Dget_type(dataset.get()), "H5Dget_type", where);
   CheckpointEntry entry;
   entry.name = name;
@@ -57,7 +57,7 @@ void collect_entries(hid_t file, const std::string& path, const std::string& gro
     throw Error(
         path, "its groups are nested more than " + std::to_string(kMaxDepth) + " deep, or contain themselves",
         kUseOlder);
-  const h5::Id id = h5::own(H5Gopen2(file, group.c_str(), H5P_DEFAULT), "H5Gopen2", path + ": " + group);
+  const h5::Id id = h5::own(h5::open_group(file, group).release(), "H5Gopen2", path + ": " + group);
   for (const std::string& name : h5::dataset_names(id.get())) {
     entries.push_back(read_entry(file, path, group + name));
   }
@@ -73,11 +73,11 @@ CheckpointInfo read_info(hid_t file, const std::string& path) {
   info.step_in_epoch = h5::read_int_attribute(file, "step_in_epoch", path);
   info.seed = h5::read_uint_attribute(file, "seed", path);
   info.job = h5::read_string_attribute(file, "job", path);
-  const h5::Id numbers = h5::own(H5Gopen2(file, "/numbers", H5P_DEFAULT), "H5Gopen2", path);
+  const h5::Id numbers = h5::own(h5::open_group(file, "/numbers").release(), "H5Gopen2", path);
   for (const std::string& name : h5::attribute_names(numbers.get())) {
     info.numbers[name] = h5::read_double_attribute(numbers.get(), name, path);
   }
-  const h5::Id texts = h5::own(H5Gopen2(file, "/texts", H5P_DEFAULT), "H5Gopen2", path);
+  const h5::Id texts = h5::own(h5::open_group(file, "/texts").release(), "H5Gopen2", path);
   for (const std::string& name : h5::attribute_names(texts.get())) {
     info.texts[name] = h5::read_string_attribute(texts.get(), name, path);
   }
@@ -134,7 +134,7 @@ void read_content(const OpenCheckpoint& open, const CheckpointEntry& entry, void
   if (n_bytes > 0) {
     const auto guard = h5::lock();
     const h5::Id dataset =
-        h5::own(H5Dopen2(open.file.get(), entry.name.c_str(), H5P_DEFAULT), "H5Dopen2", where);
+        h5::own(h5::open_dataset(open.file.get(), entry.name).release(), "H5Dopen2", where);
     h5::check(H5Dread(dataset.get(), h5::native_type(entry.dtype), H5S_ALL, H5S_ALL, H5P_DEFAULT, data),
               "H5Dread", where);
   }

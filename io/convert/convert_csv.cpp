@@ -16,6 +16,7 @@
 #include "io/convert/csv_scan.h"
 #include "io/files/gzip.h"
 #include "kernels/error.h"
+#include "kernels/printable.h"
 
 namespace lockstep {
 
@@ -57,6 +58,11 @@ std::vector<std::string> find_classes(const InputFile& file, const CsvOptions& c
   if (scan.labels.size() > kMaxCsvClasses)
     throw Error(file.name(), fmt::format("has more than {} different class labels", kMaxCsvClasses),
                 "give the right target column");
+  for (const auto& [label, n] : scan.labels)
+    if (!is_utf8(label))
+      throw Error(file.name(),
+                  "has the class label " + quote_for_message(label) + ", which is not UTF-8 text",
+                  "save it as UTF-8 (in a spreadsheet: CSV UTF-8), or: iconv -f latin1 -t utf8 < FILE > NEW");
   if (csv.class_names.empty()) return sorted_labels(scan.labels);
   for (const auto& [label, n] : scan.labels)
     if (std::find(csv.class_names.begin(), csv.class_names.end(), label) == csv.class_names.end())

@@ -42,8 +42,6 @@ void drop_damaged(Communicator& comm, ImageRows& rows, ImageListing& listing, co
   std::string text;
   for (size_t i = 0; i < std::min(kShown, damaged.size()); ++i) text += "\n    " + damaged[i].second;
   if (damaged.size() > kShown) text += "\n    …";
-  listing.notes.push_back(
-      fmt::format("left out: {} damaged file{}:{}", damaged.size(), damaged.size() == 1 ? "" : "s", text));
   std::vector<int64_t> labels, per_class(std::max<size_t>(1, listing.class_names.size()));
   auto next = damaged.begin();
   for (int64_t row = 0; row < static_cast<int64_t>(listing.labels.size()); ++row) {
@@ -56,6 +54,12 @@ void drop_damaged(Communicator& comm, ImageRows& rows, ImageListing& listing, co
   }
   listing.labels = std::move(labels);
   listing.files = rows.files();
+  if (!listing.notes.empty()) listing.notes[0] = taken_note(listing);
+  listing.notes.push_back(
+      fmt::format("left out: {} damaged file{}:", damaged.size(), damaged.size() == 1 ? "" : "s"));
+  for (size_t i = 0; i < std::min(kShown, damaged.size()); ++i)
+    listing.notes.push_back("  " + damaged[i].second);
+  if (damaged.size() > kShown) listing.notes.emplace_back("  …");
   for (size_t c = 0; c < listing.class_names.size(); ++c)
     if (per_class[c] == 0)
       throw AgreedError(folder + "/" + listing.class_names[c], "holds no image that can be read" + text,

@@ -68,19 +68,6 @@ bool is_header(const InputFile& file, const CsvOptions& csv, const Line& first, 
   return all_count && n > 3;
 }
 
-/// One name per column of the rows. A header that is one short does not name the index (R's write.table).
-std::vector<std::string> column_names(const InputFile& file, const Line& header, size_t n_columns) {
-  std::vector<std::string> names;
-  if (header.fields.size() + 1 == n_columns) names.emplace_back();
-  for (const CsvField& field : header.fields) names.push_back(field.text);
-  if (names.size() != n_columns)
-    throw located(
-        file, header.begin,
-        {0, fmt::format("the header names {} columns, but the rows have {}", header.fields.size(), n_columns),
-         "correct the header, or skip it with --header"});
-  return names;
-}
-
 std::string other_separator(const Line& line, char separator) {
   for (const char other : {',', ';', '\t', '|', ' '}) {
     if (other == separator) continue;
@@ -90,6 +77,20 @@ std::string other_separator(const Line& line, char separator) {
                            other == '\t' ? "tab" : fmt::format("'{}'", other));
   }
   return "check the separator";
+}
+
+/// One name per column of the rows. A header that is one short does not name the index (R's write.table).
+std::vector<std::string> column_names(const InputFile& file, const Line& header, size_t n_columns,
+                                      char separator) {
+  std::vector<std::string> names;
+  if (header.fields.size() + 1 == n_columns) names.emplace_back();
+  for (const CsvField& field : header.fields) names.push_back(field.text);
+  if (names.size() != n_columns)
+    throw located(
+        file, header.begin,
+        {0, fmt::format("the header names {} columns, but the rows have {}", header.fields.size(), n_columns),
+         other_separator(header, separator) + "; or correct the header, or skip it with --header"});
+  return names;
 }
 
 void check_layout(const InputFile& file, const CsvOptions& csv, const CsvLayout& layout, const Line& row) {
@@ -127,10 +128,15 @@ int64_t find_named_target(const std::vector<std::string>& names) {
   return found == names.end() ? kNoColumn : found - names.begin();
 }
 
-/// Bytes of a UTF-8 mark; other encodings are refused.
+/// Bytes of a UTF-8 mark; other encodings are refused, and so is what spreadsheets write otherwise.
 int64_t mark_bytes(const InputFile& file) {
-  unsigned char mark[3] = {};
-  file.read(0, mark, std::min<int64_t>(3, file.n_bytes()));
+  unsigned char mark[4] = {};
+  file.read(0, mark, std::min<int64_t>(4, file.n_bytes()));
+  const bool is_zip = std::memcmp(mark, "PK\3\4", 4) == 0;
+  if (is_zip || std::memcmp(mark, "\xd0\xcf\x11\xe0", 4) == 0)
+    throw Error(file.name(),
+                is_zip ? "is a ZIP archive, as .xlsx and .ods files are" : "is an old Excel file (.xls)",
+                "save the table as CSV (in a spreadsheet: CSV UTF-8), or unpack the archive");
   if ((mark[0] == 0xff && mark[1] == 0xfe) || (mark[0] == 0xfe && mark[1] == 0xff))
     throw Error(file.name(), "is UTF-16 text", "save it as UTF-8 (in a spreadsheet: CSV UTF-8)");
   return std::memcmp(mark, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
@@ -146,6 +152,30 @@ std::vector<int64_t> dropped_columns(const CsvOptions& csv, const CsvLayout& lay
   return columns;
 }
 
+namespace {
+
+/// "sep=;", with which Excel says what separates the columns below.
+bool is_separator_line(const InputFile& file, std::string_view text, char separator) {
+  if (text.size() != 5 || !text.starts_with("sep=")) return false;
+  if (text[4] != separator)
+    throw Error(file.name(),
+                fmt::format("says in its first line that {} separates the columns",
+                            quote_for_message(text.substr(4))),
+                text[4] == '\t' ? "say --separator tab" : fmt::format("say --separator '{}'", text[4]));
+  return true;
+}
+
+Error no_rows(const InputFile& file) {
+  std::string start(static_cast<size_t>(std::min<int64_t>(file.n_bytes(), 4096)), '\0');
+  file.read(0, start.data(), static_cast<int64_t>(start.size()));
+  if (start.find('\r') != start.npos && start.find('\n') == start.npos)
+    return Error(file.name(), "has lines that end with a carriage return alone, as on old Macintoshes",
+                 "save it with line ends of Windows or Unix: tr '\\r' '\\n' < FILE > NEW");
+  return Error(file.name(), "holds no rows", "check the path and the number of header lines");
+}
+
+}  // namespace
+
 CsvLayout find_layout(const InputFile& file, const CsvOptions& csv, std::vector<std::string>* names) {
   CsvLayout layout;
   layout.data_begin = mark_bytes(file);
@@ -155,6 +185,7 @@ CsvLayout find_layout(const InputFile& file, const CsvOptions& csv, std::vector<
   int64_t number = 0;
   for_each_line(file, layout.data_begin, file.n_bytes(), [&](std::string_view text, int64_t begin) {
     if (++number < n_skipped || is_blank_line(text)) return true;
+    if (number == 1 && is_separator_line(file, text, csv.separator)) return true;
     Line line{begin, number, {}};
     try {
       split_csv_row(text, csv.separator, line.fields);
@@ -168,11 +199,10 @@ CsvLayout find_layout(const InputFile& file, const CsvOptions& csv, std::vector<
       skipped = std::move(line);
     return lines.size() < 2;
   });
-  const Error no_rows(file.name(), "holds no rows", "check the path and the number of header lines");
-  if (lines.empty()) throw no_rows;
+  if (lines.empty()) throw no_rows(file);
   Line header;
   if (csv.header_lines < 0 && is_header(file, csv, lines[0], lines.size() > 1 ? &lines[1] : nullptr)) {
-    if (lines.size() < 2) throw no_rows;
+    if (lines.size() < 2) throw no_rows(file);
     header = std::move(lines[0]);
     lines.erase(lines.begin());
   } else if (skipped.fields.size() == lines[0].fields.size()) {
@@ -184,7 +214,7 @@ CsvLayout find_layout(const InputFile& file, const CsvOptions& csv, std::vector<
   layout.target_column = target_of(csv, row.fields.size());
   layout.header_line = header.number;
   if (header.number > 0) {
-    const std::vector<std::string> found = column_names(file, header, row.fields.size());
+    const std::vector<std::string> found = column_names(file, header, row.fields.size(), csv.separator);
     layout.named_target = find_named_target(found);
     while (layout.n_index + 1 < layout.n_columns && layout.n_index != layout.target_column &&
            is_unnamed(found[layout.n_index]))

@@ -168,16 +168,16 @@ std::string_view CsvRowParser::parse_any(std::string_view line, float* values) {
     const CsvField& field = fields_[column];
     if (is_dropped_[column]) continue;
     if (field.text.empty())
-      throw CsvFault{field.position, fmt::format("column {} is empty", column + 1),
+      throw CsvFault{field.position, fmt::format("column {} (counted from 0) is empty", column),
                      "fill in missing values or remove the row"};
     if (column == target_column_) {
       target_position_ = field.position;
       target_is_quoted_ = field.quoted;
     } else if (!parse_number(field.text, values++)) {
-      throw CsvFault{
-          field.position,
-          fmt::format("column {} is not a finite number: {}", column + 1, quote_for_message(field.text)),
-          "inputs must be numbers; only a class label may be text"};
+      throw CsvFault{field.position,
+                     fmt::format("column {} (counted from 0) is not a finite number: {}", column,
+                                 quote_for_message(field.text)),
+                     "inputs must be numbers; only a class label may be text"};
     }
   }
   return target_column_ >= 0 ? std::string_view(fields_[target_column_].text) : std::string_view();

@@ -41,6 +41,7 @@ CsvScan scan_rows(const InputFile& file, const CsvOptions& csv, const CsvLayout&
       scan.row_begin.push_back(line_begin);
       for (size_t i = 0; i < values.size() && scan.all_bytes; ++i)
         scan.all_bytes = values[i] >= 0 && values[i] <= 255 && values[i] == std::floor(values[i]);
+      for (const float value : values) scan.has_large |= std::abs(value) >= 16777216.0F;
       scan.first_counts = scan.first_counts && (scan.row_begin.size() == 1 || values[0] == first_before + 1);
       first_before = values[0];
       if (layout.target_column == kNoColumn) return true;
@@ -86,6 +87,7 @@ void share_scan(Communicator& comm, CsvScan& scan) {
   scan.row_begin = std::move(rows);
   scan.all_bytes = comm.all_reduce_max(!scan.all_bytes) == 0;
   scan.first_counts = comm.all_reduce_max(!scan.first_counts) == 0;
+  scan.has_large = comm.all_reduce_max(scan.has_large) != 0;
   scan.text_labels = comm.all_reduce_max(scan.text_labels) != 0;
   scan.max_id = comm.all_reduce_max(scan.max_id);
   const int64_t no_bad = std::numeric_limits<int64_t>::max();
@@ -143,6 +145,10 @@ std::vector<std::string> describe_table(const CsvOptions& csv, const CsvLayout& 
       columns += (columns.empty() ? "" : ", ") + name_column(names, column);
     notes.push_back("left out as asked: " + columns);
   }
+  if (scan.has_large)
+    notes.push_back(
+        "some inputs are 16,777,216 or more and keep seven digits (float32): where the last ones count, "
+        "as in times, subtract a beginning; identifiers are no features (--drop)");
   if (scan.first_counts && scan.row_begin.size() >= 10) {
     const std::vector<int64_t> dropped = dropped_columns(csv, layout);
     int64_t first = 0;

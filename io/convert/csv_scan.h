@@ -25,6 +25,7 @@ struct CsvScan {
   int64_t bad_id = -1;             // byte of the first numeric label that is no class id
   LabelCounts labels;              // rows of each distinct text, of at most kMaxClasses + 1
   bool first_counts = true;        // the first input grows by 1 from row to row
+  bool has_large = false;          // some input is 2^24 or more, where float32 leaves out whole numbers
 };
 
 /// A whole number >= 0 that int64 and every loss function can take, or -1.

@@ -127,6 +127,8 @@ class Walk {
           files.push_back(below_top(path));
         else
           ++(is_other_image(extension) ? passed.unread_images : passed.other_files)[extension];
+      } else {
+        ++passed.other_files["named pipe, socket or device"];
       }
     }
     above_.erase(identity);
@@ -215,21 +217,37 @@ bool is_image_content(std::string_view begin) {
   return detail::format_of_content({reinterpret_cast<const uint8_t*>(begin.data()), begin.size()}) != nullptr;
 }
 
+std::string taken_note(const ImageListing& listing) {
+  constexpr size_t kMostShown = 12;
+  const size_t n_classes = listing.class_names.size();
+  std::string note = "taken: " + counted(static_cast<int64_t>(listing.files.size()), "image");
+  if (n_classes == 0) return note;
+  std::vector<int64_t> counts(n_classes);
+  for (const int64_t label : listing.labels) ++counts[static_cast<size_t>(label)];
+  note += n_classes == 1 ? " of 1 class: " : fmt::format(" of {} classes: ", n_classes);
+  for (size_t c = 0; c < std::min(n_classes, kMostShown); ++c)
+    note += fmt::format("{}{} ({})", c ? ", " : "", listing.class_names[c], counts[c]);
+  return note + (n_classes > kMostShown ? ", …" : "");
+}
+
 ImageListing list_class_folders(const std::string& folder, OnError on_error) {
   if (!fs::is_directory(folder))
     throw Error(folder, "is not a folder", "give a folder with one sub-folder of images per class");
   ImageListing listing;
   Walk walk(folder);
-  std::string counts;
   try {
     for (const auto& entry : fs::directory_iterator(folder)) {
       const std::string name = entry.path().filename().string();
       if (entry.is_symlink() && !entry.exists())
         walk.passed.dangling.push_back(name);
-      else if (!entry.is_directory())
-        walk.passed.n_beside += is_image_name(name) && !is_hidden(entry.path());
-      else if (is_hidden(entry.path()))
+      else if (is_hidden(entry.path()) && entry.is_directory())
         walk.passed.hidden_folders.push_back(name);
+      else if (is_hidden(entry.path()))
+        ++walk.passed.n_hidden_files;
+      else if (is_image_name(name) && !entry.is_directory())
+        ++walk.passed.n_beside;
+      else if (!entry.is_directory())
+        ++walk.passed.other_files[detail::lower_extension(name)];
       else
         listing.class_names.push_back(name);
     }
@@ -251,8 +269,6 @@ ImageListing list_class_folders(const std::string& folder, OnError on_error) {
                 : PassedOver::remedy(walk.passed.unread_images));
       listing.files.insert(listing.files.end(), files.begin(), files.end());
       listing.labels.resize(listing.files.size(), static_cast<int64_t>(label));
-      if (label < 12)
-        counts += fmt::format("{}{} ({})", label ? ", " : "", listing.class_names[label], files.size());
     }
   } catch (const fs::filesystem_error& error) {
     cannot_list(error);
@@ -261,10 +277,7 @@ ImageListing list_class_folders(const std::string& folder, OnError on_error) {
   const size_t n_classes = listing.class_names.size();
   if (n_classes == 0)
     throw Error(folder, "has no sub-folders", "put the images of each class into a sub-folder of its name");
-  listing.notes.push_back(fmt::format("taken: {} of {}: {}{}",
-                                      counted(static_cast<int64_t>(listing.files.size()), "image"),
-                                      n_classes == 1 ? "1 class" : fmt::format("{} classes", n_classes),
-                                      counts, n_classes > 12 ? ", …" : ""));
+  listing.notes.push_back(taken_note(listing));
   if (n_classes == 1)
     listing.notes.push_back("one class only: nothing to tell apart; is this the folder of the classes?");
   walk.passed.describe(listing.notes);
@@ -294,7 +307,7 @@ ImageListing list_images(const std::string& path, OnError on_error) {
                  ? ""
                  : ", but images of other kinds: " + PassedOver::by_extension(walk.passed.unread_images)),
         walk.passed.unread_images.empty() ? "check the path" : PassedOver::remedy(walk.passed.unread_images));
-  listing.notes.push_back("taken: " + counted(static_cast<int64_t>(listing.files.size()), "image"));
+  listing.notes.push_back(taken_note(listing));
   walk.passed.describe(listing.notes);
   return listing;
 }

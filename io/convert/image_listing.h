@@ -37,6 +37,9 @@ ImageListing list_class_folders(const std::string& folder, OnError on_error);
 /// All images below a folder, or one image file, without classes.
 ImageListing list_images(const std::string& path, OnError on_error);
 
+/// "taken: 12 images of 2 classes: cat (5), dog (7)"; the first of a listing's notes.
+std::string taken_note(const ImageListing& listing);
+
 /// Collective. Root's listing for every rank.
 void share_listing(Communicator& comm, ImageListing& listing);
 

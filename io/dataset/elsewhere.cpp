@@ -1,9 +1,14 @@
 #include "io/dataset/elsewhere.h"
 
+#include <algorithm>
 #include <array>
 #include <filesystem>
+#include <functional>
+#include <numeric>
+#include <optional>
 #include <vector>
 
+#include "io/files/regular_file.h"
 #include "kernels/error.h"
 #include "kernels/shape.h"
 
@@ -13,6 +18,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr const char* kMakeAgain = "make the virtual dataset again, or copy that file again";
 constexpr int kMostNested = 8;  // virtual datasets of virtual datasets
 
 std::string own_path(hid_t object) {
@@ -61,6 +67,7 @@ bool look_at_external_storage(hid_t plist, const std::string& path, const Lookin
           "into it");
     const std::string found = find_file(name.data(), path);
     if (found.empty()) refuse_missing(looking.where, "external storage", name.data());
+    require_regular_file(found);
     std::error_code status;
     const auto there = fs::file_size(found, status);
     const bool is_open_ended = n_bytes == H5F_UNLIMITED;
@@ -74,11 +81,43 @@ bool look_at_external_storage(hid_t plist, const std::string& path, const Lookin
   return n > 0;
 }
 
+/// Extents without those of 1.
+using Box = std::vector<hsize_t>;
+
+Box box_of_extent(hid_t space) {
+  std::array<hsize_t, H5S_MAX_RANK> extents = {};
+  const int rank = H5Sget_simple_extent_dims(space, extents.data(), nullptr);
+  Box box(extents.begin(), extents.begin() + std::max(rank, 0));
+  std::erase(box, hsize_t{1});
+  return box;
+}
+
+/// What is selected in the space of `dataset`, where it is a box (strides count as one).
+std::optional<Box> box_of_selection(hid_t selection, hid_t dataset, const std::string& where) {
+  const h5::Id space = h5::own(H5Dget_space(dataset), "H5Dget_space", where);
+  if (H5Sget_select_type(selection) == H5S_SEL_ALL) return box_of_extent(space.get());
+  std::array<hsize_t, H5S_MAX_RANK> start = {}, stride = {}, count = {}, block = {};
+  if (H5Sget_select_type(selection) != H5S_SEL_HYPERSLABS || H5Sis_regular_hyperslab(selection) <= 0 ||
+      H5Sget_regular_hyperslab(selection, start.data(), stride.data(), count.data(), block.data()) < 0) {
+    H5Eclear2(H5E_DEFAULT);
+    return std::nullopt;
+  }
+  const int rank = H5Sget_simple_extent_ndims(space.get());
+  Box box;
+  for (size_t d = 0; d < static_cast<size_t>(std::max(rank, 0)); ++d) box.push_back(count[d] * block[d]);
+  std::erase(box, hsize_t{1});
+  return box;
+}
+
+std::string text_of(const Box& box) {
+  std::string text = "(";
+  for (const hsize_t extent : box) text += (text.size() > 1 ? ", " : "") + std::to_string(extent);
+  return text + ")";
+}
+
 /// Whether the extent of `source` holds the selection.
-bool holds_selection(hid_t source, hid_t wanted, hssize_t n_mapped, const std::string& where) {
+bool holds_selection(hid_t source, hid_t wanted, const std::string& where) {
   const h5::Id there = h5::own(H5Dget_space(source), "H5Dget_space", where);
-  // A selection of everything is stored without an extent.
-  if (H5Sget_select_type(wanted) == H5S_SEL_ALL) return H5Sget_simple_extent_npoints(there.get()) >= n_mapped;
   std::array<hsize_t, H5S_MAX_RANK> first = {}, last = {}, extents = {};
   const int rank = H5Sget_simple_extent_dims(there.get(), extents.data(), nullptr);
   if (rank < 0 || H5Sget_select_bounds(wanted, first.data(), last.data()) < 0) {
@@ -90,33 +129,55 @@ bool holds_selection(hid_t source, hid_t wanted, hssize_t n_mapped, const std::s
   return true;
 }
 
+[[noreturn]] void refuse_short(const std::string& where, const std::string& source) {
+  throw Error(where, "has elements in " + source + " that lie beyond its end", kMakeAgain);
+}
+
+/// A selection of everything is stored without an extent: HDF5 takes the elements of what it finds one after
+/// the other, as many as it needs. More rows than there were do no harm, another shape does.
+void check_whole_source(hid_t source, const Box& mapped, const std::string& in_words,
+                        const std::string& where) {
+  const h5::Id space = h5::own(H5Dget_space(source), "H5Dget_space", where);
+  Box there = box_of_extent(space.get());
+  const auto n_elements = [](const Box& box) {
+    return std::accumulate(box.begin(), box.end(), hsize_t{1}, std::multiplies<>());
+  };
+  if (n_elements(there) < n_elements(mapped)) refuse_short(where, in_words);
+  if (there.size() == mapped.size() && !there.empty()) there[0] = std::min(there[0], mapped[0]);
+  if (there == mapped) return;
+  throw Error(where,
+              "takes all of " + in_words + " as " + text_of(mapped) + " elements, but it has " +
+                  text_of(box_of_extent(space.get())),
+              kMakeAgain);
+}
+
 /// One source of a virtual dataset; `wanted`: the selection in it, or negative for one of unlimited extent;
-/// n_mapped: its elements.
-void look_at_source(const std::string& name, const std::string& dataset_name, hid_t wanted, hssize_t n_mapped,
-                    const std::string& path, hid_t same_file, Looking looking) {
+/// `mapped`: where it goes, if that is a box.
+void look_at_source(const std::string& name, const std::string& dataset_name, hid_t wanted,
+                    const std::optional<Box>& mapped, const std::string& path, hid_t same_file,
+                    Looking looking) {
   h5::Id file;
   hid_t parent = same_file;
   std::string found = path;
   if (name != ".") {
     found = find_file(name, path);
     if (found.empty()) refuse_missing(looking.where, "a virtual dataset", name);
+    require_regular_file(found);
     file =
         h5::own(H5Fopen(found.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT), "H5Fopen", looking.where + ": " + found);
     parent = file.get();
   }
-  const h5::Id source(H5Dopen2(parent, dataset_name.c_str(), H5P_DEFAULT));
+  const std::string in_words = "dataset " + dataset_name + " of the file " + found + " (a virtual dataset)";
+  const h5::Id source = h5::open_dataset(parent, dataset_name);
   if (!source) {
     H5Eclear2(H5E_DEFAULT);
-    throw Error(looking.where,
-                "has its elements in dataset " + dataset_name + " of the file " + found +
-                    " (a virtual dataset), which has none of that name",
+    throw Error(looking.where, "has its elements in " + in_words + ", which has none of that name",
                 "make the virtual dataset again, or copy the elements into one file");
   }
-  if (wanted >= 0 && !holds_selection(source.get(), wanted, n_mapped, looking.where))
-    throw Error(looking.where,
-                "has elements in dataset " + dataset_name + " of the file " + found +
-                    " (a virtual dataset) that lie beyond its end",
-                "make the virtual dataset again, or copy that file again");
+  const bool takes_all = wanted >= 0 && H5Sget_select_type(wanted) == H5S_SEL_ALL;
+  if (takes_all && mapped) check_whole_source(source.get(), *mapped, in_words, looking.where);
+  if (wanted >= 0 && !takes_all && !holds_selection(source.get(), wanted, looking.where))
+    refuse_short(looking.where, in_words);
   ++looking.n_nested;
   const h5::Id plist = h5::own(H5Dget_create_plist(source.get()), "H5Dget_create_plist", looking.where);
   look(source.get(), plist.get(), found, looking);
@@ -178,14 +239,15 @@ bool look_at_virtual_sources(hid_t dataset, hid_t plist, const std::string& path
       is_counted = is_counted && is_limited;
       n_covered += is_limited ? n_mapped : 0;
       look_at_source(block_name(file_pattern, 0), block_name(dataset_pattern, 0),
-                     is_limited ? source.get() : -1, n_mapped, path, file.get(), looking);
+                     is_limited ? source.get() : -1, box_of_selection(mapped.get(), dataset, looking.where),
+                     path, file.get(), looking);
       continue;
     }
     is_counted = false;
     const hsize_t n_blocks = count_blocks(mapped.get(), dataset, looking.where);
     for (hsize_t block = 0; block < n_blocks; ++block)
-      look_at_source(block_name(file_pattern, block), block_name(dataset_pattern, block), -1, 0, path,
-                     file.get(), looking);
+      look_at_source(block_name(file_pattern, block), block_name(dataset_pattern, block), -1, std::nullopt,
+                     path, file.get(), looking);
   }
   const h5::Id space = h5::own(H5Dget_space(dataset), "H5Dget_space", looking.where);
   const hssize_t n_elements = H5Sget_simple_extent_npoints(space.get());

@@ -80,8 +80,10 @@ Dataset::Traits read_traits(hid_t dataset, const Field& field, bool is_netcdf, c
   Dataset::Traits traits;
   traits.from_matlab = h5::has_attribute(dataset, "MATLAB_class");
   if (h5::kind_of_attribute(dataset, "layout") == h5::AttributeKind::kString) {
-    const std::string layout = h5::read_string_attribute(dataset, "layout", where);
-    if (layout == "NHWC" || layout == "NCHW") traits.layout = layout;
+    std::string layout = h5::read_string_attribute(dataset, "layout", where);
+    for (char& c : layout) c = c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c;
+    if (layout == "NHWC" || layout == "CHANNELS_LAST") traits.layout = "NHWC";  // as Keras calls them, too
+    if (layout == "NCHW" || layout == "CHANNELS_FIRST") traits.layout = "NCHW";
   }
   if (const auto scale = read_number(dataset, "scale_factor", where)) traits.scale = *scale;
   if (const auto offset = read_number(dataset, "add_offset", where)) traits.offset = *offset;
@@ -178,7 +180,7 @@ StoredField inspect_field(const Inspected& in, const std::string& name) {
   StoredField out;
   out.field.name = name;
   const std::string where = in.path + ": dataset " + name;
-  const h5::Id dataset(H5Dopen2(in.file, name.c_str(), H5P_DEFAULT));
+  const h5::Id dataset = h5::open_dataset(in.file, name);
   if (!dataset) {
     try {
       h5::check(-1, "H5Dopen", where);
@@ -191,7 +193,7 @@ StoredField inspect_field(const Inspected& in, const std::string& name) {
         out.unusable = "is of a newer format than HDF5 " + library_version() +
                        " reads, with which this program was built";
         out.remedy = "write it with h5py.File(..., libver='v114') or earlier, or build Lockstep with HDF5 2";
-      } else if (const h5::Id group(H5Gopen2(in.file, name.c_str(), H5P_DEFAULT)); group) {
+      } else if (const h5::Id group = h5::open_group(in.file, name); group) {
         const bool is_sparse = h5::has_link(group.get(), "indptr") && h5::has_link(group.get(), "data");
         out.unusable = is_sparse ? "is a group that holds a sparse matrix" : "is a group, not a dataset";
         out.remedy = is_sparse ? "store it dense: adata.X.toarray() in AnnData, then write it again"

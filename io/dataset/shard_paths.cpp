@@ -62,7 +62,11 @@ std::string folders_with_shards(const std::string& path) {
 std::vector<std::string> shard_paths(const std::string& path) {
   const char* remedy = "check `path` in the job file, or create the dataset with `lockstep convert`";
   std::error_code status;
-  if (!fs::exists(path, status)) throw Error(path, "there is no such file or folder", remedy);
+  if (!fs::exists(path, status))
+    throw Error(path, "there is no such file or folder",
+                path.starts_with('~') || path.starts_with('$')
+                    ? "write the path out: only a shell replaces ~ and $NAME, and not within quotes"
+                    : remedy);
   if (!fs::is_directory(path, status)) return {path};
   std::vector<std::string> paths, others;
   bool is_incomplete = false;

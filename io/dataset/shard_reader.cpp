@@ -213,7 +213,7 @@ std::shared_ptr<const std::byte> ShardReader::row_of_block(size_t column, size_t
   ChunkCache::Chunk block;
   if (s.columns[column].offset_bytes[shard] >= 0) {
     const int64_t first = row / rows * rows, n = std::min(rows, s.n_rows[shard] - first);
-    block = s.decoded.get(s.key(column, shard) + static_cast<uint64_t>(row / rows), n * row_bytes,
+    block = s.decoded.get(s.key(column, shard) + static_cast<uint64_t>(row / rows), n * row_bytes, {},
                           [&](std::byte* bytes) {
                             s.pread_rows(column, shard, first, n, bytes);
                             return true;

@@ -92,7 +92,7 @@ void NpyFile::parse_header(const std::string& header) {
   else
     throw Error(name(),
                 fmt::format("holds elements of numpy's type {}, not numbers of 8 to 64 bits",
-                            header.substr(0, header.find('\n')).substr(0, 120)),
+                            type.empty() ? "(a record of several)" : type.substr(0, 120)),
                 "convert it first: x.astype(\"float32\")");
 
   std::vector<int64_t> dimensions;

@@ -79,7 +79,7 @@ ChunkCache::Chunk chunk_of_row(const ChunkIndex& index, const FileHandle& file, 
   const int64_t number = row / index.chunk[0];  // the grid has one column
   const StoredChunk& chunk = index.chunks[static_cast<size_t>(number)];
   if (chunk.n_bytes == 0) return nullptr;
-  return cache.get(key + static_cast<uint64_t>(number), index.chunk_bytes(),
+  return cache.get(key + static_cast<uint64_t>(number), index.chunk_bytes(), {},
                    [&](std::byte* decoded) { return load(index, file, chunk, decoded); });
 }
 
@@ -103,6 +103,7 @@ bool read_chunked_rows(const ChunkIndex& index, const FileHandle& file, ChunkCac
       const int64_t number = g * n_across + a;
       const StoredChunk& chunk = index.chunks[static_cast<size_t>(number)];
       if (chunk.n_bytes == 0) return false;
+      const uint64_t name = key + static_cast<uint64_t>(number);
       if (whole_rows && is_stored_plain(index, chunk)) {
         if (chunk.n_bytes != chunk_bytes) return false;
         try {
@@ -110,10 +111,13 @@ bool read_chunked_rows(const ChunkIndex& index, const FileHandle& file, ChunkCac
         } catch (const Error&) {
           return false;
         }
+      } else if (whole_rows && to - from == rows && !cache.has(name)) {  // all of it: decoded in place
+        if (!load(index, file, chunk, out)) return false;
       } else {
-        const ChunkCache::Chunk decoded =
-            cache.get(key + static_cast<uint64_t>(number), chunk_bytes,
-                      [&](std::byte* bytes) { return load(index, file, chunk, bytes); });
+        const ChunkCache::Rows wanted{from - g * rows, to - g * rows,
+                                      std::min(rows, index.extents[0] - g * rows)};
+        const ChunkCache::Chunk decoded = cache.get(
+            name, chunk_bytes, wanted, [&](std::byte* bytes) { return load(index, file, chunk, bytes); });
         if (!decoded) return false;
         if (whole_rows) {
           std::memcpy(out, decoded.get() + (from - g * rows) * row_bytes,

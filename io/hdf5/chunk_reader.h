@@ -11,7 +11,8 @@
 namespace lockstep {
 
 /// Rows [first, first + count) to `dst`, as stored. Chunks without filters that hold whole rows are read in
-/// place, others are decoded by way of `cache`, in which `key` + a chunk's number names it. False where a
+/// place, others are decoded: to dst where all of the chunk's rows are wanted, else by way of `cache`, in
+/// which `key` + a chunk's number names it. False where a
 /// chunk is not in the file, damaged or unreadable: then dst holds anything.
 bool read_chunked_rows(const ChunkIndex& index, const FileHandle& file, ChunkCache& cache, uint64_t key,
                        int64_t first, int64_t count, std::byte* dst);

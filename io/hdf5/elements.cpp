@@ -1,5 +1,7 @@
 #include "io/hdf5/elements.h"
 
+#include "kernels/error.h"
+
 namespace lockstep {
 
 h5::Id stored_type(hid_t dataset, const std::string& where) {
@@ -76,6 +78,17 @@ h5::Id memory_type(hid_t dataset, DType dtype, const std::string& where) {
   return h5::own(H5Tcopy(is_raw ? type.get() : h5::native_type(dtype)), "H5Tcopy", where);
 }
 
+namespace {
+
+/// The only conversion that loses numbers is that of uint64 above int64: HDF5 would give its largest.
+H5T_conv_ret_t refuse_too_large(H5T_conv_except_t kind, hid_t, hid_t, void*, void*, void* is_too_large) {
+  if (kind != H5T_CONV_EXCEPT_RANGE_HI) return H5T_CONV_UNHANDLED;
+  *static_cast<bool*>(is_too_large) = true;
+  return H5T_CONV_ABORT;
+}
+
+}  // namespace
+
 void read_rows(hid_t dataset, hid_t type, int64_t first, int64_t count, void* dst, const std::string& where) {
   if (count == 0) return;
   const auto guard = h5::lock();
@@ -88,7 +101,15 @@ void read_rows(hid_t dataset, hid_t type, int64_t first, int64_t count, void* ds
   h5::check(H5Sselect_hyperslab(file_space.get(), H5S_SELECT_SET, start, nullptr, extent, nullptr),
             "H5Sselect_hyperslab", where);
   const h5::Id memory_space = h5::own(H5Screate_simple(rank, extent, nullptr), "H5Screate_simple", where);
-  h5::check(H5Dread(dataset, type, memory_space.get(), file_space.get(), H5P_DEFAULT, dst), "H5Dread", where);
+  bool is_too_large = false;
+  const h5::Id transfer = h5::own(H5Pcreate(H5P_DATASET_XFER), "H5Pcreate", where);
+  h5::check(H5Pset_type_conv_cb(transfer.get(), refuse_too_large, &is_too_large), "H5Pset_type_conv_cb",
+            where);
+  const herr_t status = H5Dread(dataset, type, memory_space.get(), file_space.get(), transfer.get(), dst);
+  if (is_too_large)
+    throw Error(where, "holds whole numbers of 2^63 and more, which no int64 holds",
+                "store them as float64, or as smaller numbers");
+  h5::check(status, "H5Dread", where);
 }
 
 }  // namespace lockstep

@@ -198,7 +198,48 @@ DType dtype_of(hid_t dataset_type, const std::string& where) {
 
 namespace {
 
-/// Names and object types of a group's links, in name order. A dangling link is no object of any type.
+/// HDF5 asks before it opens the file that a link names; negative: it shall not.
+herr_t check_linked_file(const char* parent_file, const char*, const char* file, const char*, unsigned*,
+                         hid_t, void*) {
+  namespace fs = std::filesystem;
+  const fs::path folder = fs::path(parent_file).parent_path(), name(file);
+  for (const fs::path& at : {folder / name, name, folder / name.filename()}) {  // where HDF5 looks
+    std::error_code none;
+    const fs::file_status status = fs::status(at, none);
+    if (fs::exists(status) && !fs::is_regular_file(status)) return -1;
+  }
+  return 0;
+}
+
+/// Access properties of `kind` for calls that follow links; kept until the program ends.
+hid_t links_checked(hid_t kind, const char* call) {
+  Id access = own(H5Pcreate(kind), "H5Pcreate", call);
+  check(H5Pset_elink_cb(access.get(), check_linked_file, nullptr), "H5Pset_elink_cb", call);
+  return access.release();
+}
+hid_t link_access() {
+  static const hid_t access = links_checked(H5P_LINK_ACCESS, "links");
+  return access;
+}
+
+}  // namespace
+
+Id open_dataset(hid_t parent, const std::string& name) {
+  const auto guard = lock();
+  static const hid_t access = links_checked(H5P_DATASET_ACCESS, "H5Dopen");
+  return Id(H5Dopen2(parent, name.c_str(), access));
+}
+
+Id open_group(hid_t parent, const std::string& name) {
+  const auto guard = lock();
+  static const hid_t access = links_checked(H5P_GROUP_ACCESS, "H5Gopen");
+  return Id(H5Gopen2(parent, name.c_str(), access));
+}
+
+namespace {
+
+/// Names and object types of a group's links, in name order. A dangling link is no object of any type:
+/// H5O_TYPE_UNKNOWN, if it names another file.
 std::vector<std::pair<std::string, H5O_type_t>> links_of(hid_t group) {
   const auto guard = lock();
   const std::string where = place_of(group, "group");  // before: each call of HDF5 forgets the last error
@@ -216,10 +257,12 @@ std::vector<std::pair<std::string, H5O_type_t>> links_of(hid_t group) {
   std::vector<std::pair<std::string, H5O_type_t>> links;
   for (std::string& name : names) {
     H5O_info_t info;
-    if (H5Oget_info_by_name2(group, name.c_str(), &info, H5O_INFO_BASIC, H5P_DEFAULT) < 0)
-      H5Eclear2(H5E_DEFAULT);
-    else
+    H5L_info_t link;
+    if (H5Oget_info_by_name2(group, name.c_str(), &info, H5O_INFO_BASIC, link_access()) >= 0)
       links.emplace_back(std::move(name), info.type);
+    else if (H5Lget_info(group, name.c_str(), &link, H5P_DEFAULT) >= 0 && link.type == H5L_TYPE_EXTERNAL)
+      links.emplace_back(std::move(name), H5O_TYPE_UNKNOWN);
+    H5Eclear2(H5E_DEFAULT);
   }
   return links;
 }
@@ -231,7 +274,7 @@ bool has_link(hid_t parent, const std::string& name) {
   // Every part of a path is asked for, because H5Lexists fails on a missing middle one.
   for (size_t end = name.find('/', 1);; end = name.find('/', end + 1)) {
     const std::string part = name.substr(0, end);
-    if (part != "/" && H5Lexists(parent, part.c_str(), H5P_DEFAULT) <= 0) {
+    if (part != "/" && H5Lexists(parent, part.c_str(), link_access()) <= 0) {
       H5Eclear2(H5E_DEFAULT);
       return false;
     }
@@ -254,12 +297,13 @@ void add_dataset_paths(hid_t group, const std::string& prefix, int n_deeper, siz
   std::vector<std::string> groups;
   for (const auto& [name, type] : links_of(group)) {
     if (type == H5O_TYPE_GROUP) groups.push_back(name);
-    if (type == H5O_TYPE_DATASET && paths.size() < limit) paths.push_back(prefix + name);
+    const bool is_field = type == H5O_TYPE_DATASET || type == H5O_TYPE_UNKNOWN;
+    if (is_field && paths.size() < limit) paths.push_back(prefix + name);
   }
   if (n_deeper == 0) return;
   for (const std::string& name : groups) {
     if (paths.size() >= limit) return;
-    const Id inner(H5Gopen2(group, name.c_str(), H5P_DEFAULT));
+    const Id inner = open_group(group, name);
     if (inner) add_dataset_paths(inner.get(), prefix + name + "/", n_deeper - 1, limit, paths);
     H5Eclear2(H5E_DEFAULT);
   }
@@ -277,24 +321,42 @@ std::vector<std::string> dataset_paths(hid_t group, size_t limit) {
   return paths;
 }
 
-std::string external_link_on(hid_t file, const std::string& path) {
-  const auto guard = lock();
+namespace {
+
+constexpr int kMostSoftLinks = 16;  // one after the other; they may name each other in a circle
+
+std::string external_link_on(hid_t file, const std::string& path, int n_soft_links) {
   for (size_t end = path.find('/', 1);; end = path.find('/', end + 1)) {
     const std::string part = path.substr(0, end);
     H5L_info_t info;
-    if (H5Lget_info(file, part.c_str(), &info, H5P_DEFAULT) < 0) break;
+    if (H5Lget_info(file, part.c_str(), &info, link_access()) < 0) break;
     if (info.type == H5L_TYPE_EXTERNAL) {
       std::vector<char> value(info.u.val_size + 1, '\0');
       const char *name = nullptr, *object = nullptr;
-      if (H5Lget_val(file, part.c_str(), value.data(), value.size(), H5P_DEFAULT) < 0 ||
+      if (H5Lget_val(file, part.c_str(), value.data(), value.size(), link_access()) < 0 ||
           H5Lunpack_elink_val(value.data(), info.u.val_size, nullptr, &name, &object) < 0)
         break;
       return "dataset " + std::string(object) + " of file " + name;
+    }
+    if (info.type == H5L_TYPE_SOFT && n_soft_links < kMostSoftLinks) {
+      std::vector<char> value(info.u.val_size + 1, '\0');
+      if (H5Lget_val(file, part.c_str(), value.data(), value.size(), link_access()) < 0) break;
+      const std::string target = value.data(), above = part.substr(0, part.rfind('/') + 1),
+                        below = end == std::string::npos ? "" : path.substr(end);
+      return external_link_on(file, (target.starts_with('/') ? target : above + target) + below,
+                              n_soft_links + 1);
     }
     if (end == std::string::npos) break;
   }
   H5Eclear2(H5E_DEFAULT);
   return "";
+}
+
+}  // namespace
+
+std::string external_link_on(hid_t file, const std::string& path) {
+  const auto guard = lock();
+  return external_link_on(file, path, 0);
 }
 
 Shape shape_of(hid_t dataset) {

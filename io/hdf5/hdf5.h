@@ -54,11 +54,15 @@ Id create_file(const std::string& path, hid_t access_plist = H5P_DEFAULT);
 hid_t native_type(DType dtype);  // not owned
 DType dtype_of(hid_t dataset_type, const std::string& where);
 
+/// Null where it cannot be opened: then check(-1, …) says why. Links to other files are followed, but only to
+/// regular ones: opening a named pipe would wait for ever. So do the functions below.
+Id open_dataset(hid_t parent, const std::string& name);
+Id open_group(hid_t parent, const std::string& name);
 bool has_link(hid_t parent, const std::string& name);
 std::vector<std::string> dataset_names(hid_t group);  // of this group, in name order
 std::vector<std::string> group_names(hid_t group);
-/// Datasets of this group and of the groups in it, as paths ("train/input"), those of this group first; at
-/// most `limit`, four groups deep.
+/// Datasets of this group and of the groups in it, as paths ("train/input"), those of this group first, and
+/// links to other files that lead nowhere; at most `limit`, four groups deep.
 std::vector<std::string> dataset_paths(hid_t group, size_t limit);
 /// Where an external link on the way to `path` leads, as "dataset /x of file y"; empty where there is none.
 std::string external_link_on(hid_t file, const std::string& path);

@@ -75,6 +75,24 @@ std::vector<int64_t> lay_out(const std::string& path, const std::vector<Field>& 
 
 }  // namespace
 
+namespace {
+
+/// Beforehand: HDF5 1.10 crashes at the end of a program that could not close a file.
+void check_space(const std::string& path, const std::vector<Field>& fields, int64_t n_rows) {
+  int64_t n_bytes = 0;
+  for (const Field& field : fields) n_bytes += n_rows * field.shape.n_elements() * size_of(field.dtype);
+  const int64_t n_free =
+      std::min(free_bytes(std::filesystem::path(path).parent_path().string()), file_size_limit());
+  if (n_free < n_bytes)
+    throw Error(
+        path,
+        "needs about " + std::to_string((n_bytes >> 20) + 1) + " MiB of disk space; " +
+            std::to_string(n_free >> 20) + " MiB are free",
+        "free space on that file system, raise the limit of file sizes (ulimit -f), or choose another --out");
+}
+
+}  // namespace
+
 struct RowFile::Impl {
   Communicator& comm;
   std::string path, temporary;
@@ -94,19 +112,24 @@ RowFile::RowFile(Communicator& comm, const std::string& path, const std::vector<
       comm.broadcast_string((target.parent_path() / ("." + target.filename().string() + "." + host_name() +
                                                      "-" + std::to_string(::getpid()) + ".tmp"))
                                 .string());
-  check_on_root(comm, [&] {
-    const std::filesystem::path folder = std::filesystem::path(path).parent_path();
-    if (!folder.empty()) std::filesystem::create_directories(folder);
-    p.offsets = lay_out(p.temporary, fields, n_rows, names);
-    int64_t n_bytes = 0;
-    for (size_t f = 0; f < fields.size(); ++f) {
-      n_bytes =
-          std::max(n_bytes, p.offsets[f] + n_rows * fields[f].shape.n_elements() * size_of(fields[f].dtype));
-    }
-    FileHandle(p.temporary, O_RDWR).reserve(n_bytes);  // a full disk is met here
-  });
-  comm.broadcast(p.offsets.data(), static_cast<int64_t>(p.offsets.size() * sizeof(int64_t)));
-  all_or_none(comm, [&] { p.file = FileHandle(p.temporary, O_WRONLY); });
+  try {
+    check_on_root(comm, [&] {
+      const std::filesystem::path folder = std::filesystem::path(path).parent_path();
+      if (!folder.empty()) std::filesystem::create_directories(folder);
+      check_space(path, fields, n_rows);
+      p.offsets = lay_out(p.temporary, fields, n_rows, names);
+      int64_t n_bytes = 0;
+      for (size_t f = 0; f < fields.size(); ++f)
+        n_bytes = std::max(n_bytes,
+                           p.offsets[f] + n_rows * fields[f].shape.n_elements() * size_of(fields[f].dtype));
+      FileHandle(p.temporary, O_RDWR).reserve(n_bytes);  // a full disk is met here
+    });
+    comm.broadcast(p.offsets.data(), static_cast<int64_t>(p.offsets.size() * sizeof(int64_t)));
+    all_or_none(comm, [&] { p.file = FileHandle(p.temporary, O_WRONLY); });
+  } catch (...) {  // there will be no destructor
+    if (comm.is_root()) std::remove(p.temporary.c_str());
+    throw;
+  }
 }
 
 RowFile::~RowFile() {

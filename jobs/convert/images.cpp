@@ -1,13 +1,28 @@
 // lockstep convert images: a folder of pictures per class.
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <filesystem>
+
+#include "comm/agreement.h"
 #include "jobs/convert/converter.h"
+#include "kernels/error.h"
 
 namespace lockstep {
 
 namespace {
 
 namespace po = boost::program_options;
+
+/// Shards among the classes would be one more class, or leave the user's folder changed.
+void check_outside(const std::string& out, const std::string& folder) {
+  namespace fs = std::filesystem;
+  std::error_code none;
+  const fs::path to = fs::weakly_canonical(out, none), from = fs::weakly_canonical(folder, none);
+  const auto end = std::mismatch(from.begin(), from.end(), to.begin(), to.end()).first;
+  if (!from.empty() && end == from.end())
+    throw Error(out, "lies in the folder of the images", "choose an --out outside of " + folder);
+}
 
 int convert_images_words(const Words& words, Communicator& comm) {
   CommandLine line("convert images FOLDER --out DIR [options]",
@@ -27,12 +42,16 @@ int convert_images_words(const Words& words, Communicator& comm) {
                      "write --channels 1 for grey or --channels 3 for RGB");
   if (line.has("size")) {
     const std::vector<int64_t> size = line.numbers("size", 1, "224,224");
+    if (size.size() > 2)
+      throw UsageError("--size " + line.text("size") + ": expected a height and a width",
+                       "write for instance --size 224,224; --channels counts channels");
     images.height = size.front();
     images.width = size.back();
   }
   images.bits = line.get<int64_t>("bits");
   images.on_error = read_on_error(line);
   const ConvertOptions options = read_common(line);
+  check_on_root(comm, [&] { check_outside(options.out, images.folder); });
   return report_result(convert_images(comm, images, options), options.out, comm);
 }
 

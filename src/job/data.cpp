@@ -343,15 +343,18 @@ LoaderOptions make_loader_options(const Job& job, const Dataset& dataset, const 
     }
     const Shape prediction = graph.vertex(loss_vertex(graph, loss)).shape;
     const Shape target = loss.target_shape(prediction);
+    const int64_t n_classes = loss.n_classes(prediction);
     const Field& stored = dataset.field(name);
     if (stored.shape.n_elements() != target.n_elements()) {
-      throw Error(dataset.path(),
-                  fmt::format("samples of '{}' have shape {}, the network's output needs {}", name,
-                              stored.shape.str(), target.str()),
-                  "change the number of outputs of the model's last layer, or name another target field");
+      throw Error(
+          dataset.path(),
+          fmt::format("samples of '{}' have shape {}, the network's output needs {}", name,
+                      stored.shape.str(), target.str()),
+          n_classes > 1 && target.n_elements() == 1 && stored.shape.n_elements() == n_classes
+              ? "this loss takes class numbers: store labels.argmax(axis=1), or name another target field"
+              : "change the number of outputs of the model's last layer, or name another target field");
     }
     // A label that counts nothing may lie outside the classes; then the loader cannot check them.
-    const int64_t n_classes = loss.n_classes(prediction);
     const std::optional<int64_t> ignored = loss.rule->ignored();
     const bool checks = !ignored || (*ignored >= 0 && *ignored < n_classes);
     options.fields.push_back({name, loss.target_dtype(), target, {}, {}, checks ? n_classes : 0});

@@ -59,7 +59,7 @@ std::string surplus_classes(const Job& job, const JobData& data, const Graph& gr
                        data.train->path(), n_names);
   }
   const int64_t most = largest_label(*data.train, target);
-  if (most < 0 || most + 1 >= n_classes) return "";
+  if (most < 0 || most >= n_classes - 1) return "";
   return fmt::format(
       "the model tells {} classes apart, the largest label of {} is {}: classes from {} on are "
       "never seen",

@@ -99,6 +99,9 @@ std::vector<std::string> zoo_names() { return zoo().names(); }
 
 int64_t read_classes(const Config& options, const ModelContext& context) {
   const int64_t classes = options.get_int("classes", context.n_classes);
+  if (classes < 1 && options.has("classes"))
+    throw options.error_at("classes", "must be at least 1, found " + std::to_string(classes),
+                           "give the number of classes, or leave it out where the data names them");
   if (classes < 1) {
     throw options.error("the number of classes is unknown: the data carries no class names",
                         "add classes: K to the model");

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 
 #include "io/checkpoint/checkpoint.h"
@@ -92,7 +93,16 @@ ImportResult import_weights(const SafetensorsFile& file, const ImportRules& rule
   }
   for (const auto& [name, entry] : found) {
     const Segment& segment = *wanted.at(name);
-    file.read(*entry, arena.host().as<float>() + segment.offset);
+    float* const values = arena.host().as<float>() + segment.offset;
+    file.read(*entry, values);
+    const int64_t at = std::find_if_not(values, values + segment.n_elements(),
+                                        [](float value) { return std::isfinite(value); }) -
+                       values;
+    if (at < segment.n_elements())
+      throw Error(file.path(),
+                  fmt::format("value {} of {} is not finite as float32: {}", at, name, values[at]),
+                  "take weights from before the training that broke off, or leave the tensor out: --ignore "
+                  "and --allow-missing");
     ++result.n_tensors;
     result.n_values += segment.n_elements();
   }

@@ -8,7 +8,7 @@
 #include "io/files/checksum.h"
 #include "kernels/error.h"
 #include "src/job/class_names.h"
-#include "src/run/train_state.h"
+#include "src/run/checkpoints/train_state.h"
 
 namespace lockstep {
 

@@ -4,7 +4,7 @@
 #include <fmt/format.h>
 
 #include "io/files/files.h"
-#include "src/run/train_state.h"
+#include "src/run/checkpoints/train_state.h"
 
 namespace lockstep {
 

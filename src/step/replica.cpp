@@ -153,7 +153,8 @@ void Replica::wait_for_gpu(const std::function<void()>& wait) {
 
 void Replica::read_losses(Plan& plan, int64_t m) {
   Judged judged;
-  wait_for_gpu([&] { judged = plan.judged(job_.metrics.compares()); });
+  const auto judge = [&] { judged = plan.judged(job_.metrics.compares()); };
+  wait_for_gpu(std::cref(judge));  // by reference it fits into a std::function without the heap
   const double* const values = judged.loss_values;
   double* const row = loss_rows_.data() + m * row_size_;
   std::copy_n(values, kLossValues, row);

@@ -7,7 +7,7 @@
 #include "src/job/job.h"
 #include "src/network/model.h"
 #include "src/report/confusion.h"
-#include "src/run/train_state.h"
+#include "src/run/checkpoints/train_state.h"
 #include "src/run/trained_model.h"
 #include "tests/fuzz/reader.h"
 #include "tests/support/hdf5_files.h"

@@ -1,6 +1,6 @@
 // A disk that fills up while a checkpoint is saved, on 1, 2 and 4 ranks: every rank throws
 // AgreedError, the previous checkpoint stays whole, no temporary file and no open file is
-// left, and the program goes on to save elsewhere.
+// left, and the program goes on to save elsewhere. A file of predictions leaves nothing either.
 //
 // Two ways to fill it: a real small tmpfs (needs the right to mount), and a limit on the file
 // size of one rank (RLIMIT_FSIZE), which meets each single write of the save in turn.
@@ -17,6 +17,7 @@
 #include "comm/agreement.h"
 #include "io/checkpoint/checkpoint.h"
 #include "io/checkpoint/checkpoint_write.h"
+#include "io/loader/row_file.h"
 #include "tests/io/checkpoint_state.h"
 
 namespace lockstep {
@@ -186,6 +187,13 @@ TEST_F(FullDiskTest, RootFailsWhileAllWriteContent) {
   }
   EXPECT_EQ(try_save(folder, 2), "");
   EXPECT_EQ(verify_checkpoint(folder + "/step-000000002.h5"), std::vector<std::string>());
+}
+
+TEST_F(FullDiskTest, AFileOfRowsThatDoesNotFitLeavesNothing) {
+  const Field field{"output", DType::kFloat32, Shape{10}};
+  EXPECT_THROW(RowFile(comm, folder + "/p.h5", {field}, int64_t{1} << 45), AgreedError);  // 1.4 PB
+  comm.barrier();
+  EXPECT_EQ(n_files(folder), 0);
 }
 
 }  // namespace

@@ -296,7 +296,7 @@ TEST(ChunkCache, KeepsItsBoundAndForgetsWhatFailed) {
   ChunkCache cache(100);
   int n_decoded = 0;
   const auto get = [&](uint64_t key, bool succeeds = true) {
-    return cache.get(key, 40, [&](std::byte* dst) {
+    return cache.get(key, 40, {}, [&](std::byte* dst) {
       ++n_decoded;
       dst[0] = static_cast<std::byte>(key);
       return succeeds;
@@ -314,13 +314,47 @@ TEST(ChunkCache, KeepsItsBoundAndForgetsWhatFailed) {
   EXPECT_FALSE(get(9, false));
   EXPECT_TRUE(get(9));
   EXPECT_EQ(n_decoded, 6);
-  EXPECT_THROW(cache.get(10, 40, [](std::byte*) -> bool { throw Error("x", "y"); }), Error);
+  EXPECT_THROW(cache.get(10, 40, {}, [](std::byte*) -> bool { throw Error("x", "y"); }), Error);
   EXPECT_TRUE(get(10));
   cache.allow(1000);
   get(11), get(12), get(13);
   n_decoded = 0;
   get(11), get(12), get(13), get(10);
   EXPECT_EQ(n_decoded, 0);
+}
+
+TEST(ChunkCache, WhatWasReadFromFrontToBackLeavesAndItsMemoryIsTakenAgain) {
+  ChunkCache cache(1000);
+  const auto get = [&](uint64_t key, const ChunkCache::Rows& rows) {
+    return cache.get(key, 40, rows, [&](std::byte* dst) {
+      dst[0] = static_cast<std::byte>(key);
+      return true;
+    });
+  };
+  const std::byte* const memory = get(1, {0, 4, 10}).get();
+  get(1, {4, 9, 10});
+  EXPECT_TRUE(cache.has(1));
+  const ChunkCache::Chunk held = get(1, {9, 10, 10});
+  EXPECT_FALSE(cache.has(1));
+  EXPECT_EQ(held.get(), memory);
+  EXPECT_NE(get(2, {0, 9, 10}).get(), memory);  // it is still held
+  EXPECT_EQ(held[0], std::byte{1});
+  get(2, {9, 10, 10});
+  EXPECT_FALSE(cache.has(2));
+
+  get(3, {5, 10, 10}), get(3, {0, 5, 10}), get(3, {9, 10, 10});  // in no order: it stays
+  EXPECT_TRUE(cache.has(3));
+  const std::byte* const fourth = get(4, {0, 10, 10}).get();
+  EXPECT_FALSE(cache.has(4));
+  EXPECT_EQ(get(5, {0, 1, 10}).get(), fourth);
+
+  auto gone = std::make_unique<ChunkCache>(1000);
+  const ChunkCache::Chunk survivor = gone->get(1, 40, {}, [](std::byte* dst) {
+    dst[39] = std::byte{7};
+    return true;
+  });
+  gone.reset();
+  EXPECT_EQ(survivor[39], std::byte{7});
 }
 
 }  // namespace

@@ -270,6 +270,17 @@ TEST_F(ConvertCsv, ColumnsAreLeftOutAsAsked) {
                 numbered(2), "CSV");
 }
 
+TEST_F(ConvertCsv, SeparatorLinesOfExcelAreNoHeader) {
+  CsvOptions csv;
+  csv.separator = ';';
+  csv.path = folder.write("t.csv", "sep=;\r\na;b;y\r\n1;2;0\r\n3;4;1\r\n");
+  convert(csv);
+  expect_shards(comm, folder.file("out"), 2, 1,
+                {ExpectedField::of<uint8_t>("input", DType::kUInt8, {2}, {1, 2, 3, 4}),
+                 ExpectedField::of<int64_t>("label", DType::kInt64, {}, {0, 1})},
+                numbered(2), "CSV");
+}
+
 TEST_F(ConvertCsv, MalformedInputsNameThePlace) {
   const auto expect = [&](const std::string& part, const std::string& content, const CsvOptions& csv = {}) {
     const std::string message = error(content, csv);
@@ -277,13 +288,13 @@ TEST_F(ConvertCsv, MalformedInputsNameThePlace) {
   };
   expect("bad.csv:2:3: the row has 2 columns, the rows before have 3", "1,2,3\n4,5\n");
   expect("bad.csv:4:5: the row has 4 columns", "1,2,0\n\n4,5,1\n1,2,3,4\n");
-  expect("bad.csv:3:3: column 2 is not a finite number: 'x'", "1,2,0\n1,2,0\n1,x,0\n");
-  expect("bad.csv:2:1: column 1 is not a finite number: 'nan'", "1,2,0\nnan,2,0\n");
-  expect("bad.csv:2:1: column 1 is not a finite number: '-inf'", "1,2,0\n-inf,2,0\n");
-  expect("bad.csv:2:1: column 1 is not a finite number: '1e99'", "1,2,0\n1e99,2,0\n");
-  expect("bad.csv:2:1: column 1 is not a finite number: '--1'", "1,2,0\n--1,2,0\n");
-  expect("bad.csv:2:3: column 2 is empty", "1,2,0\n1,,0\n");
-  expect("bad.csv:2:5: column 3 is empty", "1,2,0\n1,2,\n");
+  expect("bad.csv:3:3: column 1 (counted from 0) is not a finite number: 'x'", "1,2,0\n1,2,0\n1,x,0\n");
+  expect("bad.csv:2:1: column 0 (counted from 0) is not a finite number: 'nan'", "1,2,0\nnan,2,0\n");
+  expect("bad.csv:2:1: column 0 (counted from 0) is not a finite number: '-inf'", "1,2,0\n-inf,2,0\n");
+  expect("bad.csv:2:1: column 0 (counted from 0) is not a finite number: '1e99'", "1,2,0\n1e99,2,0\n");
+  expect("bad.csv:2:1: column 0 (counted from 0) is not a finite number: '--1'", "1,2,0\n--1,2,0\n");
+  expect("bad.csv:2:3: column 1 (counted from 0) is empty", "1,2,0\n1,,0\n");
+  expect("bad.csv:2:5: column 2 (counted from 0) is empty", "1,2,0\n1,2,\n");
   expect("bad.csv:2:3: a quoted field does not end", "1,2,0\n1,\"2,0\n");
   expect("bad.csv:2:6: text follows a closing quote", "1,2,0\n1,\"2\"x,0\n");
   expect("bad.csv:2:1: the class label is not a whole number", "1,2,0\n1,2,-1\n1,2,0.5");
@@ -291,9 +302,10 @@ TEST_F(ConvertCsv, MalformedInputsNameThePlace) {
   for (const std::string word : {"nan", "NaN", "NA", "N/A", "null", "?", "inf", "-Infinity"}) {
     expect("bad.csv:2:5: the class label is missing: '" + word + "'", "1,2,0\n1,2," + word + "\n");
     expect("bad.csv:3:3: the class label is missing: '" + word + "'", "x,kind\n2,k\n2," + word + "\n");
-    expect("bad.csv:1:1: column 1 is not a finite number: '" + word + "'", word + ",2,0\n1,2,0\n");
+    expect("bad.csv:1:1: column 0 (counted from 0) is not a finite number: '" + word + "'",
+           word + ",2,0\n1,2,0\n");
   }
-  expect("bad.csv:1:1: column 1 is empty", ",2,0\n1,2,0\n");
+  expect("bad.csv:1:1: column 0 (counted from 0) is empty", ",2,0\n1,2,0\n");
   expect("bad.csv:1:1: the first line, 0,1,2, may be a row or the names", "0,1,2\n1,2,0\n");
   expect("bad.csv:1:1: the header names 4 columns, but the rows have 2", "a,b,c,d\n1,2\n");
   expect("column 0 is called 'label', but the last column, 'pixel1', would be the target",
@@ -301,6 +313,12 @@ TEST_F(ConvertCsv, MalformedInputsNameThePlace) {
   expect("is UTF-16 text",
          "\xff\xfe"
          "1");
+  expect("is a ZIP archive", "PK\3\4 and so on");
+  expect("is an old Excel file", "\xd0\xcf\x11\xe0\n1,2\n");
+  expect("a carriage return alone", "a,b,label\r1,2,0\r3,4,1\r");
+  expect("says in its first line that ';' separates the columns", "sep=;\na;b;label\n1;2;0\n");
+  expect("--separator ';'", "a;b;label\n1,5;2,5;0\n");
+  expect("the class label 'caf\\xE9', which is not UTF-8 text", "1,2,caf\xe9\n3,4,x\n");
   expect("holds no rows", "");
   expect("holds no rows", "\n\r\n  \n");
   expect("holds no rows", "only,a,header\n");

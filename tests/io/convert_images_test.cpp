@@ -437,6 +437,11 @@ TEST_F(ConvertImages, DamagedFilesAreNamedTogetherOrSkipped) {
   EXPECT_EQ(result.n_samples, 16);
   if (comm.is_root()) {
     EXPECT_NE(joined(result.notes).find("left out: 4 damaged files:"), std::string::npos);
+    EXPECT_NE(joined(result.notes).find("taken: 16 images of 2 classes: cat (9), dog (7)"), std::string::npos)
+        << joined(result.notes);
+    EXPECT_EQ(std::count_if(result.notes.begin(), result.notes.end(),
+                            [](const std::string& note) { return note.find('\n') != note.npos; }),
+              0);
     const Dataset dataset = Dataset::open(folder.file("out"));
     std::vector<int64_t> labels(16);
     dataset.read("label", 0, 16, labels.data());

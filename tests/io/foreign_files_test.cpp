@@ -101,6 +101,66 @@ with h5py.File('outer.h5', 'w') as f: f.create_virtual_dataset('input', outer)
   EXPECT_EQ(error("v.h5", {"label"}), "");
 }
 
+TEST_F(ForeignFiles, VirtualDatasetsNoticeThatTheirSourceChangedItsShape) {
+  const auto source = [&](const std::string& array) {
+    write("with h5py.File('s.h5', 'w') as f: f['x'] = " + array + "\n");
+  };
+  write(R"(
+layout = h5py.VirtualLayout((64, 4), 'float32')
+layout[:] = h5py.VirtualSource('s.h5', 'x', (64, 4))
+with h5py.File('v.h5', 'w') as f: f.create_virtual_dataset('input', layout)
+)");
+  source("X");
+  EXPECT_EQ(values<float>("v.h5", "input"), count<float>(256));
+  source("X.astype('f8').reshape(1, 64, 4)");
+  EXPECT_EQ(values<float>("v.h5", "input"), count<float>(256));
+  source("np.vstack([X, -X])");  // rows that came later
+  EXPECT_EQ(values<float>("v.h5", "input"), count<float>(256));
+  for (const auto& [array, extents] : {std::pair{"np.hstack([X, X])", "(64, 8)"},
+                                       {"X.reshape(32, 8)", "(32, 8)"},
+                                       {"X.reshape(-1)", "(256)"}}) {
+    source(array);
+    EXPECT_SAYS(error("v.h5", {"input"}), std::string("as (64, 4) elements, but it has ") + extents);
+  }
+  source("X[:, :2]");
+  EXPECT_SAYS(error("v.h5", {"input"}), "beyond its end");
+}
+
+TEST_F(ForeignFiles, LinksToNamedPipesDoNotWait) {
+  write(R"(
+import os
+os.mkfifo('pipe.h5')
+with h5py.File('near.h5', 'w') as f:
+    f['input'] = h5py.ExternalLink('far.h5', '/there'); f['label'] = Y
+    f['folder/own'] = h5py.ExternalLink('pipe.h5', '/')
+    f['soft'] = h5py.SoftLink('folder/own/x'); f['circle'] = h5py.SoftLink('circle')
+with h5py.File('far.h5', 'w') as f: f['there'] = h5py.SoftLink('/group/x'); f['group'] = h5py.ExternalLink('pipe.h5', '/')
+layout = h5py.VirtualLayout((64, 4), 'float32')
+layout[:] = h5py.VirtualSource('pipe.h5', 'x', (64, 4))
+with h5py.File('v.h5', 'w') as f: f.create_virtual_dataset('input', layout); f['label'] = Y
+)");
+  EXPECT_SAYS(error("near.h5", {"input"}), "link to dataset /there of file far.h5, which cannot be opened");
+  EXPECT_SAYS(error("near.h5", {"soft"}), "link to dataset / of file pipe.h5, which cannot be opened");
+  EXPECT_SAYS(error("near.h5", {"circle"}), "cannot be opened");
+  EXPECT_SAYS(error("v.h5", {"input"}), "is a named pipe");
+  const Dataset data = Dataset::open(folder_.file("near.h5"));
+  ASSERT_EQ(data.passed_over().size(), 2u);
+  EXPECT_EQ(data.passed_over()[0].name, "folder/own");
+  EXPECT_EQ(data.passed_over()[1].name, "input");
+}
+
+TEST_F(ForeignFiles, UnsignedNumbersAboveInt64AreRefusedNotCut) {
+  write(R"(
+U = np.arange(64, dtype='uint64')
+with h5py.File('small.h5', 'w') as f: f['input'] = U
+U[9] += 2**63
+with h5py.File('large.h5', 'w') as f: f['input'] = U
+)");
+  EXPECT_EQ(values<int64_t>("small.h5", "input"), count<int64_t>(64));
+  const std::string message = error_of([&] { values<int64_t>("large.h5", "input"); });
+  EXPECT_SAYS(message, "rows 0 to 63 cannot be read: holds whole numbers of 2^63 and more");
+}
+
 TEST_F(ForeignFiles, ExternalStorageAsksForTrustAndIsCheckedForItsLength) {
   write(R"(
 X.tofile('raw.bin')
@@ -212,7 +272,7 @@ TEST_F(ForeignFiles, ChannelsLastImagesAreTurned) {
 images = np.random.default_rng(1).integers(0, 256, (10, 6, 5, 3), dtype='uint8')
 with h5py.File('a.h5', 'w') as f:
     f['image'] = images; f['first'] = np.ascontiguousarray(images.transpose(0, 3, 1, 2)); f['label'] = Y[:10]
-    f['told'] = images.astype('float32'); f['told'].attrs['layout'] = 'NHWC'
+    f['told'] = images.astype('float32'); f['told'].attrs['layout'] = 'channels_last'
     f['same'] = images.transpose(0, 3, 1, 2).astype('float32')
 )");
   DatasetOptions last;

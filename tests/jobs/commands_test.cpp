@@ -2,7 +2,9 @@
 // of jobs/ for 20 steps.
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <filesystem>
+#include <limits>
 
 #include "io/formats/safetensors.h"
 #include "tests/jobs/program.h"
@@ -250,19 +252,20 @@ TEST_F(Commands, ImportListsEverythingThatDoesNotFit) {
     return lockstep_on(
         2, "import " + file + " --job " + place_->job() + " --out " + place_->file("odd.h5") + " " + words);
   };
-  write_safetensors(file,
-                    {{"net.conv1.weight", {6, 1, 5, 5}},
-                     {"net.conv1.bias", {6}},
-                     {"net.conv2.weight", {16, 6, 3, 3}},
-                     {"net.conv2.bias", {16}},
-                     {"net.fc1.weight", {120, 64}},
-                     {"net.fc1.bias", {120}},
-                     {"net.fc2.weight", {84, 120}},
-                     {"net.fc2.bias", {84}},
-                     {"net.head.weight", {1000, 84}},
-                     {"net.bn.num_batches_tracked", {}, DType::kInt64},
-                     {"more.conv1.bias", {6}}},
-                    [](size_t, void*) {});
+  const std::vector<SafetensorsTensor> tensors{{"net.conv1.weight", {6, 1, 5, 5}},
+                                               {"net.conv1.bias", {6}},
+                                               {"net.conv2.weight", {16, 6, 3, 3}},
+                                               {"net.conv2.bias", {16}},
+                                               {"net.fc1.weight", {120, 64}},
+                                               {"net.fc1.bias", {120}},
+                                               {"net.fc2.weight", {84, 120}},
+                                               {"net.fc2.bias", {84}},
+                                               {"net.head.weight", {1000, 84}},
+                                               {"net.bn.num_batches_tracked", {}, DType::kInt64},
+                                               {"more.conv1.bias", {6}}};
+  write_safetensors(file, tensors, [&](size_t i, void* data) {
+    std::memset(data, 0, static_cast<size_t>(tensors[i].shape.n_elements() * size_of(tensors[i].dtype)));
+  });
   const Ended all = import("--map '^net\\.='");
   EXPECT_EQ(all.status, 1);
   EXPECT_EQ(count(all.output, "lockstep: "), 1) << all.output;
@@ -289,6 +292,20 @@ TEST_F(Commands, ImportListsEverythingThatDoesNotFit) {
   EXPECT_NE(tuned.output.find("initialised by the job: "), std::string::npos) << tuned.output;
   const Ended inspect = lockstep("inspect " + place_->file("odd.h5"));
   EXPECT_NE(inspect.output.find("(7, 84)"), std::string::npos) << inspect.output;
+}
+
+TEST_F(Commands, ImportRefusesWeightsThatAreNotFinite) {
+  const std::string file = place_->file("broken.safetensors");
+  write_safetensors(file, {{"conv1.bias", {6}}}, [](size_t, void* data) {
+    const float values[6] = {0, 0, std::numeric_limits<float>::quiet_NaN(), 0, 0, 0};
+    std::memcpy(data, values, sizeof values);
+  });
+  const Ended ended = lockstep("import " + file + " --job " + place_->job() + " --allow-missing '.*' --out " +
+                               place_->file("broken.h5"));
+  EXPECT_EQ(ended.status, 1) << ended.output;
+  EXPECT_NE(ended.output.find("value 2 of conv1.bias is not finite as float32"), std::string::npos)
+      << ended.output;
+  EXPECT_FALSE(fs::exists(place_->file("broken.h5")));
 }
 
 TEST_F(Commands, Benchmarks) {

@@ -116,6 +116,26 @@ TEST_F(ForeignData, FieldsThatDoNotBelongTogetherAreRefused) {
   EXPECT_SAYS(run("inspect groups.h5"), "passed over: weights");
 }
 
+TEST_F(ForeignData, OneHotLabelsAreToldToBeNumbers) {
+  ASSERT_EQ(run_h5py(folder_.path(), R"(
+with h5py.File(folder + '/hot.h5', 'w') as f: f['image'] = np.zeros((24, 3, 8, 8), 'f4'); f['label'] = np.eye(3)[np.arange(24) % 3]
+)"),
+            "");
+  const Ended ended = train("x", "--set data.train.path=hot.h5");
+  EXPECT_EQ(ended.status, 1);
+  EXPECT_SAYS(ended, "labels.argmax(axis=1)");
+}
+
+TEST_F(ForeignData, ImagesAreNotConvertedIntoTheirOwnFolder) {
+  fs::create_directories(file("photos/cat"));
+  for (const char* out : {"photos", "photos/shards", "photos/../photos/cat"}) {
+    const Ended ended = run(std::string("convert images photos --overwrite --out ") + out);
+    EXPECT_EQ(ended.status, 1);
+    EXPECT_SAYS(ended, "lies in the folder of the images");
+  }
+  EXPECT_FALSE(fs::exists(file("photos/shards")));
+}
+
 TEST_F(ForeignData, PredictNeedsNoLabels) {
   ASSERT_EQ(train("a", "").status, 0);
   const Ended ended = run("predict a/checkpoints/step-000000030.h5 --data unlabelled.h5 --out out.h5");

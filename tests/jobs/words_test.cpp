@@ -68,6 +68,10 @@ TEST(Words, MistakesOnTheCommandLineSayWhatToWrite) {
         std::array{"import x --job y", "--out CHECKPOINT.h5 is missing", "--out imported.h5"},
         std::array{"convert csv x.csv --out y --shards -1", "--shards must not be negative, found -1",
                    "--shards 4"},
+        std::array{"predict x.h5 --data y --out ''", "--out is empty", "write lockstep predict"},
+        std::array{"train ''", "JOB.yaml is empty", "write lockstep train"},
+        std::array{"convert images x --out y --size 8,8,3", "expected a height and a width",
+                   "--size 224,224"},
         std::array{"convert tsv x", "cannot convert from 'tsv'", "lockstep convert csv --help"},
         std::array{"bench step jobs/x.yaml --steps 0", "--steps must be at least 1, found 0",
                    "--steps 50"}}) {
@@ -154,6 +158,9 @@ TEST_F(WordsOfAJob, LimitsAndPlaces) {
   EXPECT_SAYS(refused("--set data.prefetch=1000000"), "at most 10000");
   EXPECT_SAYS(refused("--set train.epochs=2305843009213693952"), "train.epochs");
   EXPECT_SAYS(refused("--set batch.global=010"), "global: 10");
+  for (const char* set : {"model.classes=four", "model.classes=-1", "model.clases=10"})
+    EXPECT_SAYS(refused(std::string("--set ") + set), std::string("--set ") + set + ": ");
+  EXPECT_SAYS(refused("--set data.train.path='~/data'"), "only a shell replaces ~");
   const Ended none = refused("--set batch.global=0");
   EXPECT_SAYS(none, "batch.global");
   EXPECT_SAYS(none, "must be at least 1, found 0");

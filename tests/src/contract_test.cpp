@@ -5,7 +5,7 @@
 #include <filesystem>
 #include <limits>
 
-#include "src/run/train_state.h"
+#include "src/run/checkpoints/train_state.h"
 #include "src/run/trained_model.h"
 #include "tests/src/expect_error.h"
 #include "tests/support/hdf5_files.h"

@@ -1,5 +1,5 @@
 // Which ranks keep copies on their hosts' disks.
-#include "src/run/local_checkpoints.h"
+#include "src/run/checkpoints/local_checkpoints.h"
 
 #include <gtest/gtest.h>
 

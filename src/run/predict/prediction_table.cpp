@@ -51,6 +51,13 @@ void write_prediction_table(const std::string& predictions, const PredictionKind
       (target.parent_path() /
        fmt::format(".{}.{}-{}.tmp", target.filename().string(), host_name(), ::getpid()))
           .string();
+  struct Removal {
+    const std::string& path;
+    bool is_off = false;
+    ~Removal() {
+      if (!is_off) ::unlink(path.c_str());
+    }
+  } removal{temporary};
   FileHandle file(temporary, O_WRONLY | O_CREAT | O_TRUNC);
   std::string text = header(kind, class_names, !row_names.empty());
   int64_t written = 0;
@@ -78,6 +85,7 @@ void write_prediction_table(const std::string& predictions, const PredictionKind
   file.sync();
   file.close();
   rename_durably(temporary, path);
+  removal.is_off = true;
 }
 
 }  // namespace lockstep

@@ -11,8 +11,8 @@
 
 #include "src/job/data.h"
 #include "src/job/job.h"
+#include "src/run/checkpoints/train_state.h"
 #include "src/run/data_identity.h"
-#include "src/run/train_state.h"
 #include "src/run/versions.h"
 #include "src/step/replica.h"
 

@@ -1,4 +1,4 @@
-#include "src/run/local_checkpoints.h"
+#include "src/run/checkpoints/local_checkpoints.h"
 
 #include <fmt/format.h>
 #include <sys/stat.h>

@@ -1,4 +1,4 @@
-#include "src/run/train_state.h"
+#include "src/run/checkpoints/train_state.h"
 
 #include <fmt/format.h>
 

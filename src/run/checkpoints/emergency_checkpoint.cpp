@@ -1,4 +1,4 @@
-#include "src/run/emergency_checkpoint.h"
+#include "src/run/checkpoints/emergency_checkpoint.h"
 
 #include <fmt/format.h>
 

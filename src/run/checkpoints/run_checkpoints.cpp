@@ -1,4 +1,4 @@
-#include "src/run/run_checkpoints.h"
+#include "src/run/checkpoints/run_checkpoints.h"
 
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>

@@ -1,6 +1,6 @@
 // Repair by renames and links only. Which checkpoint is the best one says the newest whole one; where
 // that file is gone, the one before says which was the best until then, and so on.
-#include "src/run/checkpoint_repair.h"
+#include "src/run/checkpoints/checkpoint_repair.h"
 
 #include <fmt/format.h>
 
@@ -9,7 +9,7 @@
 
 #include "io/checkpoint/checkpoint.h"
 #include "kernels/error.h"
-#include "src/run/train_state.h"
+#include "src/run/checkpoints/train_state.h"
 
 namespace lockstep {
 

@@ -1,0 +1,30 @@
+// A trained network judged on a dataset.
+#pragma once
+
+#include <string>
+
+#include "comm/communicator.h"
+#include "src/job/data.h"
+#include "src/run/trained_model.h"
+#include "src/run/validation.h"
+
+namespace lockstep {
+
+/// What evaluate() is asked, beyond the checkpoint.
+struct EvaluateOptions {
+  std::string data;           // path of the dataset
+  std::string input, target;  // names of its fields; empty: as in training
+  std::string layout;         // of images: NCHW or NHWC; empty: as in training
+  std::string metrics;        // in place of the job's, "accuracy, top_5"; empty: the job's
+};
+
+struct Evaluation {
+  TrainedModel model;
+  ValidationResult result;
+};
+
+/// Collective. Loss, metrics and confusion of a checkpoint on a dataset, equal on all ranks and the same on
+/// any number of them. Throws AgreedError naming the file that does not fit.
+Evaluation evaluate(const std::string& checkpoint, const EvaluateOptions& options, Communicator& comm);
+
+}  // namespace lockstep

@@ -1,0 +1,26 @@
+// What a run needs before its first step: opened data, the graph, and what both say of each other.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "comm/communicator.h"
+#include "src/job/data.h"
+#include "src/run/data_identity.h"
+
+namespace lockstep {
+
+struct RunSetup {
+  JobData data;
+  Graph graph;
+  std::shared_ptr<const Augmentation> augmentation;
+  DataIdentity identity;
+  std::string surplus_classes;  // rank 0: a warning, or ""
+
+  /// Collective. On rank 0 first, so that a mistake in the job is one message (AgreedError), then everywhere.
+  RunSetup(const Job& job, Communicator& comm);
+
+  LoaderOptions loader_options(const Job& job, int rank, int size) const;
+};
+
+}  // namespace lockstep
