@@ -38,7 +38,8 @@ const std::vector<Row> kRows = {
       {"plan"},
       {"job"},
       {"step"},
-      {"run"}},
+      {"run"},
+      {""}},  // lockstep.h, the face for programs
      false},
 };
 

@@ -1,70 +1,18 @@
-// A program with a main, an MPI and parts of its own that trains a LeNet-5, evaluates it and predicts with
-// it:
+// A program with a main, an MPI and parts of its own that trains a LeNet-5, evaluates it and predicts:
 //   mpirun -n 2 embed TRAIN TEST OUT      two datasets (docs/data.md) and a folder for the run
 #include <mpi.h>
 
 #include <algorithm>
 #include <cstdio>
 #include <memory>
-#include <span>
 #include <string>
 #include <vector>
 
-#include "comm/agreement.h"
-#include "src/plan/plan.h"
-#include "src/run/train.h"
-#include "src/run/trained_model.h"
-#include "src/run/validation.h"
+#include <lockstep/lockstep.h>
 
 using namespace lockstep;
 
 namespace {
-
-struct Evaluation {
-  TrainedModel model;
-  ValidationResult result;
-};
-
-/// Collective. Loss and metrics of a checkpoint on the dataset at `data`.
-Evaluation evaluate(const std::string& checkpoint, const std::string& data, Communicator& comm) {
-  Evaluation evaluation;
-  TrainedModel& model = evaluation.model;
-  model = load_model(checkpoint);
-  const DataSource source = source_at(model.job.train.value_or(DataSource{}), data);
-  const Dataset dataset = open_source(source);
-  share_micro_batches(model.job, comm.size());
-  Validator validator(model.job, model.graph, *model.arena, dataset, find_fields(dataset, source),
-                      model.contract.normalization, comm);
-  evaluation.result = validator.run();
-  return evaluation;
-}
-
-class Predictor {
- public:
-  explicit Predictor(const std::string& checkpoint) : model_(load_model(checkpoint)) {
-    PlanOptions options;
-    options.config = model_.job.op_config(false);
-    plan_ = std::make_unique<Plan>(model_.graph, *model_.arena, model_.job.losses(), options);
-    plan_->refresh_weights();
-  }
-  const Shape& input() const { return model_.graph.vertex(0).shape; }
-  /// inputs: n samples, normalised as in training; their scores.
-  std::vector<float> predict(std::span<const float> inputs, int64_t n) {
-    std::vector<float> outputs;
-    for (int64_t i = 0; i < n; ++i) {
-      BatchContext context;
-      context.n_valid = 1;
-      context.sample_ids = &i;
-      plan_->forward({inputs.data() + i * input().n_elements()}, {}, context);
-      outputs.insert(outputs.end(), plan_->output(), plan_->output() + plan_->output_shape().n_elements());
-    }
-    return outputs;
-  }
-
- private:
-  TrainedModel model_;
-  std::unique_ptr<Plan> plan_;
-};
 
 /// LeNet-5 with this program's own squashing, loss, metric and optimizer, which the job knows by their names.
 Value describe_job(const std::string& train_data, const std::string& test_data) {
@@ -93,26 +41,51 @@ Value describe_job(const std::string& train_data, const std::string& test_data) 
   return job;
 }
 
-/// An error is an exception here, and the program goes on.
-void show_a_mistake(Value description, bool speaks) {
-  description["optimizer"] = {{"sign_momentun", {{"lr", 1e-3}}}};
-  try {
-    make_job(description);
-  } catch (const Error& error) {
-    if (speaks) std::printf("a wrong job: %s\n", error.what());
+/// The program's own words while it trains.
+class Teller : public RunObserver {
+ public:
+  explicit Teller(bool speaks) : speaks_(speaks) {}
+  void validation(const ValidationReport& report) override {
+    if (speaks_) std::printf("after epoch %.0f: loss %.4f\n", report.epoch, report.result.loss);
+  }
+
+ private:
+  bool speaks_;
+};
+
+/// Errors are exceptions here, and the program goes on: one of the description, equal on all ranks, and one
+/// that all ranks hear of when data are opened.
+void make_mistakes(const Value& description, Communicator& comm, const std::string& out) {
+  Value wrong = description, absent = description;
+  wrong["optimizer"] = {{"sign_momentun", {{"lr", 1e-3}}}};
+  absent["data"] = {{"train", "no/such/data"}};
+  for (const Value& mistake : {wrong, absent}) {
+    try {
+      RunOptions options;
+      options.out = out + "-mistake";
+      train(make_job(mistake), comm, options);
+    } catch (const Error& error) {
+      if (comm.is_root()) std::printf("a wrong job: %s\n", error.what());
+    }
   }
 }
 
 int run(Communicator& comm, const std::string& train_data, const std::string& test_data,
         const std::string& out) {
   const Value description = describe_job(train_data, test_data);
-  show_a_mistake(description, comm.is_root());
+  make_mistakes(description, comm, out);
 
   const Job job = make_job(description);
-  const TrainResult result = train(job, comm, {.out = out});
+  RunOptions options;
+  options.out = out;
+  options.prints = false;
+  options.observer = std::make_shared<Teller>(comm.is_root());
+  const RunResult result = train(job, comm, options);
   const std::string checkpoint = result.run_folder + "/checkpoints/best.h5";
 
-  const Evaluation evaluation = evaluate(checkpoint, test_data, comm);
+  EvaluateOptions on;
+  on.data = test_data;
+  const Evaluation evaluation = evaluate(checkpoint, on, comm);
   if (comm.is_root()) {
     std::printf("%lld steps on %d ranks; on %lld samples: loss %.4f", static_cast<long long>(result.step),
                 comm.size(), static_cast<long long>(evaluation.result.n_samples), evaluation.result.loss);

@@ -51,7 +51,7 @@ class SubCommunicator : public testing::Test {
             {"train", {{"epochs", half == 0 ? 3 : 4}}},
             {"device", "cpu"}};
   }
-  TrainResult train_in(Communicator& comm, int half, const std::string& folder) const {
+  RunResult train_in(Communicator& comm, int half, const std::string& folder) const {
     return train(make_job(job(half)), comm, {.out = path_ + "/" + folder});
   }
 
@@ -65,7 +65,7 @@ class SubCommunicator : public testing::Test {
 TEST_F(SubCommunicator, TrainsTwoJobsAtOnce) {
   ASSERT_EQ(world_.size(), 4);
   const std::string name = half_ == 0 ? "first" : "second";
-  TrainResult together;
+  RunResult together;
   {
     Communicator comm = Communicator::of(&comm_);
     ASSERT_EQ(comm.size(), 2);
