@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 
 #include "kernels/error.h"
 #include "kernels/printable.h"
@@ -14,6 +15,18 @@ std::string list_of_names(const std::vector<std::string>& names) {
   const std::vector<std::string> shown(names.begin(), names.begin() + long(std::min(kShown, names.size())));
   return printable(fmt::format("{} ({}", names.size(), fmt::join(shown, ", "))) +
          (names.size() > kShown ? ", …)" : ")");
+}
+
+void check_distinct(const std::string& path, const std::vector<std::string>& names) {
+  std::map<std::string, size_t> first;
+  for (size_t i = 0; i < names.size(); ++i) {
+    const auto [at, is_new] = first.emplace(names[i], i);
+    if (!is_new)
+      throw Error(path,
+                  fmt::format("classes {} and {} are both called '{}'", at->second, i,
+                              printable(names[i].substr(0, 60))),
+                  "give each class a name of its own in class_names, or leave the attribute out");
+  }
 }
 
 void check_class_names(const std::string& path, const std::vector<std::string>& names,

@@ -193,6 +193,7 @@ DataContract make_contract(const Dataset& data, const DataFields& fields, const 
   const Field& input = data.field(fields.input);
   contract.input = input.shape;
   contract.class_names = data.class_names();
+  check_distinct(data.path(), contract.class_names);
   contract.n_classes = static_cast<int64_t>(contract.class_names.size());
 
   const Dataset::Statistics* statistics = data.statistics(fields.input);

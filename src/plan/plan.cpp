@@ -78,6 +78,21 @@ void Plan::stage(const std::vector<const void*>& inputs, const std::vector<const
   p.n_valid_staged = batch.n_valid;
 }
 
+void Plan::stage(const MicroBatch& batch, const StepKey& key) {
+  Impl& p = *impl_;
+  BatchContext context;
+  context.seed = key.seed;
+  context.step = key.step;
+  context.n_valid = batch.n_valid;
+  context.sample_ids = batch.sample_ids.data();
+  context.loss_scale = key.loss_scale;
+  const auto first_target =
+      batch.data.begin() + static_cast<int64_t>(p.input_values.size()) - (p.records_value >= 0);
+  p.batch_inputs.assign(batch.data.begin(), first_target);
+  p.batch_targets.assign(first_target, batch.data.end());
+  stage(p.batch_inputs, p.batch_targets, context, batch.epoch);
+}
+
 void Plan::wait_staged() { impl_->inputs->wait_staged(); }
 
 void Plan::forward(const std::vector<const void*>& inputs, const std::vector<const void*>& targets,

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "io/loader/loader.h"
 #include "kernels/op.h"
 #include "src/losses/loss.h"
 #include "src/metrics/metric.h"
@@ -20,6 +21,13 @@
 namespace lockstep {
 
 class Augmentation;
+
+/// Which update of which run a micro-batch belongs to: what random numbers and float16 gradients depend on.
+struct StepKey {
+  uint64_t seed = 0;
+  int64_t step = 0;
+  float loss_scale = 1;
+};
 
 struct PlanOptions {
   OpConfig config;                 // device, training or evaluation, type of activations
@@ -69,6 +77,9 @@ class Plan {
   ///   epoch    of the sampler, which an augmentation depends on
   void stage(const std::vector<const void*>& inputs, const std::vector<const void*>& targets,
              const BatchContext& batch, int64_t epoch = 0);
+  /// The same of a loader whose fields are those inputs and then those targets, or the inputs alone; the
+  /// batch is needed as long as those arrays.
+  void stage(const MicroBatch& batch, const StepKey& key);
   void wait_staged();
 
   /// Runs forward and the losses for the staged micro-batch.

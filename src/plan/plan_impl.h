@@ -119,9 +119,10 @@ struct Plan::Impl {
   std::array<double, kLossValues> loss_sums{};
   int64_t block_bytes = 0;  // known before there is memory
   Memory block, scratchpad;
-  std::unique_ptr<PlanInputs> inputs;  // of graph inputs, then of targets
-  std::vector<const void*> staged;     // their arrays on the host
-  Memory augment_records;              // of an augmentation: the array that the plan itself fills
+  std::unique_ptr<PlanInputs> inputs;                    // of graph inputs, then of targets
+  std::vector<const void*> staged;                       // their arrays on the host
+  std::vector<const void*> batch_inputs, batch_targets;  // those of a loader's micro-batch
+  Memory augment_records;  // of an augmentation: the array that the plan itself fills
   // What the host reads, and, on GPUs, work recorded once and repeated from then on.
   Memory losses_on_host, output_on_host;
   std::array<Memory, 2> judged_on_host;     // prediction and target of the first loss

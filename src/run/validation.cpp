@@ -36,9 +36,8 @@ Validator::Validator(const Job& job, const Graph& graph, const ParameterArena& a
       comm_(comm),
       n_samples_(dataset.n_samples()),
       plan_(graph, arena, job.losses(), evaluation_options(job)),
-      inputs_(graph.inputs().size()),
-      targets_(count_targets(graph, job.losses())),
-      judges_output_(loss_vertex(graph, job.loss) == graph.output() && !targets_.empty()),
+      judges_output_(loss_vertex(graph, job.loss) == graph.output() &&
+                     count_targets(graph, job.losses()) > 0),
       rows_(dataset.path(), evaluation_loader(job, graph, dataset, fields, normalization, comm).fields,
             &dataset),
       loader_(dataset, evaluation_loader(job, graph, dataset, fields, normalization, comm), 0) {}
@@ -61,15 +60,9 @@ ValidationResult Validator::run() {
   for (int64_t s = 0; s < n_steps; ++s) {
     for (int64_t m = 0; m < n_local; ++m) {
       const MicroBatch& batch = loader_.next();
-      BatchContext context;
-      context.seed = job_.seed;
-      context.n_valid = batch.n_valid;
-      context.sample_ids = batch.sample_ids.data();
-      std::copy_n(batch.data.begin(), inputs_.size(), inputs_.begin());
-      std::copy_n(batch.data.begin() + static_cast<int64_t>(inputs_.size()), targets_.size(),
-                  targets_.begin());
       rows_.look_at(batch);
-      plan_.forward(inputs_, targets_, context);
+      plan_.stage(batch, {job_.seed});
+      plan_.forward();
       const Judged judged = plan_.judged(k > 0 || metrics.compares());
       double* const row = rows.data() + (s * n_micro + batch.micro) * row_size;
       std::copy_n(judged.loss_values, kLossValues, row);

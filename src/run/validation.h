@@ -41,7 +41,6 @@ class Validator {
   Communicator& comm_;
   int64_t n_samples_;
   Plan plan_;
-  std::vector<const void*> inputs_, targets_;
   bool judges_output_;  // the reported loss is of the graph's output, against the dataset
   NotFiniteRows rows_;
   DataLoader loader_;  // goes round the dataset, one epoch per run()

@@ -11,7 +11,6 @@
 #include "comm/agreement.h"
 #include "kernels/elementwise.h"
 #include "kernels/optimizer_update.h"
-#include "src/network/loss_place.h"
 #include "src/plan/stopwatch.h"
 #include "src/step/bucket_sizes.h"
 
@@ -52,9 +51,7 @@ Replica::Replica(const Job& job, Graph graph, Communicator& comm, const ReplicaO
       optimizer_(job.optimizer, arena_, reducer_.own_ranges()),
       statistics_(job.device, within(ranges_of_statistics(arena_), reducer_.own_ranges())),
       row_size_(kMetrics + job.metrics.n_sums()),
-      loss_rows_(gradients_.n_micro() * row_size_),
-      inputs_(graph_.inputs().size()),
-      targets_(count_targets(graph_, job.losses())) {
+      loss_rows_(gradients_.n_micro() * row_size_) {
   PlanOptions options;
   options.config = job.op_config();
   options.micro_batch = job.micro_batch;
@@ -132,15 +129,8 @@ void Replica::stage(DataLoader& loader, int64_t step) {
     const Work work("reading data");
     return loader.next();
   }();
-  BatchContext context;
-  context.seed = job_.seed;
-  context.step = step;
-  context.n_valid = batch.n_valid;
-  context.sample_ids = batch.sample_ids.data();
-  context.loss_scale = static_cast<float>(step == step_ ? loss_scale_.now : loss_scale_.next);
-  std::copy_n(batch.data.begin(), inputs_.size(), inputs_.begin());
-  std::copy_n(batch.data.begin() + static_cast<int64_t>(inputs_.size()), targets_.size(), targets_.begin());
-  plan_->stage(inputs_, targets_, context, batch.epoch);
+  const double scale = step == step_ ? loss_scale_.now : loss_scale_.next;
+  plan_->stage(batch, {job_.seed, step, static_cast<float>(scale)});
   staged_from_ = &loader;
 }
 

@@ -126,7 +126,6 @@ class Replica {
   int64_t merged_ = 0;             // elements of the last micro-batch already merged
   int64_t row_size_;               // values of a step: of the loss, signals, metrics
   std::vector<double> loss_rows_;  // (n_micro, row_size_)
-  std::vector<const void*> inputs_, targets_;
   std::function<void()> before_update_ = [] {};
   std::string not_finite_;  // of this rank, in this step
   LossScale loss_scale_;

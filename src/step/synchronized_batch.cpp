@@ -20,9 +20,7 @@ SynchronizedBatch::SynchronizedBatch(const Job& job, const Graph& graph, const P
       seed_(job.seed),
       micro_batch_(job.micro_batch),
       comm_(comm),
-      members_(job.n_micro() / comm.size()),
-      n_inputs_(graph.inputs().size()),
-      inputs_(n_inputs_) {
+      members_(job.n_micro() / comm.size()) {
   for (int v : graph.inputs()) {
     const Augmentation* augmentation = options.augmentation.get();
     const bool as_stored = augmentation && augmentation->source().vertex == v;
@@ -34,13 +32,15 @@ SynchronizedBatch::SynchronizedBatch(const Job& job, const Graph& graph, const P
     const Shape target = loss.target_shape(graph.vertex(loss_vertex(graph, loss)).shape);
     input_bytes_.push_back(job.micro_batch * target.n_elements() * size_of(loss.target_dtype()));
   }
-  targets_.resize(input_bytes_.size() - n_inputs_);
   options.synchronize = true;
   for (Member& member : members_) {
     member.plan = std::make_unique<Plan>(graph, arena, job.losses(), options);
     member.gradients = arena.make_parallel();
-    for (int64_t n_bytes : input_bytes_) member.data.push_back(Memory::on_host(job.device, n_bytes));
-    member.sample_ids.resize(job.micro_batch);
+    for (int64_t n_bytes : input_bytes_) {
+      member.data.push_back(Memory::on_host(job.device, n_bytes));
+      member.batch.data.push_back(member.data.back().data());
+    }
+    member.batch.sample_ids.resize(job.micro_batch);
   }
 }
 
@@ -51,16 +51,10 @@ void SynchronizedBatch::refresh_weights() {
 void SynchronizedBatch::read(Member& member, const MicroBatch& batch, int64_t step, float loss_scale) {
   for (size_t i = 0; i < input_bytes_.size(); ++i)
     std::memcpy(member.data[i].data(), batch.data[i], static_cast<size_t>(input_bytes_[i]));
-  std::copy_n(batch.sample_ids.begin(), micro_batch_, member.sample_ids.begin());
-  BatchContext context;
-  context.seed = seed_;
-  context.step = step;
-  context.n_valid = batch.n_valid;
-  context.loss_scale = loss_scale;
-  context.sample_ids = member.sample_ids.data();
-  for (size_t i = 0; i < n_inputs_; ++i) inputs_[i] = member.data[i].data();
-  for (size_t i = 0; i < targets_.size(); ++i) targets_[i] = member.data[n_inputs_ + i].data();
-  member.plan->stage(inputs_, targets_, context, batch.epoch);
+  std::copy_n(batch.sample_ids.begin(), micro_batch_, member.batch.sample_ids.begin());
+  member.batch.n_valid = batch.n_valid;
+  member.batch.epoch = batch.epoch;
+  member.plan->stage(member.batch, {seed_, step, loss_scale});
   member.plan->start_forward();
 }
 

@@ -35,8 +35,8 @@ class SynchronizedBatch {
     std::unique_ptr<Plan> plan;
     Memory gradients;
     std::vector<Memory> data;  // copies of the loader's arrays, which the next micro-batch overwrites
-    std::vector<int64_t> sample_ids;
-    std::span<double> sums;  // of the layer it stands at
+    MicroBatch batch;          // with those arrays
+    std::span<double> sums;    // of the layer it stands at
   };
   void read(Member& member, const MicroBatch& batch, int64_t step, float loss_scale);
   void add_sums();
@@ -49,9 +49,7 @@ class SynchronizedBatch {
   Communicator& comm_;
   std::vector<Member> members_;
   std::vector<int64_t> input_bytes_;  // per input, then per target
-  size_t n_inputs_;
   std::vector<double> rows_;
-  std::vector<const void*> inputs_, targets_;
 };
 
 }  // namespace lockstep

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <limits>
 
+#include "src/job/class_names.h"
 #include "src/run/checkpoints/train_state.h"
 #include "src/run/trained_model.h"
 #include "tests/src/expect_error.h"
@@ -105,6 +106,16 @@ TEST_F(Contract, OfAnotherMachine) {
   EXPECT_EQ(model.job.data_threads, 0);
   EXPECT_EQ(model.job.prefetch, 4);
   EXPECT_EQ(model.job.cache_bytes, Job{}.cache_bytes);
+}
+
+TEST(ClassNames, AreDistinct) {
+  EXPECT_NO_THROW(check_distinct("data", {}));
+  EXPECT_NO_THROW(check_distinct("data", {"ant", "bee", "Ant"}));
+  expect_error(
+      [] {
+        check_distinct("data", {"ant", "bee", "cat", "bee"});
+      },
+      {"data", "classes 1 and 3", "'bee'", "class_names"});
 }
 
 }  // namespace

@@ -50,10 +50,8 @@ void predict_dataset(Plan& plan, DataLoader& loader, NotFiniteRows& not_finite, 
     const MicroBatch& batch = loader.next();
     if (batch.n_valid == 0) continue;
     not_finite.look_at(batch);
-    BatchContext context;
-    context.n_valid = batch.n_valid;
-    context.sample_ids = batch.sample_ids.data();
-    plan.forward({batch.data.begin(), batch.data.end()}, {}, context);
+    plan.stage(batch, {});
+    plan.forward();
     take(batch.sample_ids[0], batch.n_valid,
          plan.output());  // without shuffling a micro-batch is one run of rows
   }
@@ -88,11 +86,10 @@ void predict_rows(Plan& plan, const TrainedModel& model, const ConvertInput& sou
         converter.convert(stored.data() + (first + i) * src_bytes,
                           reinterpret_cast<std::byte*>(&input[i * n_elements]), ids[i], source.source);
       }
-      BatchContext context;
-      context.n_valid = n_valid;
-      context.sample_ids = ids.data();
-      not_finite.look_at({.n_valid = n_valid, .sample_ids = ids, .data = {input.data()}});
-      plan.forward({input.data()}, {}, context);
+      const MicroBatch batch{.n_valid = n_valid, .sample_ids = ids, .data = {input.data()}};
+      not_finite.look_at(batch);
+      plan.stage(batch, {});
+      plan.forward();
       take(begin + first, n_valid, plan.output());
     }
   }

@@ -56,10 +56,9 @@ std::vector<float> Predictor::predict(std::span<const float> inputs, int64_t n) 
       converter.convert(reinterpret_cast<const std::byte*>(inputs.data() + ids[i] * stored_elements),
                         reinterpret_cast<std::byte*>(rows_.data() + i * n_elements), ids[i], "predict");
     }
-    BatchContext context;
-    context.n_valid = n_valid;
-    context.sample_ids = ids.data();
-    plan_->forward({rows_.data()}, {}, context);
+    const MicroBatch batch{.n_valid = n_valid, .sample_ids = ids, .data = {rows_.data()}};
+    plan_->stage(batch, {});
+    plan_->forward();
     std::copy_n(plan_->output(), n_valid * output_.n_elements(),
                 outputs.data() + first * output_.n_elements());
   }
