@@ -1,11 +1,22 @@
-# Finds the libraries that Lockstep stands on. scripts/install-deps installs them.
+# Finds the libraries that Lockstep stands on. scripts/install-deps installs them. Installed, this file does the
+# same for programs that find_package(Lockstep).
+
+# What is missing, and the remedy: the end of a build, and for find_package(Lockstep) the reason why it finds nothing.
+macro(lockstep_missing)
+  if(CMAKE_FIND_PACKAGE_NAME STREQUAL Lockstep)
+    set(Lockstep_FOUND FALSE)
+    string(CONCAT Lockstep_NOT_FOUND_MESSAGE ${ARGN})
+    return()
+  endif()
+  message(FATAL_ERROR ${ARGN})
+endmacro()
 
 find_package(Threads REQUIRED)
 
 find_package(MPI COMPONENTS C)
 if(NOT MPI_C_FOUND)
-  message(FATAL_ERROR "MPI not found. Remedy: scripts/install-deps (Debian: libopenmpi-dev), "
-                      "or load your cluster's Open MPI module before running cmake.")
+  lockstep_missing("MPI not found. Remedy: scripts/install-deps (Debian: libopenmpi-dev), "
+                   "or load your cluster's Open MPI module before running cmake.")
 endif()
 # Only MPI's C interface: mpi.h must not pull in the removed C++ bindings, which need another library.
 target_compile_definitions(MPI::MPI_C INTERFACE OMPI_SKIP_MPICXX MPICH_SKIP_MPICXX)
@@ -13,11 +24,11 @@ target_compile_definitions(MPI::MPI_C INTERFACE OMPI_SKIP_MPICXX MPICH_SKIP_MPIC
 set(HDF5_PREFER_PARALLEL ON)
 find_package(HDF5 COMPONENTS C)
 if(NOT HDF5_FOUND OR NOT HDF5_IS_PARALLEL)
-  message(FATAL_ERROR "A parallel HDF5 (built with MPI) was not found. Remedy: scripts/install-deps "
-                      "(Debian: libhdf5-openmpi-dev), or load your cluster's parallel HDF5 module; "
-                      "its compiler wrapper h5pcc must be on PATH, or set HDF5_ROOT.")
+  lockstep_missing("A parallel HDF5 (built with MPI) was not found. Remedy: scripts/install-deps "
+                   "(Debian: libhdf5-openmpi-dev), or load your cluster's parallel HDF5 module; "
+                   "its compiler wrapper h5pcc must be on PATH, or set HDF5_ROOT.")
 endif()
-add_library(lockstep_hdf5 INTERFACE)
+add_library(lockstep_hdf5 INTERFACE IMPORTED)
 # The calls of HDF5 1.10, which 1.12, 1.14 and 2.x offer by this name.
 target_compile_definitions(lockstep_hdf5 INTERFACE H5_USE_110_API)
 target_include_directories(lockstep_hdf5 SYSTEM INTERFACE ${HDF5_INCLUDE_DIRS})
@@ -25,10 +36,12 @@ target_link_libraries(lockstep_hdf5 INTERFACE ${HDF5_LIBRARIES} MPI::MPI_C)
 
 find_package(oneDNN 2.6)
 if(NOT oneDNN_FOUND)
-  message(FATAL_ERROR "oneDNN (2.6 or newer) not found. Remedy: scripts/install-deps (Debian: libdnnl-dev).")
+  lockstep_missing("oneDNN (2.6 or newer) not found. Remedy: scripts/install-deps (Debian: libdnnl-dev).")
 endif()
 
-find_package(Boost REQUIRED COMPONENTS program_options)
+if(NOT LOCKSTEP_FUZZ)
+  find_package(OpenMP REQUIRED COMPONENTS CXX)
+endif()
 find_package(yaml-cpp REQUIRED)
 find_package(fmt REQUIRED)
 find_package(spdlog REQUIRED)
@@ -37,7 +50,7 @@ find_package(PNG REQUIRED)
 find_package(ZLIB REQUIRED)
 
 # Kinds of images that are read where their library is there
-add_library(lockstep_image_libraries INTERFACE)
+add_library(lockstep_image_libraries INTERFACE IMPORTED)
 find_path(WEBP_INCLUDE_DIR webp/decode.h)
 find_library(WEBP_LIBRARY webp)
 find_package(TIFF QUIET)
@@ -62,12 +75,11 @@ if(HEIF_INCLUDE_DIR AND HEIF_LIBRARY)
 endif()
 message(STATUS "Lockstep: images besides JPEG, PNG and BMP: WebP ${LOCKSTEP_HAS_WEBP}, TIFF ${LOCKSTEP_HAS_TIFF}, HEIC ${LOCKSTEP_HAS_HEIC}")
 
-find_path(XXHASH_INCLUDE_DIR xxhash.h REQUIRED)
 find_path(ZSTD_INCLUDE_DIR zstd.h REQUIRED)
 find_library(ZSTD_LIBRARY zstd REQUIRED)
 find_path(LZ4_INCLUDE_DIR lz4.h REQUIRED)
 find_library(LZ4_LIBRARY lz4 REQUIRED)
-add_library(lockstep_zstd_lz4 INTERFACE)
+add_library(lockstep_zstd_lz4 INTERFACE IMPORTED)
 target_include_directories(lockstep_zstd_lz4 SYSTEM INTERFACE ${ZSTD_INCLUDE_DIR} ${LZ4_INCLUDE_DIR})
 target_link_libraries(lockstep_zstd_lz4 INTERFACE ${ZSTD_LIBRARY} ${LZ4_LIBRARY})
 
@@ -81,7 +93,7 @@ if(NOT LOCKSTEP_CUDA STREQUAL "OFF")
   find_library(CUDNN_LIBRARY cudnn HINTS ${CUDAToolkit_LIBRARY_DIR} ENV CUDNN_ROOT PATH_SUFFIXES lib lib64)
   if(CUDAToolkit_FOUND AND CUDNN_INCLUDE_DIR AND CUDNN_LIBRARY)
     set(LOCKSTEP_HAS_CUDA ON)
-    add_library(lockstep_cudnn INTERFACE)
+    add_library(lockstep_cudnn INTERFACE IMPORTED)
     target_include_directories(lockstep_cudnn SYSTEM INTERFACE ${CUDNN_INCLUDE_DIR})
     target_link_libraries(lockstep_cudnn INTERFACE ${CUDNN_LIBRARY})
 
@@ -97,7 +109,7 @@ if(NOT LOCKSTEP_CUDA STREQUAL "OFF")
       file(STRINGS ${NCCL_INCLUDE_DIR}/nccl.h LOCKSTEP_NCCL_VERSION REGEX "define NCCL_(MAJOR|MINOR|PATCH) ")
       string(REGEX REPLACE "[^0-9;]" "" LOCKSTEP_NCCL_VERSION "${LOCKSTEP_NCCL_VERSION}")
       string(REPLACE ";" "." LOCKSTEP_NCCL_VERSION "${LOCKSTEP_NCCL_VERSION}")
-      add_library(lockstep_nccl INTERFACE)
+      add_library(lockstep_nccl INTERFACE IMPORTED)
       target_include_directories(lockstep_nccl SYSTEM INTERFACE ${NCCL_INCLUDE_DIR} ${CUDAToolkit_INCLUDE_DIRS})
       target_compile_definitions(lockstep_nccl INTERFACE LOCKSTEP_NCCL_BUILT_WITH="$<$<BOOL:${NCCL_LIBRARY}>:${NCCL_LIBRARY}>")
     else()
@@ -108,12 +120,12 @@ if(NOT LOCKSTEP_CUDA STREQUAL "OFF")
     set(LOCKSTEP_NO_CUDNN "A CUDA toolkit was found, but no cuDNN 9. "
                           "Remedy: set the environment variable CUDNN_ROOT to the folder of its include/ and lib/; or use LOCKSTEP_CUDA=OFF.")
     if(LOCKSTEP_CUDA STREQUAL "ON")
-      message(FATAL_ERROR ${LOCKSTEP_NO_CUDNN})
+      lockstep_missing(${LOCKSTEP_NO_CUDNN})
     endif()
     message(WARNING ${LOCKSTEP_NO_CUDNN} " Building without CUDA.")
   elseif(LOCKSTEP_CUDA STREQUAL "ON")
-    message(FATAL_ERROR "LOCKSTEP_CUDA=ON but no CUDA toolkit was found. "
-                        "Remedy: put nvcc on PATH or set CUDAToolkit_ROOT; or use LOCKSTEP_CUDA=OFF.")
+    lockstep_missing("LOCKSTEP_CUDA=ON but no CUDA toolkit was found. "
+                     "Remedy: put nvcc on PATH or set CUDAToolkit_ROOT; or use LOCKSTEP_CUDA=OFF.")
   endif()
 endif()
 message(STATUS "Lockstep: MPI ${MPI_C_VERSION}, HDF5 ${HDF5_VERSION}, oneDNN ${oneDNN_VERSION}, "

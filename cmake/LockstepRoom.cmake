@@ -3,17 +3,21 @@
 include_guard()
 
 add_library(lockstep_flags INTERFACE)
-target_include_directories(lockstep_flags INTERFACE ${CMAKE_SOURCE_DIR})
+target_include_directories(lockstep_flags INTERFACE $<BUILD_INTERFACE:${CMAKE_SOURCE_DIR}>
+  $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}> $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}/lockstep>)
+# Warnings are for Lockstep's own sources; programs that use the installed library have theirs.
+function(lockstep_own_options language)
+  target_compile_options(lockstep_flags INTERFACE "$<BUILD_INTERFACE:$<$<COMPILE_LANGUAGE:${language}>:${ARGN}>>")
+endfunction()
+lockstep_own_options(CXX -Wall -Wextra -Wshadow -Wno-missing-field-initializers -Wno-restrict)
 # No contraction of a*b+c into a fused operation unless the source says so: the same bits
 # from every compiler and every instruction set that a loop is cloned for.
-target_compile_options(lockstep_flags INTERFACE
-  $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wshadow -Wno-missing-field-initializers -Wno-restrict -ffp-contract=off>)
+target_compile_options(lockstep_flags INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-ffp-contract=off>)
 # --expt-relaxed-constexpr: kernels call the constexpr functions of random.h.
-target_compile_options(lockstep_flags INTERFACE
-  "$<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr;-Xcompiler=-Wall,-Wextra,-Wno-missing-field-initializers,-ffp-contract=off>")
+lockstep_own_options(CUDA --expt-relaxed-constexpr -Xcompiler=-Wall,-Wextra,-Wno-missing-field-initializers,-ffp-contract=off)
 if(LOCKSTEP_WERROR)
-  target_compile_options(lockstep_flags INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Werror>)
-  target_compile_options(lockstep_flags INTERFACE "$<$<COMPILE_LANGUAGE:CUDA>:-Werror=all-warnings;-Xcompiler=-Werror>")
+  lockstep_own_options(CXX -Werror)
+  lockstep_own_options(CUDA -Werror=all-warnings -Xcompiler=-Werror)
 endif()
 if(LOCKSTEP_SANITIZE)
   target_compile_options(lockstep_flags INTERFACE -fsanitize=${LOCKSTEP_SANITIZE} -fno-omit-frame-pointer -g)
@@ -21,7 +25,7 @@ if(LOCKSTEP_SANITIZE)
 endif()
 
 if(LOCKSTEP_UNITY AND CMAKE_CXX_COMPILER_ID STREQUAL GNU)  # sources look like headers there, whose anonymous types it suspects
-  target_compile_options(lockstep_flags INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Wno-subobject-linkage>)
+  lockstep_own_options(CXX -Wno-subobject-linkage)
 endif()
 
 # For fuzzing: what reads bytes is watched (io, src, the harness); kernels and comm only have to link.
@@ -75,6 +79,6 @@ function(lockstep_room name)
   add_library(${target} ${kind} ${ARG_SOURCES})
   target_link_libraries(${target} PUBLIC lockstep_flags ${ARG_LINKS} PRIVATE ${ARG_PRIVATE_LINKS})
   if(name IN_LIST LOCKSTEP_FUZZED_ROOMS)
-    target_link_libraries(${target} PRIVATE lockstep_fuzz_flags)
+    target_link_libraries(${target} PRIVATE $<BUILD_INTERFACE:lockstep_fuzz_flags>)
   endif()
 endfunction()

@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "comm/activity.h"
+#include "comm/agreement.h"
 #include "comm/mpi_check.h"
 #include "comm/reduction/rank_reduction.h"
 #include "kernels/error.h"
@@ -22,6 +23,12 @@ struct Communicator::Impl {
   MPI_Comm comm = MPI_COMM_NULL;
   OwnedComm owned;  // `comm`, unless that is MPI_COMM_WORLD
   std::unique_ptr<RankReduction> reduction;
+
+  void duplicate(MPI_Comm other) {
+    LOCKSTEP_MPI(MPI_Comm_dup(other, &comm));
+    owned = OwnedComm(comm);
+    LOCKSTEP_MPI(MPI_Comm_set_errhandler(comm, MPI_ERRORS_RETURN));
+  }
 };
 
 namespace {
@@ -38,6 +45,23 @@ void all_reduce_in_place(MPI_Comm comm, T* values, int64_t n_elements, MPI_Op op
   }
 }
 
+/// MPI as a program started it.
+void check_mpi_of_program() {
+  int initialized = 0, finalized = 0, provided = MPI_THREAD_SINGLE;
+  MPI_Initialized(&initialized);
+  MPI_Finalized(&finalized);
+  if (!initialized || finalized)
+    throw Error(
+        "Communicator::of", finalized ? "MPI has ended already" : "MPI has not been started",
+        "call MPI_Init_thread(…, MPI_THREAD_MULTIPLE, …) before, and MPI_Finalize after the last use");
+  LOCKSTEP_MPI(MPI_Query_thread(&provided));
+  if (provided < MPI_THREAD_MULTIPLE)
+    throw Error(
+        "Communicator::of", "MPI was started with less than MPI_THREAD_MULTIPLE",
+        "start it by MPI_Init_thread(&argc, &argv, MPI_THREAD_MULTIPLE, &provided): gradients travel on "
+        "a thread of their own");
+}
+
 }  // namespace
 
 Communicator::Communicator(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {
@@ -48,28 +72,45 @@ Communicator::~Communicator() = default;
 Communicator::Communicator(Communicator&&) noexcept = default;
 Communicator& Communicator::operator=(Communicator&&) noexcept = default;
 
+void Communicator::count_ranks_of_host() {
+  MPI_Comm host = MPI_COMM_NULL;
+  LOCKSTEP_MPI(MPI_Comm_split_type(impl_->comm, MPI_COMM_TYPE_SHARED, rank_, MPI_INFO_NULL, &host));
+  LOCKSTEP_MPI(MPI_Comm_rank(host, &local_rank_));
+  LOCKSTEP_MPI(MPI_Comm_size(host, &local_size_));
+  LOCKSTEP_MPI(MPI_Comm_free(&host));
+}
+
 Communicator Communicator::world() {
   auto impl = std::make_unique<Impl>();
   impl->comm = MPI_COMM_WORLD;
   Communicator world(std::move(impl));
-  MPI_Comm host = MPI_COMM_NULL;
-  LOCKSTEP_MPI(MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, world.rank_, MPI_INFO_NULL, &host));
-  LOCKSTEP_MPI(MPI_Comm_rank(host, &world.local_rank_));
-  LOCKSTEP_MPI(MPI_Comm_size(host, &world.local_size_));
-  LOCKSTEP_MPI(MPI_Comm_free(&host));
+  world.count_ranks_of_host();
   return world;
+}
+
+Communicator Communicator::of(const void* mpi_comm) {
+  check_mpi_of_program();
+  const MPI_Comm given = *static_cast<const MPI_Comm*>(mpi_comm);
+  if (given == MPI_COMM_NULL)
+    throw Error("Communicator::of", "the communicator is MPI_COMM_NULL: this rank is none of its ranks",
+                "call it, and train, on the ranks of the communicator alone");
+  move_handlers_to_signal_stacks();
+  auto impl = std::make_unique<Impl>();
+  impl->duplicate(given);
+  Communicator comm(std::move(impl));
+  comm.count_ranks_of_host();
+  return comm;
 }
 
 Communicator Communicator::self() {
   auto impl = std::make_unique<Impl>();
-  impl->comm = MPI_COMM_SELF;
+  impl->duplicate(MPI_COMM_SELF);  // whose error handler is the program's
   return Communicator(std::move(impl));
 }
 
 Communicator Communicator::duplicate() const {
   auto impl = std::make_unique<Impl>();
-  LOCKSTEP_MPI(MPI_Comm_dup(impl_->comm, &impl->comm));
-  impl->owned = OwnedComm(impl->comm);
+  impl->duplicate(impl_->comm);
   Communicator copy(std::move(impl));
   copy.local_rank_ = local_rank_;
   copy.local_size_ = local_size_;

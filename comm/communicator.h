@@ -40,6 +40,12 @@ class Communicator {
  public:
   /// All ranks. Needs a living MpiSession.
   static Communicator world();
+  /// Of a program with a main and an MPI of its own: the ranks of `mpi_comm`, a pointer to the program's
+  /// MPI_Comm, which may be some of all. Collective over them. It is duplicated, so that no message meets the
+  /// program's, and keeps its own error handler; the result is to end before MPI_Finalize. Signal handlers
+  /// run on stacks of their own from then on (kernels/signal_stack.h). Throws Error where MPI is not running
+  /// or has less than MPI_THREAD_MULTIPLE, and on ranks that are none of mpi_comm's.
+  static Communicator of(const void* mpi_comm);
   /// This rank alone.
   static Communicator self();
   ~Communicator();
@@ -87,6 +93,7 @@ class Communicator {
  private:
   struct Impl;
   explicit Communicator(std::unique_ptr<Impl> impl);
+  void count_ranks_of_host();
   RankReduction& reduction();
   std::unique_ptr<Impl> impl_;
   int rank_ = 0, size_ = 1, local_rank_ = 0, local_size_ = 1;

@@ -4,8 +4,6 @@
 
 #include <fmt/format.h>
 
-#include <cstring>
-
 #include "kernels/error.h"
 
 namespace lockstep {
@@ -23,10 +21,8 @@ void mpi_check(int code, const char* call, const char* file, int line) {
   char text[MPI_MAX_ERROR_STRING] = "";
   int length = 0;
   if (MPI_Error_string(code, text, &length) != MPI_SUCCESS) length = 0;
-  const char* slash = std::strrchr(file, '/');
   throw Error(rank_and_host(),
-              fmt::format("{} failed with {} ({}:{})", call, std::string(text, size_t(length)),
-                          slash ? slash + 1 : file, line),
+              fmt::format("{} failed with {} ({}:{})", call, std::string(text, size_t(length)), file, line),
               "if another rank has ended, its message tells why; else see that all hosts run the same MPI "
               "library and "
               "reach each other; training goes on from its last checkpoint with --resume auto");

@@ -1,7 +1,8 @@
 // The one checker of MPI calls: LOCKSTEP_MPI(MPI_Barrier(comm)) throws Error with the call,
 // MPI's own text, file, line, rank and host. It works because MpiSession sets
-// MPI_ERRORS_RETURN on MPI_COMM_WORLD and every communicator derived from it inherits that.
-// Only comm/ and io/ may include this header (it brings mpi.h).
+// MPI_ERRORS_RETURN on MPI_COMM_WORLD, Communicator::of() on its duplicate of a program's communicator, and
+// every communicator derived from one inherits that. Only comm/ and io/ may include this header (it brings
+// mpi.h).
 #pragma once
 
 #include <mpi.h>
@@ -16,7 +17,7 @@ namespace lockstep {
 /// Throws Error unless `code` is MPI_SUCCESS. Callable from any thread.
 void mpi_check(int code, const char* call, const char* file, int line);
 
-#define LOCKSTEP_MPI(call) ::lockstep::mpi_check((call), #call, __FILE__, __LINE__)
+#define LOCKSTEP_MPI(call) ::lockstep::mpi_check((call), #call, __FILE_NAME__, __LINE__)
 
 /// "rank 3 on HOST" of this process, from MPI or, before MPI starts, from the launcher.
 std::string rank_and_host();

@@ -95,7 +95,7 @@ MpiSession::MpiSession(int* argc, char*** argv) {
 
   int provided = MPI_THREAD_SINGLE;
   const int code = MPI_Init_thread(argc, argv, MPI_THREAD_MULTIPLE, &provided);
-  mpi_check(code, "MPI_Init_thread", __FILE__, __LINE__);
+  mpi_check(code, "MPI_Init_thread", __FILE_NAME__, __LINE__);
   move_handlers_to_signal_stacks();
   MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
   MPI_Comm_set_errhandler(MPI_COMM_SELF, MPI_ERRORS_RETURN);

@@ -13,6 +13,7 @@
 
 #include "kernels/error.h"
 #include "src/config/nearest_word.h"
+#include "src/config/value.h"
 
 namespace YAML {
 class Node;
@@ -25,6 +26,8 @@ class Config {
   /// Parse errors and unreadable files throw Error with file and line.
   static Config from_file(const std::string& path);
   static Config from_text(const std::string& text, const std::string& source);
+  /// A program's own description. Errors name `source` and the key.
+  static Config from_value(const Value& value, const std::string& source);
 
   /// Applies "key.sub=value". A value that is a list, a map or quoted is YAML; anything else is the text as
   /// it stands, '#' included. Errors about the key name this assignment instead of the file. init, loss,

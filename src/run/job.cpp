@@ -146,4 +146,8 @@ Job read_job(Config root) {
   return job;
 }
 
+Job make_job(const Value& description) {
+  return read_job(Config::from_value(description, "the program's job"));
+}
+
 }  // namespace lockstep

@@ -47,5 +47,8 @@ struct Job : StepOptions {
 /// Reads and checks a job. Every error names file, line, key and remedy; unknown keys name
 /// the nearest known one.
 Job read_job(Config config);
+/// The same of a description in C++; errors say "the program's job" in place of file and line. On several
+/// ranks each makes its own, of equal values.
+Job make_job(const Value& description);
 
 }  // namespace lockstep

@@ -17,6 +17,7 @@
 #include "io/dataset/synthetic.h"
 #include "src/data/data.h"
 #include "src/network/loss_place.h"
+#include "src/run/job.h"
 #include "src/step/replica.h"
 
 namespace lockstep {

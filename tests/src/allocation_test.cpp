@@ -6,9 +6,9 @@
 #include <cstdio>
 #include <map>
 
-include "src/data/data.h"
-#include "src/run/job.h"
+#include "src/data/data.h"
 #include "src/network/model.h"
+#include "src/run/job.h"
 #include "src/step/replica.h"
 #include "tests/src/count_allocations.h"
 #include "tests/support/hdf5_files.h"

@@ -7,9 +7,9 @@
 #include <cmath>
 #include <cstring>
 
-include "src/data/data.h"
-#include "src/run/job.h"
+#include "src/data/data.h"
 #include "src/network/model.h"
+#include "src/run/job.h"
 #include "tests/src/expect_error.h"
 #include "tests/support/hdf5_files.h"
 

@@ -11,9 +11,9 @@
 #include <cstring>
 
 #include "comm/agreement.h"
-include "src/data/data.h"
-#include "src/run/job.h"
+#include "src/data/data.h"
 #include "src/network/model.h"
+#include "src/run/job.h"
 #include "tests/support/hdf5_files.h"
 
 namespace lockstep {
