@@ -9,6 +9,7 @@
 #include <iterator>
 
 #include "src/network/model.h"
+#include "src/run/job.h"
 #include "tests/support/hdf5_files.h"
 
 namespace lockstep {
