@@ -28,13 +28,13 @@ class ClassScores {
   }
   /// Score of a class at place i of all samples.
   float score(const float* predictions, int64_t i, int64_t c) const {
-    const float* scores = predictions + i / places_ * n_elements_ + i % places_ * place_stride_;
+    const float* const scores = scores_at(predictions, i);
     if (n_scores_ == 1) return c == 1 ? scores[0] : -scores[0];
     return scores[c * score_stride_];
   }
   /// The first class with the highest score.
   int64_t predicted(const float* predictions, int64_t i) const {
-    const float* scores = predictions + i / places_ * n_elements_ + i % places_ * place_stride_;
+    const float* const scores = scores_at(predictions, i);
     int64_t best = n_scores_ == 1 ? scores[0] > 0 : 0;
     for (int64_t c = 1; c < n_scores_; ++c) {
       if (scores[c * score_stride_] > scores[best * score_stride_]) best = c;
@@ -43,6 +43,10 @@ class ClassScores {
   }
 
  private:
+  const float* scores_at(const float* predictions, int64_t i) const {
+    return predictions + i / places_ * n_elements_ + i % places_ * place_stride_;
+  }
+
   int64_t n_classes_, n_elements_, n_scores_ = 0, places_ = 0, score_stride_ = 0, place_stride_ = 0;
   std::optional<int64_t> ignored_;
 };

@@ -77,7 +77,7 @@ std::string best_metric(const RunData& run) {
   const std::string prefix = "best_";
   for (const auto& [key, value] : run.end.items) {
     const std::string name = key.starts_with(prefix) ? key.substr(prefix.size()) : "";
-    if (run.validation.has(name)) return name;
+    if (name != "accuracy" && name != "loss" && run.validation.has(name)) return name;
   }
   return "";
 }
@@ -126,7 +126,7 @@ std::string headline_html(const RunData& run, const RunSummary& s) {
     tile(out, "Validation loss", format_value(s.validation_loss),
          best_words(s.validation_loss, s.best_loss, format_value(s.best_loss), s.best_loss_step));
   }
-  if (const std::string metric = best_metric(run); metric != "" && metric != "accuracy" && metric != "loss") {
+  if (const std::string metric = best_metric(run); !metric.empty()) {
     const double last = run.validation.last(metric), best = *run.end.number("best_" + metric);
     const double* const step = run.end.number("best_step");
     tile(out, "Validation " + metric, format_value(last),
@@ -170,11 +170,10 @@ std::string charts_html(const RunData& run, const RunSummary& s) {
   gradient.allow_log = true;
   const std::string metric = best_metric(run);
   const double* const best_step = run.end.number("best_step");
-  if (metric != "" && metric != "accuracy" && metric != "loss" && best_step) {
-    // Its own chart is marked.
-  } else if (std::isfinite(s.best_accuracy_step)) {
+  const bool marks_metric = !metric.empty() && best_step;  // in its own chart
+  if (!marks_metric && std::isfinite(s.best_accuracy_step)) {
     accuracy.marks.push_back({s.best_accuracy_step, "best"});
-  } else if (std::isfinite(s.best_loss_step)) {
+  } else if (!marks_metric && std::isfinite(s.best_loss_step)) {
     loss.marks.push_back({s.best_loss_step, "best"});
   }
   std::string out;
@@ -190,7 +189,7 @@ std::string charts_html(const RunData& run, const RunSummary& s) {
   for (const std::string& key : further_keys(run)) {
     Chart chart = chart_of(run, key, key, "");
     chart.allow_log = true;
-    if (key == metric && best_step) chart.marks.push_back({*best_step, "best"});
+    if (marks_metric && key == metric) chart.marks.push_back({*best_step, "best"});
     add(chart);
   }
   if (n_cards == 0) {
