@@ -33,14 +33,15 @@ MemoryDesc feature_major_desc(const Shape& shape) {
 class AffineOp : public Op {
  public:
   AffineOp(const OpConfig& config, const AffineDesc& desc)
-      : desc_(desc), rows_(desc.src.shape[0]), in_(desc.src.shape[1]), out_(desc.out_features) {
+      : desc_(desc), rows_(AffineExtents(desc).rows), in_(AffineExtents(desc).in), out_(desc.out_features) {
     const Shape src{rows_, in_}, dst{rows_, out_};
     const TensorDesc src_turned = from_onednn(feature_major_desc(src), src, DType::kFloat32);
-    turns_ = rows_ >= kLeastRows;
+    turns_ = rows_ >= kLeastRows && desc.src.shape.rank() == 2;  // rows of steps stay with their readers
     src_turned_ = turns_ && desc.src.layout && desc.src.same_layout(src_turned);
     dst_turned_ = turns_ && out_ >= kLeastFeatures;
     info_.src = {src_turned_ ? src_turned : desc.src.dense()};
-    info_.dst = {dst_turned_ ? from_onednn(feature_major_desc(dst), dst, DType::kFloat32) : TensorDesc{dst}};
+    info_.dst = {dst_turned_ ? from_onednn(feature_major_desc(dst), dst, DType::kFloat32)
+                              : TensorDesc{AffineExtents(desc).dst}};
     info_.backward_needs_dst = masks();
 
     const int64_t src_copy = turns_ && !src_turned_ ? padded(rows_ * in_) : 0;
@@ -131,18 +132,20 @@ class AffineOp : public Op {
 
 std::unique_ptr<Op> make_affine(const OpConfig& config, const AffineDesc& desc) {
   if (config.compute == DType::kFloat32) return std::make_unique<AffineOp>(config, desc);
-  const Shape weights{desc.out_features, desc.src.shape[1]};
-  auto op = make_bfloat16_product({.kind = ProductProblem::Kind::kInnerProduct,
-                                   .src = desc.src.shape,
-                                   .weights = weights,
-                                   .dst = Shape{desc.src.shape[0], desc.out_features},
-                                   .canonical = dense_desc(weights),
-                                   .has_bias = desc.has_bias,
-                                   .activation = desc.activation,
-                                   .dtype = config.compute,
-                                   .training = config.training,
-                                   .wants_diff_src = desc.wants_diff_src});
-  if (op) return op;
+  if (desc.src.shape.rank() == 2) {
+    const Shape weights{desc.out_features, desc.src.shape[1]};
+    auto op = make_bfloat16_product({.kind = ProductProblem::Kind::kInnerProduct,
+                                     .src = desc.src.shape,
+                                     .weights = weights,
+                                     .dst = Shape{desc.src.shape[0], desc.out_features},
+                                     .canonical = dense_desc(weights),
+                                     .has_bias = desc.has_bias,
+                                     .activation = desc.activation,
+                                     .dtype = config.compute,
+                                     .training = config.training,
+                                     .wants_diff_src = desc.wants_diff_src});
+    if (op) return op;
+  }
   AffineDesc wide = desc;
   wide.src = as_float32(desc.src);
   return through_float32(cpu::make_affine(as_float32(config), wide), Weights::kBFloat16);

@@ -20,11 +20,11 @@ class AffineOp : public Op {
   AffineOp(const OpConfig& config, const AffineDesc& desc)
       : desc_(desc),
         dtype_(config.compute),
-        rows_(desc.src.shape[0]),
-        in_(desc.src.shape[1]),
+        rows_(AffineExtents(desc).rows),
+        in_(AffineExtents(desc).in),
         out_(desc.out_features) {
     info_.src = {{desc.src.shape, dtype_, nullptr}};
-    info_.dst = {{Shape{rows_, out_}, dtype_, nullptr}};
+    info_.dst = {{AffineExtents(desc).dst, dtype_, nullptr}};
     info_.backward_needs_dst = masks();
     if (copies()) {
       weights_ = Memory(config.device, out_ * in_ * size_of(dtype_));

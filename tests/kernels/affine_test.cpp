@@ -20,12 +20,17 @@ struct Case {
   bool bias;
   Activation activation;
   bool chained = false;  // src in the layout of another affine's dst
+  int64_t steps = 0;     // src (N, steps, I)
+
+  int64_t rows() const { return steps > 0 ? n * steps : n; }
+  Shape src() const { return steps > 0 ? Shape{n, steps, in} : Shape{n, in}; }
 };
 
 std::string name(const testing::TestParamInfo<Case>& info) {
   const Case& c = info.param;
   return std::to_string(c.n) + "x" + std::to_string(c.in) + "x" + std::to_string(c.out) +
-         (c.bias ? "_bias_" : "_") + std::string(name_of(c.activation)) + (c.chained ? "_chained" : "");
+         (c.bias ? "_bias_" : "_") + std::string(name_of(c.activation)) + (c.chained ? "_chained" : "") +
+         (c.steps > 0 ? "_steps" + std::to_string(c.steps) : "");
 }
 
 std::vector<Case> all_cases() {
@@ -42,6 +47,10 @@ std::vector<Case> all_cases() {
   cases.push_back({128, 512, 512, true, Activation::kRelu, true});
   cases.push_back({128, 512, 10, true, Activation::kNone, true});
   cases.push_back({128, 400, 120, true, Activation::kTanh});
+  // The steps of sequences.
+  for (int64_t steps : {1, 7, 64})
+    for (Activation a : {Activation::kNone, Activation::kTanh})
+      cases.push_back({5, 24, 65, a == Activation::kNone, a, false, steps});
   // More columns than one task of the epilogue takes.
   cases.push_back({129, 33, 600, true, Activation::kRelu});
   return cases;
@@ -51,7 +60,7 @@ class AffineTest : public OpTestWith<Case> {
  protected:
   std::unique_ptr<Op> make(const OpConfig& config) const {
     const Case& c = GetParam();
-    TensorDesc src{Shape{c.n, c.in}, config.compute};
+    TensorDesc src{c.src(), config.compute};
     if (c.chained) {
       src = {Shape{c.n, 2}, config.compute};
       src = make_affine(config, {.src = src, .out_features = c.in})->info().dst[0];
@@ -61,7 +70,7 @@ class AffineTest : public OpTestWith<Case> {
   }
   void check(const OpConfig& config, const OpInputs& in, double tolerance) const {
     const Case& c = GetParam();
-    reference::Affine ref{c.n, c.in, c.out, in.src[0].values, in.params[0].values, {}};
+    reference::Affine ref{c.rows(), c.in, c.out, in.src[0].values, in.params[0].values, {}};
     if (c.bias) ref.bias = in.params[1].values;
     const auto sums = ref.sums();
 
@@ -76,11 +85,11 @@ class AffineTest : public OpTestWith<Case> {
   OpInputs inputs() const {
     const Case& c = GetParam();
     OpInputs result;
-    result.src = {random_tensor(Shape{c.n, c.in}, 1)};
+    result.src = {random_tensor(c.src(), 1)};
     const double scale = 1 / std::sqrt(static_cast<double>(c.in));
     result.params = {random_tensor(Shape{c.out, c.in}, 2, -scale, scale)};
     if (c.bias) result.params.push_back(random_tensor(Shape{c.out}, 3, 0.1, 0.5));
-    result.diff_dst = {random_values(c.n * c.out, 4, -0.5, 1.0)};
+    result.diff_dst = {random_values(c.rows() * c.out, 4, -0.5, 1.0)};
     return result;
   }
 };
