@@ -78,6 +78,8 @@ void pack_bfloat16(Stream&, int64_t n, const float* values, uint16_t* packed);
 void round_to_wire(Stream&, int64_t n, float* values, float* residual);
 void sum_gradients(Stream&, DType, int64_t n_elements, std::span<void* const> partials);
 double sum_of_squares(Stream&, int64_t n, const float* src);
+void clip_norm(Stream&, int64_t n, float* values, double scale, double most, double* norm);
+void clip_values(Stream&, int64_t n, float* values, float most);
 void unpack_bfloat16(Stream&, int64_t n, const uint16_t* packed, float* values);
 void sgd_update(Stream&, const SgdUpdate&, const UpdateRanges&, const float* grad, float* weights,
                 float* velocity);
@@ -140,6 +142,8 @@ void pack_bfloat16(Stream&, int64_t n, const float* values, uint16_t* packed);
 void round_to_wire(Stream&, int64_t n, float* values, float* residual);
 void sum_gradients(Stream&, DType, int64_t n_elements, std::span<void* const> partials);
 double sum_of_squares(Stream&, int64_t n, const float* src);
+void clip_norm(Stream&, int64_t n, float* values, double scale, double most, double* norm);
+void clip_values(Stream&, int64_t n, float* values, float most);
 void unpack_bfloat16(Stream&, int64_t n, const uint16_t* packed, float* values);
 void sgd_update(Stream&, const SgdUpdate&, const UpdateRanges&, const float* grad, float* weights,
                 float* velocity);

@@ -40,4 +40,17 @@ double sum_of_squares(Stream& stream, int64_t n, const float* src) {
   return cpu::sum_of_squares(stream, n, src);
 }
 
+void clip_norm(Stream& stream, int64_t n, float* values, double scale, double most, double* norm) {
+  assert(n >= 0 && most > 0);
+  if (stream.device().kind == Device::Kind::kCuda)
+    return cuda::clip_norm(stream, n, values, scale, most, norm);
+  cpu::clip_norm(stream, n, values, scale, most, norm);
+}
+
+void clip_values(Stream& stream, int64_t n, float* values, float most) {
+  assert(n >= 0 && most >= 0);
+  if (stream.device().kind == Device::Kind::kCuda) return cuda::clip_values(stream, n, values, most);
+  cpu::clip_values(stream, n, values, most);
+}
+
 }  // namespace lockstep

@@ -67,6 +67,8 @@ void pack_bfloat16(Stream&, int64_t, const float*, uint16_t*) { refuse(); }
 void round_to_wire(Stream&, int64_t, float*, float*) { refuse(); }
 void sum_gradients(Stream&, DType, int64_t, std::span<void* const>) { refuse(); }
 double sum_of_squares(Stream&, int64_t, const float*) { refuse(); }
+void clip_norm(Stream&, int64_t, float*, double, double, double*) { refuse(); }
+void clip_values(Stream&, int64_t, float*, float) { refuse(); }
 void unpack_bfloat16(Stream&, int64_t, const uint16_t*, float*) { refuse(); }
 void sgd_update(Stream&, const SgdUpdate&, const UpdateRanges&, const float*, float*, float*) { refuse(); }
 void adam_update(Stream&, const AdamUpdate&, const UpdateRanges&, const float*, float*, float*, float*) {

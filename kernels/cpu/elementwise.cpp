@@ -1,6 +1,7 @@
 // Flat vector kernels on the CPU: one pass, bound by memory. add, add_chain and fill run on the
 // calling thread: the reducer calls them beside a computation that has all threads.
 #include <algorithm>
+#include <cmath>
 
 #include "kernels/backend.h"
 #include "kernels/bfloat16.h"
@@ -96,6 +97,17 @@ LOCKSTEP_VECTORIZE double chunk_sum_of_squares(int64_t n, const float* src) {
   return lanes[0];
 }
 
+LOCKSTEP_VECTORIZE void scale_loop(int64_t n, float factor, float* __restrict values) {
+  for (int64_t i = 0; i < n; ++i) values[i] *= factor;
+}
+
+LOCKSTEP_VECTORIZE void clip_loop(int64_t n, float most, float* __restrict values) {
+  for (int64_t i = 0; i < n; ++i) {
+    const float x = values[i];
+    values[i] = x > most ? most : x < -most ? -most : x;
+  }
+}
+
 }  // namespace
 
 void add(Stream&, int64_t n, const float* a, const float* b, float* dst) { add_loop(n, a, b, dst); }
@@ -155,5 +167,15 @@ double sum_of_squares(Stream&, int64_t n, const float* src) {
   }
   return sum;
 }
+
+void clip_norm(Stream& stream, int64_t n, float* values, double scale, double most, double* norm) {
+  *norm = std::sqrt(sum_of_squares(stream, n, values)) * scale;
+  if (!(*norm > most) || !std::isfinite(*norm)) return;
+  const auto factor = static_cast<float>(most / (*norm + 1e-6));
+  for (int64_t start = 0; start < n; start += kChunk)
+    scale_loop(std::min(kChunk, n - start), factor, values + start);
+}
+
+void clip_values(Stream&, int64_t n, float* values, float most) { clip_loop(n, most, values); }
 
 }  // namespace lockstep::cpu

@@ -104,6 +104,46 @@ __global__ void __launch_bounds__(kThreads) add_sums_kernel(int n, const double*
   if (threadIdx.x == 0) *result = sum;
 }
 
+__global__ void norm_kernel(const double* sum, double scale, double* norm) { *norm = sqrt(*sum) * scale; }
+
+/// values *= most / norm, where the norm is above that.
+struct ClipNorm {
+  const double* norm;
+  double most;
+  float* values;
+  template <int W>
+  __device__ void at(int64_t i) const {
+    const double n = *norm;
+    if (!(n > most) || !isfinite(n)) return;
+    const auto factor = static_cast<float>(most / (n + 1e-6));
+    Pack<float, W> x = load<W>(values + i);
+#pragma unroll
+    for (int k = 0; k < W; ++k) x.at[k] *= factor;
+    store<W>(values + i, x);
+  }
+};
+
+struct ClipValues {
+  float most;
+  float* values;
+  template <int W>
+  __device__ void at(int64_t i) const {
+    Pack<float, W> x = load<W>(values + i);
+#pragma unroll
+    for (int k = 0; k < W; ++k) x.at[k] = x.at[k] > most ? most : x.at[k] < -most ? -most : x.at[k];
+    store<W>(values + i, x);
+  }
+};
+
+/// The sum of squares to the stream's result.
+void submit_sum_of_squares(Stream& stream, int64_t n, const float* src) {
+  const auto& cuda_stream = static_cast<CudaStream&>(stream);
+  const int64_t n_blocks = std::min<int64_t>(CudaStream::kSums, blocks_for(n, kChunk));
+  launch(stream, n_blocks, kThreads, sum_of_squares_kernel, n, src, cuda_stream.sums());
+  launch(stream, 1, kThreads, add_sums_kernel, static_cast<int>(n_blocks), cuda_stream.sums(),
+         cuda_stream.result());
+}
+
 }  // namespace
 
 void add(Stream& stream, int64_t n, const float* a, const float* b, float* dst) {
@@ -137,13 +177,19 @@ void sum_gradients(Stream& stream, DType dtype, int64_t n_elements, std::span<vo
 }
 
 double sum_of_squares(Stream& stream, int64_t n, const float* src) {
-  const auto& cuda_stream = static_cast<CudaStream&>(stream);
-  const int64_t n_blocks = std::min<int64_t>(CudaStream::kSums, blocks_for(n, kChunk));
-  launch(stream, n_blocks, kThreads, sum_of_squares_kernel, n, src, cuda_stream.sums());
-  launch(stream, 1, kThreads, add_sums_kernel, static_cast<int>(n_blocks), cuda_stream.sums(),
-         cuda_stream.result());
+  submit_sum_of_squares(stream, n, src);
   stream.synchronize();
-  return *cuda_stream.result();
+  return *static_cast<CudaStream&>(stream).result();
+}
+
+void clip_norm(Stream& stream, int64_t n, float* values, double scale, double most, double* norm) {
+  submit_sum_of_squares(stream, n, values);
+  launch(stream, 1, 1, norm_kernel, static_cast<CudaStream&>(stream).result(), scale, norm);
+  stream_over<4>(stream, n, ClipNorm{norm, most, values}, values);
+}
+
+void clip_values(Stream& stream, int64_t n, float* values, float most) {
+  stream_over<4>(stream, n, ClipValues{most, values}, values);
 }
 
 }  // namespace lockstep::cuda

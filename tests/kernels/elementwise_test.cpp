@@ -152,6 +152,55 @@ TEST_F(ElementwiseTest, SumOfSquares) {
   }
 }
 
+TEST_F(ElementwiseTest, ClipsTheNorm) {
+  for (const int64_t n : kLengths) {
+    for (const double most : {0.5, 1e6}) {
+      Vector values(n, 6);
+      const std::vector<float> before = values.copy();
+      double sum = 0;
+      for (float x : before) sum += static_cast<double>(x) * x;
+      const Memory norm = Memory::on_host(test_device(), sizeof(double));
+      clip_norm(*stream_, n, values.begin(), 0.25, most, norm.as<double>());
+      stream_->synchronize();
+      const double expected = 0.25 * std::sqrt(sum);
+      EXPECT_NEAR(*norm.as<double>(), expected, 1e-12 * expected + 1e-300) << n;
+      const auto factor = static_cast<float>(expected > most ? most / (expected + 1e-6) : 1.0);
+      std::vector<float> clipped = before;
+      for (float& x : clipped) x *= factor;
+      const std::vector<float> found = values.copy();
+      for (size_t i = 0; i < found.size(); ++i) EXPECT_NEAR(found[i], clipped[i], 1e-6f * std::abs(clipped[i]));
+      values.expect_guards();
+      count_comparisons(n + 1);
+    }
+  }
+}
+
+TEST_F(ElementwiseTest, ANormThatIsNotFiniteClipsNothing) {
+  for (const float odd : {INFINITY, NAN}) {
+    Vector values(5, 6);
+    values.begin()[3] = odd;
+    const std::vector<float> before = values.copy();
+    const Memory norm = Memory::on_host(test_device(), sizeof(double));
+    clip_norm(*stream_, 5, values.begin(), 1, 0.5, norm.as<double>());
+    stream_->synchronize();
+    EXPECT_FALSE(std::isfinite(*norm.as<double>()));
+    for (size_t i : {0, 1, 2, 4}) EXPECT_EQ(values.copy()[i], before[i]);
+    count_comparisons(5);
+  }
+}
+
+TEST_F(ElementwiseTest, ClipsValues) {
+  for (const int64_t n : kLengths) {
+    Vector values(n, 7);
+    std::vector<float> clipped = values.copy();
+    for (float& x : clipped) x = std::clamp(x, -0.25f, 0.25f);
+    clip_values(*stream_, n, values.begin(), 0.25f);
+    stream_->synchronize();
+    expect_equal(values.copy(), clipped);
+    values.expect_guards();
+  }
+}
+
 // Chunks of 4096 added in order: a vector's sum is the sum over its chunks, bit by bit, so that
 // ranks that own whole chunks can share the work.
 TEST_F(ElementwiseTest, SumOfSquaresHasAFixedOrder) {
