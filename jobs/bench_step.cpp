@@ -266,7 +266,7 @@ static int bench_step_command(const Words& words, Communicator& comm) {
   const auto run = [&] {
     for (;;) {
       const bool is_full = step % loader.steps_per_epoch() < full;
-      replica.step(loader, step++, n_samples, 1 << 30);
+      replica.step(loader, step++, 1 << 30);
       if (is_full) return;
     }
   };

@@ -155,7 +155,12 @@ static int predict_command(const Words& words, Communicator& comm) {
     loading = make_loader_options(model.job, *dataset, fields, model.graph, false,
                                   model.contract.normalization, comm.rank(), comm.size());
     loading.shuffle.is_on = false;
+    loading.order = Order::kShuffled;
     loading.ranks = &comm;
+    if (std::vector<Graph> graphs =
+            sequence_graphs(model.job, model.contract, model.graph, *dataset, loading);
+        !graphs.empty())
+      model.graph = std::move(graphs.back());
   };
   check_on_root(comm, open);
   all_or_none(comm, [&] {

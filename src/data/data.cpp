@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 
 #include "io/checkpoint/checkpoint.h"
 #include "src/data/class_names.h"
@@ -101,6 +102,43 @@ void check_layout(const Dataset& dataset, const std::string& name) {
         "if they are right as they are");
 }
 
+bool has_field(const Dataset& dataset, const std::string& name) {
+  return std::any_of(dataset.fields().begin(), dataset.fields().end(),
+                     [&](const Field& field) { return field.name == name; });
+}
+
+const std::vector<std::string> kInputNames{"image", "images", "input", "data", "x", "X", "tokens", "series"};
+
+/// A stream's window as samples of the dataset.
+Dataset cut_into_windows(Dataset dataset, const DataSource& source) {
+  const std::string name = source.input.empty() ? find_by_name(dataset, kInputNames) : source.input;
+  if (name.empty())
+    throw Error(dataset.path(), "cannot tell which field is the stream (" + field_list(dataset) + ")",
+                "name it in the job file: data.train.input");
+  const DataSource::Window& window = source.window;
+  return Dataset::windows(std::make_shared<const Dataset>(std::move(dataset)), name,
+                          {window.length, window.stride, window.horizon});
+}
+
+/// Whether a window's target is each step's next one.
+bool is_next(const DataSource::Window& window, const Field& field) {
+  if (window.target != DataSource::Window::Target::kAuto)
+    return window.target == DataSource::Window::Target::kNext;
+  return field.dtype != DType::kFloat32 && field.shape.rank() == 1;
+}
+
+/// What is left of a row (T, …); of ragged ones, of the longest.
+Shape delivered(const Field& field, const DataFields::Cut& cut, int64_t longest = 0) {
+  Shape shape = field.ragged ? field.shape.with_front(std::max<int64_t>(1, longest)) : field.shape;
+  if (shape.rank() > 0) shape[0] = std::max<int64_t>(1, shape[0] - cut.drop_first - cut.drop_last);
+  return shape;
+}
+
+int64_t longest_row(const Dataset& data, const std::string& field, int64_t max_length) {
+  const int64_t longest = data.row_spans(field).longest();
+  return max_length > 0 ? std::min(longest, max_length) : longest;
+}
+
 }  // namespace
 
 std::vector<std::string> named_targets(const DataOptions& job) {
@@ -165,36 +203,95 @@ Dataset open_source(const DataSource& source, const std::vector<std::string>& fu
   // What is not named is looked for among all; the input is what counts the samples.
   options.with_others = !has_input || (wants_target && source.target.empty());
   if (!has_input) options.fields.clear();
-  return Dataset::open(source.path, options);
+  Dataset dataset = Dataset::open(source.path, options);
+  return source.window.length > 0 ? cut_into_windows(std::move(dataset), source) : std::move(dataset);
 }
 
 DataFields find_fields(const Dataset& dataset, const DataSource& source) {
   DataFields fields{source.input, source.target, source.inputs};
   for (const auto& [input, field] : fields.inputs) dataset.field(field);
   if (!fields.inputs.empty()) fields.input = fields.inputs.begin()->second;
-  if (fields.input.empty())
-    fields.input = find_by_name(dataset, {"image", "images", "input", "data", "x", "X"});
+  if (fields.input.empty()) fields.input = find_by_name(dataset, kInputNames);
+  if (source.window.length > 0) {
+    fields.target = fields.input;
+    const int64_t horizon = source.window.horizon;
+    fields.input_cut.drop_last = horizon;
+    fields.target_cut.drop_first =
+        is_next(source.window, dataset.field(fields.input)) ? horizon : source.window.length;
+  }
   if (fields.target.empty())
     fields.target = find_by_name(dataset, {"label", "labels", "target", "targets", "y"});
+  if (fields.inputs.empty() && source.input.empty() && has_field(dataset, "source") &&
+      has_field(dataset, "target")) {  // pairs of sequences, as a converter writes them
+    fields.inputs = {{"source", "source"}, {"previous", "target"}};
+    fields.input = "source";
+    fields.target = "target";
+  }
   if (fields.input.empty()) {
     throw Error(dataset.path(), "cannot tell which field is the input (" + field_list(dataset) + ")",
                 "name it in the job file: data.train.input");
   }
   dataset.field(fields.input);
   if (!fields.target.empty()) dataset.field(fields.target);
+  // A sequence that is input and target: at each step the next one is asked for.
+  for (const auto& [input, field] : fields.inputs) {
+    if (field != fields.target || !dataset.field(field).ragged) continue;
+    fields.input_cut.drop_last = 1;
+    fields.target_cut.drop_first = 1;
+  }
   check_layout(dataset, fields.input);
   for (const auto& [input, field] : fields.inputs) check_layout(dataset, field);
   if (!fields.target.empty()) check_layout(dataset, fields.target);
   return fields;
 }
 
+namespace {
+
+/// The graph's inputs and their fields; a single one is called "input".
+std::map<std::string, std::string> named_inputs(const DataFields& fields) {
+  if (!fields.inputs.empty()) return fields.inputs;
+  return {{"input", fields.input}};
+}
+
+/// Throws Error where ids of `data` stand for other tokens than in training.
+void check_vocabularies(const Dataset& data, const DataFields& fields, const DataContract& contract) {
+  const auto check = [&](const std::string& name, const std::string& field) {
+    const auto trained = contract.vocabularies.find(name);
+    if (trained == contract.vocabularies.end() || data.vocabulary(field).empty() ||
+        data.vocabulary(field) == trained->second)
+      return;
+    throw Error(data.path(),
+                fmt::format("the vocabulary of {} is another than that of training ({} tokens, not {})", field,
+                            data.vocabulary(field).size(), trained->second.size()),
+                "convert it with --vocabulary-from and the training data");
+  };
+  for (const auto& [name, field] : named_inputs(fields)) check(name, field);
+  if (!fields.target.empty()) check("", fields.target);
+}
+
+}  // namespace
+
 DataContract make_contract(const Dataset& data, const DataFields& fields, const DataOptions& job) {
   DataContract contract;
   const Field& input = data.field(fields.input);
-  contract.input = input.shape;
+  const int64_t max_length = job.train ? job.train->max_length : 0;
+  for (const auto& [name, field] : named_inputs(fields)) {
+    contract.inputs[name] =
+        delivered(data.field(field), fields.cut(field), longest_row(data, field, max_length));
+    if (data.field(field).ragged) contract.ragged.insert(name);
+  }
+  if (!fields.target.empty() && data.field(fields.target).ragged) contract.ragged.insert("");
+  contract.input = delivered(input, fields.cut(fields.input), longest_row(data, fields.input, max_length));
   contract.class_names = data.class_names();
   check_distinct(data.path(), contract.class_names);
   contract.n_classes = static_cast<int64_t>(contract.class_names.size());
+  for (const auto& [name, field] : named_inputs(fields)) {
+    if (!data.vocabulary(field).empty()) contract.vocabularies[name] = data.vocabulary(field);
+  }
+  if (!fields.target.empty() && !data.vocabulary(fields.target).empty()) {
+    contract.vocabularies[""] = data.vocabulary(fields.target);
+    contract.n_classes = static_cast<int64_t>(contract.vocabularies[""].size());
+  }
 
   const Dataset::Statistics* statistics = data.statistics(fields.input);
   DataOptions::Normalize mode = job.normalize;
@@ -233,9 +330,12 @@ JobData open_data(const DataOptions& job) {
     if (source.target.empty()) source.target = data.train_fields.target;
     if (source.inputs.empty()) source.inputs = data.train_fields.inputs;
     if (source.layout.empty()) source.layout = job.train->layout;
+    if (source.window.length == 0) source.window = job.train->window;
+    if (source.max_length == 0) source.max_length = job.train->max_length;
     data.validation = std::make_unique<Dataset>(open_source(source, named_targets(job)));
     data.validation_fields = find_fields(*data.validation, source);
     check_class_names(source.path, data.validation->class_names(), data.contract.class_names);
+    check_vocabularies(*data.validation, data.validation_fields, data.contract);
   }
   return data;
 }
@@ -262,7 +362,7 @@ void check_names(const Graph& graph) {
   std::vector<std::string> names;
   for (int v = 0; v < graph.size(); ++v) {
     for (const ParameterSpec& spec : graph.parameters(v))
-      names.push_back("/parameters/" + graph.vertex(v).name + "." + spec.name);
+      names.push_back("/parameters/" + graph.vertex(v).parameters_name + "." + spec.name);
   }
   try {
     check_tensor_names(names);
@@ -273,9 +373,17 @@ void check_names(const Graph& graph) {
 
 }  // namespace
 
-Graph build_graph(const DataOptions& job, const DataContract& contract) {
-  const Shape input = contract.input.rank() > 0 ? job.augment.output(contract.input) : contract.input;
-  Graph graph = build_model(*job.model, {input, contract.n_classes});
+Graph build_graph(const DataOptions& job, const DataContract& contract, const SequenceOptions& sequences) {
+  ModelContext context;
+  context.input = contract.input.rank() > 0 ? job.augment.output(contract.input) : contract.input;
+  context.n_classes = contract.n_classes;
+  context.inputs = contract.inputs;
+  context.ragged = contract.ragged;
+  context.steps = sequences.steps;
+  context.carries_states = sequences.carries_states;
+  for (const auto& [name, tokens] : contract.vocabularies)
+    context.vocabularies[name] = static_cast<int64_t>(tokens.size());
+  Graph graph = build_model(*job.model, context);
   check_all_read(graph, job.losses());
   check_names(graph);
   return graph;
@@ -308,6 +416,94 @@ std::shared_ptr<const Augmentation> make_augmentation(const DataOptions& job, co
   return std::make_shared<Augmentation>(job.augment, std::move(source));
 }
 
+namespace {
+
+/// Of an input that is a sequence, or its lengths.
+LoaderField sequence_field(const Dataset& dataset, const Field& stored, const Vertex& input,
+                           const DataFields::Cut& cut, const DataOptions& job) {
+  LoaderField field;
+  field.name = stored.name;
+  field.dtype = input.dtype;
+  field.n_classes = input.n_ids;
+  field.drop_first = cut.drop_first;
+  field.drop_last = cut.drop_last;
+  field.max_length = job.train ? job.train->max_length : 0;
+  field.lengths_only = input.lengths_of >= 0;
+  if (field.lengths_only) return field;
+  field.shape = stored.ragged ? stored.shape : input.shape;
+  const Shape read = delivered(stored, cut, input.shape.rank() > 0 ? input.shape[0] : 1);
+  if (stored.ragged ? read.without_front() != input.shape.without_front()
+                    : read.n_elements() != input.shape.n_elements())
+    throw Error(dataset.path(),
+                fmt::format("samples of '{}' have shape {}, the network reads {}", stored.name, read.str(),
+                            input.shape.str()),
+                "use data of the same kind, or change the model's input");
+  return field;
+}
+
+/// What stands behind the ends of targets of unequal lengths: what the loss leaves out.
+int64_t target_padding(const LossSpec& loss, const Dataset& dataset, const std::string& name) {
+  if (const std::optional<int64_t> ignored = loss.rule->ignored()) return *ignored;
+  throw Error(dataset.path(),
+              fmt::format("rows of the target '{}' have unequal lengths, and the loss {} would count what fills "
+                          "them up",
+                          name, loss.name),
+              "use token_cross_entropy, or softmax_cross_entropy with ignore: -1");
+}
+
+Order order_of(const DataOptions& job, const Dataset& dataset, const std::vector<LoaderField>& fields,
+               const Graph& graph) {
+  const bool carries = !graph.states().empty();
+  const bool has_lengths = std::any_of(fields.begin(), fields.end(), [&](const LoaderField& field) {
+    return dataset.field(field.name).ragged;
+  });
+  using Wanted = DataOptions::Order;
+  if (carries && job.order != Wanted::kAuto && job.order != Wanted::kStreams)
+    throw Error("data.order", "the model carries its state from step to step, and samples do not follow one another",
+                "set data.order: streams, or leave state: carried out of the model");
+  if (job.order == Wanted::kByLength && !has_lengths)
+    throw Error("data.order", "no field has rows of unequal lengths to order by",
+                "leave data.order out, or name data with NAME_offsets");
+  if (carries || job.order == Wanted::kStreams) return Order::kStreams;
+  if (job.order == Wanted::kByLength) return Order::kByLength;
+  return job.order == Wanted::kAuto && has_lengths && job.shuffle.is_on ? Order::kByLength : Order::kShuffled;
+}
+
+}  // namespace
+
+std::vector<Graph> sequence_graphs(const DataOptions& job, const DataContract& contract, const Graph& graph,
+                                   const Dataset& dataset, const LoaderOptions& loading) {
+  std::vector<Graph> graphs;
+  const bool has_lengths = std::any_of(loading.fields.begin(), loading.fields.end(), [&](const auto& field) {
+    return dataset.field(field.name).ragged;
+  });
+  if (!has_lengths) return graphs;
+  const LengthBuckets buckets(dataset, loading.fields, loading.order == Order::kByLength);
+  const std::vector<int> inputs = graph.inputs();
+  for (const std::vector<int64_t>& extents : buckets.extents()) {
+    SequenceOptions sequences;
+    for (size_t i = 0; i < inputs.size(); ++i) {
+      if (extents[i] > 0 && !loading.fields[i].lengths_only)
+        sequences.steps[graph.vertex(inputs[i]).name] = extents[i];
+    }
+    graphs.push_back(build_graph(job, contract, sequences));
+    size_t target = inputs.size();
+    for (const LossSpec& loss : job.losses()) {
+      if (loss_target_input(graph, loss) >= 0 || target >= loading.fields.size()) continue;
+      const Shape prediction = graphs.back().vertex(loss_vertex(graphs.back(), loss)).shape;
+      const Shape wanted = loss.target_shape(prediction);
+      const int64_t length = extents[target];
+      if (length > 0 && (wanted.rank() < 1 || wanted[0] != length))
+        throw Error(dataset.path(),
+                    fmt::format("rows of the target '{}' have up to {} steps where the network gives {}",
+                                loading.fields[target].name, length, wanted.rank() < 1 ? 1 : wanted[0]),
+                    "let the targets be as long as the sequence that the output follows");
+      ++target;
+    }
+  }
+  return graphs;
+}
+
 LoaderOptions make_loader_options(const DataOptions& job, const Dataset& dataset, const DataFields& fields,
                                   const Graph& graph, bool with_targets, const Normalization& normalization,
                                   int rank, int size, const Augmentation* augmentation) {
@@ -315,7 +511,8 @@ LoaderOptions make_loader_options(const DataOptions& job, const Dataset& dataset
   const std::vector<int> inputs = graph.inputs();
   for (int v : inputs) {
     const Vertex& input = graph.vertex(v);
-    const Field& stored = field_of_input(dataset, fields, graph, v);
+    const Field& stored =
+        field_of_input(dataset, fields, graph, input.lengths_of >= 0 ? input.lengths_of : v);
     const std::string& name = stored.name;
     if (augmentation && augmentation->source().vertex == v) {
       options.fields.push_back({name, augmentation->source().dtype, stored.shape, {}, {}, 0});
@@ -323,7 +520,12 @@ LoaderOptions make_loader_options(const DataOptions& job, const Dataset& dataset
     }
     // Where training sees crops of a size, evaluation sees the middle.
     const Shape read = v == augmented_input(job, graph) ? job.augment.output(stored.shape) : stored.shape;
-    if (read.n_elements() != input.shape.n_elements()) {
+    const DataFields::Cut cut = fields.cut(name);
+    if (input.dtype == DType::kInt32 || stored.ragged) {
+      options.fields.push_back(sequence_field(dataset, stored, input, cut, job));
+      continue;
+    }
+    if (delivered({name, stored.dtype, read}, cut).n_elements() != input.shape.n_elements()) {
       throw Error(dataset.path(),
                   fmt::format("samples of '{}' have shape {}, the network reads {}", name, stored.shape.str(),
                               input.shape.str()),
@@ -333,6 +535,8 @@ LoaderOptions make_loader_options(const DataOptions& job, const Dataset& dataset
     options.fields.push_back(
         {name, DType::kFloat32, input.shape, normalizes ? normalization.mean : std::vector<float>{},
          normalizes ? normalization.stddev : std::vector<float>{}, 0, read == stored.shape ? Shape{} : read});
+    options.fields.back().drop_first = cut.drop_first;
+    options.fields.back().drop_last = cut.drop_last;
   }
   for (const LossSpec& loss : job.losses()) {
     if (!with_targets || loss_target_input(graph, loss) >= 0) continue;
@@ -345,7 +549,8 @@ LoaderOptions make_loader_options(const DataOptions& job, const Dataset& dataset
     const Shape target = loss.target_shape(prediction);
     const int64_t n_classes = loss.n_classes(prediction);
     const Field& stored = dataset.field(name);
-    if (stored.shape.n_elements() != target.n_elements()) {
+    const DataFields::Cut cut = name == fields.target ? fields.target_cut : DataFields::Cut{};
+    if (!stored.ragged && delivered(stored, cut).n_elements() != target.n_elements()) {
       throw Error(
           dataset.path(),
           fmt::format("samples of '{}' have shape {}, the network's output needs {}", name,
@@ -356,8 +561,19 @@ LoaderOptions make_loader_options(const DataOptions& job, const Dataset& dataset
     }
     // A label that counts nothing may lie outside the classes; then the loader cannot check them.
     const std::optional<int64_t> ignored = loss.rule->ignored();
-    const bool checks = !ignored || (*ignored >= 0 && *ignored < n_classes);
+    const bool checks = !ignored || (*ignored >= 0 && *ignored < n_classes) || loss.rule->is_of_tokens();
     options.fields.push_back({name, loss.target_dtype(), target, {}, {}, checks ? n_classes : 0});
+    LoaderField& field = options.fields.back();
+    field.drop_first = cut.drop_first;
+    field.drop_last = cut.drop_last;
+    if (stored.ragged) {
+      field.shape = stored.shape;
+      field.max_length = job.train ? job.train->max_length : 0;
+      field.padding = target_padding(loss, dataset, name);
+    }
+    // A series that goes on is of the same quantity as its beginning.
+    if (name == fields.input && cut.drop_first > 0 && field.dtype == DType::kFloat32)
+      field.mean = normalization.mean, field.stddev = normalization.stddev;
   }
   options.global_batch = job.global_batch;
   options.micro_batch = job.micro_batch;
@@ -365,6 +581,7 @@ LoaderOptions make_loader_options(const DataOptions& job, const Dataset& dataset
   options.first_micro = rank * options.n_micro;
   options.seed = job.seed;
   options.shuffle = job.shuffle;
+  options.order = order_of(job, dataset, options.fields, graph);
   options.prefetch = job.prefetch;
   options.prefetch_limit_bytes = job.prefetch_bytes;
   options.threads = job.data_threads;

@@ -4,6 +4,7 @@
 
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -25,12 +26,23 @@ struct DataContract {
   Shape input;                           // of one sample, as stored
   int64_t n_classes = 0;                 // 0: the data does not say
   std::vector<std::string> class_names;  // may be empty
+  /// Of inputs and the target ("") that are ids: what each id stands for. By the graph's input; may be empty.
+  std::map<std::string, std::vector<std::string>> vocabularies;
+  std::map<std::string, Shape> inputs;  // of all inputs, likewise; sequences: the longest
+  std::set<std::string> ragged;         // inputs, and the target (""), that are sequences of unequal lengths
   Normalization normalization;
 };
 
 struct DataFields {
   std::string input, target;                  // target empty: none was found
   std::map<std::string, std::string> inputs;  // several: the graph's input -> field; then input is the first
+  /// Sequences that are input and target at once, such as a text and its next characters: the steps of a row
+  /// that each leaves out.
+  struct Cut {
+    int64_t drop_first = 0, drop_last = 0;
+  } input_cut, target_cut;
+  /// Of an input that reads that field.
+  Cut cut(const std::string& field) const { return field == target ? input_cut : Cut{}; }
 };
 
 /// Opens the dataset of a source: the fields that it names (all must fit), and further ones that a job's
@@ -69,6 +81,12 @@ std::shared_ptr<const Augmentation> make_augmentation(const DataOptions& job, co
                                                       const DataFields& fields, const Graph& graph,
                                                       const Normalization& normalization);
 
+/// The network for each of the lengths that the loader pads sequences to, in the order of its buckets; none
+/// where the data have no rows of unequal lengths. Throws Error where targets have other lengths than the
+/// network's output.
+std::vector<Graph> sequence_graphs(const DataOptions& job, const DataContract& contract, const Graph& graph,
+                                   const Dataset& dataset, const LoaderOptions& loading);
+
 /// Loader options for this rank's share of the micro-batches of a job: one field per input of the
 /// graph, then (with_targets) one per loss that compares with the dataset. Throws Error naming the
 /// field or shape that does not fit. `normalization` is of the first input. The input of an augmentation
@@ -77,7 +95,12 @@ LoaderOptions make_loader_options(const DataOptions& job, const Dataset& dataset
                                   const Graph& graph, bool with_targets, const Normalization& normalization,
                                   int rank, int size, const Augmentation* augmentation = nullptr);
 
-/// The graph of a job behind its data; checks that every layer is read.
-Graph build_graph(const DataOptions& job, const DataContract& contract);
+/// The graph of a job behind its data; checks that every layer is read. `sequences`: for other steps than the
+/// data's.
+struct SequenceOptions {
+  std::map<std::string, int64_t> steps;  // of a sample, by inputs
+  bool carries_states = false;
+};
+Graph build_graph(const DataOptions& job, const DataContract& contract, const SequenceOptions& sequences = {});
 
 }  // namespace lockstep

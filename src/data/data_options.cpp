@@ -30,6 +30,23 @@ std::string read_field(const Config& config, const std::string& key, DataSource&
   return name;
 }
 
+/// window: 64, or {length: 64, stride: 32, target: after, horizon: 1}.
+DataSource::Window read_window(const Config& source) {
+  DataSource::Window window;
+  if (!source.has("window")) return window;
+  Config options = source.at("window");
+  options.positional("length");
+  window.length = read_whole(options, "length", 0, 1, int64_t{1} << 30);
+  window.stride = read_whole(options, "stride", window.length, 1, int64_t{1} << 30);
+  window.horizon = read_whole(options, "horizon", 1, 1, int64_t{1} << 30);
+  const std::string target = options.get_choice("target", "auto", {"auto", "next", "after"});
+  window.target = target == "next"    ? DataSource::Window::Target::kNext
+                  : target == "after" ? DataSource::Window::Target::kAfter
+                                      : DataSource::Window::Target::kAuto;
+  options.finish();
+  return window;
+}
+
 DataSource read_source(const Config& data, const std::string& key) {
   Config source = data.at(key);
   source.positional("path");
@@ -41,6 +58,8 @@ DataSource read_source(const Config& data, const std::string& key) {
   if (result.layout == "auto") result.layout.clear();
   result.external_storage = source.get_bool("external_storage", false);
   result.partial = source.get_bool("partial", false);
+  result.window = read_window(source);
+  result.max_length = read_whole(source, "max_length", 0, 0, int64_t{1} << 30);
   if (const std::optional<Config> inputs = source.find("inputs")) {
     for (const std::string& name : inputs->keys()) result.inputs[name] = read_field(*inputs, name, result);
     if (!result.input.empty())
@@ -90,6 +109,11 @@ void read_data(const Config& root, DataOptions& options) {
                                             : DataOptions::Normalize::kStandardize;
   options.augment = read_augment(*data);
   options.shuffle = read_shuffle(*data);
+  const std::string order = data->get_choice("order", "auto", {"auto", "shuffled", "streams", "by_length"});
+  options.order = order == "shuffled"    ? DataOptions::Order::kShuffled
+                  : order == "streams"   ? DataOptions::Order::kStreams
+                  : order == "by_length" ? DataOptions::Order::kByLength
+                                         : DataOptions::Order::kAuto;
   options.data_threads = read_count(*data, "threads", 0, 0, DataOptions::kMostDataThreads);
   options.prefetch = read_count(*data, "prefetch", options.prefetch, 1, 10'000);
   options.prefetch_bytes = read_mib(*data, "prefetch_mb", 256);

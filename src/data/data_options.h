@@ -24,6 +24,15 @@ struct DataSource {
   std::map<std::string, Place> places;  // of fields that lie in another file or folder, by their names here
   std::string layout;                   // of images: NCHW or NHWC; empty: as the files say
   bool external_storage = false, partial = false;  // see DatasetOptions
+  /// The dataset is one stream, cut into windows of so many steps. 0: it is not.
+  struct Window {
+    int64_t length = 0, stride = 0;
+    /// What a target is: each step's next one (texts), or the `horizon` steps behind the window (series).
+    enum class Target { kAuto, kNext, kAfter } target = Target::kAuto;
+    int64_t horizon = 1;
+    bool operator==(const Window&) const = default;
+  } window;
+  int64_t max_length = 0;  // of rows of unequal lengths: longer ones are cut; 0: none is
 };
 
 /// A part of a job knows its own options and those of the parts to its left.
@@ -38,6 +47,9 @@ struct DataOptions : ModelOptions {
   enum class Normalize { kAuto, kNone, kUnit, kMean, kStandardize } normalize = Normalize::kAuto;
   AugmentSpec augment;  // of training images
   Shuffle shuffle;
+  /// Of training samples. kAuto: streams where the network carries states, by length where rows have
+  /// lengths, else shuffled.
+  enum class Order { kAuto, kShuffled, kStreams, kByLength } order = Order::kAuto;
   int data_threads = 0;  // of each rank, that read and decode; 0: as the device and the cores suggest
   int64_t prefetch = 4;  // micro-batches, at first
   int64_t prefetch_bytes = int64_t{256} << 20;  // up to which it may grow

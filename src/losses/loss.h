@@ -35,6 +35,8 @@ class LossRule {
   virtual std::optional<int64_t> ignored() const { return std::nullopt; }
   /// Scores of a sample as (…, K) instead of (K, …).
   virtual bool has_classes_last() const { return false; }
+  /// Whether what it judges are tokens of sequences.
+  virtual bool is_of_tokens() const { return false; }
   /// Whether its mean is -log of the target's probability and nothing else, so that exp of it is the
   /// perplexity.
   virtual bool is_plain_log_likelihood() const { return false; }

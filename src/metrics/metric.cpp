@@ -73,10 +73,10 @@ void add_metric(MetricList& list, const Config& description, const std::vector<L
 MetricList read_metrics(const std::optional<Config>& description, const std::vector<LossSpec>& losses) {
   MetricList list;
   if (!description) {
-    const Config usual = Config::from_text("metrics: [accuracy, confusion]", "metrics");
+    const Config usual = Config::from_text("metrics: [accuracy, confusion, perplexity]", "metrics");
     const std::vector<Config> items = usual.at("metrics").items();
     if (losses[0].has_accuracy()) add_metric(list, items[0], losses);
-    if (losses[0].is_classification()) add_metric(list, items[1], losses);
+    if (losses[0].is_classification()) add_metric(list, items[losses[0].rule->is_of_tokens() ? 2 : 1], losses);
     return list;
   }
   const std::vector<Config> items =

@@ -8,24 +8,25 @@ int64_t align_up(int64_t n) {
 }
 }  // namespace
 
-ParameterArena::ParameterArena(const Graph& graph, Device device) : of_vertex_(graph.size()) {
+ParameterArena::ParameterArena(const Graph& graph, Device device) {
   for (int v = graph.size() - 1; v >= 0; --v) {
     int index = 0;
     for (const ParameterSpec& spec : graph.parameters(v)) {
-      of_vertex_[v].push_back(static_cast<int>(segments_.size()));
-      segments_.push_back(
-          {graph.vertex(v).name + "." + spec.name, spec.shape, n_elements_, v, index++, spec});
+      const std::string name = graph.vertex(v).parameters_name + "." + spec.name;
+      by_name_[name] = static_cast<int>(segments_.size());
+      segments_.push_back({name, spec.shape, n_elements_, v, index++, spec});
       n_elements_ += align_up(spec.shape.n_elements());
     }
   }
-  for (int v = 0; v < graph.size(); ++v) of_vertex_[v] = of_vertex_[graph.vertex(v).parameters_of];
   weights_ = make_array(device, n_elements_);
   host_ = std::make_unique<HostMirror>(weights_);
 }
 
-std::vector<const Segment*> ParameterArena::of_vertex(int vertex) const {
+std::vector<const Segment*> ParameterArena::of_vertex(const Graph& graph, int vertex) const {
   std::vector<const Segment*> found;
-  for (int index : of_vertex_[vertex]) found.push_back(&segments_[index]);
+  const int owner = graph.vertex(vertex).parameters_of;
+  for (const ParameterSpec& spec : graph.parameters(owner))
+    found.push_back(&segments_[by_name_.at(graph.vertex(owner).parameters_name + "." + spec.name)]);
   return found;
 }
 

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -36,8 +37,9 @@ class ParameterArena {
   ParameterArena& operator=(const ParameterArena&) = delete;
 
   const std::vector<Segment>& segments() const { return segments_; }
-  /// The parameters that one vertex uses, in the layer's order; its own unless it shares another's.
-  std::vector<const Segment*> of_vertex(int vertex) const;
+  /// The parameters that a vertex uses, in the layer's order; its own unless it shares another's. The graph is
+  /// that of the arena, or one with the same parameters, for sequences of another length.
+  std::vector<const Segment*> of_vertex(const Graph& graph, int vertex) const;
   int64_t n_elements() const { return n_elements_; }       // padding included
   int64_t n_parameters() const;                            // padding and statistics excluded
   float* weights() const { return weights_.as<float>(); }  // on the device
@@ -57,7 +59,7 @@ class ParameterArena {
   static Memory make_array(Device device, int64_t n_elements);
 
   std::vector<Segment> segments_;
-  std::vector<std::vector<int>> of_vertex_;  // segment indices
+  std::map<std::string, int> by_name_;  // segment indices
   int64_t n_elements_ = 0;
   Memory weights_;
   std::unique_ptr<HostMirror> host_;

@@ -1,5 +1,9 @@
 // Graph: layers and edges, a pure description. Vertices stand in topological order because
 // a vertex may only read vertices that exist already.
+//
+// Inputs are numbers, float32, until a layer reads one as ids: then it is int32. Sequences may have
+// lengths, an int32 input of the graph too, which follows them from layer to layer. A state is an input that
+// holds what another vertex had in the step before.
 #pragma once
 
 #include <memory>
@@ -17,30 +21,60 @@ struct Vertex {
   Shape shape;                         // of one output sample
   int parameters_of = -1;              // the vertex whose parameters it uses: itself unless shared
   int recompute = -1;                  // block whose activations are computed again for backward; -1: kept
+  std::string parameters_name;         // in front of the names of its parameters
+  DType dtype = DType::kFloat32;
+  int64_t n_ids = 0;    // of an input that is ids: the smallest number that is none
+  int lengths = -1;     // the vertex of how many of its steps are valid; -1: all
+  int lengths_of = -1;  // of an input: the input whose lengths it is
+  int output = 0;       // > 0: this output of what it reads, and no layer of its own
+  int state_of = -1;    // of an input: it starts with what that vertex had in the step before
+  bool is_zero = false; // of an input: zeros, always
 };
 
 class Graph {
  public:
   /// Adds an input of the given sample shape; returns its vertex index. Inputs come first.
   int add_input(const std::string& name, const Shape& shape);
+  /// Adds an input: how many steps of each sample of that input (T, …) are valid.
+  int add_lengths(int input);
+  /// Adds a state, zero in the first step of each epoch; then set_state says what becomes of it.
+  int add_state(const std::string& name, const Shape& shape);
+  void set_state(int state, int vertex) { vertices_[state].state_of = vertex; }
+  /// Lets every recurrent layer that is added from now on carry its state, as if its options said so.
+  void carry_states() { carries_states_ = true; }
+  bool carries_states() const { return carries_states_; }
+  /// Adds an input that is zero.
+  int add_zeros(const std::string& name, const Shape& shape);
+  /// The vertex that is a further output of `vertex`, for others to read. Throws Error naming those it has.
+  int output_of(int vertex, const std::string& name);
+
   /// Adds a layer that reads `inputs`; returns its index. Infers the shape; a misfit throws
   /// Error naming this layer and the ones it reads. Names must be unique.
   /// shares >= 0: the vertex whose parameters it uses; it must want the same shapes.
+  /// parameters_name: in front of its parameters' names; empty: its own.
   int add(const std::string& name, std::shared_ptr<const Layer> layer, std::vector<int> inputs,
-          int shares = -1);
+          int shares = -1, const std::string& parameters_name = {});
   /// Adds a layer behind the last vertex, named TYPE + running number if `name` is empty.
   int append(std::shared_ptr<const Layer> layer, const std::string& name = {});
   /// Marks vertices as one block whose activations backward computes again instead of keeping.
   void recompute(const std::vector<int>& vertices);
-  /// Makes this vertex the prediction; the last one is unless told otherwise.
+  /// Makes this vertex the prediction; the last layer's is unless told otherwise.
   void set_output(int vertex) { output_ = vertex; }
+
+  /// Lets what comes of sequences have the lengths that this vertex tells.
+  void set_lengths(int vertex, int lengths) { vertices_[vertex].lengths = lengths; }
+  /// Marks a vertex whose value people want to see beside the prediction, such as attention weights.
+  void show(int vertex) { shown_.push_back(vertex); }
+  const std::vector<int>& shown() const { return shown_; }
 
   const std::vector<Vertex>& vertices() const { return vertices_; }
   const Vertex& vertex(int i) const { return vertices_[i]; }
   int size() const { return static_cast<int>(vertices_.size()); }
-  /// The vertex whose value is the prediction.
-  int output() const { return output_ >= 0 ? output_ : size() - 1; }
+  /// The vertex whose value is the prediction; by itself the last layer.
+  int output() const;
+  /// The inputs that data fill, and the states.
   std::vector<int> inputs() const;
+  std::vector<int> states() const;
   /// The vertex of that name, or -1.
   int find(const std::string& name) const;
   std::vector<std::string> names() const;
@@ -54,9 +88,16 @@ class Graph {
   int64_t multiply_adds() const;
 
  private:
+  /// Not a further output, nor an input that comes with another vertex.
+  bool stands_by_itself(int vertex) const;
+  /// Notes that `vertex` reads its input `slot` as ids, or as numbers.
+  void read_input(const Vertex& vertex, int slot, const std::string& where);
+
   std::vector<Vertex> vertices_;
   int output_ = -1;
   int n_recompute_ = 0;
+  bool carries_states_ = false;
+  std::vector<int> shown_;
 };
 
 }  // namespace lockstep

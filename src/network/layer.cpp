@@ -28,6 +28,7 @@ LayerDescription read_layer(const Config& description) {
   result.layer = make(options);
   result.name = options.get_string("name", "");
   result.from = options.get_strings("from");
+  if (result.from.empty()) result.from = result.layer->reads();
   result.shares = options.get_string("shares", "");
   options.finish();
   return result;

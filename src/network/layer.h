@@ -2,6 +2,7 @@
 // and lowers itself to an op. Shapes are those of one sample; the plan puts N in front.
 #pragma once
 
+#include <cassert>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -14,6 +15,8 @@
 #include "src/config/config.h"
 
 namespace lockstep {
+
+class Graph;
 
 /// How a parameter starts. `fan_in`/`fan_out` count connections per output/input unit.
 struct ParameterSpec {
@@ -50,6 +53,31 @@ class Layer {
   /// Multiplications paired with an addition, forward, per sample.
   virtual int64_t multiply_adds(std::span<const Shape>) const { return 0; }
   virtual std::unique_ptr<Op> lower(const LowerContext& context) const = 0;
+
+  /// Names of what it gives beside its first value, such as "h_n": others read it as NAME.h_n. Their order is
+  /// that of its op's dst.
+  virtual std::vector<std::string> further_outputs() const { return {}; }
+  virtual Shape infer_further(int /*output*/, std::span<const Shape> /*src*/) const { return {}; }
+  /// Where input `slot` is read as integers: they lie in [0, this number). 0: it reads numbers.
+  virtual int64_t reads_ids(int /*slot*/) const { return 0; }
+  /// Of sequences (T, …): whether step t of its value belongs to step t of its first input.
+  virtual bool keeps_steps() const { return false; }
+  /// The input whose sequences' lengths it reads where these differ, as an int32 value of each sample; the
+  /// graph puts it among its inputs at that place.
+  struct Lengths {
+    int of = -1, at = -1;
+  };
+  virtual Lengths lengths() const { return {}; }
+  /// The layer that does to each step of a sequence (T, …) what this one does to a sample (…); null: there is
+  /// none, or it would draw other random numbers.
+  virtual std::shared_ptr<const Layer> over_steps() const { return nullptr; }
+  /// What it reads where its description names nothing.
+  virtual std::vector<std::string> reads() const { return {}; }
+  /// Of a layer that stands for several: adds them to the graph, the last one under this name, and returns
+  /// that; -1: it is a vertex itself.
+  virtual int expand(Graph& /*graph*/, const std::string& /*name*/, const std::vector<int>& /*inputs*/) const {
+    return -1;
+  }
 
   /// Whether lower() can close with this activation.
   virtual bool fuses(Activation) const { return false; }

@@ -32,7 +32,7 @@ struct Node {
   int scope = 0;
   std::vector<Reference> reads;
   int recompute = -1;
-  int vertex = -1;
+  int first_vertex = -1, vertex = -1;  // of a layer that stands for several, all of them
   enum class State { kNew, kOpen, kDone } state = State::kNew;
 };
 
@@ -49,7 +49,9 @@ class LayerList {
     for (int i = 0; i < static_cast<int>(nodes_.size()); ++i) add(i);
     for (const std::vector<int>& block : recomputed_) {
       std::vector<int> vertices;
-      for (int node : block) vertices.push_back(nodes_[node].vertex);
+      for (int node : block) {
+        for (int v = nodes_[node].first_vertex; v <= nodes_[node].vertex; ++v) vertices.push_back(v);
+      }
       graph.recompute(vertices);
     }
     graph.set_output(vertex_of(last.known));
@@ -126,15 +128,19 @@ class LayerList {
     return before;
   }
 
-  /// The id behind a reference that stands in `scope`.
-  int find(const Reference& reference, int scope, const Node& reader) const {
+  /// The id behind a reference that stands in `scope`; -1: there is none.
+  int look_up(const Reference& reference, int scope) const {
     if (reference.known >= 0) return reference.known;
     for (int s = scope; s >= 0; s = scopes_[s].parent) {
       if (reference.name == "input" && scopes_[s].parent >= 0)
-        return find(scopes_[s].block_input, scopes_[s].parent, reader);
+        return look_up(scopes_[s].block_input, scopes_[s].parent);
       const auto found = names_.find(scopes_[s].prefix + reference.name);
       if (found != names_.end()) return found->second;
     }
+    return -1;
+  }
+
+  [[noreturn]] void refuse(const Reference& reference, int scope, const Node& reader) const {
     std::vector<std::string> known;
     for (const auto& [name, id] : names_) {
       known.push_back(name);
@@ -168,6 +174,7 @@ class LayerList {
     int shares = -1;
     if (!node.layer.shares.empty()) shares = need({-1, node.layer.shares}, index);
     open_.pop_back();
+    nodes_[index].first_vertex = graph_.size();
     try {
       nodes_[index].vertex = graph_.add(node.name, node.layer.layer, inputs, shares);
     } catch (const Error& e) {
@@ -177,9 +184,28 @@ class LayerList {
   }
 
   int need(const Reference& reference, int reader) {
-    const int id = find(reference, nodes_[reader].scope, nodes_[reader]);
-    if (id >= n_inputs_) add(id - n_inputs_);
-    return vertex_of(id);
+    const int scope = nodes_[reader].scope;
+    if (const int id = look_up(reference, scope); id >= 0) {
+      if (id >= n_inputs_) add(id - n_inputs_);
+      return vertex_of(id);
+    }
+    // NAME.OUTPUT: a further output of that layer, or of a part of it.
+    for (size_t dot = reference.name.rfind('.'); dot != std::string::npos && dot > 0;
+         dot = reference.name.rfind('.', dot - 1)) {
+      const int id = look_up({-1, reference.name.substr(0, dot)}, scope);
+      if (id < n_inputs_) continue;
+      add(id - n_inputs_);
+      const std::string name = nodes_[id - n_inputs_].name + reference.name.substr(dot);
+      if (const int part = graph_.find(name); part >= 0) return part;
+      const int owner = graph_.find(name.substr(0, name.rfind('.')));
+      if (owner < 0 || !graph_.vertex(owner).layer) break;
+      try {
+        return graph_.output_of(owner, name.substr(name.rfind('.') + 1));
+      } catch (const Error& e) {
+        throw nodes_[reader].place.error(e.where() + ": " + e.reason(), e.remedy());
+      }
+    }
+    refuse(reference, scope, nodes_[reader]);
   }
 
   Graph& graph_;

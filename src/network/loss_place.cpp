@@ -34,12 +34,14 @@ void check_all_read(const Graph& graph, const std::vector<LossSpec>& losses) {
     for (int i : vertex.inputs) read[i] = true;
   }
   read[graph.output()] = true;
+  for (int v : graph.shown()) read[v] = true;
   for (const LossSpec& loss : losses) {
     read[loss_vertex(graph, loss)] = true;
     if (const int input = loss_target_input(graph, loss); input >= 0) read[input] = true;
   }
   for (int v = 0; v < graph.size(); ++v) {
-    if (read[v]) continue;
+    const Vertex& vertex = graph.vertex(v);
+    if (read[v] || vertex.output > 0 || vertex.lengths_of >= 0) continue;
     throw Error(fmt::format("{} '{}'", graph.vertex(v).layer ? "layer" : "input", graph.vertex(v).name),
                 "nothing reads it",
                 "remove it, let a layer read it, or name it in model.output or in a loss's `of`");

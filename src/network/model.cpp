@@ -28,7 +28,10 @@ const ZooEntry& find_zoo_entry(const Config& model) {
 ModelContext with_defaults(const Config& model, const ModelContext& from_data) {
   if (!model.has("zoo") || model.has("input") || from_data.input.rank() > 0) return from_data;
   const ModelDefaults& defaults = find_zoo_entry(model).defaults;
-  return {defaults.input, from_data.n_classes > 0 ? from_data.n_classes : defaults.n_classes};
+  ModelContext context = from_data;
+  context.input = defaults.input;
+  if (context.n_classes == 0) context.n_classes = defaults.n_classes;
+  return context;
 }
 
 void check_extents(const Config& options, const std::string& key, const std::vector<int64_t>& extents) {
@@ -58,11 +61,26 @@ Shape read_input(const Config& model, const ModelContext& context) {
   }
   return shape;
 }
+}  // namespace
+
+int add_data_input(Graph& graph, const std::string& name, const ModelContext& context, Shape shape) {
+  const bool is_ragged = context.ragged.count(name) > 0;
+  if (const auto told = context.inputs.find(name); told != context.inputs.end() && is_ragged)
+    shape = told->second;
+  if (const auto steps = context.steps.find(name); steps != context.steps.end() && shape.rank() > 0)
+    shape[0] = steps->second;
+  const int input = graph.add_input(name, shape);
+  if (is_ragged) graph.add_lengths(input);
+  return input;
+}
+
+namespace {
+
 /// One input called "input", or those of `inputs: {image: [3, 32, 32], age: [1]}`.
 void add_inputs(Graph& graph, const Config& model, const ModelContext& context) {
   const std::optional<Config> inputs = model.find("inputs");
   if (!inputs) {
-    graph.add_input("input", read_input(model, context));
+    add_data_input(graph, "input", context, read_input(model, context));
     return;
   }
   if (model.has("input"))
@@ -70,7 +88,7 @@ void add_inputs(Graph& graph, const Config& model, const ModelContext& context) 
   for (const std::string& name : inputs->keys()) {
     const std::vector<int64_t> extents = inputs->get_ints(name, {});
     check_extents(*inputs, name, extents);
-    graph.add_input(name, Shape{std::span<const int64_t>(extents)});
+    add_data_input(graph, name, context, Shape{std::span<const int64_t>(extents)});
   }
   if (graph.size() == 0)
     throw inputs->error("the list is empty", "for instance inputs: {image: [3, 32, 32]}");
@@ -109,10 +127,25 @@ int64_t read_classes(const Config& options, const ModelContext& context) {
   return classes;
 }
 
+int64_t read_vocabulary(const Config& options, const ModelContext& context, const std::string& key,
+                        const std::string& input) {
+  const auto told = context.vocabularies.find(input);
+  const int64_t from_data = told != context.vocabularies.end() ? told->second : context.n_classes;
+  const int64_t size = options.get_int(key, from_data);
+  if (size < 1 && options.has(key))
+    throw options.error_at(key, "must be at least 1, found " + std::to_string(size),
+                           "give the number of tokens, or leave it out where the data names them");
+  if (size < 1)
+    throw options.error("the size of the vocabulary is unknown: the data carries none",
+                        "add " + key + ": V to the model");
+  return size;
+}
+
 Graph build_model(const Config& model, const ModelContext& from_data) {
   const ModelContext context = with_defaults(model, from_data);
   Graph graph;
-  add_inputs(graph, model, context);
+  if (context.carries_states) graph.carry_states();
+  if (!model.has("zoo") || !find_zoo_entry(model).defaults.adds_inputs) add_inputs(graph, model, context);
   if (model.has("zoo") + model.has("layers") + model.has("graph") != 1) {
     throw model.error("a model needs one of zoo, layers and graph",
                       "for instance model: {zoo: lenet5} or model: {layers: [flatten, {affine: 10}]}");

@@ -6,6 +6,7 @@
 #include <cassert>
 #include <cmath>
 
+#include "kernels/elementwise.h"
 #include "src/data/augment/augment.h"
 #include "src/plan/plan_impl.h"
 #include "src/plan/stopwatch.h"
@@ -111,6 +112,29 @@ void Plan::forward() {
   });
 }
 
+int64_t Plan::state_elements() const { return impl_->state_elements; }
+
+void Plan::set_states(const float* from) {
+  Impl& p = *impl_;
+  if (p.states.empty()) return;
+  auto* const to = p.states_in.as<float>();
+  if (from) {
+    copy(*p.stream, to, from, p.states_in.n_bytes());
+  } else {
+    fill(*p.stream, p.state_elements, 0.0f, to);
+  }
+}
+
+void Plan::get_states(float* to) {
+  Impl& p = *impl_;
+  for (const PlanState& state : p.states) {
+    const PlanValue& value = p.values[state.out];
+    const PlanStep& step = p.steps[value.producer];
+    const auto at = std::find(step.dst.begin(), step.dst.end(), state.out) - step.dst.begin();
+    copy(*p.stream, to + state.offset, step.dst_t[static_cast<size_t>(at)].data, value.desc.n_bytes());
+  }
+}
+
 std::vector<PlanStepTimes> Plan::step_times() const {
   std::vector<PlanStepTimes> all;
   for (const PlanStep& step : impl_->steps) {
@@ -174,8 +198,8 @@ Judged Plan::judged(bool compares) {
 
 const Shape& Plan::output_shape() const { return impl_->values[impl_->output_value].desc.shape; }
 
-int64_t Plan::activation_bytes() const { return impl_->block.n_bytes(); }
-int64_t Plan::scratchpad_bytes() const { return impl_->scratchpad.n_bytes(); }
+int64_t Plan::activation_bytes() const { return impl_->block_bytes; }
+int64_t Plan::scratchpad_bytes() const { return impl_->scratchpad->n_bytes(); }
 int Plan::n_steps() const { return static_cast<int>(impl_->forward_calls.size()); }
 int Plan::n_fused() const { return impl_->n_fused; }
 

@@ -29,6 +29,11 @@ struct StepKey {
   float loss_scale = 1;
 };
 
+/// Memory of plans that never run at the same time.
+struct PlanRoom {
+  std::shared_ptr<Memory> block, scratchpad;
+};
+
 struct PlanOptions {
   OpConfig config;                 // device, training or evaluation, type of activations
   int64_t micro_batch = 1;         // N
@@ -39,6 +44,7 @@ struct PlanOptions {
   bool synchronize = false;        // layers that ask for it take statistics over all micro-batches of a step
   std::shared_ptr<const Augmentation> augmentation;  // of one input, which arrives as stored; null: none
   bool keeps_judged = false;                         // judged() can be asked after backward too
+  std::shared_ptr<PlanRoom> room;                    // that it shares with others; null: its own
 };
 
 /// Seconds that one step has taken since the plan was made.
@@ -81,6 +87,13 @@ class Plan {
   /// batch is needed as long as those arrays.
   void stage(const MicroBatch& batch, const StepKey& key);
   void wait_staged();
+
+  /// Floats of the graph's states for a micro-batch, one state (N, …) after the other; 0: it has none.
+  int64_t state_elements() const;
+  /// Before forward(): the states start with these, state_elements() floats of the device; null: with 0.
+  void set_states(const float* from);
+  /// After forward(): what the states have become.
+  void get_states(float* to);
 
   /// Runs forward and the losses for the staged micro-batch.
   void forward();

@@ -1,6 +1,7 @@
 // Binding: every step gets its tensors, once and for all.
 #include <algorithm>
 
+#include "kernels/elementwise.h"
 #include "src/plan/plan_impl.h"
 
 namespace lockstep {
@@ -11,12 +12,12 @@ void Plan::Impl::bind() {
   int64_t scratchpad_bytes = 64;
   for (const PlanStep& step : steps)
     scratchpad_bytes = std::max(scratchpad_bytes, step.op->info().scratchpad_bytes);
-  scratchpad = Memory(options.config.device, scratchpad_bytes);
+  scratchpad = room_for(scratchpad_bytes, &PlanRoom::scratchpad);
 
-  const auto at = [&](int64_t offset) { return offset >= 0 ? block.at(offset) : nullptr; };
+  const auto at = [&](int64_t offset) { return offset >= 0 ? block->at(offset) : nullptr; };
   const auto diff_at = [&](const PlanEdge& edge) -> std::byte* {
     const auto place = places.diff.find(edge);
-    return place == places.diff.end() ? nullptr : block.at(place->second);
+    return place == places.diff.end() ? nullptr : block->at(place->second);
   };
 
   for (int s = 0; s < static_cast<int>(steps.size()); ++s) {
@@ -26,7 +27,7 @@ void Plan::Impl::bind() {
     if (step.vertex >= 0) {
       const auto beside = places.params.find(s);
       step.adds_params = beside != places.params.end();
-      for (const Segment* segment : arena.of_vertex(step.vertex)) {
+      for (const Segment* segment : arena.of_vertex(graph, step.vertex)) {
         const TensorDesc desc{segment->shape, DType::kFloat32, nullptr};
         const size_t i = step.params_t.size();
         step.params_t.push_back({arena.weights_of(*segment), desc});
@@ -57,7 +58,7 @@ void Plan::Impl::bind() {
     if (!call->backward) continue;
     step.final_below = lowest;
     if (step.vertex < 0) continue;
-    for (const Segment* segment : arena.of_vertex(step.vertex)) {
+    for (const Segment* segment : arena.of_vertex(graph, step.vertex)) {
       lowest = std::min(lowest, segment->offset);
       written[segment - arena.segments().data()] = true;
     }
@@ -75,16 +76,35 @@ void Plan::Impl::bind() {
   losses_on_host = Memory::on_host(options.config.device,
                                    static_cast<int64_t>(losses.size() * kLossValues * sizeof(double)));
 
+  int64_t most_zeros = 0;
+  for (int v : zero_values) most_zeros = std::max(most_zeros, values[v].desc.n_elements());
+  if (most_zeros > 0) {
+    zeros = Memory(options.config.device, most_zeros * int64_t{sizeof(float)});
+    fill(*stream, most_zeros, 0.0f, zeros.as<float>());
+  }
+  if (!states.empty()) states_in = Memory(options.config.device, state_elements * int64_t{sizeof(float)});
+
   // The vectors no longer move: spans and external pointers may be taken.
   for (size_t s = 0; s < steps.size(); ++s) {
     PlanStep& step = steps[s];
     step.args = {step.src_t,      step.dst_t,         step.params_t,           step.diff_src_t,
-                 step.diff_dst_t, step.diff_params_t, at(places.workspace[s]), scratchpad.data(),
+                 step.diff_dst_t, step.diff_params_t, at(places.workspace[s]), scratchpad->data(),
                  inputs->batch()};
     const auto note_external = [&](const std::vector<int>& ids, std::vector<Tensor>& tensors) {
       for (size_t i = 0; i < ids.size(); ++i) {
         const int root = values[ids[i]].root;
-        if (values[root].producer < 0) external.push_back({root, &tensors[i]});
+        if (values[root].producer >= 0) continue;
+        if (std::find(zero_values.begin(), zero_values.end(), root) != zero_values.end()) {
+          tensors[i].data = zeros.data();
+          continue;
+        }
+        const auto state = std::find_if(states.begin(), states.end(),
+                                        [&](const PlanState& one) { return one.in == root; });
+        if (state == states.end()) {
+          external.push_back({root, &tensors[i]});
+        } else {
+          tensors[i].data = states_in.at(state->offset * int64_t{sizeof(float)});
+        }
       }
     };
     note_external(step.src, step.src_t);

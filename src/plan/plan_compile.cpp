@@ -33,7 +33,7 @@ int Plan::Impl::add_step(std::string name, std::shared_ptr<Op> op, std::vector<i
   for (int slot = 0; slot < static_cast<int>(step.src.size()); ++slot) {
     values[step.src[slot]].readers.push_back({index, slot});
   }
-  bool wants_diff = vertex >= 0 && !arena.of_vertex(vertex).empty();
+  bool wants_diff = vertex >= 0 && !arena.of_vertex(graph, vertex).empty();
   for (int value : step.src) wants_diff = wants_diff || values[value].wants_diff;
   for (const TensorDesc& desc : op->info().dst) {
     const int value = add_value(desc, index);
@@ -97,6 +97,7 @@ class Plan::Impl::Compiler {
       for (int i : p_.graph.vertex(v).inputs) readers_[i].push_back(v);
     }
     observed_[p_.graph.output()] = true;
+    for (int state : p_.graph.states()) observed_[p_.graph.vertex(state).state_of] = true;
     for (const LossSpec& loss : losses) observed_[loss_vertex(p_.graph, loss)] = true;
   }
 
@@ -107,14 +108,26 @@ class Plan::Impl::Compiler {
     int block = -1, first = 0;
     for (int v = 0; v < graph.size(); ++v) {
       const Vertex& vertex = graph.vertex(v);
+      if (vertex.output > 0) {
+        const int step = p_.values[p_.value_of[vertex.inputs[0]]].producer;
+        p_.value_of[v] = p_.steps[step].dst[static_cast<size_t>(vertex.output)];
+        continue;
+      }
       if (!vertex.layer) {
         const Augmentation* augmentation = p_.options.augmentation.get();
         if (augmentation && augmentation->source().vertex == v) {
           p_.value_of[v] = p_.add_augmented(v);
           continue;
         }
-        p_.value_of[v] = p_.add_value({vertex.shape.with_front(n), DType::kFloat32, nullptr}, -1);
-        p_.input_values.push_back(p_.value_of[v]);
+        p_.value_of[v] = p_.add_value({vertex.shape.with_front(n), vertex.dtype, nullptr}, -1);
+        if (vertex.is_zero) {
+          p_.zero_values.push_back(p_.value_of[v]);
+        } else if (vertex.state_of < 0) {
+          p_.input_values.push_back(p_.value_of[v]);
+        } else {
+          p_.states.push_back({p_.value_of[v], -1, p_.state_elements});
+          p_.state_elements += p_.values[p_.value_of[v]].desc.n_elements();
+        }
         continue;
       }
       if (vertex.recompute != block) first = close_unit(first, block), block = vertex.recompute;
@@ -230,8 +243,20 @@ class Plan::Impl::Compiler {
   std::vector<bool> observed_, deferred_;
 };
 
+void Plan::Impl::close_states() {
+  const int first = static_cast<int>(steps.size());
+  const std::vector<int> vertices = graph.states();
+  for (size_t i = 0; i < states.size(); ++i) {
+    const int value = value_of[graph.vertex(vertices[i]).state_of];
+    states[i].out = in_form(value, {values[value].desc.shape, DType::kFloat32, nullptr});
+  }
+  const int last = static_cast<int>(steps.size());
+  if (last > first) units.push_back({first, last, -1});
+}
+
 void Plan::Impl::compile(const std::vector<LossSpec>& specs) {
   Compiler(*this, specs).run();
+  close_states();
   if (records_value >= 0) input_values.push_back(records_value);
 
   OpConfig wide = options.config;  // losses compute in float32

@@ -99,6 +99,12 @@ struct PlanLoss {
   int step = -1, value = -1;  // value: the sums that it writes
 };
 
+/// A state of the graph: the value that holds it, and the one that it becomes, dense float32.
+struct PlanState {
+  int in = -1, out = -1;
+  int64_t offset = 0;  // elements into the plan's states
+};
+
 struct Plan::Impl {
   const Graph& graph;
   const ParameterArena& arena;
@@ -113,12 +119,19 @@ struct Plan::Impl {
   std::vector<int> input_values;   // per graph input, then the records of an augmentation
   std::vector<int> target_values;  // per target
   std::vector<PlanLoss> losses;
+  std::vector<PlanState> states;
+  int64_t state_elements = 0;
+  Memory states_in;  // of all, at their offsets
+  std::vector<int> zero_values;
+  Memory zeros;  // as long as the largest of them
   int output_value = -1, n_fused = 0;
   int records_value = -1;                                   // of an augmentation
   std::vector<std::pair<int64_t, int64_t>> zero_gradients;  // (offset, n) of parameters no loss reaches
   std::array<double, kLossValues> loss_sums{};
   int64_t block_bytes = 0;  // known before there is memory
-  Memory block, scratchpad;
+  std::shared_ptr<Memory> block, scratchpad;
+  /// So many bytes: of the shared memory where that has them.
+  std::shared_ptr<Memory> room_for(int64_t n_bytes, std::shared_ptr<Memory> PlanRoom::*shared) const;
   std::unique_ptr<PlanInputs> inputs;                    // of graph inputs, then of targets
   std::vector<const void*> staged;                       // their arrays on the host
   std::vector<const void*> batch_inputs, batch_targets;  // those of a loader's micro-batch
@@ -164,6 +177,7 @@ struct Plan::Impl {
 
   // plan_compile.cpp
   void compile(const std::vector<LossSpec>& losses);
+  void close_states();
   int add_value(TensorDesc desc, int producer);
   /// Appends a step and returns its first output value.
   int add_step(std::string name, std::shared_ptr<Op> op, std::vector<int> src, int vertex, std::string note);

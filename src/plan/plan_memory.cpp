@@ -7,6 +7,14 @@
 
 namespace lockstep {
 
+std::shared_ptr<Memory> Plan::Impl::room_for(int64_t n_bytes, std::shared_ptr<Memory> PlanRoom::*shared) const {
+  std::shared_ptr<Memory> memory = options.room ? (*options.room).*shared : nullptr;
+  if (!memory || memory->n_bytes() < n_bytes)
+    memory = std::make_shared<Memory>(options.config.device, n_bytes);
+  if (options.room) (*options.room).*shared = memory;
+  return memory;
+}
+
 Plan::Impl::Places Plan::Impl::place_memory() {
   const int end = static_cast<int>(forward_calls.size() + backward_calls.size());
   std::vector<BufferRequest> requests;
@@ -32,7 +40,9 @@ Plan::Impl::Places Plan::Impl::place_memory() {
     const bool kept = v == output_value || std::any_of(losses.begin(), losses.end(),
                                                        [&](const PlanLoss& loss) { return loss.value == v; });
     const bool is_judged = options.keeps_judged && !losses.empty() && steps[losses[0].step].src[0] == v;
-    if (kept || is_judged) last = end;
+    const bool is_state = std::any_of(states.begin(), states.end(),
+                                      [&](const PlanState& state) { return state.out == v; });
+    if (kept || is_judged || is_state) last = end;
     if (value.root == v) {
       value_request[v] = request(value.desc.n_bytes(), producer.forward_time, last);
     } else {
@@ -82,7 +92,7 @@ Plan::Impl::Places Plan::Impl::place_memory() {
   for (const PlanCall& call : backward_calls) {
     const PlanStep& step = steps[call.step];
     if (!call.backward || step.vertex < 0) continue;
-    for (const Segment* segment : arena.of_vertex(step.vertex)) {
+    for (const Segment* segment : arena.of_vertex(graph, step.vertex)) {
       if (std::find(written.begin(), written.end(), segment->offset) != written.end()) {
         param_request[call.step].push_back(
             request(segment->n_elements() * 4, step.backward_time, step.backward_time));
@@ -94,7 +104,7 @@ Plan::Impl::Places Plan::Impl::place_memory() {
 
   const MemoryPlan plan = plan_memory(requests, options.reuse_memory);
   block_bytes = std::max<int64_t>(plan.n_bytes, 64);
-  block = Memory(options.config.device, block_bytes);
+  block = room_for(block_bytes, &PlanRoom::block);
   Places places;
   places.value.assign(values.size(), -1);
   for (size_t v = 0; v < values.size(); ++v) {

@@ -80,7 +80,7 @@ std::string Plan::first_not_finite() {
     for (size_t i = 0; i < step.params_t.size(); ++i) {
       if (is_finite(*p.stream, step.params_t[i])) continue;
       return fmt::format("parameter '{}' of {} was not finite any more",
-                         p.arena.of_vertex(step.vertex)[i]->name, step.name);
+                         p.arena.of_vertex(p.graph, step.vertex)[i]->name, step.name);
     }
     if (step.op->info().aliases_src) continue;
     step.op->forward(*p.stream, step.args);

@@ -35,8 +35,7 @@ Evaluation evaluate(const std::string& checkpoint, const EvaluateOptions& option
   });
   set_compute_threads(model.job.threads);
   share_micro_batches(model.job, comm.size());
-  Validator validator(model.job, model.graph, *model.arena, *dataset, fields, model.contract.normalization,
-                      comm);
+  Validator validator(model.job, model.graph, *model.arena, *dataset, fields, model.contract, comm);
   evaluation.result = validator.run();
   return evaluation;
 }

@@ -139,6 +139,7 @@ Job read_job(Config root) {
   job.metrics = read_metrics(root.find("metrics"), job.losses());
   job.optimizer = read_optimizer(root.at("optimizer"));
   if (root.has("schedule")) job.schedule = read_schedule(root.at("schedule"));
+  job.clip = read_clip(root);
   if (root.has("init")) job.init = read_init(root.at("init"));
   read_checkpoint(root, job);
   read_train(root, job);

@@ -22,10 +22,14 @@ bool is_finite(const float* values, int64_t n) {
 
 }  // namespace
 
+bool NotFiniteRows::is_ragged(const std::string& field) const {
+  return dataset_ && dataset_->field(field).ragged;
+}
+
 void NotFiniteRows::look_at(const MicroBatch& batch) {
   std::vector<bool> bad;
   for (size_t f = 0; f < fields_.size(); ++f) {
-    if (fields_[f].dtype != DType::kFloat32) continue;
+    if (fields_[f].dtype != DType::kFloat32 || is_ragged(fields_[f].name)) continue;
     const int64_t n = fields_[f].shape.n_elements();
     const auto* values = static_cast<const float*>(batch.data[f]);
     if (is_finite(values, batch.n_valid * n)) continue;

@@ -27,6 +27,8 @@ class NotFiniteRows {
   std::string told(Communicator& comm);
 
  private:
+  bool is_ragged(const std::string& field) const;
+
   std::string path_;
   const Dataset* dataset_;
   std::vector<LoaderField> fields_;

@@ -92,8 +92,10 @@ Run::Impl::Impl(const Job& job, Communicator& comm, const RunOptions& options)
               {options.resume, options.overwrite, options.job_file}),
       setup_(job, comm),
       replica_(job, setup_.graph, comm,
-               {.augmentation = setup_.augmentation, .communication_plan = folder_.communication_plan()}),
-      steps_per_epoch_((setup_.data.train->n_samples() + job.global_batch - 1) / job.global_batch),
+               {.augmentation = setup_.augmentation,
+                .shorter = setup_.shorter,
+                .communication_plan = folder_.communication_plan()}),
+      steps_per_epoch_(setup_.steps_per_epoch),
       total_steps_(job.steps > 0 ? job.steps : job.epochs * steps_per_epoch_),
       log_every_(job.log_every_steps > 0 ? job.log_every_steps : std::max<int64_t>(1, steps_per_epoch_ / 10)),
       prints_(options.prints),
@@ -107,7 +109,7 @@ Run::Impl::Impl(const Job& job, Communicator& comm, const RunOptions& options)
   if (setup_.data.validation) {
     validator_ =
         std::make_unique<Validator>(job, replica_.graph(), replica_.arena(), *setup_.data.validation,
-                                    setup_.data.validation_fields, setup_.data.contract.normalization, comm);
+                                    setup_.data.validation_fields, setup_.data.contract, comm);
   }
 }
 

@@ -18,7 +18,13 @@ RunSetup::RunSetup(const Job& job, Communicator& comm) {
     job.metrics.check(output);
     augmentation = make_augmentation(job, *data.train, data.train_fields, graph, data.contract.normalization);
     check_batch_statistics(graph, job, data.train->n_samples());
-    loader_options(job, 0, 1);
+    const LoaderOptions loading = loader_options(job, 0, 1);
+    shorter = sequence_graphs(job, data.contract, graph, *data.train, loading);
+    if (!shorter.empty()) graph = std::move(shorter.back()), shorter.pop_back();
+    steps_per_epoch = lockstep::steps_per_epoch(loading, *data.train);
+    if (!graph.states().empty() && !job.local_checkpoints.folder.empty())
+      throw Error("checkpoint.local", "one rank writes a local copy, and none holds the states of all micro-batches",
+                  "leave out checkpoint.local, or state: carried");
     if (data.contract.n_classes == 0 && job.loss.is_classification())
       data.contract.n_classes = job.loss.n_classes(output);
   };

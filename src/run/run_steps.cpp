@@ -20,7 +20,7 @@ const StepResult& Run::Impl::step() {
   const double since_save_s = progress_->elapsed_s() - last_save_s_;
   const bool clock_says_save =
       job_.checkpoint_every_minutes > 0 && since_save_s > 60 * job_.checkpoint_every_minutes;
-  last_ = replica_.step(*loader_, state_.step, setup_.data.train->n_samples(), total_steps_, clock_says_save);
+  last_ = replica_.step(*loader_, state_.step, total_steps_, clock_says_save);
   if (!last_.not_finite.empty()) fail_not_finite(last_.not_finite);
   const bool epoch_begins = state_.step % steps_per_epoch_ == 0;
   state_.mistakes = (!epoch_begins && state_.mistakes) || last_.accuracy < 1;

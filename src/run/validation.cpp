@@ -17,13 +17,21 @@ PlanOptions evaluation_options(const Job& job) {
 }
 
 LoaderOptions evaluation_loader(const Job& job, const Graph& graph, const Dataset& dataset,
-                                const DataFields& fields, const Normalization& normalization,
+                                const DataFields& fields, const DataContract& contract,
                                 Communicator& comm) {
   LoaderOptions options =
-      make_loader_options(job, dataset, fields, graph, true, normalization, comm.rank(), comm.size());
+      make_loader_options(job, dataset, fields, graph, true, contract.normalization, comm.rank(), comm.size());
   options.shuffle.is_on = false;
   options.ranks = &comm;
   return options;
+}
+
+/// Those of the lengths, or the one.
+std::vector<const Graph*> pointers_to(const std::vector<Graph>& graphs, const Graph& graph) {
+  std::vector<const Graph*> pointers;
+  for (const Graph& one : graphs) pointers.push_back(&one);
+  if (pointers.empty()) pointers.push_back(&graph);
+  return pointers;
 }
 
 }  // namespace
@@ -31,26 +39,29 @@ LoaderOptions evaluation_loader(const Job& job, const Graph& graph, const Datase
 int64_t arg_max(const float* values, int64_t n) { return std::max_element(values, values + n) - values; }
 
 Validator::Validator(const Job& job, const Graph& graph, const ParameterArena& arena, const Dataset& dataset,
-                     const DataFields& fields, const Normalization& normalization, Communicator& comm)
+                     const DataFields& fields, const DataContract& contract, Communicator& comm)
     : job_(job),
       comm_(comm),
-      n_samples_(dataset.n_samples()),
-      plan_(graph, arena, job.losses(), evaluation_options(job)),
+      loading_(evaluation_loader(job, graph, dataset, fields, contract, comm)),
+      graphs_(sequence_graphs(job, contract, graph, dataset, loading_)),
+      plans_(pointers_to(graphs_, graph), arena, job.losses(), evaluation_options(job)),
+      states_(graph, job.device, job.micro_batch, job.n_micro() / comm.size()),
       judges_output_(loss_vertex(graph, job.loss) == graph.output() &&
                      count_targets(graph, job.losses()) > 0),
-      rows_(dataset.path(), evaluation_loader(job, graph, dataset, fields, normalization, comm).fields,
-            &dataset),
-      loader_(dataset, evaluation_loader(job, graph, dataset, fields, normalization, comm), 0) {}
+      rows_(dataset.path(), loading_.fields, &dataset),
+      loader_(dataset, loading_, 0) {
+  for (int64_t s = 0; s < loader_.steps_per_epoch(); ++s) n_samples_ += loader_.samples_in_step(s);
+}
 
 ValidationResult Validator::run() {
-  plan_.refresh_weights();
+  plans_.weights_changed();
   const int64_t n_steps = loader_.steps_per_epoch(), n_micro = job_.n_micro();
   const int64_t n_local = n_micro / comm_.size();
   ValidationResult result;
   result.n_samples = n_samples_;
   const MetricList& metrics = job_.metrics;
   const bool counts = judges_output_ && metrics.counts_confusion;
-  const int64_t k = counts ? job_.loss.n_classes(plan_.output_shape().without_front()) : 0;
+  const int64_t k = counts ? job_.loss.n_classes(plans_.longest().output_shape().without_front()) : 0;
   const int64_t row_size = kLossValues + metrics.n_sums();
   result.confusion = Confusion(k);
 
@@ -61,14 +72,20 @@ ValidationResult Validator::run() {
     for (int64_t m = 0; m < n_local; ++m) {
       const MicroBatch& batch = loader_.next();
       rows_.look_at(batch);
-      plan_.stage(batch, {job_.seed});
-      plan_.forward();
-      const Judged judged = plan_.judged(k > 0 || metrics.compares());
+      const int bucket = plans_.size() > 1 ? batch.bucket : 0;
+      Plan& plan = plans_.at(bucket);
+      plans_.refresh(bucket);
+      plan.stage(batch, {job_.seed});
+      if (!states_.empty()) plan.set_states(s == 0 ? nullptr : states_.before(m));
+      plan.forward();
+      if (!states_.empty()) plan.get_states(states_.after(m));
+      const Judged judged = plan.judged(k > 0 || metrics.compares());
       double* const row = rows.data() + (s * n_micro + batch.micro) * row_size;
       std::copy_n(judged.loss_values, kLossValues, row);
       metrics.judge(judged, row + kLossValues);
       if (k > 0) result.confusion.judge(*job_.loss.rule, judged);
     }
+    states_.advance(plans_.stream());
   }
   comm_.native_all_reduce(std::span<double>(rows));
   result.confusion.gather(comm_);

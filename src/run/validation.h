@@ -11,9 +11,10 @@
 #include "io/loader/loader.h"
 #include "src/data/data.h"
 #include "src/metrics/confusion.h"
-#include "src/plan/plan.h"
+#include "src/plan/plan_set.h"
 #include "src/run/job.h"
 #include "src/run/not_finite_rows.h"
+#include "src/step/carried_states.h"
 
 namespace lockstep {
 
@@ -30,7 +31,7 @@ class Validator {
  public:
   /// `dataset`, `graph`, `arena` and `comm` must outlive it. `fields.target` must be there.
   Validator(const Job& job, const Graph& graph, const ParameterArena& arena, const Dataset& dataset,
-            const DataFields& fields, const Normalization& normalization, Communicator& comm);
+            const DataFields& fields, const DataContract& contract, Communicator& comm);
 
   /// Collective. One pass over the dataset with the arena's present weights.
   ValidationResult run();
@@ -40,8 +41,11 @@ class Validator {
  private:
   const Job& job_;
   Communicator& comm_;
-  int64_t n_samples_;
-  Plan plan_;
+  int64_t n_samples_ = 0;
+  LoaderOptions loading_;
+  std::vector<Graph> graphs_;  // of sequences of unequal lengths, in the order of the loader's buckets
+  PlanSet plans_;
+  CarriedStates states_;
   bool judges_output_;  // the reported loss is of the graph's output, against the dataset
   NotFiniteRows rows_;
   DataLoader loader_;  // goes round the dataset, one epoch per run()

@@ -43,12 +43,15 @@ Replica::Replica(const StepOptions& job, Graph graph, Communicator& comm, const 
     : job_(job),
       comm_(comm),
       graph_(std::move(graph)),
+      shorter_(wanted.shorter),
       arena_(graph_, job.device),
       stream_(make_stream(job.device)),
       gradients_(arena_, job.n_micro() / comm.size(), job.wire, job.error_feedback),
+      states_(graph_, job.device, job.micro_batch, job.n_micro() / comm.size()),
       reducer_(comm, job.reduction, cut(arena_, plan_buckets(job, comm, arena_, wanted.communication_plan)),
                job.device, ReducerOptions{.scatters = job.shard_optimizer, .wire = job.wire}),
       optimizer_(job.optimizer, arena_, reducer_.own_ranges()),
+      clip_(job.clip, job.device),
       statistics_(job.device, within(ranges_of_statistics(arena_), reducer_.own_ranges())),
       row_size_(kMetrics + job.metrics.n_sums()),
       loss_rows_(gradients_.n_micro() * row_size_) {
@@ -62,9 +65,18 @@ Replica::Replica(const StepOptions& job, Graph graph, Communicator& comm, const 
   if (job.precision == DType::kFloat16) loss_scale_.now = loss_scale_.next = LossScale::kFirst;
   initialize(arena_, job.init, job.seed);
   if (job.n_micro() > 1 && SynchronizedBatch::wanted(graph_)) {
+    if (!states_.empty())
+      throw Error("model", "a state that is carried, and batch norm over the whole batch, do not go together",
+                  "leave out sync_batch_norm, or state: carried");
     together_ = std::make_unique<SynchronizedBatch>(job, graph_, arena_, comm, options);
+    if (!shorter_.empty())
+      throw Error("model", "batch norm over the whole batch needs sequences of one length",
+                  "leave out sync_batch_norm, or set data.order: shuffled");
   } else {
-    plan_ = std::make_unique<Plan>(graph_, arena_, job.losses(), options);
+    std::vector<const Graph*> graphs;
+    for (const Graph& shorter : shorter_) graphs.push_back(&shorter);
+    graphs.push_back(&graph_);
+    plans_ = std::make_unique<PlanSet>(graphs, arena_, job.losses(), options);
   }
   for (const Memory& residual : gradients_.residuals())
     residuals_.push_back(std::make_unique<HostMirror>(residual));
@@ -96,17 +108,23 @@ void Replica::run_micro_batches(DataLoader& loader, int64_t step) {
   for (int64_t m = 0; m < gradients_.n_micro(); ++m) {
     if (staged_from_ != &loader) stage(loader, step);
     staged_from_ = nullptr;
-    if (weights_arrive_)
-      forward_as_weights_arrive();
-    else
-      plan_->forward();
+    Plan& plan = plans_->at(bucket_);
+    if (!states_.empty())
+      plan.set_states(step % loader.steps_per_epoch() == 0 ? nullptr : states_.before(m));
+    if (weights_arrive_) {
+      forward_as_weights_arrive(bucket_);
+    } else {
+      plans_->refresh(bucket_);
+      plan.forward();
+    }
+    if (!states_.empty()) plan.get_states(states_.after(m));
     if (m + 1 < gradients_.n_micro()) {
-      plan_->backward(gradients_.target(m), nullptr);
+      plan.backward(gradients_.target(m), nullptr);
       gradients_.merge(*stream_, m, 0, arena_.n_elements());
     } else {
       // The last micro-batch: every range is merged with the pending partial sums as soon as
       // it is final, and its buckets start their way over the ranks under the rest of backward.
-      plan_->backward(
+      plan.backward(
           gradients_.target(m),
           [&](int64_t final_below) {
             gradients_.merge(*stream_, m, merged_, final_below);
@@ -117,10 +135,10 @@ void Replica::run_micro_batches(DataLoader& loader, int64_t step) {
     }
     // The next micro-batch goes to a GPU while it computes; on the CPU it would overwrite this one's.
     if (job_.device.kind == Device::Kind::kCuda) {
-      wait_for_gpu([&] { plan_->wait_staged(); });
+      wait_for_gpu([&] { plan.wait_staged(); });
       stage(loader, m + 1 < gradients_.n_micro() ? step : step + 1);
     }
-    read_losses(*plan_, m);
+    read_losses(plan, m);
   }
 }
 
@@ -130,7 +148,8 @@ void Replica::stage(DataLoader& loader, int64_t step) {
     return loader.next();
   }();
   const double scale = step == step_ ? loss_scale_.now : loss_scale_.next;
-  plan_->stage(batch, {job_.seed, step, static_cast<float>(scale)});
+  bucket_ = plans_->size() > 1 ? batch.bucket : 0;
+  plans_->at(bucket_).stage(batch, {job_.seed, step, static_cast<float>(scale)});
   staged_from_ = &loader;
 }
 
@@ -161,8 +180,7 @@ void Replica::start_buckets(int64_t final_below) {
   }
 }
 
-StepResult Replica::step(DataLoader& loader, int64_t step, int64_t n_samples, int64_t total_steps,
-                         bool flag) {
+StepResult Replica::step(DataLoader& loader, int64_t step, int64_t total_steps, bool flag) {
   const double wait_before = loader.wait_s();
   run_micro_batches(loader, step);
   times_.data_wait += loader.wait_s() - wait_before;
@@ -179,9 +197,8 @@ StepResult Replica::step(DataLoader& loader, int64_t step, int64_t n_samples, in
   times_.communication += communication.seconds();
 
   const int64_t steps_per_epoch = loader.steps_per_epoch();
-  const int64_t step_in_epoch = step % steps_per_epoch;
   StepResult result;
-  result.n_samples = std::min(job_.global_batch, n_samples - step_in_epoch * job_.global_batch);
+  result.n_samples = loader.samples_in_step(step % steps_per_epoch);
   // Losses with weights are means over the weights, as PyTorch's; else each sample weighs one.
   result.loss = sums[kLossSum] / std::max(sums[kWeightSum], 1e-300);
   result.accuracy = sums[kNCounted] > 0 ? sums[kNCorrect] / sums[kNCounted] : 0;
@@ -200,6 +217,7 @@ StepResult Replica::step(DataLoader& loader, int64_t step, int64_t n_samples, in
 
   const Work work("updating weights");
   before_update_();
+  states_.advance(*stream_);
   const Stopwatch update;
   grad_scale_ = sums[kWeightSum] > 0 ? 1.0 / (sums[kWeightSum] * loss_scale_.now) : 0.0;
   result.lr = job_.optimizer.lr * job_.schedule.factor(step, total_steps, steps_per_epoch);
@@ -207,13 +225,25 @@ StepResult Replica::step(DataLoader& loader, int64_t step, int64_t n_samples, in
     result.overflowed = overflowed();
     loss_scale_.advance(result.overflowed);
   }
-  if (!result.overflowed) optimizer_.update(*stream_, gradients_.result(), result.lr, grad_scale_, step);
-  // What backward left there is a sum over samples of the micro-batches' values.
+  // What backward left there is a sum over samples of the micro-batches' values; they become zero.
   average_update(*stream_, static_cast<float>(1.0 / static_cast<double>(result.n_samples)), statistics_,
                  gradients_.result(), arena_.weights());
+  if (!result.overflowed) {
+    clip_gradients();
+    optimizer_.update(*stream_, gradients_.result(), result.lr, grad_scale_, step);
+  }
   weights_changed();
   times_.update += update.seconds();
   return result;
+}
+
+void Replica::clip_gradients() {
+  if (clip_.needs_all_gradients() && optimizer_.is_sharded()) {
+    const AddSeconds timing(times_.communication);
+    gather(gradients_.result());
+    reducer_.wait(stream_.get());
+  }
+  if (grad_scale_ > 0) clip_.apply(*stream_, arena_.n_elements(), gradients_.result(), grad_scale_);
 }
 
 bool Replica::overflowed() {
@@ -226,8 +256,8 @@ bool Replica::overflowed() {
 
 StepTimes Replica::times() const {
   StepTimes times = times_;
-  for (int64_t m = 0; m < (together_ ? gradients_.n_micro() : 1); ++m) {
-    const Plan& plan = together_ ? together_->plan(m) : *plan_;
+  for (int64_t m = 0; m < (together_ ? gradients_.n_micro() : plans_->size()); ++m) {
+    const Plan& plan = together_ ? together_->plan(m) : plans_->at(static_cast<int>(m));
     times.forward += plan.forward_s();
     times.backward += plan.backward_s();
   }
@@ -235,10 +265,14 @@ StepTimes Replica::times() const {
 }
 
 std::vector<PlanStepTimes> Replica::step_times() const {
-  if (!together_) return plan_->step_times();
-  std::vector<PlanStepTimes> sums = together_->plan(0).step_times();
-  for (int64_t m = 1; m < gradients_.n_micro(); ++m) {
-    const std::vector<PlanStepTimes> more = together_->plan(m).step_times();
+  const auto n_plans = together_ ? static_cast<int>(gradients_.n_micro()) : plans_->size();
+  const auto times_of = [&](int i) {
+    return together_ ? together_->plan(i).step_times() : plans_->at(n_plans - 1 - i).step_times();
+  };
+  std::vector<PlanStepTimes> sums = times_of(0);
+  for (int i = 1; i < n_plans; ++i) {
+    const std::vector<PlanStepTimes> more = times_of(i);
+    if (more.size() != sums.size()) continue;  // a scan over other steps
     for (size_t s = 0; s < sums.size(); ++s) sums[s].add(more[s]);
   }
   return sums;

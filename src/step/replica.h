@@ -10,11 +10,13 @@
 #include "comm/communicator.h"
 #include "comm/reduction/gradient_reducer.h"
 #include "io/loader/loader.h"
-#include "src/plan/plan.h"
+#include "src/plan/plan_set.h"
+#include "src/step/carried_states.h"
 #include "src/step/micro_batch_tree.h"
 #include "src/step/step_options.h"
 #include "src/step/sync_guard.h"
 #include "src/step/synchronized_batch.h"
+#include "src/update/clip.h"
 #include "src/update/loss_scale.h"
 #include "src/update/optimizer.h"
 
@@ -42,6 +44,9 @@ struct StepTimes {
 struct ReplicaOptions {
   bool times_steps = false;  // GPUs wait after every step of the plan, for step_times()
   std::shared_ptr<const Augmentation> augmentation;  // the loader of step() delivers its input as stored
+  /// The same network for shorter sequences, in the order of the loader's buckets but for the last one, which is
+  /// the replica's own graph.
+  std::vector<Graph> shorter;
   std::string communication_plan;  // the file that keeps measured sizes of buckets; "": none does
 };
 
@@ -51,10 +56,9 @@ class Replica {
   Replica(const StepOptions& job, Graph graph, Communicator& comm, const ReplicaOptions& options = {});
 
   /// Runs update number `step` (from 0) with this rank's next micro-batches. Collective.
-  /// n_samples: of the training data; total_steps: of the run, for the schedule. `flag` of any
+  /// total_steps: of the run, for the schedule. `flag` of any
   /// rank comes back on all ranks (a clock says that a checkpoint is due).
-  StepResult step(DataLoader& loader, int64_t step, int64_t n_samples, int64_t total_steps,
-                  bool flag = false);
+  StepResult step(DataLoader& loader, int64_t step, int64_t total_steps, bool flag = false);
 
   /// Called by every step before it changes weights, optimizer state or residuals for the first time, or
   /// anew.
@@ -80,6 +84,8 @@ class Replica {
   const std::vector<Memory>& residuals() const { return gradients_.residuals(); }
   /// The same as the host sees it.
   const std::vector<std::unique_ptr<HostMirror>>& host_residuals() const { return residuals_; }
+  /// Those of a network that carries its state from step to step.
+  const CarriedStates& states() const { return states_; }
   const GradientReducer& reducer() const { return reducer_; }
   /// The stream that step() submits its work to.
   Stream& stream() { return *stream_; }
@@ -89,7 +95,7 @@ class Replica {
   void set_loss_scale(const LossScale& scale) { loss_scale_ = scale; }
   /// Per step of the plan, over all micro-batches.
   std::vector<PlanStepTimes> step_times() const;
-  /// Euclidean norm of the last step's mean gradient. Collective where the optimizer is sharded.
+  /// Euclidean norm of the last step's mean gradient, before it was clipped by its norm. Collective where the optimizer is sharded.
   double gradient_norm();
 
  private:
@@ -105,23 +111,28 @@ class Replica {
   void refresh_weights();
   void weights_changed();
   void gather(float* array);
-  void forward_as_weights_arrive();
+  void clip_gradients();
+  void forward_as_weights_arrive(int bucket);
 
   const StepOptions& job_;
   Communicator& comm_;
   Graph graph_;
+  std::vector<Graph> shorter_;
   ParameterArena arena_;
   std::shared_ptr<Stream> stream_;
-  std::unique_ptr<Plan> plan_;
+  std::unique_ptr<PlanSet> plans_;
   std::unique_ptr<SynchronizedBatch> together_;  // where layers take statistics over the whole batch
   MicroBatchTree gradients_;
   std::vector<std::unique_ptr<HostMirror>> residuals_;  // of gradients_
+  CarriedStates states_;
   GradientReducer reducer_;
   Optimizer optimizer_;
+  Clip clip_;
   UpdateRanges statistics_;                  // running averages
   std::vector<int64_t> marks_;               // ends of buckets, where several ranks reduce them
   bool weights_arrive_ = false;              // from other ranks, bucket by bucket
-  const DataLoader* staged_from_ = nullptr;  // the plan holds a micro-batch of it
+  const DataLoader* staged_from_ = nullptr;  // a plan holds a micro-batch of it
+  int bucket_ = 0;                           // that plan
   size_t buckets_started_ = 0;
   int64_t merged_ = 0;             // elements of the last micro-batch already merged
   int64_t row_size_;               // values of a step: of the loss, signals, metrics

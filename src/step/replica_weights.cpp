@@ -13,12 +13,13 @@ void Replica::upload_state() {
   arena_.host().upload(*stream_);
   for (const Optimizer::Slot& slot : optimizer_.slots()) slot.host->upload(*stream_);
   for (const std::unique_ptr<HostMirror>& residual : residuals_) residual->upload(*stream_);
+  for (const std::unique_ptr<HostMirror>& states : states_.host()) states->upload(*stream_);
   refresh_weights();
 }
 
 void Replica::refresh_weights() {
   if (together_) return together_->refresh_weights();
-  plan_->refresh_weights();
+  plans_->weights_changed();
 }
 
 void Replica::weights_changed() {
@@ -42,9 +43,11 @@ void Replica::settle_weights() {
   refresh_weights();
 }
 
-void Replica::forward_as_weights_arrive() {
+void Replica::forward_as_weights_arrive(int bucket) {
   weights_arrive_ = false;
-  plan_->forward(marks_, [&](int bucket) {
+  plans_->weights_changed();
+  plans_->is_fresh(bucket);
+  plans_->at(bucket).forward(marks_, [&](int bucket) {
     const AddSeconds timing(times_.communication);
     reducer_.wait_for(bucket, stream_.get());
   });
@@ -52,6 +55,10 @@ void Replica::forward_as_weights_arrive() {
 }
 
 double Replica::gradient_norm() {
+  if (const std::optional<double> norm = clip_.norm()) {
+    stream_->synchronize();
+    return *norm;
+  }
   if (optimizer_.is_sharded()) {
     settle_weights();
     gather(gradients_.result());

@@ -7,6 +7,7 @@
 #include "comm/reduction/gradient_reducer.h"
 #include "kernels/op.h"
 #include "src/data/data_options.h"
+#include "src/update/clip.h"
 #include "src/update/optimizer.h"
 #include "src/update/schedule.h"
 
@@ -28,6 +29,7 @@ struct StepOptions : DataOptions {
   bool error_feedback = false;   // of what the wire rounds off
   bool shard_optimizer = false;  // its state, and the update, among the ranks
   OptimizerSpec optimizer;
+  ClipOptions clip;
   Schedule schedule;
 };
 

@@ -92,10 +92,10 @@ TEST_P(SteadyStep, AllocatesNothing) {
                           data.contract.normalization, world.rank(), world.size(), augmentation.get()),
       0);
   int64_t step = 0;
-  while (step < 3 * loader.steps_per_epoch()) replica.step(loader, step++, kSamples, 1000);  // caches fill
+  while (step < 3 * loader.steps_per_epoch()) replica.step(loader, step++, 1000);  // caches fill
   world.barrier();
   start_counting();
-  for (int64_t i = 0; i < kSteps; ++i) replica.step(loader, step++, kSamples, 1000);
+  for (int64_t i = 0; i < kSteps; ++i) replica.step(loader, step++, 1000);
   const Allocations seen = stop_counting();
 
   std::map<std::string, int64_t> n_by_owner, bytes_by_owner, own_stacks;

@@ -146,7 +146,7 @@ TEST(ParameterArena, FindsTheParametersOfAVertexInTheLayersOrder) {
   const ParameterArena arena(graph, Device{});
   int n_found = 0;
   for (int v = 0; v < graph.size(); ++v) {
-    const std::vector<const Segment*> found = arena.of_vertex(v);
+    const std::vector<const Segment*> found = arena.of_vertex(graph, v);
     n_found += static_cast<int>(found.size());
     if (found.empty()) continue;
     ASSERT_EQ(found.size(), 2u);

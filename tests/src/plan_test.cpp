@@ -156,7 +156,7 @@ TEST_P(PlanCase, FinalMarksAreMonotoneCompleteAndTrue) {
   ASSERT_FALSE(snapshots.empty());
   EXPECT_EQ(static_cast<int64_t>(snapshots.back().size()), arena_->n_elements());
   int n_layers_with_parameters = 0;
-  for (int v = 0; v < graph_.size(); ++v) n_layers_with_parameters += !arena_->of_vertex(v).empty();
+  for (int v = 0; v < graph_.size(); ++v) n_layers_with_parameters += !arena_->of_vertex(graph_, v).empty();
   EXPECT_EQ(static_cast<int>(snapshots.size()), n_layers_with_parameters);  // every layer lets its bucket go
   const std::vector<int64_t> borders = arena_->borders();
   size_t before = 0;

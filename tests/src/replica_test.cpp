@@ -83,7 +83,7 @@ Steps train_on_ranks(const Job& job, int64_t n_steps) {
   DataLoader loader(*data.train, loader_options(job, data, replica.graph(), world.rank(), world.size()), 0);
   Steps result;
   for (int64_t s = 0; s < n_steps; ++s) {
-    const StepResult step = replica.step(loader, s, kSamples, 4 * loader.steps_per_epoch());
+    const StepResult step = replica.step(loader, s, 4 * loader.steps_per_epoch());
     EXPECT_FALSE(step.stop_requested);
     EXPECT_FALSE(step.flagged);
     result.losses.push_back(step.loss);
@@ -309,12 +309,12 @@ TEST_F(ReplicaTest, FlagsAndStopSignalsOfOneRankReachAll) {
   Replica replica(job, build_model(*job.model, {{1, 8, 8}, 4}), world);
   DataLoader loader(*data.train, loader_options(job, data, replica.graph(), world.rank(), world.size()), 0);
   const bool is_last = world.rank() == world.size() - 1;
-  EXPECT_FALSE(replica.step(loader, 0, kSamples, 12).flagged);
-  EXPECT_TRUE(replica.step(loader, 1, kSamples, 12, is_last).flagged);
-  EXPECT_FALSE(replica.step(loader, 2, kSamples, 12).flagged);
+  EXPECT_FALSE(replica.step(loader, 0, 12).flagged);
+  EXPECT_TRUE(replica.step(loader, 1, 12, is_last).flagged);
+  EXPECT_FALSE(replica.step(loader, 2, 12).flagged);
   take_stop_signals();
   if (is_last) std::raise(SIGUSR1);
-  const StepResult stopped = replica.step(loader, 3, kSamples, 12);
+  const StepResult stopped = replica.step(loader, 3, 12);
   EXPECT_TRUE(stopped.stop_requested);
   EXPECT_FALSE(stopped.flagged);
 }

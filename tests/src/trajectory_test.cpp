@@ -67,7 +67,7 @@ const Trajectory kTrajectories[] = {
 void fill_weights(const Graph& graph, const ParameterArena& arena) {
   int k = 0;
   for (int v = 0; v < graph.size(); ++v) {
-    for (const Segment* segment : arena.of_vertex(v)) {
+    for (const Segment* segment : arena.of_vertex(graph, v)) {
       const bool is_bias = segment->spec.role == ParameterSpec::Role::kBias;
       const double scale = is_bias ? 0.1 : 1.7 / std::sqrt(static_cast<double>(segment->spec.fan_in));
       for (int64_t i = 0; i < segment->n_elements(); ++i) {

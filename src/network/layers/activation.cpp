@@ -19,6 +19,10 @@ class ActivationLayer : public Layer {
     return activation_ == Activation::kNone ? "identity" : std::string(name_of(activation_));
   }
   Shape infer(std::span<const Shape> src) const override { return src[0]; }
+  bool keeps_steps() const override { return true; }
+  std::shared_ptr<const Layer> over_steps() const override {
+    return std::make_shared<ActivationLayer>(activation_);
+  }
   std::unique_ptr<Op> lower(const LowerContext& context) const override {
     if (activation_ == Activation::kNone) return make_identity(context.config, context.src[0]);
     return make_activation(context.config, {context.src[0], activation_});
@@ -37,6 +41,7 @@ class NonlinearityLayer : public Layer {
     return function_ == Nonlinearity::kGeluTanh ? "gelu" : std::string(name_of(function_));
   }
   Shape infer(std::span<const Shape> src) const override { return src[0]; }
+  bool keeps_steps() const override { return true; }
   std::unique_ptr<Op> lower(const LowerContext& context) const override {
     return make_nonlinearity(context.config, {context.src[0], function_, alpha_});
   }

@@ -11,6 +11,7 @@ namespace {
 class AddLayer : public Layer {
  public:
   std::string type() const override { return "add"; }
+  bool keeps_steps() const override { return true; }
   int min_inputs() const override { return 2; }
   int max_inputs() const override { return static_cast<int>(kMaxSummands); }
 

@@ -11,26 +11,33 @@ namespace {
 
 class AffineLayer : public Layer {
  public:
-  AffineLayer(int64_t out_features, bool bias) : out_features_(out_features), bias_(bias) {}
+  AffineLayer(int64_t out_features, bool bias, bool each_step)
+      : out_features_(out_features), bias_(bias), each_step_(each_step) {}
   std::string type() const override { return "affine"; }
 
   Shape infer(std::span<const Shape> src) const override {
-    if (src[0].rank() != 1) {
+    if (each_step_ ? src[0].rank() < 1 : src[0].rank() != 1) {
       throw Error("", fmt::format("needs a vector per sample, got shape {}", src[0].str()),
-                  "put 'flatten' before it");
+                  "put 'flatten' before it, or say axis: last to map the vector of each step of a sequence");
     }
-    return {out_features_};
+    Shape dst = src[0];
+    dst[dst.rank() - 1] = out_features_;
+    return dst;
   }
 
   std::vector<ParameterSpec> parameters(std::span<const Shape> src) const override {
-    const int64_t in = src[0][0];
+    const int64_t in = src[0][src[0].rank() - 1];
     std::vector<ParameterSpec> specs = {
         {"weight", {out_features_, in}, ParameterSpec::Role::kWeight, in, out_features_}};
     if (bias_) specs.push_back({"bias", {out_features_}, ParameterSpec::Role::kBias, in, out_features_});
     return specs;
   }
 
-  int64_t multiply_adds(std::span<const Shape> src) const override { return src[0][0] * out_features_; }
+  int64_t multiply_adds(std::span<const Shape> src) const override { return src[0].n_elements() * out_features_; }
+  bool keeps_steps() const override { return each_step_; }
+  std::shared_ptr<const Layer> over_steps() const override {
+    return std::make_shared<AffineLayer>(out_features_, bias_, true);
+  }
   bool fuses(Activation) const override { return true; }
 
   std::unique_ptr<Op> lower(const LowerContext& context) const override {
@@ -45,7 +52,7 @@ class AffineLayer : public Layer {
 
  private:
   int64_t out_features_;
-  bool bias_;
+  bool bias_, each_step_;
 };
 
 const bool affine_layer_registered = register_layer("affine", [](Config& options) {
@@ -54,13 +61,14 @@ const bool affine_layer_registered = register_layer("affine", [](Config& options
   if (features < 1)
     throw options.error_at("features", fmt::format("must be at least 1, found {}", features),
                            "for instance affine: 10");
-  return affine_layer(features, options.get_bool("bias", true));
+  const bool each_step = options.get_choice("axis", "all", {"all", "last"}) == "last";
+  return affine_layer(features, options.get_bool("bias", true), each_step);
 });
 
 }  // namespace
 
-std::shared_ptr<const Layer> affine_layer(int64_t out_features, bool bias) {
-  return std::make_shared<AffineLayer>(out_features, bias);
+std::shared_ptr<const Layer> affine_layer(int64_t out_features, bool bias, bool each_step) {
+  return std::make_shared<AffineLayer>(out_features, bias, each_step);
 }
 
 }  // namespace lockstep

@@ -42,6 +42,7 @@ class ArithmeticLayer : public Layer {
   int min_inputs() const override { return 2; }
   int max_inputs() const override { return 2; }
   Shape infer(std::span<const Shape> src) const override { return broadcast_shape(src[0], src[1]); }
+  bool keeps_steps() const override { return true; }
   std::unique_ptr<Op> lower(const LowerContext& context) const override {
     return make_binary(context.config, {arithmetic_, context.src[0], context.src[1]});
   }
@@ -55,6 +56,7 @@ class MapLayer : public Layer {
   MapLayer(Map map, double parameter) : map_(map), parameter_(parameter) {}
   std::string type() const override { return type_of(map_); }
   Shape infer(std::span<const Shape> src) const override { return src[0]; }
+  bool keeps_steps() const override { return true; }
   std::unique_ptr<Op> lower(const LowerContext& context) const override {
     return make_map(context.config, {context.src[0], map_, parameter_});
   }

@@ -14,6 +14,7 @@ class ConcatLayer : public Layer {
   explicit ConcatLayer(int axis) : axis_(axis) {}
   std::string type() const override { return "concat"; }
   int max_inputs() const override { return 64; }
+  bool keeps_steps() const override { return axis_ != 0; }
 
   Shape infer(std::span<const Shape> src) const override {
     const int axis = sample_axis(axis_, src[0]);

@@ -13,6 +13,7 @@ class DropoutLayer : public Layer {
   DropoutLayer(double p, bool test_time_scaling) : p_(p), test_time_scaling_(test_time_scaling) {}
   std::string type() const override { return "dropout"; }
   Shape infer(std::span<const Shape> src) const override { return src[0]; }
+  bool keeps_steps() const override { return true; }
   std::unique_ptr<Op> lower(const LowerContext& context) const override {
     return make_dropout(context.config, {context.src[0], p_, test_time_scaling_, hash_name(context.name)});
   }

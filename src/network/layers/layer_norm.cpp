@@ -13,6 +13,7 @@ class LayerNormLayer : public Layer {
  public:
   LayerNormLayer(int axes, double epsilon, bool affine) : axes_(axes), epsilon_(epsilon), affine_(affine) {}
   std::string type() const override { return "layer_norm"; }
+  bool keeps_steps() const override { return true; }
 
   Shape infer(std::span<const Shape> src) const override {
     if (axes_ > src[0].rank())

@@ -3,12 +3,14 @@
 
 #include <array>
 #include <limits>
+#include <optional>
 #include <vector>
 
 #include "kernels/activation.h"
 #include "kernels/arithmetic.h"
 #include "kernels/pad2d.h"
 #include "kernels/pool2d.h"
+#include "kernels/recurrent.h"
 #include "src/network/layer.h"
 
 namespace lockstep {
@@ -26,8 +28,9 @@ std::shared_ptr<const Layer> prelu_layer(bool per_channel = false, double initia
 /// Over the last axis of a sample.
 std::shared_ptr<const Layer> softmax_layer();
 
-/// (I) -> (O); an input of higher rank must be flattened first.
-std::shared_ptr<const Layer> affine_layer(int64_t out_features, bool bias = true);
+/// (I) -> (O); an input of higher rank must be flattened first. each_step: (…, I) -> (…, O), the last axis of
+/// each place.
+std::shared_ptr<const Layer> affine_layer(int64_t out_features, bool bias = true, bool each_step = false);
 
 struct Conv2dOptions {
   int64_t channels = 0;  // K
@@ -111,9 +114,55 @@ std::shared_ptr<const Layer> reshape_layer(const std::vector<int64_t>& extents);
 /// Axis i of the result is axis axes[i] of the sample, as numpy.transpose.
 std::shared_ptr<const Layer> permute_layer(const std::vector<int64_t>& axes);
 
+/// Ids (…) -> rows of a table (…, width). Parameter weight (vocabulary, width).
+struct EmbeddingOptions {
+  int64_t width = 0, vocabulary = 0;
+  std::optional<int64_t> padding_id = std::nullopt;  // its row is never trained
+};
+std::shared_ptr<const Layer> embedding_layer(const EmbeddingOptions& options);
+/// Ids (…) -> (…, classes), 1 at the id and 0 elsewhere.
+std::shared_ptr<const Layer> one_hot_layer(int64_t classes);
+
+/// (T, D) -> (T, H), and h_n (H), for LSTMs c_n (H) too: states behind the last valid step. Reads the
+/// sequence, then, where they do not start at zero, the states of each layer and direction: h_0, for LSTMs c_0.
+/// Parameters by PyTorch's names: weight_ih_l0 (G H, D), weight_hh_l0 (G H, H), bias_ih_l0, bias_hh_l0 (G H), the
+/// gates in its order, `_reverse` behind those of the backward direction; and peephole_l0 (3 H).
+struct RecurrentOptions {
+  RecurrentCell cell = RecurrentCell::kLstm;
+  int64_t hidden = 0;          // H
+  int64_t layers = 1;
+  bool bidirectional = false;  // (T, 2 H): forward, then backward
+  bool reversed = false;       // backward alone
+  bool bias = true;
+  double dropout = 0;          // between layers
+  bool reset_after = true, update_keeps = true;  // GRU: see RecurrentDesc
+  bool carries_state = false;  // from one step of training to the next, cut for gradients
+};
+std::shared_ptr<const Layer> recurrent_layer(const RecurrentOptions& options);
+
+/// (T, …) -> (…): the last valid step, or step 0; the mean over the valid steps.
+std::shared_ptr<const Layer> pick_step_layer(bool first = false);
+std::shared_ptr<const Layer> mean_steps_layer();
+/// (T, …) -> T values (…): its first is step 0, its further output "t" step t.
+std::shared_ptr<const Layer> split_steps_layer(int64_t n_steps);
+/// T values (…) -> (T, …)
+std::shared_ptr<const Layer> join_steps_layer();
+/// {(…), a sequence (T, …)} -> (T, …): the first value at every step.
+std::shared_ptr<const Layer> repeat_steps_layer();
+/// {new (…), old (…), lengths}: new where step t is valid, else old.
+std::shared_ptr<const Layer> select_rows_layer(int64_t step);
+/// (T, …) -> (T, …): valid steps in reverse, then zeros.
+std::shared_ptr<const Layer> reverse_steps_layer();
+
+/// {query (A), keys (S, A), values (S, E)} -> (E), and the weights (S) as its further output "weights":
+/// v . tanh(query + key), softmax over the valid steps, weighted sum (Bahdanau et al. 2015). Parameter v (A).
+std::shared_ptr<const Layer> additive_attention_layer();
+
 /// Any shape -> (number of elements)
 std::shared_ptr<const Layer> flatten_layer();
 
+/// A size that must be given: at least 1.
+int64_t read_size(const Config& options, const std::string& key);
 /// Reads options that are one number or one per axis: {kernel: 5} or {kernel: [5, 3]}.
 std::array<int64_t, 2> read_pair(const Config& options, const std::string& key,
                                  std::array<int64_t, 2> fallback);

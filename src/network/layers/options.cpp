@@ -8,6 +8,14 @@
 
 namespace lockstep {
 
+int64_t read_size(const Config& options, const std::string& key) {
+  const int64_t value = options.get_int(key);
+  if (value < 1 || value > kMaxElements)
+    throw options.error_at(key, fmt::format("must be at least 1, found {}", value),
+                           fmt::format("for instance {}: 256", key));
+  return value;
+}
+
 std::array<int64_t, 2> read_pair(const Config& options, const std::string& key,
                                  std::array<int64_t, 2> fallback) {
   const std::vector<int64_t> values = options.get_ints(key, {fallback[0], fallback[1]});

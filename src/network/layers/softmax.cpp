@@ -10,6 +10,7 @@ namespace {
 class SoftmaxLayer : public Layer {
  public:
   std::string type() const override { return "softmax"; }
+  bool keeps_steps() const override { return true; }
   Shape infer(std::span<const Shape> src) const override {
     if (src[0].rank() == 0)
       throw Error("", "needs several values per sample, got one number",

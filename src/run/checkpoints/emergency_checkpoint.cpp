@@ -83,6 +83,8 @@ std::string EmergencyCheckpoint::save_or_throw() {
     throw Error("", "batch.shard_optimizer is on, so no rank holds all of the optimizer's state");
   if (!replica_.residuals().empty())
     throw Error("", "batch.error_feedback is on, so no rank holds all that rounding took");
+  if (!replica_.states().empty())
+    throw Error("", "the network carries its state, so no rank holds that of all micro-batches");
   const std::optional<TrainState> state = freeze();
   if (!state) throw Error("", "an update did not end");
   if (state->step == 0) throw Error("", "no step had been made");

@@ -66,6 +66,12 @@ std::vector<CheckpointTensor> RunCheckpoints::tensors(StateIn place) {
                                                 : replica_.residuals()[m].as<float>());
   add_residuals(replica_.arena(), replica_.comm().rank() * int64_t(residuals.size()), job_.n_micro(),
                 residuals, all);
+  std::vector<float*> states;
+  for (size_t m = 0; m < replica_.states().arrays().size(); ++m)
+    states.push_back(place == StateIn::kHost ? replica_.states().host()[m]->as<float>()
+                                             : replica_.states().arrays()[m].as<float>());
+  add_carried_states(replica_.states(), replica_.comm().rank() * int64_t(states.size()), job_.n_micro(), states,
+                     all);
   return all;
 }
 

@@ -18,6 +18,7 @@ namespace lockstep {
 namespace {
 
 constexpr char kSeparator = '\x1f';  // between class names
+constexpr char kEscape = '\x1e';     // before one that is part of a token: then 's'
 
 std::string join_shape(const Shape& shape) {
   return fmt::format("{}", fmt::join(shape.begin(), shape.end(), ","));
@@ -28,6 +29,44 @@ std::vector<std::string> split(const std::string& text, char separator) {
   std::stringstream stream(text);
   for (std::string part; std::getline(stream, part, separator);) parts.push_back(part);
   return parts;
+}
+
+/// Texts that may hold the separator, joined by it.
+std::string join_texts(const std::vector<std::string>& texts) {
+  std::string joined;
+  for (size_t i = 0; i < texts.size(); ++i) {
+    if (i > 0) joined += kSeparator;
+    for (const char c : texts[i]) {
+      if (c == kSeparator || c == kEscape) joined += kEscape;
+      joined += c == kSeparator ? 's' : c;
+    }
+  }
+  return joined;
+}
+
+std::vector<std::string> split_texts(const std::string& joined) {
+  std::vector<std::string> texts(1);
+  for (size_t i = 0; i < joined.size(); ++i) {
+    if (joined[i] == kSeparator) {
+      texts.emplace_back();
+    } else if (joined[i] == kEscape && i + 1 < joined.size()) {
+      ++i;
+      texts.back() += joined[i] == 's' ? kSeparator : joined[i];
+    } else {
+      texts.back() += joined[i];
+    }
+  }
+  return texts;
+}
+
+/// What a contract says of sequences; nothing where it has none.
+void add_sequences(const DataContract& contract, CheckpointInfo& info) {
+  if (contract.ragged.empty() && contract.vocabularies.empty()) return;
+  for (const auto& [name, shape] : contract.inputs) info.texts["shape_of_" + name] = join_shape(shape);
+  info.texts["ragged"] = join_texts({contract.ragged.begin(), contract.ragged.end()});
+  info.numbers["ragged"] = static_cast<double>(contract.ragged.size());
+  for (const auto& [name, tokens] : contract.vocabularies)
+    info.texts["vocabulary_of_" + name] = join_texts(tokens);
 }
 
 double number(const CheckpointInfo& info, const std::string& key, double fallback) {
@@ -147,6 +186,18 @@ void add_residuals(const ParameterArena& arena, int64_t first, int64_t n_micro,
   }
 }
 
+void add_carried_states(const CarriedStates& carried, int64_t first, int64_t n_micro,
+                        const std::vector<float*>& states, std::vector<CheckpointTensor>& tensors) {
+  for (const CarriedStates::State& state : carried.all()) {
+    const int64_t n = state.shape.n_elements();
+    CheckpointTensor tensor{"/state/" + state.name, state.shape.with_front(n_micro), DType::kFloat32};
+    tensor.sharded = true;
+    for (size_t m = 0; m < states.size(); ++m)
+      tensor.parts.push_back({(first + int64_t(m)) * n, n, states[m] + state.offset});
+    tensors.push_back(std::move(tensor));
+  }
+}
+
 CheckpointInfo make_checkpoint_info(const Job& job, const TrainState& state, const DataContract& contract,
                                     const DataIdentity* data, int64_t steps_per_epoch) {
   CheckpointInfo info;
@@ -182,6 +233,7 @@ CheckpointInfo make_checkpoint_info(const Job& job, const TrainState& state, con
     info.texts["class_names"] =
         fmt::format("{}", fmt::join(contract.class_names, std::string(1, kSeparator)));
   }
+  add_sequences(contract, info);
   return info;
 }
 
@@ -221,6 +273,13 @@ DataContract read_contract(const std::string& path, const CheckpointInfo& info) 
                 "use a checkpoint written by training");
   const auto names = info.texts.find("class_names");
   if (names != info.texts.end()) contract.class_names = split(names->second, kSeparator);
+  for (const auto& [name, text] : info.texts) {
+    constexpr std::string_view kShape = "shape_of_", kVocabulary = "vocabulary_of_";
+    if (name.starts_with(kShape)) contract.inputs[name.substr(kShape.size())] = read_shape(path, text);
+    if (name.starts_with(kVocabulary)) contract.vocabularies[name.substr(kVocabulary.size())] = split_texts(text);
+    if (name == "ragged" && number(info, "ragged", 0) > 0)
+      for (const std::string& ragged : split_texts(text)) contract.ragged.insert(ragged);
+  }
 
   for (const CheckpointEntry& entry : list_checkpoint(path)) {
     if (entry.name == "/buffers/input.mean") contract.normalization.mean = read_normalization(path, entry);

@@ -46,6 +46,10 @@ std::vector<CheckpointTensor> checkpoint_tensors(const ParameterArena& arena, Op
 void add_residuals(const ParameterArena& arena, int64_t first, int64_t n_micro,
                    const std::vector<float*>& residuals, std::vector<CheckpointTensor>& tensors);
 
+/// Appends /state/NAME, (n_micro, N, …), of networks that carry their state: as above.
+void add_carried_states(const CarriedStates& carried, int64_t first, int64_t n_micro,
+                        const std::vector<float*>& states, std::vector<CheckpointTensor>& tensors);
+
 struct DataIdentity;
 /// `data`: null where the checkpoint has seen none, as an imported one.
 CheckpointInfo make_checkpoint_info(const Job& job, const TrainState& state, const DataContract& contract,

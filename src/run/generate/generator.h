@@ -1,0 +1,37 @@
+// Generator: a trained language model goes on with a text, token by token. Its recurrent layers carry their
+// state from one to the next, so that each costs one step whatever went before.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "src/run/generate/sampling.h"
+
+namespace lockstep {
+
+class Generator {
+ public:
+  /// Reads a checkpoint. Throws Error where its network gives no scores per token of one sequence of tokens, or
+  /// where some of its layers need the whole sequence (a backward direction).
+  explicit Generator(const std::string& checkpoint);
+  ~Generator();
+
+  /// What each id stands for; empty where the data carried no vocabulary.
+  const std::vector<std::string>& vocabulary() const;
+  int64_t n_tokens() const;  // V
+
+  /// Forgets what it has read.
+  void begin();
+  /// Reads one more token.
+  void read(int64_t token);
+  /// Draws the next token by the scores behind what it has read, and reads it.
+  int64_t next(const SamplingOptions& options);
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace lockstep
