@@ -8,6 +8,7 @@
 #include <string>
 
 #include "kernels/activation.h"
+#include "kernels/additive_attention.h"
 #include "kernels/affine.h"
 #include "kernels/arithmetic.h"
 #include "kernels/augment.h"
@@ -17,18 +18,22 @@
 #include "kernels/conv_transpose2d.h"
 #include "kernels/device.h"
 #include "kernels/dropout.h"
+#include "kernels/embedding.h"
 #include "kernels/layer_norm.h"
 #include "kernels/local_conv2d.h"
 #include "kernels/local_response_norm.h"
 #include "kernels/loss.h"
 #include "kernels/nonlinearity.h"
+#include "kernels/one_hot.h"
 #include "kernels/op.h"
 #include "kernels/optimizer_update.h"
 #include "kernels/pad2d.h"
 #include "kernels/permute.h"
 #include "kernels/pool2d.h"
 #include "kernels/prelu.h"
+#include "kernels/recurrent.h"
 #include "kernels/softmax.h"
+#include "kernels/steps.h"
 #include "kernels/sum.h"
 
 namespace lockstep {
@@ -39,6 +44,7 @@ std::string device_name();
 bool has_bfloat16();
 
 std::unique_ptr<Op> make_activation(const OpConfig&, const ActivationDesc&);
+std::unique_ptr<Op> make_additive_attention(const OpConfig&, const AdditiveAttentionDesc&);
 std::unique_ptr<Op> make_affine(const OpConfig&, const AffineDesc&);
 std::unique_ptr<Op> make_augment(const OpConfig&, const AugmentDesc&);
 std::unique_ptr<BatchNorm> make_batch_norm(const OpConfig&, const BatchNormDesc&);
@@ -48,7 +54,9 @@ std::unique_ptr<Op> make_concat(const OpConfig&, const ConcatDesc&);
 std::unique_ptr<Op> make_conv2d(const OpConfig&, const Conv2dDesc&);
 std::unique_ptr<Op> make_conv_transpose2d(const OpConfig&, const ConvTranspose2dDesc&);
 std::unique_ptr<Op> make_dropout(const OpConfig&, const DropoutDesc&);
+std::unique_ptr<Op> make_embedding(const OpConfig&, const EmbeddingDesc&);
 std::unique_ptr<Op> make_hinge_loss(const OpConfig&, const HingeLossDesc&);
+std::unique_ptr<Op> make_join_steps(const OpConfig&, const TensorDesc& step, int64_t n_steps);
 std::unique_ptr<Op> make_l1_loss(const OpConfig&, const L1LossDesc&);
 std::unique_ptr<Op> make_l2_loss(const OpConfig&, const L2LossDesc&);
 std::unique_ptr<Op> make_layer_norm(const OpConfig&, const LayerNormDesc&);
@@ -57,14 +65,21 @@ std::unique_ptr<Op> make_local_response_norm(const OpConfig&, const LocalRespons
 std::unique_ptr<Op> make_nonlinearity(const OpConfig&, const NonlinearityDesc&);
 std::unique_ptr<Op> make_perceptron_loss(const OpConfig&, const PerceptronLossDesc&);
 std::unique_ptr<Op> make_map(const OpConfig&, const MapDesc&);
+std::unique_ptr<Op> make_mean_steps(const OpConfig&, const MeanStepsDesc&);
+std::unique_ptr<Op> make_one_hot(const OpConfig&, const OneHotDesc&);
 std::unique_ptr<Op> make_pad2d(const OpConfig&, const Pad2dDesc&);
 std::unique_ptr<Op> make_permute(const OpConfig&, const TensorDesc& src, const std::vector<int>& axes);
+std::unique_ptr<Op> make_pick_step(const OpConfig&, const PickStepDesc&);
 std::unique_ptr<Op> make_pool2d(const OpConfig&, const Pool2dDesc&);
 std::unique_ptr<Op> make_prelu(const OpConfig&, const PreluDesc&);
+std::unique_ptr<Op> make_recurrent(const OpConfig&, const RecurrentDesc&);
 std::unique_ptr<Op> make_reorder(const OpConfig&, const TensorDesc& src, const TensorDesc& dst);
+std::unique_ptr<Op> make_reverse_steps(const OpConfig&, const ReverseStepsDesc&);
+std::unique_ptr<Op> make_select_rows(const OpConfig&, const SelectRowsDesc&);
 std::unique_ptr<Op> make_softmax(const OpConfig&, const TensorDesc& src);
 std::unique_ptr<Op> make_softmax_cross_entropy(const OpConfig&, const SoftmaxCrossEntropyDesc&);
 std::unique_ptr<Op> make_slice(const OpConfig&, const SliceDesc&);
+std::unique_ptr<Op> make_split_steps(const OpConfig&, const TensorDesc& src);
 std::unique_ptr<Op> make_sum(const OpConfig&, const SumDesc&);
 
 void add(Stream&, int64_t n, const float* a, const float* b, float* dst);
@@ -103,6 +118,7 @@ std::unique_ptr<Event> make_event(int index);
 std::unique_ptr<RecordedWork> record_work(Stream&, const std::function<void()>& submit);
 
 std::unique_ptr<Op> make_activation(const OpConfig&, const ActivationDesc&);
+std::unique_ptr<Op> make_additive_attention(const OpConfig&, const AdditiveAttentionDesc&);
 std::unique_ptr<Op> make_affine(const OpConfig&, const AffineDesc&);
 std::unique_ptr<Op> make_augment(const OpConfig&, const AugmentDesc&);
 std::unique_ptr<BatchNorm> make_batch_norm(const OpConfig&, const BatchNormDesc&);
@@ -112,7 +128,9 @@ std::unique_ptr<Op> make_concat(const OpConfig&, const ConcatDesc&);
 std::unique_ptr<Op> make_conv2d(const OpConfig&, const Conv2dDesc&);
 std::unique_ptr<Op> make_conv_transpose2d(const OpConfig&, const ConvTranspose2dDesc&);
 std::unique_ptr<Op> make_dropout(const OpConfig&, const DropoutDesc&);
+std::unique_ptr<Op> make_embedding(const OpConfig&, const EmbeddingDesc&);
 std::unique_ptr<Op> make_hinge_loss(const OpConfig&, const HingeLossDesc&);
+std::unique_ptr<Op> make_join_steps(const OpConfig&, const TensorDesc& step, int64_t n_steps);
 std::unique_ptr<Op> make_l1_loss(const OpConfig&, const L1LossDesc&);
 std::unique_ptr<Op> make_l2_loss(const OpConfig&, const L2LossDesc&);
 std::unique_ptr<Op> make_layer_norm(const OpConfig&, const LayerNormDesc&);
@@ -121,14 +139,21 @@ std::unique_ptr<Op> make_local_response_norm(const OpConfig&, const LocalRespons
 std::unique_ptr<Op> make_nonlinearity(const OpConfig&, const NonlinearityDesc&);
 std::unique_ptr<Op> make_perceptron_loss(const OpConfig&, const PerceptronLossDesc&);
 std::unique_ptr<Op> make_map(const OpConfig&, const MapDesc&);
+std::unique_ptr<Op> make_mean_steps(const OpConfig&, const MeanStepsDesc&);
+std::unique_ptr<Op> make_one_hot(const OpConfig&, const OneHotDesc&);
 std::unique_ptr<Op> make_pad2d(const OpConfig&, const Pad2dDesc&);
 std::unique_ptr<Op> make_permute(const OpConfig&, const TensorDesc& src, const std::vector<int>& axes);
+std::unique_ptr<Op> make_pick_step(const OpConfig&, const PickStepDesc&);
 std::unique_ptr<Op> make_pool2d(const OpConfig&, const Pool2dDesc&);
 std::unique_ptr<Op> make_prelu(const OpConfig&, const PreluDesc&);
+std::unique_ptr<Op> make_recurrent(const OpConfig&, const RecurrentDesc&);
 std::unique_ptr<Op> make_reorder(const OpConfig&, const TensorDesc& src, const TensorDesc& dst);
+std::unique_ptr<Op> make_reverse_steps(const OpConfig&, const ReverseStepsDesc&);
+std::unique_ptr<Op> make_select_rows(const OpConfig&, const SelectRowsDesc&);
 std::unique_ptr<Op> make_softmax(const OpConfig&, const TensorDesc& src);
 std::unique_ptr<Op> make_softmax_cross_entropy(const OpConfig&, const SoftmaxCrossEntropyDesc&);
 std::unique_ptr<Op> make_slice(const OpConfig&, const SliceDesc&);
+std::unique_ptr<Op> make_split_steps(const OpConfig&, const TensorDesc& src);
 std::unique_ptr<Op> make_sum(const OpConfig&, const SumDesc&);
 
 void add(Stream&, int64_t n, const float* a, const float* b, float* dst);

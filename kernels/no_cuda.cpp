@@ -29,6 +29,7 @@ std::unique_ptr<Event> make_event(int) { refuse(); }
 std::unique_ptr<RecordedWork> record_work(Stream&, const std::function<void()>&) { refuse(); }
 
 std::unique_ptr<Op> make_activation(const OpConfig&, const ActivationDesc&) { refuse(); }
+std::unique_ptr<Op> make_additive_attention(const OpConfig&, const AdditiveAttentionDesc&) { refuse(); }
 std::unique_ptr<Op> make_affine(const OpConfig&, const AffineDesc&) { refuse(); }
 std::unique_ptr<Op> make_augment(const OpConfig&, const AugmentDesc&) { refuse(); }
 std::unique_ptr<BatchNorm> make_batch_norm(const OpConfig&, const BatchNormDesc&) { refuse(); }
@@ -38,7 +39,9 @@ std::unique_ptr<Op> make_concat(const OpConfig&, const ConcatDesc&) { refuse(); 
 std::unique_ptr<Op> make_conv2d(const OpConfig&, const Conv2dDesc&) { refuse(); }
 std::unique_ptr<Op> make_conv_transpose2d(const OpConfig&, const ConvTranspose2dDesc&) { refuse(); }
 std::unique_ptr<Op> make_dropout(const OpConfig&, const DropoutDesc&) { refuse(); }
+std::unique_ptr<Op> make_embedding(const OpConfig&, const EmbeddingDesc&) { refuse(); }
 std::unique_ptr<Op> make_hinge_loss(const OpConfig&, const HingeLossDesc&) { refuse(); }
+std::unique_ptr<Op> make_join_steps(const OpConfig&, const TensorDesc&, int64_t) { refuse(); }
 std::unique_ptr<Op> make_l1_loss(const OpConfig&, const L1LossDesc&) { refuse(); }
 std::unique_ptr<Op> make_l2_loss(const OpConfig&, const L2LossDesc&) { refuse(); }
 std::unique_ptr<Op> make_layer_norm(const OpConfig&, const LayerNormDesc&) { refuse(); }
@@ -47,14 +50,21 @@ std::unique_ptr<Op> make_local_response_norm(const OpConfig&, const LocalRespons
 std::unique_ptr<Op> make_nonlinearity(const OpConfig&, const NonlinearityDesc&) { refuse(); }
 std::unique_ptr<Op> make_perceptron_loss(const OpConfig&, const PerceptronLossDesc&) { refuse(); }
 std::unique_ptr<Op> make_map(const OpConfig&, const MapDesc&) { refuse(); }
+std::unique_ptr<Op> make_mean_steps(const OpConfig&, const MeanStepsDesc&) { refuse(); }
+std::unique_ptr<Op> make_one_hot(const OpConfig&, const OneHotDesc&) { refuse(); }
 std::unique_ptr<Op> make_pad2d(const OpConfig&, const Pad2dDesc&) { refuse(); }
 std::unique_ptr<Op> make_permute(const OpConfig&, const TensorDesc&, const std::vector<int>&) { refuse(); }
+std::unique_ptr<Op> make_pick_step(const OpConfig&, const PickStepDesc&) { refuse(); }
 std::unique_ptr<Op> make_pool2d(const OpConfig&, const Pool2dDesc&) { refuse(); }
 std::unique_ptr<Op> make_prelu(const OpConfig&, const PreluDesc&) { refuse(); }
+std::unique_ptr<Op> make_recurrent(const OpConfig&, const RecurrentDesc&) { refuse(); }
 std::unique_ptr<Op> make_reorder(const OpConfig&, const TensorDesc&, const TensorDesc&) { refuse(); }
+std::unique_ptr<Op> make_reverse_steps(const OpConfig&, const ReverseStepsDesc&) { refuse(); }
+std::unique_ptr<Op> make_select_rows(const OpConfig&, const SelectRowsDesc&) { refuse(); }
 std::unique_ptr<Op> make_softmax(const OpConfig&, const TensorDesc&) { refuse(); }
 std::unique_ptr<Op> make_softmax_cross_entropy(const OpConfig&, const SoftmaxCrossEntropyDesc&) { refuse(); }
 std::unique_ptr<Op> make_slice(const OpConfig&, const SliceDesc&) { refuse(); }
+std::unique_ptr<Op> make_split_steps(const OpConfig&, const TensorDesc&) { refuse(); }
 std::unique_ptr<Op> make_sum(const OpConfig&, const SumDesc&) { refuse(); }
 
 void add(Stream&, int64_t, const float*, const float*, float*) { refuse(); }

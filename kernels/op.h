@@ -12,7 +12,8 @@
 //  * With config.compute bfloat16 (GPUs: or float16), src and dst have that type unless the op says
 //    otherwise; sums inside an op are float32 or wider.
 //  * On a GPU forward(), backward() and prepare() submit work to the stream and never wait.
-//  * An empty diff_src tensor means that this gradient is not wanted.
+//  * An empty diff_src tensor means that this gradient is not wanted. Integer sources have no gradient.
+//  * An empty diff_dst tensor, which ops with several results may get, means that this gradient is zero.
 //  * Every sum has a fixed order that depends on shapes and thread count only, never on
 //    timing, so that a repeated call gives equal bits.
 #pragma once

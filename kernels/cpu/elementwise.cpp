@@ -76,15 +76,15 @@ void sum_gradients_of(int64_t n_elements, std::span<void* const> partials) {
 }
 
 constexpr int64_t kChunk = 4096;
-constexpr int kLanes = 32;
+constexpr int kNormLanes = 32;
 
 /// Element i of the chunk goes to lane i % 32; lanes are added as a binary tree. A float's
 /// square is exact in float64.
 LOCKSTEP_VECTORIZE double chunk_sum_of_squares(int64_t n, const float* src) {
-  double lanes[kLanes] = {};
+  double lanes[kNormLanes] = {};
   int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes)
-    for (int lane = 0; lane < kLanes; ++lane) {
+  for (; i + kNormLanes <= n; i += kNormLanes)
+    for (int lane = 0; lane < kNormLanes; ++lane) {
       const double x = src[i + lane];
       lanes[lane] += x * x;
     }
@@ -92,7 +92,7 @@ LOCKSTEP_VECTORIZE double chunk_sum_of_squares(int64_t n, const float* src) {
     const double x = src[i + lane];
     lanes[lane] += x * x;
   }
-  for (int width = kLanes / 2; width > 0; width /= 2)
+  for (int width = kNormLanes / 2; width > 0; width /= 2)
     for (int lane = 0; lane < width; ++lane) lanes[lane] += lanes[lane + width];
   return lanes[0];
 }

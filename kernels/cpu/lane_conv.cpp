@@ -9,11 +9,11 @@ namespace {
 
 constexpr int64_t kStripFloats = 8 * 1024;  // of diff_dst: 32 KiB, most of a first-level cache
 
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+int64_t quotient_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 /// Cuts n into pieces of at most `largest`, as even as possible, larger ones first.
 std::vector<int> even_pieces(int64_t n, int64_t largest) {
-  const int64_t count = ceil_div(n, largest);
+  const int64_t count = quotient_up(n, largest);
   std::vector<int> pieces(static_cast<size_t>(count), static_cast<int>(n / count));
   for (int64_t i = 0; i < n % count; ++i) ++pieces[static_cast<size_t>(i)];
   return pieces;
@@ -85,7 +85,7 @@ void LaneConvWeights::make_tiles(const LaneConv& conv) {
         offsets.push_back(c * conv.src.channel() + i * conv.src.row() + j * kLanes);
   const int64_t row_floats = conv.columns * kLanes * channel_tiles.front();
   const int64_t most_rows = std::clamp<int64_t>(kStripFloats / row_floats, 1, conv.rows);
-  strip_rows = ceil_div(conv.rows, ceil_div(conv.rows, most_rows));
+  strip_rows = quotient_up(conv.rows, quotient_up(conv.rows, most_rows));
 }
 
 }  // namespace lockstep::cpu

@@ -131,7 +131,7 @@ class Run {
         dst_.tensors.push_back({src_.tensors[0].data, info.dst[0]});
       else
         dst_.add(info.dst[i]);
-      if (inputs_.diff_dst.empty()) {
+      if (inputs_.diff_dst.empty() || inputs_.diff_dst[i].empty()) {
         diff_dst_.add_empty(info.dst[i]);
       } else {
         diff_dst_.add(info.dst[i]);

@@ -31,7 +31,8 @@ struct DenseTensor {
 struct OpInputs {
   std::vector<DenseTensor> src;
   std::vector<DenseTensor> params;
-  /// One per dst, values only; empty: the op takes none (losses) or backward is not run.
+  /// One per dst, values only; empty: the op takes none (losses) or backward is not run. One that is empty
+  /// itself is an empty tensor: zero.
   std::vector<Values> diff_dst;
   BatchContext batch;  // n_valid 0: all rows of src[0] are valid
   bool run_backward = true;

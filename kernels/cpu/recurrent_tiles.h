@@ -1,0 +1,86 @@
+// The inner loops of recurrent cells: products in register tiles, and what a cell does with its gates.
+// Compiled once per instruction set (recurrent_tiles_*.cpp, one body) and chosen when an op is made.
+//
+// Each element of a product is one running sum over k in order, in fused multiply-adds where the machine has
+// them: its bits depend neither on the other rows nor on how rows and columns are cut into tiles.
+#pragma once
+
+#include <cstdint>
+
+namespace lockstep::cpu {
+
+/// Columns of a panel of a plain product; padded widths are multiples of it.
+constexpr int64_t kPanelColumns = 16;
+/// Rows of a block whose factors stay in the second cache level, at most.
+constexpr int64_t kMostBlockRows = 192;
+
+/// c (rows, gates of n columns) = start + a (rows, k) · b.
+struct PanelProduct {
+  enum class Start : uint8_t { kAdd, kZero, kBias };  // from c itself, 0, or bias (by gate and column like c)
+
+  int gates = 1;  // whose columns a tile holds side by side; they lie gate_stride apart in c
+  int64_t k = 0, columns = 0;
+  const float* a = nullptr;
+  int64_t a_row = 0;                // from row to row,
+  const int64_t* a_rows = nullptr;  // or where each row lies
+  const float* b = nullptr;         // packed: (panels, k, gates, units_of[gates])
+  float* c = nullptr;
+  int64_t c_row = 0;
+  const int64_t* c_rows = nullptr;
+  int64_t gate_stride = 0;
+  Start start = Start::kAdd;
+  const float* bias = nullptr;
+  /// A tile none of whose rows has a length above t is left out.
+  const int32_t* lengths = nullptr;
+  int64_t t = 0;
+};
+
+enum class CellKind : uint8_t { kRnnTanh, kRnnRelu, kLstm, kPeephole, kCoupled, kGruAfter, kGruBefore };
+
+/// One step of all rows. Units are padded to kPanelColumns (stride `units` between the slots of a row of
+/// gates and between the three peepholes), rows of states lie state_row apart.
+///
+/// Slots of gates: before forward() sums, behind it activations, behind backward() their gradients.
+///   LSTMs as their weights; kGruAfter: hidden part of n, r, z, n; kGruBefore: r, z, n.
+struct CellStep {
+  int64_t rows = 0, units = 0, hidden = 0;
+  int64_t gates_row = 0, state_row = 0, y_row = 0;
+  const int32_t* lengths = nullptr;  // (rows); a row takes part where t < length
+  int64_t t = 0;
+  bool update_keeps = true;
+  float* gates = nullptr;
+  const float *h_before = nullptr, *c_before = nullptr;
+  float *h = nullptr, *c = nullptr;  // forward writes, backward reads
+  float* reset = nullptr;            // kGruBefore: r · h_before
+  const float* peephole = nullptr;   // of i, f, o
+  float* y = nullptr;                // forward
+  const float* diff_y = nullptr;     // backward; may be null
+  float* diff_h = nullptr;           // in: gradient of h from later steps; out: the part that by-passes gates
+  float* diff_c = nullptr;           // in: of c; out: of c_before
+  float* diff_reset = nullptr;       // kGruBefore: gradient of r · h_before
+  float *diff_bias = nullptr, *diff_peephole = nullptr;  // added to: sums over rows, by slot
+};
+
+struct RecurrentTiles {
+  const char* name;
+  int64_t units_of[5];  // columns of a panel by its number of gates
+  void (*multiply)(const PanelProduct&, int64_t row_begin, int64_t row_end, int64_t panel_begin,
+                   int64_t panel_end);
+  /// Units [begin, end), multiples of units_of[gates]. kGruBefore: r and z alone, then `finish` with n.
+  void (*forward)(CellKind, const CellStep&, int64_t begin, int64_t end);
+  void (*forward_finish)(const CellStep&, int64_t begin, int64_t end);
+  /// kGruBefore: z and n alone, then `finish` with r, when diff_reset is known.
+  void (*backward)(CellKind, const CellStep&, int64_t begin, int64_t end);
+  void (*backward_finish)(const CellStep&, int64_t begin, int64_t end);
+};
+
+/// Of the best instruction set that this machine has.
+const RecurrentTiles& recurrent_tiles();
+
+const RecurrentTiles& recurrent_tiles_any();
+#if defined(__x86_64__)
+const RecurrentTiles& recurrent_tiles_avx2();
+const RecurrentTiles& recurrent_tiles_avx512();
+#endif
+
+}  // namespace lockstep::cpu

@@ -1,0 +1,468 @@
+// The body of recurrent_tiles_*.cpp: included once in each, compiled for the instruction set of that file.
+// All names are local to it, so that no function compiled for AVX is ever called on a machine without.
+#pragma once
+
+#include <cstring>
+
+#include "kernels/cpu/recurrent_tiles.h"
+#include "kernels/vectorize.h"
+#if defined(__FMA__)
+#include <immintrin.h>
+#endif
+
+namespace lockstep::cpu {
+
+namespace {
+
+#if defined(__AVX512F__)
+constexpr int kWidth = 16;
+constexpr int64_t kPanelBytes = 24 << 10;  // of packed columns that stay in the first cache level
+constexpr int kTileRows[5] = {0, 12, 12, 8, 6};
+#elif defined(__FMA__)
+constexpr int kWidth = 8;
+constexpr int64_t kPanelBytes = 16 << 10;
+constexpr int kTileRows[5] = {0, 12, 6, 4, 3};
+#else
+constexpr int kWidth = 4;
+constexpr int64_t kPanelBytes = 16 << 10;
+constexpr int kTileRows[5] = {0, 8, 6, 4, 3};
+#endif
+constexpr int kMostTileRows = 12;
+
+using Floats = Vector<float, kWidth>;
+using Words = Vector<uint32_t, kWidth>;
+
+LOCKSTEP_INLINE Floats load(const float* from) {
+  Floats v;
+  __builtin_memcpy(&v, from, sizeof(v));
+  return v;
+}
+LOCKSTEP_INLINE void put(float* to, const Floats& v) { __builtin_memcpy(to, &v, sizeof(v)); }
+LOCKSTEP_INLINE Floats all(float value) { return value - Floats{}; }
+
+/// a b + c, rounded once where the machine can.
+LOCKSTEP_INLINE Floats fused(Floats a, Floats b, Floats c) {
+#if defined(__AVX512F__)
+  return (Floats)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#elif defined(__FMA__)
+  return (Floats)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#else
+  return a * b + c;
+#endif
+}
+
+// As in vector_math.h, on vectors.
+
+struct Exponent {
+  Floats series, power;  // exp(r) - 1 and 2^n, x = n ln 2 + r
+};
+LOCKSTEP_INLINE Exponent exponent_of(Floats x) {  // |x| <= 87
+  const Floats magic = all(12582912.0f);
+  const Floats shifted = fused(x, all(1.44269504f), magic);
+  const Floats n = shifted - magic;
+  const Floats r = fused(n, all(2.12194440e-4f), fused(n, all(-0.693359375f), x));
+  Floats p = all(1.0f / 5040);
+  p = fused(p, r, all(1.0f / 720));
+  p = fused(p, r, all(1.0f / 120));
+  p = fused(p, r, all(1.0f / 24));
+  p = fused(p, r, all(1.0f / 6));
+  p = fused(p, r, all(0.5f));
+  return {fused(p * r, r, r), (Floats)(((Words)shifted << 23) + 0x3F800000u)};
+}
+/// NaN stays NaN in both.
+LOCKSTEP_INLINE Floats sigmoid_of(Floats x) {
+  const Floats limit = all(87.0f);
+  x = x > limit ? limit : x;
+  x = x < -limit ? -limit : x;
+  const Exponent e = exponent_of(-x);
+  const Floats one = all(1.0f);
+  return one / (one + fused(e.series, e.power, e.power));
+}
+LOCKSTEP_INLINE Floats tanh_of(Floats x) {
+  const Words sign = (Words)x & 0x80000000u;
+  const Floats limit = all(-87.0f);
+  Floats a = all(-2.0f) * (Floats)((Words)x & 0x7FFFFFFFu);
+  a = a < limit ? limit : a;
+  const Exponent e = exponent_of(a);
+  const Floats below = fused(e.series, e.power, e.power - all(1.0f));  // exp(-2|x|) - 1
+  return (Floats)((Words)(-below / (all(2.0f) + below)) | sign);
+}
+
+template <int kRows, int kVectors>
+void multiply_tile(const float* const* a, const float* b, int64_t k, float* const* c, const int64_t* offsets,
+                   PanelProduct::Start start, const float* bias) {
+  Floats sums[kRows][kVectors];
+#pragma GCC unroll 16
+  for (int v = 0; v < kVectors; ++v) {
+    Floats begin{};
+    if (start == PanelProduct::Start::kBias) begin = load(bias + offsets[v]);
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r)
+      sums[r][v] = start == PanelProduct::Start::kAdd ? load(c[r] + offsets[v]) : begin;
+  }
+  const float* rows[kRows];
+#pragma GCC unroll 16
+  for (int r = 0; r < kRows; ++r) rows[r] = a[r];
+  for (int64_t i = 0; i < k; ++i, b += kVectors * kWidth) {
+    if constexpr (kRows <= kVectors) {  // as many of them as registers are left for stay in registers
+      Floats of_row[kRows];
+#pragma GCC unroll 16
+      for (int r = 0; r < kRows; ++r) of_row[r] = all(rows[r][i]);
+#pragma GCC unroll 16
+      for (int v = 0; v < kVectors; ++v) {
+        const Floats column = load(b + v * kWidth);
+#pragma GCC unroll 16
+        for (int r = 0; r < kRows; ++r) sums[r][v] = fused(of_row[r], column, sums[r][v]);
+      }
+    } else {
+      Floats columns[kVectors];
+#pragma GCC unroll 16
+      for (int v = 0; v < kVectors; ++v) columns[v] = load(b + v * kWidth);
+#pragma GCC unroll 16
+      for (int r = 0; r < kRows; ++r) {
+        const Floats of_row = all(rows[r][i]);
+#pragma GCC unroll 16
+        for (int v = 0; v < kVectors; ++v) sums[r][v] = fused(of_row, columns[v], sums[r][v]);
+      }
+    }
+  }
+#pragma GCC unroll 16
+  for (int r = 0; r < kRows; ++r)
+#pragma GCC unroll 16
+    for (int v = 0; v < kVectors; ++v) put(c[r] + offsets[v], sums[r][v]);
+}
+
+using MultiplyTile = void (*)(const float* const*, const float*, int64_t, float* const*, const int64_t*,
+                              PanelProduct::Start, const float*);
+
+template <int kVectors, int kRows = 1>
+MultiplyTile tile_of(int64_t rows) {
+  if (rows == kRows) return multiply_tile<kRows, kVectors>;
+  if constexpr (kRows < kTileRows[kVectors]) return tile_of<kVectors, kRows + 1>(rows);
+  return nullptr;
+}
+
+template <int kVectors>
+void multiply_vectors(const PanelProduct& p, int64_t row_begin, int64_t row_end, int64_t panel_begin,
+                      int64_t panel_end) {
+  const int64_t units = p.gates == 1 ? kVectors * kWidth : kWidth;
+  const int64_t panel_columns = kVectors * kWidth, block = kPanelBytes / 4 / panel_columns;
+  int64_t offsets[kVectors];
+  for (int v = 0; v < kVectors; ++v) offsets[v] = p.gates == 1 ? v * kWidth : v * p.gate_stride;
+  const int64_t n_rows = row_end - row_begin;
+  const int64_t n_tiles = (n_rows + kTileRows[kVectors] - 1) / kTileRows[kVectors];
+  if (n_tiles == 0) return;
+  const int64_t small = n_rows / n_tiles, n_large = n_rows % n_tiles;
+  const MultiplyTile tiles[2] = {tile_of<kVectors>(small), n_large ? tile_of<kVectors>(small + 1) : nullptr};
+  alignas(64) float part[kMostBlockRows * kPanelColumns];  // of a panel that is wider than c
+
+  for (int64_t panel = panel_begin; panel < panel_end; ++panel) {
+    const int64_t valid = p.columns - panel * units;
+    const bool is_part = p.gates == 1 && valid < units;
+    const float* b = p.b + panel * p.k * panel_columns;
+    int64_t done = 0;
+    do {
+      const int64_t n = p.k - done < block ? p.k - done : block;
+      int64_t row = row_begin;
+      for (int64_t tile = 0; tile < n_tiles; ++tile) {
+        const int64_t rows = small + (tile < n_large ? 1 : 0);
+        const float* a[kMostTileRows];
+        float* c[kMostTileRows];
+        bool takes_part = p.lengths == nullptr;
+        for (int64_t r = 0; r < rows; ++r, ++row) {
+          a[r] = p.a + (p.a_rows ? p.a_rows[row] : row * p.a_row) + done;
+          c[r] = is_part ? part + (row - row_begin) * kPanelColumns
+                         : p.c + (p.c_rows ? p.c_rows[row] : row * p.c_row) + panel * units;
+          takes_part = takes_part || p.lengths[row] > p.t;
+        }
+        if (!takes_part) continue;
+        tiles[tile < n_large ? 1 : 0](a, b + done * panel_columns, n, c, offsets,
+                                      done == 0 ? p.start : PanelProduct::Start::kAdd,
+                                      p.bias ? p.bias + panel * units : nullptr);
+      }
+      done += n;
+    } while (done < p.k);
+    if (is_part)
+      for (int64_t row = row_begin; row < row_end; ++row)
+        std::memcpy(p.c + (p.c_rows ? p.c_rows[row] : row * p.c_row) + panel * units,
+                    part + (row - row_begin) * kPanelColumns, static_cast<size_t>(valid) * sizeof(float));
+  }
+}
+
+void multiply_panels(const PanelProduct& p, int64_t row_begin, int64_t row_end, int64_t panel_begin,
+                     int64_t panel_end) {
+  switch (p.gates) {
+    case 1: return multiply_vectors<kPanelColumns / kWidth>(p, row_begin, row_end, panel_begin, panel_end);
+    case 2: return multiply_vectors<2>(p, row_begin, row_end, panel_begin, panel_end);
+    case 3: return multiply_vectors<3>(p, row_begin, row_end, panel_begin, panel_end);
+    default: return multiply_vectors<4>(p, row_begin, row_end, panel_begin, panel_end);
+  }
+}
+
+/// y is not padded.
+LOCKSTEP_INLINE void put_y(const CellStep& s, int64_t row, int64_t unit, const Floats& value) {
+  float* y = s.y + row * s.y_row + unit;
+  if (unit + kWidth <= s.hidden)
+    put(y, value);
+  else if (unit < s.hidden)
+    std::memcpy(y, &value, static_cast<size_t>(s.hidden - unit) * sizeof(float));
+}
+LOCKSTEP_INLINE Floats diff_y_of(const CellStep& s, int64_t row, int64_t unit) {
+  Floats value{};
+  if (s.diff_y && unit < s.hidden) {
+    const float* from = s.diff_y + row * s.y_row + unit;
+    if (unit + kWidth <= s.hidden) return load(from);
+    std::memcpy(&value, from, static_cast<size_t>(s.hidden - unit) * sizeof(float));
+  }
+  return value;
+}
+
+/// The state stays.
+void pass_by(const CellStep& s, int64_t row, int64_t begin, int64_t end, bool has_c) {
+  const int64_t at = row * s.state_row;
+  for (int64_t u = begin; u < end; u += kWidth) {
+    put(s.h + at + u, load(s.h_before + at + u));
+    if (has_c) put(s.c + at + u, load(s.c_before + at + u));
+    put_y(s, row, u, Floats{});
+  }
+}
+
+constexpr bool has_cell_state(CellKind kind) {
+  return kind == CellKind::kLstm || kind == CellKind::kPeephole || kind == CellKind::kCoupled;
+}
+
+/// h between h_before and n.
+LOCKSTEP_INLINE Floats updated(const CellStep& s, Floats z, Floats n, Floats h_before) {
+  const Floats rest = all(1.0f) - z;
+  return s.update_keeps ? fused(z, h_before, rest * n) : fused(rest, h_before, z * n);
+}
+
+template <CellKind kKind>
+void forward_cell(const CellStep& s, int64_t begin, int64_t end) {
+  const Floats one = all(1.0f);
+  const int64_t units = s.units;
+  for (int64_t row = 0; row < s.rows; ++row) {
+    const int64_t at = row * s.state_row;
+    if (s.t >= s.lengths[row]) {
+      if constexpr (kKind == CellKind::kGruBefore)
+        for (int64_t u = begin; u < end; u += kWidth) put(s.reset + at + u, Floats{});
+      else
+        pass_by(s, row, begin, end, has_cell_state(kKind));
+      continue;
+    }
+    for (int64_t u = begin; u < end; u += kWidth) {
+      float* gate = s.gates + row * s.gates_row + u;
+      Floats h{};
+      if constexpr (kKind == CellKind::kRnnTanh || kKind == CellKind::kRnnRelu) {
+        const Floats a = load(gate);
+        h = kKind == CellKind::kRnnTanh ? tanh_of(a) : (a < Floats{} ? Floats{} : a);
+        put(gate, h);
+      } else if constexpr (has_cell_state(kKind)) {
+        const Floats c_before = load(s.c_before + at + u);
+        constexpr bool kCoupled = kKind == CellKind::kCoupled, kPeeps = kKind == CellKind::kPeephole;
+        Floats i{}, f = load(gate + (kCoupled ? 0 : units));
+        float *at_g = gate + (kCoupled ? 1 : 2) * units, *at_o = at_g + units;
+        if constexpr (kPeeps) f = fused(load(s.peephole + units + u), c_before, f);
+        f = sigmoid_of(f);
+        const Floats g = tanh_of(load(at_g));
+        if constexpr (kCoupled) {
+          i = one - f;
+          put(gate, f);
+        } else {
+          i = load(gate);
+          if constexpr (kPeeps) i = fused(load(s.peephole + u), c_before, i);
+          i = sigmoid_of(i);
+          put(gate, i);
+          put(gate + units, f);
+        }
+        const Floats c = fused(f, c_before, i * g);
+        Floats o = load(at_o);
+        if constexpr (kPeeps) o = fused(load(s.peephole + 2 * units + u), c, o);
+        o = sigmoid_of(o);
+        put(at_g, g);
+        put(at_o, o);
+        put(s.c + at + u, c);
+        h = o * tanh_of(c);
+      } else if constexpr (kKind == CellKind::kGruAfter) {
+        const Floats r = sigmoid_of(load(gate + units)), z = sigmoid_of(load(gate + 2 * units));
+        const Floats n = tanh_of(fused(r, load(gate), load(gate + 3 * units)));
+        put(gate + units, r);
+        put(gate + 2 * units, z);
+        put(gate + 3 * units, n);
+        h = updated(s, z, n, load(s.h_before + at + u));
+      } else {
+        const Floats r = sigmoid_of(load(gate));
+        put(gate, r);
+        put(gate + units, sigmoid_of(load(gate + units)));
+        put(s.reset + at + u, r * load(s.h_before + at + u));
+        continue;
+      }
+      put(s.h + at + u, h);
+      put_y(s, row, u, h);
+    }
+  }
+}
+
+void forward_finish_gru(const CellStep& s, int64_t begin, int64_t end) {
+  for (int64_t row = 0; row < s.rows; ++row) {
+    if (s.t >= s.lengths[row]) {
+      pass_by(s, row, begin, end, false);
+      continue;
+    }
+    const int64_t at = row * s.state_row;
+    for (int64_t u = begin; u < end; u += kWidth) {
+      float* gate = s.gates + row * s.gates_row + u;
+      const Floats n = tanh_of(load(gate + 2 * s.units));
+      put(gate + 2 * s.units, n);
+      const Floats h = updated(s, load(gate + s.units), n, load(s.h_before + at + u));
+      put(s.h + at + u, h);
+      put_y(s, row, u, h);
+    }
+  }
+}
+
+constexpr int slots_of(CellKind kind) {
+  switch (kind) {
+    case CellKind::kRnnTanh:
+    case CellKind::kRnnRelu: return 1;
+    case CellKind::kCoupled:
+    case CellKind::kGruBefore: return 3;
+    default: return 4;
+  }
+}
+
+LOCKSTEP_INLINE void add_to(float* sum, const Floats& value) { put(sum, load(sum) + value); }
+
+template <CellKind kKind>
+void backward_cell(const CellStep& s, int64_t begin, int64_t end) {
+  constexpr int kSlots = slots_of(kKind);
+  const Floats one = all(1.0f);
+  const int64_t units = s.units;
+  for (int64_t u = begin; u < end; u += kWidth) {
+    Floats bias[kSlots] = {}, peephole[3] = {};
+    for (int64_t row = 0; row < s.rows; ++row) {
+      const int64_t at = row * s.state_row + u;
+      float* gate = s.gates + row * s.gates_row + u;
+      if (s.t >= s.lengths[row]) {  // diff_h and diff_c stay
+        for (int slot = 0; slot < kSlots; ++slot) put(gate + slot * units, Floats{});
+        if constexpr (kKind == CellKind::kGruBefore) put(s.diff_reset + at, Floats{});
+        continue;
+      }
+      const Floats diff_h = load(s.diff_h + at) + diff_y_of(s, row, u);
+      Floats diff[kSlots] = {}, passes{};
+      if constexpr (kKind == CellKind::kRnnTanh) {
+        const Floats h = load(gate);
+        diff[0] = diff_h * (one - h * h);
+      } else if constexpr (kKind == CellKind::kRnnRelu) {
+        diff[0] = load(gate) > Floats{} ? diff_h : Floats{};
+      } else if constexpr (has_cell_state(kKind)) {
+        constexpr bool kCoupled = kKind == CellKind::kCoupled, kPeeps = kKind == CellKind::kPeephole;
+        constexpr int kF = kCoupled ? 0 : 1, kG = kF + 1, kO = kF + 2;
+        const Floats f = load(gate + kF * units), g = load(gate + kG * units), o = load(gate + kO * units);
+        const Floats c = load(s.c + at), c_before = load(s.c_before + at), tanh_c = tanh_of(c);
+        diff[kO] = diff_h * tanh_c * (o * (one - o));
+        Floats diff_c = fused(diff_h * o, one - tanh_c * tanh_c, load(s.diff_c + at));
+        if constexpr (kPeeps) diff_c = fused(diff[kO], load(s.peephole + 2 * units + u), diff_c);
+        const Floats slope = f * (one - f);
+        Floats diff_before = diff_c * f;
+        if constexpr (kCoupled) {
+          diff[kF] = diff_c * (c_before - g) * slope;
+          diff[kG] = diff_c * (one - f) * (one - g * g);
+        } else {
+          const Floats i = load(gate);
+          diff[0] = diff_c * g * (i * (one - i));
+          diff[kF] = diff_c * c_before * slope;
+          diff[kG] = diff_c * i * (one - g * g);
+          if constexpr (kPeeps) {
+            diff_before = fused(diff[0], load(s.peephole + u), diff_before);
+            diff_before = fused(diff[kF], load(s.peephole + units + u), diff_before);
+            peephole[0] = fused(diff[0], c_before, peephole[0]);
+            peephole[1] = fused(diff[kF], c_before, peephole[1]);
+            peephole[2] = fused(diff[kO], c, peephole[2]);
+          }
+        }
+        put(s.diff_c + at, diff_before);
+      } else {
+        constexpr bool kAfter = kKind == CellKind::kGruAfter;
+        constexpr int kZ = kAfter ? 2 : 1, kN = kAfter ? 3 : 2;
+        const Floats z = load(gate + kZ * units), n = load(gate + kN * units);
+        const Floats h_before = load(s.h_before + at), rest = one - z;
+        const Floats keeps = s.update_keeps ? z : rest, takes = s.update_keeps ? rest : z;
+        const Floats moves = s.update_keeps ? h_before - n : n - h_before;
+        diff[kZ] = diff_h * moves * (z * rest);
+        diff[kN] = diff_h * takes * (one - n * n);
+        passes = diff_h * keeps;
+        if constexpr (kAfter) {
+          const Floats r = load(gate + units);
+          diff[1] = diff[kN] * load(gate) * (r * (one - r));
+          diff[0] = diff[kN] * r;
+        } else {
+          diff[0] = load(gate);  // r, until backward_finish_gru
+        }
+      }
+      put(s.diff_h + at, passes);
+      if constexpr (kKind == CellKind::kGruBefore) put(s.diff_reset + at, Floats{});
+      for (int slot = 0; slot < kSlots; ++slot) {
+        put(gate + slot * units, diff[slot]);
+        bias[slot] += diff[slot];
+      }
+    }
+    if (s.diff_bias)
+      for (int slot = kKind == CellKind::kGruBefore ? 1 : 0; slot < kSlots; ++slot)
+        add_to(s.diff_bias + slot * units + u, bias[slot]);
+    if constexpr (kKind == CellKind::kPeephole)
+      for (int i = 0; i < 3; ++i) add_to(s.diff_peephole + i * units + u, peephole[i]);
+  }
+}
+
+void backward_finish_gru(const CellStep& s, int64_t begin, int64_t end) {
+  const Floats one = all(1.0f);
+  for (int64_t u = begin; u < end; u += kWidth) {
+    Floats bias{};
+    for (int64_t row = 0; row < s.rows; ++row) {
+      if (s.t >= s.lengths[row]) continue;
+      const int64_t at = row * s.state_row + u;
+      float* gate = s.gates + row * s.gates_row + u;
+      const Floats r = load(gate), diff_reset = load(s.diff_reset + at);
+      const Floats diff = diff_reset * load(s.h_before + at) * (r * (one - r));
+      put(s.diff_h + at, fused(diff_reset, r, load(s.diff_h + at)));
+      put(gate, diff);
+      bias += diff;
+    }
+    if (s.diff_bias) add_to(s.diff_bias + u, bias);
+  }
+}
+
+/// body.operator()<kind>()
+template <typename Body>
+void with_kind(CellKind kind, const Body& body) {
+  switch (kind) {
+    case CellKind::kRnnTanh: return body.template operator()<CellKind::kRnnTanh>();
+    case CellKind::kRnnRelu: return body.template operator()<CellKind::kRnnRelu>();
+    case CellKind::kLstm: return body.template operator()<CellKind::kLstm>();
+    case CellKind::kPeephole: return body.template operator()<CellKind::kPeephole>();
+    case CellKind::kCoupled: return body.template operator()<CellKind::kCoupled>();
+    case CellKind::kGruAfter: return body.template operator()<CellKind::kGruAfter>();
+    case CellKind::kGruBefore: return body.template operator()<CellKind::kGruBefore>();
+  }
+}
+void forward_kind(CellKind kind, const CellStep& s, int64_t begin, int64_t end) {
+  with_kind(kind, [&]<CellKind kKind>() { forward_cell<kKind>(s, begin, end); });
+}
+void backward_kind(CellKind kind, const CellStep& s, int64_t begin, int64_t end) {
+  with_kind(kind, [&]<CellKind kKind>() { backward_cell<kKind>(s, begin, end); });
+}
+
+constexpr RecurrentTiles tiles_named(const char* name) {
+  return {name,
+          {0, kPanelColumns, kWidth, kWidth, kWidth},
+          multiply_panels,
+          forward_kind,
+          forward_finish_gru,
+          backward_kind,
+          backward_finish_gru};
+}
+
+}  // namespace
+
+}  // namespace lockstep::cpu
