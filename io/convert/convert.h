@@ -9,6 +9,8 @@
 
 #include "comm/communicator.h"
 #include "io/convert/image_listing.h"
+#include "io/convert/text_tokens.h"
+#include "io/dataset/dataset.h"
 
 namespace lockstep {
 
@@ -26,7 +28,8 @@ struct ConvertOptions {
 struct ConvertResult {
   int64_t n_samples = 0, n_bytes = 0, n_shards = 0;
   double time_s = 0;
-  std::vector<std::string> notes;  // what was taken and what was left out, for people; on root
+  std::vector<Dataset::Statistics> statistics;  // one per field
+  std::vector<std::string> notes;               // what was taken and what was left out, for people; on root
 };
 
 /// Numbers separated by commas (or `separator`), plain or .gz; one sample a row. Columns
@@ -77,5 +80,20 @@ struct ImagesOptions {
   bool classes = true;  // false: all images below the folder (or one file), without labels
 };
 ConvertResult convert_images(Communicator& comm, const ImagesOptions& images, const ConvertOptions& options);
+
+/// Text as one stream: the files' contents one after the other (UTF-8, without a byte order mark) become the
+/// flat dataset "tokens", ids uint8 where they fit, else int32, with its vocabulary (vocabulary.h; of words
+/// "<unk>" is always a part). With validation_fraction f > 0 options.out gets the folders "train", the first
+/// int(n * (1 - f)) of n tokens, and "validation"; the vocabulary is that of the whole text. options.shuffle,
+/// skip and limit do not apply.
+struct TextOptions {
+  std::vector<std::string> files;
+  TokenLevel level = TokenLevel::kCharacters;
+  int64_t vocabulary = 0;          // most ids; 0: all tokens
+  std::string vocabulary_from;     // a dataset whose vocabulary is taken
+  bool lossy = false;              // U+FFFD for bytes that are no UTF-8, which are an error otherwise
+  double validation_fraction = 0;  // in [0, 1)
+};
+ConvertResult convert_text(Communicator& comm, const TextOptions& text, const ConvertOptions& options);
 
 }  // namespace lockstep

@@ -9,6 +9,7 @@
 #include <chrono>
 #include <filesystem>
 #include <memory>
+#include <numeric>
 
 #include "comm/agreement.h"
 #include "io/convert/convert_output.h"
@@ -37,9 +38,19 @@ struct Selection {
   int64_t source_row(int64_t row) const { return order.sample_at(0, first + row); }
 };
 
-int64_t bytes_per_row(const std::vector<Field>& fields) {
+/// Of ragged fields as on average.
+int64_t bytes_per_row(const ConvertInput& source) {
   int64_t n_bytes = 0;
-  for (const Field& field : fields) n_bytes += field.shape.n_elements() * size_of(field.dtype);
+  for (size_t f = 0; f < source.fields.size(); ++f) {
+    const Field& field = source.fields[f];
+    int64_t n_elements = field.shape.n_elements();
+    if (field.ragged) {
+      const std::vector<int32_t>& lengths = source.lengths[f];
+      const int64_t n_all = std::accumulate(lengths.begin(), lengths.end(), int64_t{0});
+      n_elements *= n_all / std::max<int64_t>(1, source.n_rows) + 1;
+    }
+    n_bytes += n_elements * size_of(field.dtype);
+  }
   return n_bytes;
 }
 
@@ -58,7 +69,7 @@ Selection select_rows(const ConvertInput& source, const ConvertOptions& options)
   if (options.n_shards > n_rows)
     throw Error("convert", fmt::format("{} shards for {} rows", options.n_shards, n_rows),
                 fmt::format("give --shards up to {}", n_rows));
-  const int64_t wanted = (n_rows * bytes_per_row(source.fields) + kShardBytes - 1) / kShardBytes;
+  const int64_t wanted = (n_rows * bytes_per_row(source) + kShardBytes - 1) / kShardBytes;
   const int64_t n_shards =
       options.n_shards > 0 ? options.n_shards : std::clamp<int64_t>(wanted, 1, std::min(n_rows, kMaxShards));
   return {Sampler(source.n_rows, options.seed, {options.shuffle}), options.skip, n_rows, n_shards};
@@ -69,21 +80,36 @@ std::vector<std::vector<int64_t>> write_shard(const ConvertInput& source, const 
                                               int64_t shard, const std::string& path) {
   const int64_t begin = selection.shard_begin(shard), end = selection.shard_begin(shard + 1);
   const int64_t block_rows =
-      std::clamp<int64_t>(kBlockBytes / std::max<int64_t>(1, bytes_per_row(source.fields)), 1, end - begin);
-  std::vector<std::vector<std::byte>> buffers;
-  std::vector<std::byte*> data;
-  for (const Field& field : source.fields) {
-    buffers.emplace_back(static_cast<size_t>(block_rows * field.shape.n_elements() * size_of(field.dtype)));
-    data.push_back(buffers.back().data());
-  }
-  ShardWriter writer(path, source.fields, end - begin);
+      std::clamp<int64_t>(kBlockBytes / std::max<int64_t>(1, bytes_per_row(source)), 1, end - begin);
+  const size_t n_fields = source.fields.size();
+  std::vector<int64_t> n_elements(n_fields, 0);
+  for (size_t f = 0; f < n_fields; ++f)
+    for (int64_t row = begin; source.fields[f].ragged && row < end; ++row)
+      n_elements[f] += source.lengths[f][static_cast<size_t>(selection.source_row(row))];
+  ShardWriter writer(path, source.fields, end - begin, n_elements);
+  std::vector<std::vector<std::byte>> buffers(n_fields);
+  std::vector<std::byte*> data(n_fields);
+  std::vector<std::vector<int32_t>> lengths(n_fields);
   std::vector<int64_t> rows;
   for (int64_t first = begin; first < end; first += block_rows) {
     rows.clear();
     for (int64_t row = first; row < std::min(first + block_rows, end); ++row)
       rows.push_back(selection.source_row(row));
+    for (size_t f = 0; f < n_fields; ++f) {
+      const Field& field = source.fields[f];
+      auto n = static_cast<int64_t>(rows.size());
+      if (field.ragged) {
+        lengths[f].clear();
+        for (const int64_t row : rows) lengths[f].push_back(source.lengths[f][static_cast<size_t>(row)]);
+        n = std::accumulate(lengths[f].begin(), lengths[f].end(), int64_t{0});
+      }
+      const auto n_bytes = static_cast<size_t>(n * field.shape.n_elements() * size_of(field.dtype));
+      if (buffers[f].size() < n_bytes) buffers[f].resize(n_bytes);
+      data[f] = buffers[f].data();
+    }
     source.read(rows, data);
-    writer.append(std::vector<const std::byte*>(data.begin(), data.end()), static_cast<int64_t>(rows.size()));
+    writer.append(std::vector<const std::byte*>(data.begin(), data.end()), static_cast<int64_t>(rows.size()),
+                  lengths);
   }
   std::vector<std::vector<int64_t>> packed;
   for (const ChannelMoments& moments : writer.moments()) packed.push_back(moments.packed());
@@ -127,7 +153,8 @@ Written write_all_shards(Communicator& comm, const ConvertInput& source, const S
   std::vector<Dataset::Statistics>& statistics = written.statistics;
   int64_t offset = 0;
   for (size_t f = 0; f < source.fields.size(); offset += n_words[f], ++f) {
-    if (!ChannelMoments::applies_to(source.fields[f])) {
+    const bool are_ids = f < source.vocabularies.size() && !source.vocabularies[f].empty();
+    if (are_ids || !ChannelMoments::applies_to(source.fields[f])) {
       statistics.emplace_back();
       continue;
     }
@@ -147,8 +174,10 @@ ConvertResult write_dataset(Communicator& comm, const ConvertOptions& options, c
   Selection selection{Sampler(1, 0, {false}), 0, 0, 1};
   all_or_none(comm, [&] { selection = select_rows(source, options); });
   Written written = write_all_shards(comm, source, selection, folder);
-  const DatasetDescription description{std::move(written.statistics), source.class_names, source.source,
-                                       std::move(written.id), selection.n_shards};
+  if (!source.statistics.empty()) written.statistics = source.statistics;
+  const DatasetDescription description{
+      std::move(written.statistics), source.class_names, source.source,
+      std::move(written.id),         selection.n_shards, source.vocabularies};
 
   int64_t n_bytes = 0;
   all_or_none(comm, [&] {
@@ -163,6 +192,7 @@ ConvertResult write_dataset(Communicator& comm, const ConvertOptions& options, c
   result.n_samples = selection.n_rows;
   result.n_shards = selection.n_shards;
   result.n_bytes = comm.all_reduce_sum(n_bytes);
+  result.statistics = description.statistics;
   result.notes = source.notes;
   return result;
 }
@@ -189,6 +219,47 @@ ConvertResult convert_rows(Communicator& comm, const ConvertOptions& options,
   clean_up();
   comm.barrier();
   result.time_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return result;
+}
+
+ConvertResult convert_parts(Communicator& comm, double fraction, const ConvertOptions& options,
+                            const std::function<ConvertInput(const std::string& scratch)>& open_source) {
+  if (!(fraction > 0)) return convert_rows(comm, options, open_source);
+  ConvertOptions train = options, validation = options;
+  train.out += "/train";
+  validation.out += "/validation";
+  check_on_root(comm, [&] {
+    if (options.out.empty()) throw Error("convert", "no output folder is given", "add --out DIR");
+    const ConvertOutput first(train), second(validation);  // both may be written
+  });
+  const auto n_train_of = [&](int64_t n_rows) {
+    const auto n_train = static_cast<int64_t>(static_cast<double>(n_rows) * (1 - fraction));
+    all_or_none(comm, [&] {
+      if (n_train < 1 || n_train >= n_rows)
+        throw Error("convert",
+                    fmt::format("of {} rows a fraction of {} leaves one part empty", n_rows, fraction),
+                    "give more data, or another --validation-fraction");
+    });
+    return n_train;
+  };
+  // The part's rows are known once its source is open; only then are skip and limit read.
+  ConvertResult result = convert_rows(comm, train, [&](const std::string& scratch) {
+    ConvertInput source = open_source(scratch);
+    train.limit = n_train_of(source.n_rows);
+    return source;
+  });
+  const ConvertResult rest = convert_rows(comm, validation, [&](const std::string& scratch) {
+    ConvertInput source = open_source(scratch);
+    validation.skip = n_train_of(source.n_rows);
+    source.statistics = result.statistics;
+    return source;
+  });
+  result.notes.push_back(
+      fmt::format("train: the first {}; validation: the last {}", result.n_samples, rest.n_samples));
+  result.n_samples += rest.n_samples;
+  result.n_bytes += rest.n_bytes;
+  result.n_shards += rest.n_shards;
+  result.time_s += rest.time_s;
   return result;
 }
 

@@ -35,7 +35,8 @@ std::string list(const std::vector<Field>& fields) {
 }
 
 std::string describe(const Field& field) {
-  return std::string(name_of(field.dtype)) + " " + field.shape.str();
+  return std::string(name_of(field.dtype)) + " " + field.shape.str() +
+         (field.ragged ? " in rows of unequal lengths" : "");
 }
 
 }  // namespace
@@ -46,20 +47,27 @@ struct Dataset::Impl {
   std::vector<Shard> shards;
   std::vector<std::string> class_names;
   std::vector<PassedOver> passed_over;
-  std::vector<Part> parts;  // of several datasets; then there are no shards here
+  std::vector<Part> parts;  // of several datasets, or the one that windows are of: no reader here then
 
   // Parallel to `fields`.
   std::vector<Field> fields;
   std::vector<Statistics> statistics;
   std::vector<Traits> traits;
+  std::vector<std::vector<std::string>> vocabularies;
+  std::vector<RowSpans> spans;  // of parts: theirs, unless these are windows
   std::vector<RowTransform> transforms;
+  std::vector<std::vector<int64_t>> begins;  // [field][shard]: first element; behind them, the number of all
+
+  // Parallel to `fields`, and behind them the offsets of ragged ones.
   std::vector<ShardReader::Column> columns;
-  std::vector<std::vector<std::optional<uint64_t>>> checksums;  // [field][shard]
+  std::vector<std::vector<std::optional<uint64_t>>> checksums;  // [column][shard]
 
   std::unique_ptr<ShardReader> reader;
 
   size_t index_of(const std::string& name) const;
-  size_t shard_of(int64_t row) const;
+  size_t shard_of(size_t field, int64_t element) const;
+  void read(size_t field, int64_t first, int64_t count, std::byte* out) const;
+  void add(const StoredField& first, const std::vector<StoredField>& in_shards);
 };
 
 size_t Dataset::Impl::index_of(const std::string& name) const {
@@ -74,11 +82,11 @@ size_t Dataset::Impl::index_of(const std::string& name) const {
   throw Error(path, "has no field \"" + name + "\"", "fields that exist: " + list(fields));
 }
 
-/// The last shard that begins at or before the row.
-size_t Dataset::Impl::shard_of(int64_t row) const {
-  const auto next = std::upper_bound(shards.begin(), shards.end(), row,
-                                     [](int64_t r, const Shard& shard) { return r < shard.first; });
-  return static_cast<size_t>(next - shards.begin()) - 1;
+/// The last shard that begins at or before the element.
+size_t Dataset::Impl::shard_of(size_t field, int64_t element) const {
+  const std::vector<int64_t>& begin = begins[field];
+  const auto next = std::upper_bound(begin.begin(), begin.end() - 1, element);
+  return static_cast<size_t>(next - begin.begin()) - 1;
 }
 
 namespace {
@@ -199,7 +207,8 @@ void Comparison::compare(Candidate& candidate, const StoredField* stored, int64_
                          " rows, but " + counted_by_ + " has " + std::to_string(n_rows),
                      "give fields one row per sample, or name fields that belong together");
   const std::optional<DType> dtype = wider(candidate.first.field.dtype, stored->field.dtype);
-  if (!dtype || !(candidate.first.field.shape == stored->field.shape))
+  if (!dtype || !(candidate.first.field.shape == stored->field.shape) ||
+      candidate.first.field.ragged != stored->field.ragged)
     return pass_over(candidate,
                      "has samples of " + describe(stored->field) + " in " + shard_path + ", but " +
                          first_path + " has " + describe(candidate.first.field),
@@ -208,6 +217,9 @@ void Comparison::compare(Candidate& candidate, const StoredField* stored, int64_
       stored->statistics.stddev != candidate.first.statistics.stddev)
     return pass_over(candidate, "has another mean or stddev in " + shard_path + " than in " + first_path,
                      "the attributes describe the whole dataset; convert all shards together");
+  if (stored->vocabulary != candidate.first.vocabulary)
+    return pass_over(candidate, "has another vocabulary in " + shard_path + " than in " + first_path,
+                     "convert all shards together");
   const Dataset::Traits &a = candidate.first.traits, &b = stored->traits;
   if (a.scale != b.scale || a.offset != b.offset || a.missing != b.missing || a.layout != b.layout)
     return pass_over(candidate,
@@ -216,6 +228,7 @@ void Comparison::compare(Candidate& candidate, const StoredField* stored, int64_
                      "write all shards with the same attributes");
   candidate.first.field.dtype = *dtype;
   candidate.in_shards.push_back(*stored);
+  candidate.in_shards.back().vocabulary.clear();
 }
 
 void Comparison::add(const std::string& shard_path, ShardContents contents) {
@@ -265,6 +278,23 @@ Dataset::Dataset(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Dataset::~Dataset() = default;
 Dataset::Dataset(Dataset&&) noexcept = default;
 
+/// One more column, as it lies in each shard; its type is that of `first`.
+void Dataset::Impl::add(const StoredField& first, const std::vector<StoredField>& in_shards) {
+  ShardReader::Column column;
+  column.name = first.field.name;
+  column.row_bytes = first.field.shape.n_elements() * size_of(first.field.dtype);
+  column.dtype = first.field.dtype;
+  checksums.emplace_back();
+  for (const StoredField& stored : in_shards) {
+    const bool is_converted = stored.field.dtype != first.field.dtype;  // by HDF5, to the wider type
+    column.offset_bytes.push_back(is_converted ? -1 : stored.offset_bytes);
+    column.has_chunks_here.push_back(!is_converted && stored.has_chunks_here);
+    column.n_rows.push_back(stored.n_elements);
+    checksums.back().push_back(stored.checksum);
+  }
+  columns.push_back(std::move(column));
+}
+
 Dataset Dataset::open(const std::string& path, const DatasetOptions& options) {
   auto impl = std::make_unique<Impl>();
   impl->path = path;
@@ -278,11 +308,7 @@ Dataset Dataset::open(const std::string& path, const DatasetOptions& options) {
   impl->class_names = std::move(comparison.class_names);
 
   std::vector<std::string> paths;
-  std::vector<int64_t> n_rows;
-  for (const Shard& shard : impl->shards) {
-    paths.push_back(shard.path);
-    n_rows.push_back(shard.n_samples);
-  }
+  for (const Shard& shard : impl->shards) paths.push_back(shard.path);
   for (const Candidate& candidate : comparison.candidates) {
     if (!candidate.why_not.empty()) {
       impl->passed_over.push_back({candidate.first.field.name, candidate.why_not, candidate.remedy});
@@ -290,17 +316,11 @@ Dataset Dataset::open(const std::string& path, const DatasetOptions& options) {
     }
     const StoredField& first = candidate.first;
     const std::string layout = options.layout.empty() ? first.traits.layout : options.layout;
-    ShardReader::Column column{first.field.name,
-                               first.field.shape.n_elements() * size_of(first.field.dtype),
-                               first.field.dtype,
-                               {},
-                               {}};
-    std::vector<std::optional<uint64_t>> checksums;
+    std::vector<int64_t> begins{0};
+    std::vector<int32_t> lengths;
     for (const StoredField& stored : candidate.in_shards) {
-      const bool is_converted = stored.field.dtype != first.field.dtype;  // by HDF5, to the wider type
-      column.offset_bytes.push_back(is_converted ? -1 : stored.offset_bytes);
-      column.has_chunks_here.push_back(!is_converted && stored.has_chunks_here);
-      checksums.push_back(stored.checksum);
+      begins.push_back(begins.back() + stored.n_elements);
+      lengths.insert(lengths.end(), stored.lengths.begin(), stored.lengths.end());
     }
     RowTransform transform(first.field, first.traits, layout == "NHWC");
     impl->fields.push_back(transform.delivered());
@@ -308,10 +328,18 @@ Dataset Dataset::open(const std::string& path, const DatasetOptions& options) {
     impl->statistics.push_back(first.statistics);
     impl->traits.push_back(first.traits);
     impl->traits.back().layout = layout;
-    impl->columns.push_back(std::move(column));
-    impl->checksums.push_back(std::move(checksums));
+    impl->vocabularies.push_back(first.vocabulary);
+    impl->spans.push_back(first.field.ragged ? RowSpans(std::move(lengths)) : RowSpans());
+    impl->begins.push_back(std::move(begins));
+    impl->add(first, candidate.in_shards);
   }
-  impl->reader = std::make_unique<ShardReader>(std::move(paths), std::move(n_rows), impl->columns);
+  for (const Candidate& candidate : comparison.candidates) {
+    if (!candidate.why_not.empty() || !candidate.first.field.ragged) continue;
+    std::vector<StoredField> offsets;
+    for (const StoredField& stored : candidate.in_shards) offsets.push_back(stored.offsets.front());
+    impl->add(offsets.front(), offsets);
+  }
+  impl->reader = std::make_unique<ShardReader>(std::move(paths), impl->columns);
   for (const std::string& name : options.fields) impl->index_of(name);
   return Dataset(std::move(impl));
 }
@@ -335,6 +363,8 @@ Dataset Dataset::join(std::vector<Part> parts) {
     const Statistics* statistics = from.statistics(part.field);
     impl->statistics.push_back(statistics ? *statistics : Statistics{});
     impl->traits.push_back(from.traits(part.field));
+    impl->vocabularies.push_back(from.vocabulary(part.field));
+    impl->spans.push_back(from.row_spans(part.field));
     impl->fields.push_back(std::move(field));
     const bool is_new = std::none_of(impl->shards.begin(), impl->shards.end(), [&](const Shard& shard) {
       return shard.path == from.shards().front().path;
@@ -342,6 +372,56 @@ Dataset Dataset::join(std::vector<Part> parts) {
     if (is_new) impl->shards.insert(impl->shards.end(), from.shards().begin(), from.shards().end());
   }
   impl->parts = std::move(parts);
+  return Dataset(std::move(impl));
+}
+
+Dataset Dataset::windows(std::shared_ptr<const Dataset> flat, const std::string& name,
+                         const WindowOptions& options) {
+  const Field& field = flat->field(name);
+  const std::string where = flat->path() + ": field " + name;
+  if (field.ragged || field.windows)
+    throw Error(where,
+                field.ragged ? "has rows of unequal lengths, which no window is cut out of"
+                             : "is cut into windows already",
+                "name a field whose rows follow one another as one stream");
+  int64_t count = 0;
+  if (options.length < 1 || options.stride < 1 || options.extra < 0 ||
+      __builtin_add_overflow(options.length, options.extra, &count))
+    throw Error(where,
+                "windows of length " + std::to_string(options.length) + ", stride " +
+                    std::to_string(options.stride) + " and " + std::to_string(options.extra) +
+                    " further elements are not possible",
+                "choose a length and a stride of at least 1");
+  if (field.shape.rank() + 2 > Shape::kMaxRank)
+    throw Error(where, "elements of shape " + field.shape.str() + " have too many dimensions for windows",
+                "store elements of at most " + std::to_string(Shape::kMaxRank - 2) + " dimensions");
+  const int64_t n = flat->n_samples();
+  if (n < count)
+    throw Error(where,
+                "has " + std::to_string(n) + " elements, but one window takes " + std::to_string(count) +
+                    " (length " + std::to_string(options.length) + " and " + std::to_string(options.extra) +
+                    " more)",
+                "choose a length of at most " + std::to_string(std::max<int64_t>(0, n - options.extra)) +
+                    ", or give more data");
+  auto impl = std::make_unique<Impl>();
+  impl->path = flat->path();
+  impl->n_samples = (n - count) / options.stride + 1;
+  impl->class_names = flat->class_names();
+  impl->fields.push_back({name, field.dtype, field.shape.with_front(count), false, true});
+  const Statistics* statistics = flat->statistics(name);
+  impl->statistics.push_back(statistics ? *statistics : Statistics{});
+  impl->traits.push_back(flat->traits(name));
+  impl->vocabularies.push_back(flat->vocabulary(name));
+  impl->spans.emplace_back(options.stride, count);
+  // A window belongs to the shard that it begins in.
+  const auto first_from = [&](int64_t element) {
+    return std::min(impl->n_samples, (element + options.stride - 1) / options.stride);
+  };
+  for (const Shard& shard : flat->shards()) {
+    const int64_t first = first_from(shard.first);
+    impl->shards.push_back({shard.path, first, first_from(shard.first + shard.n_samples) - first});
+  }
+  impl->parts.push_back({name, name, std::move(flat)});
   return Dataset(std::move(impl));
 }
 
@@ -361,6 +441,24 @@ const Dataset::Traits& Dataset::traits(const std::string& field) const {
   return impl_->traits[impl_->index_of(field)];
 }
 
+const std::vector<std::string>& Dataset::vocabulary(const std::string& field) const {
+  return impl_->vocabularies[impl_->index_of(field)];
+}
+
+const RowSpans& Dataset::row_spans(const std::string& field) const {
+  return impl_->spans[impl_->index_of(field)];
+}
+
+const std::vector<int32_t>& Dataset::row_lengths(const std::string& field) const {
+  return row_spans(field).lengths();
+}
+
+int64_t Dataset::n_elements(const std::string& field) const {
+  const size_t i = impl_->index_of(field);
+  if (!impl_->parts.empty()) return impl_->parts[i].dataset->n_elements(impl_->parts[i].field);
+  return impl_->begins[i].back();
+}
+
 const std::vector<Dataset::PassedOver>& Dataset::passed_over() const { return impl_->passed_over; }
 
 int64_t Dataset::rows_decoded_together(const std::string& field) const {
@@ -371,6 +469,7 @@ int64_t Dataset::rows_decoded_together(const std::string& field) const {
 
 int64_t Dataset::rows_of_block(const std::string& field) const {
   const size_t i = impl_->index_of(field);
+  if (!impl_->spans[i].is_identity()) return 1;
   if (!impl_->parts.empty()) return impl_->parts[i].dataset->rows_of_block(impl_->parts[i].field);
   return impl_->transforms[i].is_identity() ? impl_->reader->rows_of_block(i, 0) : 1;
 }
@@ -383,40 +482,65 @@ void Dataset::keep_blocks(int64_t n_bytes) const {
 std::shared_ptr<const std::byte> Dataset::row_of_block(const std::string& field, int64_t row) const {
   assert(row >= 0 && row < n_samples());
   const size_t i = impl_->index_of(field);
+  if (!impl_->spans[i].is_identity()) return nullptr;
   if (!impl_->parts.empty()) return impl_->parts[i].dataset->row_of_block(impl_->parts[i].field, row);
   if (!impl_->transforms[i].is_identity()) return nullptr;
-  const size_t shard = impl_->shard_of(row);
-  return impl_->reader->row_of_block(i, shard, row - impl_->shards[shard].first);
+  const size_t shard = impl_->shard_of(i, row);
+  return impl_->reader->row_of_block(i, shard, row - impl_->begins[i][shard]);
 }
 
 void Dataset::read(const std::string& field, int64_t first, int64_t count, void* dst) const {
   assert(first >= 0 && count >= 0 && first + count <= n_samples());
-  const size_t index = impl_->index_of(field);
-  if (!impl_->parts.empty()) {
-    impl_->parts[index].dataset->read(impl_->parts[index].field, first, count, dst);
-    return;
+  const RowSpans& spans = row_spans(field);
+  if (spans.is_ragged())
+    throw Error(path() + ": field " + field, "has rows of unequal lengths", "read it row by row");
+  if (count == 0) return;
+  if (spans.is_identity()) return read_elements(field, first, count, dst);
+  const Field& of = this->field(field);
+  const int64_t row_bytes = of.shape.n_elements() * size_of(of.dtype);
+  for (int64_t row = first; row < first + count; ++row) {
+    const RowSpan span = spans.of(row);
+    read_elements(field, span.first, span.count, static_cast<std::byte*>(dst) + (row - first) * row_bytes);
   }
-  auto* out = static_cast<std::byte*>(dst);
-  const auto& shards = impl_->shards;
-  const RowTransform& transform = impl_->transforms[index];
+}
+
+void Dataset::read_ragged(const std::string& field, int64_t row, int64_t first_element, int64_t count,
+                          void* dst) const {
+  assert(row >= 0 && row < n_samples());
+  const RowSpan span = row_spans(field).of(row);
+  assert(first_element >= 0 && count >= 0 && first_element + count <= span.count);
+  if (count > 0) read_elements(field, span.first + first_element, count, dst);
+}
+
+void Dataset::read_elements(const std::string& field, int64_t first, int64_t count, void* dst) const {
+  assert(first >= 0 && count >= 0 && first + count <= n_elements(field));
+  const size_t index = impl_->index_of(field);
+  if (!impl_->parts.empty())
+    return impl_->parts[index].dataset->read_elements(impl_->parts[index].field, first, count, dst);
+  impl_->read(index, first, count, static_cast<std::byte*>(dst));
+}
+
+void Dataset::Impl::read(size_t field, int64_t first, int64_t count, std::byte* out) const {
+  const RowTransform& transform = transforms[field];
+  const std::vector<int64_t>& begin = begins[field];
   constexpr int64_t kTransformedBytes = int64_t{4} << 20;
   const int64_t most =
       transform.is_identity()
           ? INT64_MAX
           : std::max<int64_t>(1, kTransformedBytes / std::max<int64_t>(1, transform.src_bytes()));
   thread_local std::vector<std::byte> stored;
-  for (size_t shard = impl_->shard_of(first); count > 0;) {
-    const int64_t in_shard = first - shards[shard].first;
-    const int64_t n = std::min({count, shards[shard].n_samples - in_shard, most});
+  for (size_t shard = shard_of(field, first); count > 0;) {
+    const int64_t in_shard = first - begin[shard];
+    const int64_t n = std::min({count, begin[shard + 1] - first, most});
     if (n <= 0) {
       ++shard;
       continue;
     }
     if (transform.is_identity()) {
-      impl_->reader->read(index, shard, in_shard, n, out);
+      reader->read(field, shard, in_shard, n, out);
     } else {
       stored.resize(static_cast<size_t>(n * transform.src_bytes()));
-      impl_->reader->read(index, shard, in_shard, n, stored.data());
+      reader->read(field, shard, in_shard, n, stored.data());
       transform.apply(stored.data(), out, n, in_shard, shards[shard].path);
     }
     out += n * transform.dst_bytes();
@@ -438,14 +562,14 @@ std::vector<std::string> Dataset::verify(int64_t* n_checked, int64_t* n_unchecke
   }
   for (auto shard = static_cast<size_t>(part); impl_->parts.empty() && shard < impl_->shards.size();
        shard += static_cast<size_t>(n_parts)) {
-    for (size_t field = 0; field < impl_->fields.size(); ++field) {
-      const std::optional<uint64_t>& expected = impl_->checksums[field][shard];
+    for (size_t column = 0; column < impl_->columns.size(); ++column) {
+      const std::optional<uint64_t>& expected = impl_->checksums[column][shard];
       ++*(expected ? n_checked : n_unchecked);
-      const std::string where = impl_->shards[shard].path + ": dataset " + impl_->fields[field].name;
+      const std::string where = impl_->shards[shard].path + ": dataset " + impl_->columns[column].name;
       try {
         if (!expected) {
-          impl_->reader->read_through(field, shard);
-        } else if (impl_->reader->checksum(field, shard, impl_->shards[shard].n_samples) != *expected) {
+          impl_->reader->read_through(column, shard);
+        } else if (impl_->reader->checksum(column, shard) != *expected) {
           problems.push_back(where + ": wrong checksum");
         }
       } catch (const Error& error) {

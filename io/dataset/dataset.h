@@ -1,6 +1,7 @@
 // A dataset: a folder of HDF5 files in name order (or one file), each holding equally named
 // datasets whose first dimension counts samples. Files that h5py wrote without any Lockstep
-// metadata are a valid dataset.
+// metadata are a valid dataset. Two kinds of fields are sequences: a flat one, whose rows are elements of one
+// long stream, is cut into windows; a ragged one, NAME with NAME_offsets, has rows of unequal lengths.
 #pragma once
 
 #include <cstdint>
@@ -10,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "io/dataset/row_spans.h"
 #include "kernels/dtype.h"
 #include "kernels/shape.h"
 
@@ -19,7 +21,19 @@ namespace lockstep {
 struct Field {
   std::string name;
   DType dtype = DType::kFloat32;
-  Shape shape;  // of one sample, without the sample dimension
+  Shape shape;           // of one sample, without the sample dimension; ragged: of one element of it
+  bool ragged = false;   // samples are sequences of elements, of unequal lengths
+  bool windows = false;  // the first dimension of a sample counts elements of a flat field
+
+  /// Of one element: what an HDF5 dataset holds one of per row, and what statistics describe.
+  Shape element() const { return windows ? shape.without_front() : shape; }
+};
+
+/// How windows are cut out of one stream: window i is its elements [i * stride, i * stride + length + extra).
+struct WindowOptions {
+  int64_t length = 1;  // of an input
+  int64_t stride = 1;  // from the beginning of one window to that of the next
+  int64_t extra = 1;   // elements behind the input, which targets need
 };
 
 /// How a dataset is to be read.
@@ -46,6 +60,12 @@ class Dataset {
     std::shared_ptr<const Dataset> dataset;
   };
   static Dataset join(std::vector<Part> parts);
+  /// A dataset whose samples are windows of one field of `flat`: its rows are one stream, across the borders
+  /// of shards. The field keeps its name, has the shape (length + extra, element's shape…), and n_samples is
+  /// floor((n - length - extra) / stride) + 1. Statistics, vocabulary and class names carry over; other
+  /// fields do not. Throws Error where the stream is shorter than one window, or the field is ragged.
+  static Dataset windows(std::shared_ptr<const Dataset> flat, const std::string& field,
+                         const WindowOptions& options);
   ~Dataset();
   Dataset(Dataset&&) noexcept;
 
@@ -57,7 +77,10 @@ class Dataset {
 
   /// Optional metadata; empty where the files carry none.
   const std::vector<std::string>& class_names() const;
-  /// Statistics of a field's values as stored: one per channel (first dimension of a sample).
+  /// The tokens that a field's whole numbers stand for, from 0: the texts of the dataset NAME_vocabulary.
+  /// Empty where there is none.
+  const std::vector<std::string>& vocabulary(const std::string& field) const;
+  /// Statistics of a field's values as stored: one per channel (first dimension of an element).
   struct Statistics {
     std::vector<double> mean, stddev;
   };
@@ -83,8 +106,16 @@ class Dataset {
   };
   const std::vector<Shard>& shards() const;
 
-  /// Rows of a field that are decoded together in the first shard (a chunk's); 1 where each can be read by
-  /// itself.
+  /// The lengths of a ragged field's rows, in elements; empty for other fields.
+  const std::vector<int32_t>& row_lengths(const std::string& field) const;
+  /// Which elements a field's rows are.
+  const RowSpans& row_spans(const std::string& field) const;
+  /// Elements of a field: the rows of the HDF5 datasets. As many as samples, unless it is ragged or cut into
+  /// windows.
+  int64_t n_elements(const std::string& field) const;
+
+  /// Elements of a field that are decoded together in the first shard (a chunk's); 1 where each can be read
+  /// by itself.
   int64_t rows_decoded_together(const std::string& field) const;
   /// Rows of one of row_of_block()'s blocks in the first shard; 1 where there are none.
   int64_t rows_of_block(const std::string& field) const;
@@ -95,8 +126,13 @@ class Dataset {
   /// (count x bytes of one sample). May cross shards. Safe from any thread. Reads contiguous
   /// storage and chunks (plain, deflate, lzf, lz4, zstd, bitshuffle, shuffle, fletcher32) with pread,
   /// anything else through HDF5 under its lock. Throws Error naming the shard and rows if the file cannot
-  /// give them.
+  /// give them, and for a ragged field.
   void read(const std::string& field, int64_t first, int64_t count, void* dst) const;
+  /// Elements [first, first + count) of a field to `dst`, likewise.
+  void read_elements(const std::string& field, int64_t first, int64_t count, void* dst) const;
+  /// Elements [first_element, first_element + count) of one row of a ragged field, likewise.
+  void read_ragged(const std::string& field, int64_t row, int64_t first_element, int64_t count,
+                   void* dst) const;
   /// For those who will soon want a row's neighbours: the row as stored, in a block of memory that is read if
   /// need be and stays a while, at least as long as the pointer. Null where it is large or must be read by
   /// itself: read() it. Safe from any thread. Throws as read() does.

@@ -110,7 +110,7 @@ inline bool to_label(T value, int64_t* out) {
 
 RowConverter::RowConverter(const Field& stored, DType target, const std::vector<float>& mean,
                            const std::vector<float>& stddev, int64_t n_classes, const std::string& where,
-                           const Shape& window)
+                           const Shape& window, int64_t drop_first, int64_t drop_last)
     : name_(stored.name),
       source_(stored.dtype),
       target_(target),
@@ -132,18 +132,35 @@ RowConverter::RowConverter(const Field& stored, DType target, const std::vector<
                window[1],        s[1] * s[2] * size,
                s[2] * size,      (middle(s[1], window[1]) * s[2] + middle(s[2], window[2])) * size};
   }
+  const int64_t extent = stored.shape.rank() > 0 && !stored.ragged ? stored.shape[0] : 1;
+  if (drop_first < 0 || drop_last < 0 || drop_first >= extent || drop_last >= extent - drop_first)
+    throw Error(field,
+                "of " + std::to_string(extent) + " elements " + std::to_string(drop_first) +
+                    " at the beginning and " + std::to_string(drop_last) + " at the end cannot be dropped",
+                "let the windows be longer");
+  n_inner_numbers_ = n_elements_ / extent;
+  has_positions_ = stored.ragged || n_elements_ > 1;
+  dropped_first_ = drop_first;
+  if (drop_first + drop_last > 0) {
+    if (window_.n_rows > 0)
+      throw Error(field, "images have no window and dropped channels at once", "ask for one of them");
+    skipped_bytes_ = drop_first * n_inner_numbers_ * size_of(source_);
+    n_elements_ -= (drop_first + drop_last) * n_inner_numbers_;
+    dst_bytes_ = n_elements_ * size_of(target);
+  }
   const bool as_stored = target == DType::kUInt8 && source_ == DType::kUInt8;
-  if (target != DType::kFloat32 && target != DType::kInt64 && !as_stored)
-    throw Error(field, "cannot be delivered as " + std::string(name_of(target)), "ask for float32 or int64");
+  if (target != DType::kFloat32 && target != DType::kInt32 && target != DType::kInt64 && !as_stored)
+    throw Error(field, "cannot be delivered as " + std::string(name_of(target)),
+                "ask for float32, int32 or int64");
   if (as_stored) {
     if (!mean.empty() || !stddev.empty()) throw Error(field, "bytes cannot be normalised", "ask for float32");
     is_copy_ = window_.n_rows == 0;
     return;
   }
-  if (target == DType::kInt64) {
+  if (target == DType::kInt64 || target == DType::kInt32) {
     if (!mean.empty() || !stddev.empty())
       throw Error(field, "whole numbers cannot be normalised", "ask for float32, or give no mean and stddev");
-    is_copy_ = source_ == DType::kInt64 && n_classes <= 0 && window_.n_rows == 0;
+    is_copy_ = source_ == target && n_classes <= 0 && window_.n_rows == 0;
     return;
   }
   if (n_classes > 0) throw Error(field, "classes are whole numbers", "ask for int64");
@@ -151,7 +168,8 @@ RowConverter::RowConverter(const Field& stored, DType target, const std::vector<
     is_copy_ = source_ == DType::kFloat32 && window_.n_rows == 0;
     return;
   }
-  const int64_t n_channels = stored.shape.rank() > 0 ? stored.shape[0] : 1;
+  const Shape element = stored.element();
+  const int64_t n_channels = element.rank() > 0 ? element[0] : 1;
   for (const auto* values : {&mean, &stddev}) {
     const auto n = static_cast<int64_t>(values->size());
     if (n > 1 && n != n_channels) {
@@ -162,11 +180,16 @@ RowConverter::RowConverter(const Field& stored, DType target, const std::vector<
     }
   }
   n_channels_ = mean.size() > 1 || stddev.size() > 1 ? n_channels : 1;
-  n_inner_ = n_elements_ / n_channels_;
-  per_element_ = n_channels_ > 1 && n_inner_ < kMinInner;
+  if (n_channels_ > 1 && drop_first + drop_last > 0 && !stored.windows)
+    throw Error(field, "some channels are to be dropped, and mean and stddev are given for each",
+                "give one mean and stddev for all");
+  const int64_t of_channel = element.n_elements() / n_channels_;
+  n_inner_ = stored.windows ? of_channel : n_elements_ / n_channels_;
+  // Of windows every element repeats the channels.
+  per_element_ = n_channels_ > 1 && (n_inner_ < kMinInner || stored.windows);
   const int64_t n_values = per_element_ ? n_elements_ : n_channels_;
   for (int64_t i = 0; i < n_values; ++i) {
-    const auto channel = static_cast<size_t>(per_element_ ? i / n_inner_ : i);
+    const auto channel = static_cast<size_t>(per_element_ ? i / n_inner_ % n_channels_ : i);
     const auto pick = [&](const std::vector<float>& v, float absent) {
       return v.empty() ? absent : v.size() == 1 ? v[0] : v[channel];
     };
@@ -181,38 +204,60 @@ RowConverter::RowConverter(const Field& stored, DType target, const std::vector<
   }
 }
 
-void RowConverter::refuse(int64_t row, const std::string& value, const std::string& path) const {
-  const std::string where = path + ": field " + name_ + ", row " + std::to_string(row);
+void RowConverter::refuse(int64_t row, int64_t position, const std::string& value,
+                          const std::string& path) const {
+  std::string where = path + ": field " + name_ + ", row " + std::to_string(row);
+  if (has_positions_) where += ", position " + std::to_string(position);
+  if (n_classes_ <= 0 && value.find_first_not_of("-0123456789") == value.npos)
+    throw Error(where, "value " + value + " does not fit " + std::string(name_of(target_)),
+                "store smaller numbers");
   if (n_classes_ <= 0) throw Error(where, "value " + value + " is not a whole number", "store whole numbers");
+  if (target_ == DType::kInt32)
+    throw Error(
+        where, "value " + value + " is not an id in [0, " + std::to_string(n_classes_) + ")",
+        "convert the data with the vocabulary that the network has, or give the network a larger one");
   throw Error(where, "value " + value + " is not a class in [0, " + std::to_string(n_classes_) + ")",
               "correct the labels, or set the model's number of classes");
 }
 
-template <typename T>
-void RowConverter::convert_from(const std::byte* src, std::byte* dst, int64_t row,
-                                const std::string& path) const {
-  if (target_ == DType::kInt64) {
-    for (int64_t i = 0; i < n_elements_; ++i) {
-      const T value = load<T>(src, i);
-      int64_t label = 0;
-      if (!to_label(value, &label) || (n_classes_ > 0 && (label < 0 || label >= n_classes_))) {
-        if constexpr (std::is_integral_v<T>)
-          refuse(row, std::to_string(value), path);
-        else if constexpr (std::is_same_v<T, double>)
-          refuse(row, std::to_string(value), path);
-        else
-          refuse(row, std::to_string(to_float(value)), path);
-      }
-      std::memcpy(dst + i * 8, &label, 8);
+template <typename T, typename Id>
+void RowConverter::to_ids(const std::byte* src, std::byte* dst, int64_t n, int64_t first, int64_t row,
+                          const std::string& path) const {
+  for (int64_t i = 0; i < n; ++i) {
+    const T value = load<T>(src, i);
+    int64_t label = 0;
+    bool fits = to_label(value, &label);
+    if (n_classes_ > 0) fits = fits && label >= 0 && label < n_classes_;
+    const auto id = static_cast<Id>(label);
+    if (!fits || id != label) {
+      const int64_t position = first + dropped_first_ + i / n_inner_numbers_;
+      if constexpr (std::is_integral_v<T> || std::is_same_v<T, double>)
+        refuse(row, position, std::to_string(value), path);
+      else
+        refuse(row, position, std::to_string(to_float(value)), path);
     }
-    return;
+    std::memcpy(dst + i * static_cast<int64_t>(sizeof id), &id, sizeof id);
   }
+}
+
+template <typename T>
+void RowConverter::convert_from(const std::byte* src, std::byte* dst, int64_t n, int64_t first, int64_t row,
+                                const std::string& path) const {
+  if (target_ == DType::kInt64) return to_ids<T, int64_t>(src, dst, n * n_elements_, first, row, path);
+  if (target_ == DType::kInt32) return to_ids<T, int32_t>(src, dst, n * n_elements_, first, row, path);
   auto* out = reinterpret_cast<float*>(dst);
-  if (scale_.empty()) return convert_plain(T{}, src, out, n_elements_);
-  if (per_element_) return convert_all(T{}, src, out, n_elements_, mean_.data(), scale_.data());
-  for (int64_t c = 0; c < n_channels_; ++c) {
-    convert_one(T{}, src + c * n_inner_ * static_cast<int64_t>(sizeof(T)), out + c * n_inner_, n_inner_,
-                mean_[static_cast<size_t>(c)], scale_[static_cast<size_t>(c)]);
+  if (scale_.empty()) return convert_plain(T{}, src, out, n * n_elements_);
+  if (!per_element_ && n_channels_ == 1)
+    return convert_one(T{}, src, out, n * n_elements_, mean_[0], scale_[0]);
+  for (int64_t i = 0; i < n; ++i, out += n_elements_, src += n_elements_ * static_cast<int64_t>(sizeof(T))) {
+    if (per_element_) {
+      convert_all(T{}, src, out, n_elements_, mean_.data(), scale_.data());
+      continue;
+    }
+    for (int64_t c = 0; c < n_channels_; ++c) {
+      convert_one(T{}, src + c * n_inner_ * static_cast<int64_t>(sizeof(T)), out + c * n_inner_, n_inner_,
+                  mean_[static_cast<size_t>(c)], scale_[static_cast<size_t>(c)]);
+    }
   }
 }
 
@@ -228,24 +273,22 @@ const std::byte* RowConverter::windowed(const std::byte* src) const {
   return pixels.data();
 }
 
-void RowConverter::convert(const std::byte* src, std::byte* dst, int64_t row, const std::string& path) const {
+void RowConverter::convert(const std::byte* src, std::byte* dst, int64_t row, const std::string& path,
+                           int64_t n, int64_t first) const {
   if (window_.n_rows > 0) src = windowed(src);
-  if (is_copy_) {
-    std::memcpy(dst, src, static_cast<size_t>(src_bytes_));
-    return;
-  }
-  if (target_ == DType::kUInt8) {
-    std::memcpy(dst, src, static_cast<size_t>(dst_bytes_));
+  src += skipped_bytes_;
+  if (is_copy_ || target_ == DType::kUInt8) {
+    std::memcpy(dst, src, static_cast<size_t>(n * dst_bytes_));
     return;
   }
   switch (source_) {
-    case DType::kUInt8: return convert_from<uint8_t>(src, dst, row, path);
-    case DType::kInt32: return convert_from<int32_t>(src, dst, row, path);
-    case DType::kInt64: return convert_from<int64_t>(src, dst, row, path);
-    case DType::kFloat32: return convert_from<float>(src, dst, row, path);
-    case DType::kFloat64: return convert_from<double>(src, dst, row, path);
-    case DType::kFloat16: return convert_from<Half>(src, dst, row, path);
-    case DType::kBFloat16: return convert_from<BFloat>(src, dst, row, path);
+    case DType::kUInt8: return convert_from<uint8_t>(src, dst, n, first, row, path);
+    case DType::kInt32: return convert_from<int32_t>(src, dst, n, first, row, path);
+    case DType::kInt64: return convert_from<int64_t>(src, dst, n, first, row, path);
+    case DType::kFloat32: return convert_from<float>(src, dst, n, first, row, path);
+    case DType::kFloat64: return convert_from<double>(src, dst, n, first, row, path);
+    case DType::kFloat16: return convert_from<Half>(src, dst, n, first, row, path);
+    case DType::kBFloat16: return convert_from<BFloat>(src, dst, n, first, row, path);
   }
 }
 

@@ -10,7 +10,7 @@ namespace lockstep {
 namespace {
 
 template <typename T>
-T load(const std::byte* src, int64_t i) {
+T load_stored(const std::byte* src, int64_t i) {
   T value;
   std::memcpy(&value, src + i * static_cast<int64_t>(sizeof(T)), sizeof value);
   return value;
@@ -52,13 +52,13 @@ RowTransform::RowTransform(const Field& stored, const Dataset::Traits& traits, b
 template <typename T>
 void RowTransform::unpack(const std::byte* src, float* dst, int64_t n_elements) const {
   for (int64_t i = 0; i < n_elements; ++i)
-    dst[i] = static_cast<float>(static_cast<double>(load<T>(src, i)) * traits_.scale + traits_.offset);
+    dst[i] = static_cast<float>(static_cast<double>(load_stored<T>(src, i)) * traits_.scale + traits_.offset);
 }
 
 template <typename T>
 int64_t RowTransform::find_missing(const std::byte* src, int64_t n_elements) const {
   for (int64_t i = 0; i < n_elements; ++i)
-    if (static_cast<double>(load<T>(src, i)) == *traits_.missing) return i;
+    if (static_cast<double>(load_stored<T>(src, i)) == *traits_.missing) return i;
   return -1;
 }
 

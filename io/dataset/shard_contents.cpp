@@ -14,6 +14,7 @@
 #include "io/hdf5/hdf5_filters.h"
 #include "io/hdf5/not_hdf5.h"
 #include "kernels/error.h"
+#include "kernels/printable.h"
 
 namespace lockstep {
 
@@ -134,7 +135,7 @@ void describe_field(const Inspected& in, hid_t dataset, StoredField& out) {
   const Shape extents = h5::shape_of(dataset);
   const bool is_elsewhere =
       lies_elsewhere(in.file_number, dataset, plist.get(), in.path, where, in.options.external_storage);
-  out.n_rows = extents[0];
+  out.n_rows = out.n_elements = extents[0];
   out.field.shape = extents.without_front();
   out.field.dtype = elements.dtype;
   check_extents(extents, size_of(out.field.dtype), is_elsewhere ? INT64_MAX : in.file_bytes, where);
@@ -217,16 +218,128 @@ StoredField inspect_field(const Inspected& in, const std::string& name) {
   return out;
 }
 
-/// "tokens" with "tokens_offsets" is a ragged sequence: neither has one row per sample.
-void mark_ragged(std::vector<StoredField>& fields) {
-  for (StoredField& offsets : fields) {
-    for (StoredField& values : fields) {
-      if (offsets.field.name != values.field.name + "_offsets") continue;
-      values.unusable = "is a ragged sequence (" + offsets.field.name + " exists); pad it to one length";
-      offsets.unusable = "holds the offsets of " + values.field.name;
+std::string at_row(int64_t row) { return " at row " + std::to_string(row); }
+
+/// The lengths of the rows that `offsets` cut n_elements into: rows + 1 offsets, from 0 to n_elements. Throws
+/// Error naming the row where they do not.
+std::vector<int32_t> read_row_lengths(const Inspected& in, const StoredField& offsets, int64_t n_elements) {
+  constexpr int64_t kAtOnce = int64_t{1} << 20, kMostCompressed = 2048;
+  constexpr const char* kOffsetsRemedy =
+      "write rows + 1 offsets: row i is elements offsets[i] to offsets[i + 1] of the same file";
+  const std::string where = in.path + ": dataset " + offsets.field.name;
+  const int64_t n_rows = offsets.n_elements - 1;
+  if (n_rows < 0) throw Error(where, "holds no offsets", kOffsetsRemedy);
+  if (n_rows / kMostCompressed > in.file_bytes)
+    throw Error(where,
+                "claims " + std::to_string(n_rows) + " rows, which a file of " +
+                    std::to_string(in.file_bytes) + " bytes cannot hold",
+                kDamagedRemedy);
+  const h5::Id dataset = h5::open_dataset(in.file, offsets.field.name);
+  const h5::Id type = memory_type(dataset.get(), DType::kInt64, where);
+  std::vector<int32_t> lengths;
+  std::vector<int64_t> block;
+  int64_t last = 0;
+  for (int64_t first = 0; first <= n_rows; first += kAtOnce) {
+    const int64_t count = std::min(kAtOnce, n_rows + 1 - first);
+    block.resize(static_cast<size_t>(count));
+    read_rows(dataset.get(), type.get(), first, count, block.data(), where);
+    for (int64_t i = 0; i < count; ++i) {
+      const int64_t offset = block[static_cast<size_t>(i)], row = first + i - 1;
+      if (row < 0 && offset != 0)
+        throw Error(where, "begins with " + std::to_string(offset) + " instead of 0", kOffsetsRemedy);
+      if (offset < last)
+        throw Error(where,
+                    "falls from " + std::to_string(last) + " to " + std::to_string(offset) + at_row(row),
+                    kOffsetsRemedy);
+      if (offset > n_elements)
+        throw Error(where,
+                    "goes up to " + std::to_string(offset) + at_row(row) + ", but there are " +
+                        std::to_string(n_elements) + " elements",
+                    kOffsetsRemedy);
+      if (offset - last > INT32_MAX)
+        throw Error(where, "has more than 2,147,483,647 elements" + at_row(row), "cut the row into several");
+      if (row >= 0) lengths.push_back(static_cast<int32_t>(offset - last));
+      last = offset;
     }
   }
+  if (last != n_elements)
+    throw Error(
+        where,
+        "ends with " + std::to_string(last) + ", but there are " + std::to_string(n_elements) + " elements",
+        kOffsetsRemedy);
+  return lengths;
 }
+
+/// What lies beside a field under its name: "tokens" with "tokens_offsets" has rows of unequal lengths, and
+/// "tokens_vocabulary" holds the texts that its numbers stand for. Neither is a field of its own.
+class Companions {
+ public:
+  Companions(const Inspected& in, std::vector<StoredField>& fields) : in_(in), fields_(fields) {}
+
+  void adopt() {
+    std::vector<std::string> adopted;
+    for (StoredField& field : fields_) {
+      if (!field.unusable.empty()) continue;
+      try {
+        if (std::string name = adopt_offsets(field); !name.empty()) adopted.push_back(std::move(name));
+        if (std::string name = adopt_vocabulary(field); !name.empty()) adopted.push_back(std::move(name));
+      } catch (const Error& error) {
+        const bool names_it = error.where().starts_with(in_.path + ": ");
+        field.unusable = "has beside it " +
+                         (names_it ? error.where().substr(in_.path.size() + 2) : error.where()) + ", which " +
+                         error.reason();
+        field.remedy = error.remedy();
+      }
+    }
+    std::erase_if(fields_, [&](const StoredField& field) {
+      return std::find(adopted.begin(), adopted.end(), field.field.name) != adopted.end();
+    });
+  }
+
+ private:
+  /// The name of the dataset that was adopted, or nothing.
+  std::string adopt_offsets(StoredField& field) {
+    const std::string name = field.field.name + "_offsets";
+    const StoredField* found = find(name);
+    std::optional<StoredField> inspected;
+    if (!found) {
+      if (!h5::has_link(in_.file, name)) return {};
+      found = &inspected.emplace(inspect_field(in_, name));
+    }
+    const DType dtype = found->field.dtype;
+    const bool counts = dtype == DType::kInt64 || dtype == DType::kInt32 || dtype == DType::kUInt8;
+    if (!found->unusable.empty() || found->field.shape.rank() > 0 || !counts) return {};
+    field.offsets = {*found};
+    field.lengths = read_row_lengths(in_, *found, field.n_elements);
+    field.n_rows = static_cast<int64_t>(field.lengths.size());
+    field.field.ragged = true;
+    return name;
+  }
+
+  std::string adopt_vocabulary(StoredField& field) {
+    const std::string name = field.field.name + "_vocabulary";
+    if (!h5::has_link(in_.file, name)) return {};
+    const std::string where = in_.path + ": dataset " + name;
+    const std::optional<std::vector<std::string>> texts =
+        h5::read_text_dataset(in_.file, name, in_.file_bytes, where);
+    if (!texts) return {};
+    for (size_t i = 0; i < texts->size(); ++i)
+      if (!is_utf8((*texts)[i]))
+        throw Error(where, "holds a text that is not UTF-8" + at_row(static_cast<int64_t>(i)),
+                    "write the vocabulary as UTF-8");
+    field.vocabulary = *texts;
+    return name;
+  }
+
+  const StoredField* find(const std::string& name) const {
+    for (const StoredField& field : fields_)
+      if (field.field.name == name) return &field;
+    return nullptr;
+  }
+
+  const Inspected& in_;
+  std::vector<StoredField>& fields_;
+};
 
 }  // namespace
 
@@ -274,7 +387,7 @@ ShardContents inspect_shard(const std::string& path, const DatasetOptions& optio
   std::sort(names.begin(), names.end());
   names.erase(std::unique(names.begin(), names.end()), names.end());
   for (const std::string& name : names) out.fields.push_back(inspect_field(in, name));
-  mark_ragged(out.fields);
+  Companions(in, out.fields).adopt();
   return out;
 }
 

@@ -19,14 +19,18 @@ inline constexpr const char* kDamagedRemedy =
 
 /// One HDF5 dataset, named by its path in the file.
 struct StoredField {
-  Field field;  // dtype: as read() delivers it, see elements_of()
-  int64_t n_rows = 0;
+  Field field;                     // dtype: as read() delivers it, see elements_of()
+  int64_t n_rows = 0;              // samples
+  int64_t n_elements = 0;          // rows of the HDF5 dataset
   int64_t offset_bytes = -1;       // of the first row in the file; -1: not contiguous
   bool has_chunks_here = false;    // that decode_chunk() may know, in this very file
   std::string unusable, remedy;    // why it is no field ("holds strings"); empty for a field
   Dataset::Statistics statistics;  // empty where not recorded
   Dataset::Traits traits;
   std::optional<uint64_t> checksum;
+  std::vector<std::string> vocabulary;  // of the dataset NAME_vocabulary; may be empty
+  std::vector<int32_t> lengths;         // ragged: of each row
+  std::vector<StoredField> offsets;     // ragged: the dataset NAME_offsets
 };
 
 struct ShardContents {

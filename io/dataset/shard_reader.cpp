@@ -95,7 +95,6 @@ struct OpenHdf5 {
 
 struct ShardReader::Impl {
   std::vector<std::string> paths;
-  std::vector<int64_t> n_rows;
   std::vector<Column> columns;
   std::mutex descriptors_mutex;
   OpenTable<FileHandle> descriptors;
@@ -107,9 +106,8 @@ struct ShardReader::Impl {
   std::deque<Indexed> indexes;  // (column, shard)
   ChunkCache decoded{kDecodedBytes};
 
-  Impl(std::vector<std::string> p, std::vector<int64_t> n, std::vector<Column> c)
+  Impl(std::vector<std::string> p, std::vector<Column> c)
       : paths(std::move(p)),
-        n_rows(std::move(n)),
         columns(std::move(c)),
         descriptors(paths.size(), kMaxOpenDescriptors),
         files(paths.size(), kMaxOpenHdf5),
@@ -176,9 +174,8 @@ void ShardReader::Impl::pread_rows(size_t column, size_t shard, int64_t first, i
   }
 }
 
-ShardReader::ShardReader(std::vector<std::string> paths, std::vector<int64_t> n_rows,
-                         std::vector<Column> columns)
-    : impl_(std::make_unique<Impl>(std::move(paths), std::move(n_rows), std::move(columns))) {}
+ShardReader::ShardReader(std::vector<std::string> paths, std::vector<Column> columns)
+    : impl_(std::make_unique<Impl>(std::move(paths), std::move(columns))) {}
 ShardReader::~ShardReader() = default;
 
 void ShardReader::read(size_t column, size_t shard, int64_t first, int64_t count, std::byte* dst) {
@@ -212,7 +209,7 @@ std::shared_ptr<const std::byte> ShardReader::row_of_block(size_t column, size_t
   if (rows == 1) return nullptr;
   ChunkCache::Chunk block;
   if (s.columns[column].offset_bytes[shard] >= 0) {
-    const int64_t first = row / rows * rows, n = std::min(rows, s.n_rows[shard] - first);
+    const int64_t first = row / rows * rows, n = std::min(rows, s.columns[column].n_rows[shard] - first);
     block = s.decoded.get(s.key(column, shard) + static_cast<uint64_t>(row / rows), n * row_bytes, {},
                           [&](std::byte* bytes) {
                             s.pread_rows(column, shard, first, n, bytes);
@@ -248,7 +245,8 @@ int64_t ShardReader::rows_of_block(size_t column, size_t shard) {
 void ShardReader::keep_blocks(int64_t n_bytes) { impl_->decoded.allow(n_bytes); }
 
 void ShardReader::read_through(size_t column, size_t shard) {
-  const int64_t row_bytes = impl_->columns[column].row_bytes, n_rows = impl_->n_rows[shard];
+  const Column& from = impl_->columns[column];
+  const int64_t row_bytes = from.row_bytes, n_rows = from.n_rows[shard];
   const int64_t most = std::clamp<int64_t>((int64_t{8} << 20) / std::max<int64_t>(1, row_bytes), 1,
                                            std::max<int64_t>(1, n_rows));
   std::vector<std::byte> rows(static_cast<size_t>(most * row_bytes));
@@ -256,8 +254,9 @@ void ShardReader::read_through(size_t column, size_t shard) {
     read(column, shard, first, std::min(most, n_rows - first), rows.data());
 }
 
-uint64_t ShardReader::checksum(size_t column, size_t shard, int64_t n_rows) {
+uint64_t ShardReader::checksum(size_t column, size_t shard) {
   const auto guard = h5::lock();
+  const int64_t n_rows = impl_->columns[column].n_rows[shard];
   const std::string& path = impl_->paths[shard];
   const OpenHdf5::Opened& opened = impl_->open_hdf5(column, shard);
   const h5::Id type = stored_type(opened.dataset.get(), path);

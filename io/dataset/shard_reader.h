@@ -24,10 +24,10 @@ class ShardReader {
     DType dtype = DType::kFloat32;      // as delivered
     std::vector<int64_t> offset_bytes;  // per shard; -1: not contiguous
     std::vector<bool> has_chunks_here;  // per shard: chunks may be read from the file itself
+    std::vector<int64_t> n_rows;        // per shard
   };
 
-  /// n_rows: of each shard.
-  ShardReader(std::vector<std::string> paths, std::vector<int64_t> n_rows, std::vector<Column> columns);
+  ShardReader(std::vector<std::string> paths, std::vector<Column> columns);
   ~ShardReader();
 
   /// Rows [first, first + count) of one shard to `dst`. Safe from any thread. Throws Error
@@ -48,8 +48,8 @@ class ShardReader {
   /// Reads all rows and forgets them. Throws Error where some cannot be read.
   void read_through(size_t column, size_t shard);
 
-  /// ChunkedChecksum over the first n_rows as stored, in native byte order. Throws Error.
-  uint64_t checksum(size_t column, size_t shard, int64_t n_rows);
+  /// ChunkedChecksum over all rows as stored, in native byte order. Throws Error.
+  uint64_t checksum(size_t column, size_t shard);
 
  private:
   struct Impl;

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -67,6 +68,14 @@ std::vector<std::string> dataset_paths(hid_t group, size_t limit);
 /// Where an external link on the way to `path` leads, as "dataset /x of file y"; empty where there is none.
 std::string external_link_on(hid_t file, const std::string& path);
 Shape shape_of(hid_t dataset);
+
+/// A dataset of texts with one dimension (UTF-8); nothing where it is of another kind. Throws Error where it
+/// claims more than a file of file_bytes can hold, or cannot be read.
+std::optional<std::vector<std::string>> read_text_dataset(hid_t parent, const std::string& name,
+                                                          int64_t file_bytes, const std::string& where);
+/// Creates it, of variable length. Throws Error where a text holds a zero byte.
+void write_text_dataset(hid_t parent, const std::string& name, const std::vector<std::string>& texts,
+                        const std::string& where);
 
 /// Attributes; strings are UTF-8. Writing replaces. Reads throw Error when the attribute is absent or of
 /// another kind.

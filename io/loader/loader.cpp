@@ -13,6 +13,7 @@
 #include <cstring>
 #include <exception>
 #include <mutex>
+#include <span>
 #include <system_error>
 #include <thread>
 #include <utility>
@@ -42,11 +43,16 @@ int n_readers(const LoaderOptions& options) {
 
 }  // namespace
 
+int64_t steps_per_epoch(const LoaderOptions& options, const Dataset& dataset) {
+  return BatchOrder::steps_per_epoch(options.order, dataset.n_samples(), options.global_batch);
+}
+
 struct DataLoader::Impl {
   const Dataset& dataset;
   const LoaderOptions options;
-  const Sampler sampler;
-  const int64_t start_step, steps_per_epoch;
+  const LengthBuckets buckets;
+  const BatchOrder order;
+  const int64_t start_step;
   LoaderSources sources;
 
   struct Slot {
@@ -92,10 +98,10 @@ struct DataLoader::Impl {
 DataLoader::Impl::Impl(const Dataset& data, LoaderOptions o, int64_t start)
     : dataset((check_loader(data, o, start), data)),
       options(std::move(o)),
-      sampler(data.n_samples(), options.seed, options.shuffle),
+      buckets(data, options.fields, options.order == Order::kByLength),
+      order(options.order, data.n_samples(), options.global_batch, options.seed, options.shuffle, buckets),
       start_step(start),
-      steps_per_epoch((data.n_samples() + options.global_batch - 1) / options.global_batch),
-      sources(data, options) {
+      sources(data, options, buckets) {
   // One more than held ready: the one in the consumer's hands.
   const int n_threads = n_readers(options);
   const int64_t n_fit = options.prefetch_limit_bytes / slot_bytes();
@@ -133,17 +139,16 @@ void DataLoader::Impl::join_readers() {
 
 int64_t DataLoader::Impl::slot_bytes() const {
   int64_t n_bytes = 0;
-  for (const RowSource& source : sources.fields())
-    n_bytes += std::max(kPageBytes, options.micro_batch * source.converter().dst_bytes());
+  for (const FieldSource& source : sources.fields())
+    n_bytes += std::max(kPageBytes, options.micro_batch * source.most_row_bytes());
   return std::max(n_bytes, kPageBytes);
 }
 
 std::unique_ptr<DataLoader::Impl::Slot> DataLoader::Impl::make_slot() const {
   auto slot = std::make_unique<Slot>();
   slot->batch.sample_ids.resize(static_cast<size_t>(options.micro_batch));
-  for (const RowSource& source : sources.fields()) {
-    slot->arrays.push_back(
-        Memory::on_host(options.device, options.micro_batch * source.converter().dst_bytes()));
+  for (const FieldSource& source : sources.fields()) {
+    slot->arrays.push_back(Memory::on_host(options.device, options.micro_batch * source.most_row_bytes()));
     slot->batch.data.push_back(slot->arrays.back().data());
   }
   return slot;
@@ -153,7 +158,7 @@ void DataLoader::Impl::read() {
   Scratch scratch;
   scratch.requests.resize(static_cast<size_t>(options.micro_batch));
   int64_t n_staging = 0;
-  for (const RowSource& source : sources.fields()) n_staging = std::max(n_staging, source.staging_bytes());
+  for (const FieldSource& source : sources.fields()) n_staging = std::max(n_staging, source.staging_bytes());
   scratch.staging.resize(static_cast<size_t>(n_staging));
 
   std::unique_lock guard(mutex);
@@ -202,28 +207,31 @@ void DataLoader::Impl::fill(int64_t k, Slot& slot, Scratch& scratch) {
   MicroBatch& batch = slot.batch;
   const int64_t micro = options.micro_batch;
   const int64_t step = start_step + k / options.n_micro;
-  batch.epoch = step / steps_per_epoch;
-  batch.step_in_epoch = step % steps_per_epoch;
+  batch.epoch = step / order.steps_per_epoch();
+  batch.step_in_epoch = step % order.steps_per_epoch();
   batch.micro = options.first_micro + k % options.n_micro;
 
-  const int64_t first = batch.step_in_epoch * options.global_batch + batch.micro * micro;
-  batch.n_valid = std::clamp<int64_t>(sampler.n_samples() - first, 0, micro);
-  if (batch.n_valid > 0) sampler.samples_at(batch.epoch, first, batch.n_valid, batch.sample_ids.data());
+  const int64_t first = batch.micro * micro;
+  batch.n_valid = std::clamp<int64_t>(order.samples_in_step(batch.step_in_epoch) - first, 0, micro);
+  if (batch.n_valid > 0)
+    order.samples_at(batch.epoch, batch.step_in_epoch, first, batch.n_valid, batch.sample_ids.data());
   std::fill(batch.sample_ids.begin() + batch.n_valid, batch.sample_ids.end(), int64_t{-1});
 
-  std::vector<RowRequest>& requests = scratch.requests;
-  for (int64_t row = 0; row < batch.n_valid; ++row)
-    requests[static_cast<size_t>(row)] = {batch.sample_ids[static_cast<size_t>(row)], row};
+  batch.bucket = 0;
+  for (int64_t row = 0; row < batch.n_valid; ++row) {
+    const int64_t id = batch.sample_ids[static_cast<size_t>(row)];
+    scratch.requests[static_cast<size_t>(row)] = {id, row};
+    batch.bucket = std::max(batch.bucket, buckets.bucket_of(id));
+  }
+  const std::span<RowRequest> requests(scratch.requests.data(), static_cast<size_t>(batch.n_valid));
   if (sources.wants_sorted()) {
-    std::sort(requests.begin(), requests.begin() + batch.n_valid,
+    std::sort(requests.begin(), requests.end(),
               [](const RowRequest& a, const RowRequest& b) { return a.id < b.id; });
   }
   for (size_t i = 0; i < sources.fields().size(); ++i) {
-    auto* dst = static_cast<std::byte*>(batch.data[i]);
-    const RowSource& source = sources.fields()[i];
-    const int64_t row_bytes = source.converter().dst_bytes();
-    source.gather(requests.data(), batch.n_valid, dst, scratch.staging.data());
-    std::memset(dst + batch.n_valid * row_bytes, 0, static_cast<size_t>((micro - batch.n_valid) * row_bytes));
+    const int64_t extent = buckets.extents()[static_cast<size_t>(batch.bucket)][i];
+    sources.fields()[i].fill(requests, micro, extent, static_cast<std::byte*>(batch.data[i]),
+                             scratch.staging.data());
   }
 }
 
@@ -231,7 +239,11 @@ DataLoader::DataLoader(const Dataset& dataset, LoaderOptions options, int64_t st
     : impl_(std::make_unique<Impl>(dataset, std::move(options), start_step)) {}
 DataLoader::~DataLoader() = default;
 
-int64_t DataLoader::steps_per_epoch() const { return impl_->steps_per_epoch; }
+int64_t DataLoader::steps_per_epoch() const { return impl_->order.steps_per_epoch(); }
+int64_t DataLoader::samples_in_step(int64_t step_in_epoch) const {
+  return impl_->order.samples_in_step(step_in_epoch);
+}
+const LengthBuckets& DataLoader::buckets() const { return impl_->buckets; }
 double DataLoader::wait_s() const { return impl_->wait_s; }
 
 int64_t DataLoader::prefetch() const {

@@ -1,10 +1,9 @@
 // DataLoader: global order -> this rank's micro-batches, prefetched by reader threads.
 //
-// Step s of an epoch covers positions [s*G, (s+1)*G) of the sampler's order (G global batch,
-// M micro-batch, V = G/M); micro-batch m of it covers M of them, and this rank runs
-// m in [first_micro, first_micro + n_micro). The last step of an epoch may hold fewer than
-// G samples: its trailing rows are padding (zeros), counted by n_valid. The loader waits for
-// no other rank, and the trainer does not wait for it while it keeps up.
+// Step s of an epoch holds G samples of the order (batch_order.h; G global batch, M micro-batch, V = G/M);
+// micro-batch m of it holds M of them, and this rank runs m in [first_micro, first_micro + n_micro). The last
+// step of an epoch may hold fewer than G samples: its trailing rows are padding (zeros), counted by n_valid.
+// The loader waits for no other rank, and the trainer does not wait for it while it keeps up.
 #pragma once
 
 #include <cstdint>
@@ -14,30 +13,21 @@
 
 #include "comm/communicator.h"
 #include "io/dataset/dataset.h"
+#include "io/loader/batch_order.h"
+#include "io/loader/length_buckets.h"
+#include "io/loader/loader_field.h"
 #include "io/loader/sampler.h"
 #include "kernels/device.h"
 
 namespace lockstep {
-
-struct LoaderField {
-  std::string name;               // field of the dataset
-  DType dtype = DType::kFloat32;  // converted to: float32 (inputs), int64 (labels); uint8 stored so: as it is
-  Shape shape;                    // of one sample; same element count as stored, or as the window
-  /// Subtracted and divided per channel (first dimension of the stored sample) after
-  /// conversion to float32; empty: as stored. Size 1 applies to all elements.
-  std::vector<float> mean, stddev;
-  /// int64 labels must lie in [0, n_classes) where n_classes > 0. Throws Error naming the
-  /// dataset row and value.
-  int64_t n_classes = 0;
-  Shape window;  // (C, h, w): of samples (C, H, W) only the pixels in the middle; no dimensions: all
-};
 
 struct LoaderOptions {
   std::vector<LoaderField> fields;
   int64_t global_batch = 1, micro_batch = 1;
   int64_t first_micro = 0, n_micro = 1;
   uint64_t seed = 0;
-  Shuffle shuffle;
+  Order order = Order::kShuffled;
+  Shuffle shuffle;  // of kShuffled
   /// That read, decode and convert; each fills micro-batches of its own. 0: one on the CPU, where the cores
   /// compute; up to four beside a GPU, as many as the process may use.
   int threads = 1;
@@ -58,10 +48,17 @@ struct LoaderOptions {
 
 struct MicroBatch {
   int64_t epoch = 0, step_in_epoch = 0, micro = 0;  // micro: global index in [0, V)
-  int64_t n_valid = 0;                              // rows [n_valid, M) are zeros
+  int64_t n_valid = 0;                              // rows [n_valid, M) are zeros; of ragged fields padding
+  int bucket = 0;                                   // of lengths: the largest of the valid rows, else 0
   std::vector<int64_t> sample_ids;                  // (M); -1 for padding
-  std::vector<void*> data;                          // one (M, shape…) array per field, page-aligned
+  /// One array per field, page-aligned: (M, shape…), (M) of lengths, or of a ragged field (M, L, shape…) with
+  /// L = DataLoader::buckets().extents()[bucket][field].
+  std::vector<void*> data;
 };
+
+/// Steps of an epoch: ceil(n_samples / G); of streams floor(n_samples / G), as only full steps do there.
+/// Throws Error where streams have fewer samples than a step has rows.
+int64_t steps_per_epoch(const LoaderOptions& options, const Dataset& dataset);
 
 class DataLoader {
  public:
@@ -70,7 +67,12 @@ class DataLoader {
   DataLoader(const Dataset& dataset, LoaderOptions options, int64_t start_step);
   ~DataLoader();
 
-  int64_t steps_per_epoch() const;  // ceil(n_samples / G)
+  int64_t steps_per_epoch() const;
+  /// Samples of a step: G, or what is left for the last one.
+  int64_t samples_in_step(int64_t step_in_epoch) const;
+  /// The lengths that ragged fields are padded to: the same as LengthBuckets(dataset, fields, by length)
+  /// gives.
+  const LengthBuckets& buckets() const;
 
   /// The next micro-batch of this rank, in order, epochs without end. Valid until the next
   /// call, which is to wait until copies of it are done. Rethrows errors of the reader threads.

@@ -95,4 +95,11 @@ int64_t Permutation::invert(const Keys& keys, int64_t image) const {
   return static_cast<int64_t>(number);
 }
 
+uint64_t derived_seed(uint64_t seed, uint64_t number) {
+  const std::array<uint32_t, 2> key = {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)};
+  const auto words = philox(key, {static_cast<uint32_t>(number), static_cast<uint32_t>(number >> 32),
+                                  static_cast<uint32_t>(RandomPurpose::kShuffle), 0xFFFFFFFFu});
+  return words[0] | uint64_t{words[1]} << 32;
+}
+
 }  // namespace lockstep

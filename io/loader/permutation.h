@@ -34,4 +34,7 @@ class Permutation {
   uint64_t n_, n_rows_, n_columns_;  // of the grid
 };
 
+/// The seed of one of several permutations that belong to `seed`: that of `number`.
+uint64_t derived_seed(uint64_t seed, uint64_t number);
+
 }  // namespace lockstep

@@ -13,7 +13,7 @@ static_assert(std::atomic<uint32_t>::is_always_lock_free, "words that processes 
 
 int64_t bytes_of_row(const Dataset& dataset, const std::string& field) {
   const Field& stored = dataset.field(field);
-  return stored.shape.n_elements() * size_of(stored.dtype);
+  return stored.element().n_elements() * size_of(stored.dtype);
 }
 
 /// At least kBlockBytes, and whole chunks, so that each is decoded once.
@@ -26,20 +26,21 @@ int64_t rows_of_block(const Dataset& dataset, const std::string& field) {
 /// Of the words of all blocks, which stand before the rows.
 int64_t bytes_of_states(const Dataset& dataset, const std::string& field) {
   const int64_t rows = rows_of_block(dataset, field);
-  const int64_t n_blocks = (dataset.n_samples() + rows - 1) / rows;
+  const int64_t n_blocks = (dataset.n_elements(field) + rows - 1) / rows;
   return (n_blocks * int64_t{sizeof(uint32_t)} + kPageBytes - 1) / kPageBytes * kPageBytes;
 }
 
 }  // namespace
 
 int64_t RowCache::n_bytes(const Dataset& dataset, const std::string& field) {
-  const int64_t rows_bytes = dataset.n_samples() * bytes_of_row(dataset, field);
+  const int64_t rows_bytes = dataset.n_elements(field) * bytes_of_row(dataset, field);
   return bytes_of_states(dataset, field) + (rows_bytes + kPageBytes - 1) / kPageBytes * kPageBytes;
 }
 
 RowCache::RowCache(const Dataset& dataset, std::string field, std::byte* memory)
     : dataset_(&dataset),
       field_(std::move(field)),
+      n_rows_(dataset.n_elements(field_)),
       row_bytes_(bytes_of_row(dataset, field_)),
       block_rows_(rows_of_block(dataset, field_)),
       states_(reinterpret_cast<std::atomic<uint32_t>*>(memory)),
@@ -51,8 +52,8 @@ bool RowCache::fill(int64_t block) const {
     return state == kFull;
   const int64_t first = block * block_rows_;
   try {
-    dataset_->read(field_, first, std::min(block_rows_, dataset_->n_samples() - first),
-                   rows_ + first * row_bytes_);
+    dataset_->read_elements(field_, first, std::min(block_rows_, n_rows_ - first),
+                            rows_ + first * row_bytes_);
   } catch (...) {
     states_[block].store(kEmpty, std::memory_order_release);
     throw;

@@ -1,7 +1,8 @@
-// One field's rows in memory, as stored, filled block by block when a row of a block is first wanted. A word
-// per block says how far it is; threads, and ranks that share the memory, agree by it alone: whoever turns
-// it from empty to filling fills the block, all others read their rows from the file meanwhile. Nobody
-// ever waits, so that a rank which dies while it fills a block holds up no other.
+// One field's elements in memory, as stored (rows, unless it is ragged or cut into windows: then what these
+// consist of, so that windows that overlap cost nothing), filled block by block when one of a block is first
+// wanted. A word per block says how far it is; threads, and ranks that share the memory, agree by it alone:
+// whoever turns it from empty to filling fills the block, all others read their rows from the file meanwhile.
+// Nobody ever waits, so that a rank which dies while it fills a block holds up no other.
 #pragma once
 
 #include <atomic>
@@ -21,15 +22,17 @@ class RowCache {
   /// who share it. Dataset and memory must outlive the cache.
   RowCache(const Dataset& dataset, std::string field, std::byte* memory);
 
-  /// Where sample `id` lies; null while somebody else fills its block: read it from the dataset then. Fills
-  /// the block where nobody has. Throws Error if the dataset cannot be read (and the block stays empty).
-  const std::byte* find(int64_t id) const {
-    const int64_t block = id / block_rows_;
-    if (states_[block].load(std::memory_order_acquire) != kFull && !fill(block)) return nullptr;
-    return rows_ + id * row_bytes_;
+  /// Where elements [first, first + count) lie; null while somebody else fills a block of them: read them
+  /// from the dataset then. Fills the blocks where nobody has. count >= 1. Throws Error if the dataset cannot
+  /// be read (and the block stays empty).
+  const std::byte* find(int64_t first, int64_t count = 1) const {
+    const int64_t last = (first + count - 1) / block_rows_;
+    for (int64_t block = first / block_rows_; block <= last; ++block)
+      if (states_[block].load(std::memory_order_acquire) != kFull && !fill(block)) return nullptr;
+    return rows_ + first * row_bytes_;
   }
-  /// Where sample `id` lies or will lie.
-  const std::byte* place(int64_t id) const { return rows_ + id * row_bytes_; }
+  /// Where element `first` lies or will lie.
+  const std::byte* place(int64_t first) const { return rows_ + first * row_bytes_; }
 
  private:
   enum State : uint32_t { kEmpty, kFilling, kFull };
@@ -37,7 +40,7 @@ class RowCache {
 
   const Dataset* dataset_;
   std::string field_;
-  int64_t row_bytes_, block_rows_;
+  int64_t n_rows_, row_bytes_, block_rows_;  // rows: of elements
   std::atomic<uint32_t>* states_;
   std::byte* rows_;
 };

@@ -25,6 +25,7 @@ RowSource::RowSource(const Dataset& dataset, std::string field, RowConverter con
                      std::optional<RowCache> cache, int64_t micro_batch, bool in_blocks)
     : dataset_(&dataset),
       field_(std::move(field)),
+      spans_(&dataset.row_spans(field_)),
       converter_(std::move(converter)),
       cache_(std::move(cache)),
       in_blocks_(in_blocks && !cache_ && dataset.rows_of_block(field_) > 1) {
@@ -49,9 +50,10 @@ void RowSource::gather_cached(const RowRequest* requests, int64_t count, std::by
   const int64_t dst_bytes = converter_.dst_bytes();
   for (int64_t i = 0; i < count; ++i) {
     const auto [id, row] = requests[i];
-    const std::byte* src = cache_->find(id);
+    const RowSpan span = spans_->of(id);
+    const std::byte* src = cache_->find(span.first, span.count);
     const int64_t next = i + int64_t{kPrefetchRows};
-    if (next < count) prefetch(cache_->place(requests[next].id), converter_.src_bytes());
+    if (next < count) prefetch(cache_->place(spans_->of(requests[next].id).first), converter_.src_bytes());
     if (!src) {
       dataset_->read(field_, id, 1, staging);
       src = staging;

@@ -41,6 +41,7 @@ class RowSource {
 
   const Dataset* dataset_;
   std::string field_;
+  const RowSpans* spans_;
   RowConverter converter_;
   std::optional<RowCache> cache_;
   bool in_blocks_ = false;

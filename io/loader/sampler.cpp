@@ -7,25 +7,14 @@
 #include "io/loader/sampler.h"
 
 #include <algorithm>
-#include <array>
 #include <cassert>
 #include <optional>
-
-#include "kernels/random.h"
 
 namespace lockstep {
 
 namespace {
 
-constexpr uint64_t kOfBlocks = ~uint64_t{0};
-
-/// The seed of one of a sampler's further permutations: of window `number`, or kOfBlocks.
-uint64_t seed_of(uint64_t seed, uint64_t number) {
-  const std::array<uint32_t, 2> key = {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)};
-  const auto words = philox(key, {static_cast<uint32_t>(number), static_cast<uint32_t>(number >> 32),
-                                  static_cast<uint32_t>(RandomPurpose::kShuffle), 0xFFFFFFFFu});
-  return words[0] | uint64_t{words[1]} << 32;
-}
+constexpr uint64_t kOfBlocks = ~uint64_t{0};  // other numbers are those of windows
 
 }  // namespace
 
@@ -50,7 +39,7 @@ void Sampler::samples_at(int64_t epoch, int64_t first, int64_t count, int64_t* i
 
 void Sampler::windowed(int64_t epoch, int64_t first, int64_t count, int64_t* ids) const {
   const int64_t block = shuffle_.block, n_blocks = blocks_.n(), window_rows = window_blocks_ * block;
-  const Permutation::Keys block_keys = blocks_.keys(seed_of(seed_, kOfBlocks), epoch);
+  const Permutation::Keys block_keys = blocks_.keys(derived_seed(seed_, kOfBlocks), epoch);
   // The dataset's last block, its place in the order of blocks, and what it lacks.
   const int64_t short_place = blocks_.invert(block_keys, n_blocks - 1);
   const int64_t short_rows = n_samples() - (n_blocks - 1) * block, lacking = block - short_rows;
@@ -67,7 +56,7 @@ void Sampler::windowed(int64_t epoch, int64_t first, int64_t count, int64_t* ids
     const int64_t short_begin =  // in the window; behind its end where the short block is elsewhere
         window == short_window ? (short_place - first_place) * block : n_rows;
     const Permutation inside(n_rows);
-    const Permutation::Keys keys = inside.keys(seed_of(seed_, static_cast<uint64_t>(window)), epoch);
+    const Permutation::Keys keys = inside.keys(derived_seed(seed_, static_cast<uint64_t>(window)), epoch);
     for (; i < count && first + i < begin + n_rows; ++i) {
       int64_t at = inside.apply(keys, first + i - begin);
       if (at >= short_begin + short_rows) at += lacking;  // as if all blocks were whole

@@ -267,7 +267,7 @@ with h5py.File(folder + '/a.h5', 'w') as f:
   EXPECT_EQ(data.field("flag").dtype, DType::kUInt8);  // True and False are 1 and 0
   EXPECT_NAMES(error_of([&] { data.field("name"); }), "strings");
   EXPECT_NAMES(error_of([&] { data.field("version"); }), "scalar");
-  EXPECT_NAMES(error_of([&] { data.field("words"); }), "ragged");
+  EXPECT_NAMES(error_of([&] { data.field("words"); }), "words_offsets, which ends with 23");
   EXPECT_NAMES(error_of([&] { data.field("weights"); }), "has no field");
 }
 

@@ -585,7 +585,7 @@ TEST(Loader, RefusesBadOptions) {
                "fields that exist: image, label");
   EXPECT_NAMES(message([](LoaderOptions& o) { o.fields[0].shape = {7}; }),
                "(2, 3), which cannot be seen as (7)");
-  EXPECT_NAMES(message([](LoaderOptions& o) { o.fields[0].dtype = DType::kInt32; }), "int32");
+  EXPECT_NAMES(message([](LoaderOptions& o) { o.fields[0].dtype = DType::kFloat16; }), "float16");
   EXPECT_NAMES(message([](LoaderOptions& o) { o.fields[1].dtype = DType::kUInt8; }), "uint8");
   EXPECT_NAMES(message([](LoaderOptions& o) { o.fields[0].mean = {1, 2, 3}; }), "2 channels");
   EXPECT_NAMES(message([](LoaderOptions& o) { o.fields[0].stddev = {1, 0}; }), "channel 1");
