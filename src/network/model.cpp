@@ -146,7 +146,9 @@ Graph build_model(const Config& model, const ModelContext& from_data) {
   Graph graph;
   if (context.carries_states) graph.carry_states();
   if (!model.has("zoo") || !find_zoo_entry(model).defaults.adds_inputs) add_inputs(graph, model, context);
-  if (model.has("zoo") + model.has("layers") + model.has("graph") != 1) {
+  // Recurrent networks of the zoo have a number of layers as an option.
+  const bool lists_layers = model.has("layers") && !(model.has("zoo") && !model.at("layers").is_list());
+  if (model.has("zoo") + lists_layers + model.has("graph") != 1) {
     throw model.error("a model needs one of zoo, layers and graph",
                       "for instance model: {zoo: lenet5} or model: {layers: [flatten, {affine: 10}]}");
   }

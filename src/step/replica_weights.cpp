@@ -47,9 +47,9 @@ void Replica::forward_as_weights_arrive(int bucket) {
   weights_arrive_ = false;
   plans_->weights_changed();
   plans_->is_fresh(bucket);
-  plans_->at(bucket).forward(marks_, [&](int bucket) {
+  plans_->at(bucket).forward(marks_, [&](int arriving) {
     const AddSeconds timing(times_.communication);
-    reducer_.wait_for(bucket, stream_.get());
+    reducer_.wait_for(arriving, stream_.get());
   });
   reducer_.wait(stream_.get());  // buckets that no op of forward reads
 }

@@ -80,7 +80,8 @@ class RecurrentLayer : public Layer {
 
   int expand(Graph& graph, const std::string& name, const std::vector<int>& inputs) const override {
     const bool carries = o_.carries_state || graph.carries_states();
-    if (is_single_ || (o_.layers == 1 && !o_.bidirectional && !carries)) return -1;
+    const bool begins_elsewhere = inputs.size() > 1;
+    if (is_single_ || (o_.layers == 1 && !o_.bidirectional && (!carries || begins_elsewhere))) return -1;
     if (carries && (o_.bidirectional || o_.reversed))
       throw Error("layer '" + name + "'", "a backward direction cannot carry its state: it begins at the end",
                   "leave out bidirectional and reversed, or state: carried");

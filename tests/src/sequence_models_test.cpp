@@ -1,0 +1,127 @@
+// The zoo's networks over sequences against PyTorch: outputs, attention weights and the losses of ten steps.
+// tests/fixtures/make_sequence_fixtures.py wrote the numbers; weights and ids are the same formula of their names.
+#include <cmath>
+
+#include "io/formats/safetensors.h"
+#include "src/update/optimizer.h"
+#include "tests/src/network.h"
+
+namespace lockstep {
+namespace {
+
+constexpr int64_t kN = 4, kVocabulary = 11;
+
+/// splitmix64(fnv1a(name) + i) >> 40, which is below 2^24.
+uint64_t bits(const std::string& name, int64_t i) {
+  uint64_t state = 0xCBF29CE484222325u;
+  for (const unsigned char c : name) state = (state ^ c) * 0x100000001B3u;
+  uint64_t z = state + static_cast<uint64_t>(i) + 0x9E3779B97F4A7C15u;
+  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+  z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+  return (z ^ (z >> 31)) >> 40;
+}
+
+std::vector<float> fixture(const std::string& name) {
+  const SafetensorsFile file(std::string(LOCKSTEP_SOURCE_DIR) + "/tests/fixtures/sequences.safetensors");
+  for (const SafetensorsEntry& entry : file.entries()) {
+    if (entry.name != name) continue;
+    std::vector<float> values(static_cast<size_t>(entry.shape.n_elements()));
+    file.read(entry, values.data());
+    return values;
+  }
+  ADD_FAILURE() << "the fixture lacks " << name;
+  return {};
+}
+
+Graph zoo_graph(const std::string& options, const ModelContext& context) {
+  return build_model(Config::from_text("{" + options + ", hidden: 6, embedding: 5}", "model"), context);
+}
+
+/// Ten steps of Adam; expects the fixture's output before the first one, and its losses.
+void expect_trajectory(const std::string& name, const Graph& graph, const std::vector<const void*>& inputs,
+                       const std::vector<int64_t>& targets) {
+  const std::unique_ptr<ParameterArena> arena = random_arena(graph, 1);
+  for (const Segment& segment : arena->segments()) {
+    for (int64_t i = 0; i < segment.n_elements(); ++i)
+      arena->host().as<float>()[segment.offset + i] =
+          static_cast<float>(1.2 * (static_cast<double>(bits(segment.name, i)) * 0x1p-24 - 0.5));
+  }
+  const std::unique_ptr<Stream> stream = make_stream(network_device());
+  arena->host().upload(*stream);
+  Plan plan(graph, *arena, loss_from("token_cross_entropy"), plan_options(kN));
+  Optimizer optimizer(read_optimizer(Config::from_text("{adam: {lr: 0.02}}", "optimizer")), *arena);
+  const Memory gradients = arena->make_parallel();
+  const std::vector<int64_t> sample_ids{0, 1, 2, 3};
+  BatchContext batch;
+  batch.n_valid = kN;
+  batch.sample_ids = sample_ids.data();
+  const std::vector<float> losses = fixture(name + "/losses");
+  ASSERT_EQ(losses.size(), 10u);
+  for (int step = 0; step < 10; ++step) {
+    plan.refresh_weights();
+    plan.forward(inputs, {targets.data()}, batch);
+    const double* sums = plan.loss_values();
+    EXPECT_NEAR(sums[kLossSum] / sums[kWeightSum], losses[static_cast<size_t>(step)], 1e-4 * losses[0])
+        << "step " << step;
+    const double scale = 1 / sums[kWeightSum];
+    if (step == 0) {
+      std::vector<float> found(plan.output(), plan.output() + plan.output_shape().n_elements());
+      std::vector<float> expected = fixture(name + "/output");
+      for (size_t i = 0; i < found.size(); ++i)  // nobody asks what stands behind the end of a row
+        if (targets[i / kVocabulary] < 0) found[i] = expected[i] = 0;
+      expect_near(found, expected, 1e-5, "output");
+    }
+    plan.backward(gradients.as<float>(), nullptr);
+    optimizer.update(*stream, gradients.as<float>(), 0.02, scale, step);
+    stream->synchronize();
+  }
+}
+
+TEST(SequenceModels, CharLstmHasPyTorchsTrajectory) {
+  constexpr int64_t kSteps = 7;
+  ModelContext context;
+  context.input = {kSteps};
+  const Graph graph = zoo_graph("zoo: char_lstm, layers: 2, vocabulary: 11", context);
+  std::vector<int32_t> tokens;
+  std::vector<int64_t> targets;
+  for (int64_t i = 0; i < kN * (kSteps + 1); ++i) {
+    const auto id = static_cast<int64_t>(bits("tokens", i) % kVocabulary);
+    if (i % (kSteps + 1) < kSteps) tokens.push_back(static_cast<int32_t>(id));
+    if (i % (kSteps + 1) > 0) targets.push_back(id);
+  }
+  expect_trajectory("char_lstm", graph, {tokens.data()}, targets);
+}
+
+TEST(SequenceModels, Seq2seqWithAttentionHasPyTorchsTrajectory) {
+  constexpr int64_t kSource = 6, kTarget = 5;
+  const std::vector<int32_t> source_lengths{5, 3, 6, 1}, target_lengths{4, 5, 2, 3};
+  ModelContext context;
+  context.inputs = {{"source", {kSource}}, {"previous", {kTarget}}};
+  context.ragged = {"source", "previous"};
+  const Graph graph = zoo_graph(
+      "zoo: seq2seq_attention, attention: 7, source_vocabulary: 11, target_vocabulary: 11", context);
+  std::vector<int32_t> source(kN * kSource), previous(kN * kTarget);
+  std::vector<int64_t> targets(kN * kTarget, -1);
+  for (int64_t n = 0; n < kN; ++n) {
+    for (int64_t s = 0; s < source_lengths[n]; ++s)
+      source[n * kSource + s] = static_cast<int32_t>(bits("source", n * kSource + s) % kVocabulary);
+    for (int64_t t = 0; t < target_lengths[n]; ++t) {
+      previous[n * kTarget + t] = static_cast<int32_t>(bits("target", n * (kTarget + 1) + t) % kVocabulary);
+      targets[n * kTarget + t] = static_cast<int64_t>(bits("target", n * (kTarget + 1) + t + 1) % kVocabulary);
+    }
+  }
+  std::vector<const void*> inputs;
+  for (const int v : graph.inputs()) {
+    const std::string& name = graph.vertex(v).name;
+    inputs.push_back(name == "source"          ? static_cast<const void*>(source.data())
+                     : name == "source.length" ? source_lengths.data()
+                     : name == "previous"      ? static_cast<const void*>(previous.data())
+                                               : target_lengths.data());
+  }
+  ASSERT_EQ(inputs.size(), 4u);
+  ASSERT_EQ(graph.shown().size(), 1u);
+  expect_trajectory("seq2seq_attention", graph, inputs, targets);
+}
+
+}  // namespace
+}  // namespace lockstep
