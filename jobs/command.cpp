@@ -28,8 +28,12 @@ bool CommandLine::parse(const Words& words, bool prints_help) {
   po::options_description arguments;
   po::positional_options_description order;
   for (const std::string& name : positional_) {
-    arguments.add_options()(name.c_str(), po::value<std::string>());
-    order.add(name.c_str(), 1);
+    const bool is_many = name.ends_with("…");
+    if (is_many)
+      arguments.add_options()(name.c_str(), po::value<std::vector<std::string>>());
+    else
+      arguments.add_options()(name.c_str(), po::value<std::string>());
+    order.add(name.c_str(), is_many ? -1 : 1);
   }
   all.add(options_).add(arguments);
   try {

@@ -41,7 +41,8 @@ class UsageError : public std::runtime_error {
 /// Options of one command. parse() prints the help and returns false for --help.
 class CommandLine {
  public:
-  /// synopsis: "train JOB.yaml [options]"; positional: names of the leading arguments.
+  /// synopsis: "train JOB.yaml [options]"; positional: names of the leading arguments, the last of which may
+  /// stand for one or more ("FILE…").
   CommandLine(std::string synopsis, std::string summary, std::vector<std::string> positional);
 
   boost::program_options::options_description_easy_init add() { return options_.add_options(); }
@@ -55,6 +56,10 @@ class CommandLine {
   }
   std::string text(const std::string& name) const {
     return has(name) ? get<std::string>(name) : std::string();
+  }
+  /// Of an argument that stands for several.
+  std::vector<std::string> texts(const std::string& name) const {
+    return get<std::vector<std::string>>(name);
   }
   /// An option's whole numbers of at least `least`, separated by commas (or x). Throws UsageError.
   std::vector<int64_t> numbers(const std::string& name, int64_t least, const char* example) const;

@@ -2,6 +2,7 @@
 // a checkpoint, as a table or as JSON.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <filesystem>
 
 #include "io/checkpoint/checkpoint.h"
@@ -164,6 +165,20 @@ int inspect_job(const std::string& path, const Words& assignments, bool json) {
   return 0;
 }
 
+/// Of a ragged field's rows.
+struct Lengths {
+  int64_t least = 0, median = 0, most = 0;
+
+  explicit Lengths(std::vector<int32_t> lengths) {
+    if (lengths.empty()) return;
+    const auto middle = lengths.begin() + static_cast<std::ptrdiff_t>(lengths.size() / 2);
+    std::nth_element(lengths.begin(), middle, lengths.end());
+    median = *middle;
+    least = *std::min_element(lengths.begin(), lengths.end());
+    most = *std::max_element(lengths.begin(), lengths.end());
+  }
+};
+
 int inspect_dataset(const std::string& path, bool json) {
   DatasetOptions options;
   options.partial = true;  // to look at what is there
@@ -189,10 +204,22 @@ int inspect_dataset(const std::string& path, bool json) {
       if (statistics->mean.size() > 8)
         note = fmt::format("mean and stddev of {} channels", statistics->mean.size());
     }
+    const auto add_note = [&](const std::string& text) { note += (note.empty() ? "" : "; ") + text; };
+    if (field.ragged) {
+      const Lengths lengths(dataset.row_lengths(field.name));
+      object.set("elements", dataset.n_elements(field.name)).set("shortest", lengths.least);
+      object.set("median_length", lengths.median).set("longest", lengths.most);
+      add_note(
+          fmt::format("rows of {} to {} elements, median {}", lengths.least, lengths.most, lengths.median));
+    }
+    if (const std::vector<std::string>& vocabulary = dataset.vocabulary(field.name); !vocabulary.empty()) {
+      object.set("vocabulary", static_cast<int64_t>(vocabulary.size()));
+      add_note(fmt::format("vocabulary of {}", grouped(static_cast<double>(vocabulary.size()))));
+    }
     fields.push_back(object.str());
     if (!json)
-      fmt::print("  {:16} {:10} {:18} {}\n", printable(field.name), name_of(field.dtype), field.shape.str(),
-                 note);
+      fmt::print("  {:16} {:10} {:18} {}\n", printable(field.name), name_of(field.dtype),
+                 field.ragged ? "ragged " + field.shape.str() : field.shape.str(), note);
   }
   if (json) {
     std::vector<std::string> names;

@@ -96,4 +96,40 @@ struct TextOptions {
 };
 ConvertResult convert_text(Communicator& comm, const TextOptions& text, const ConvertOptions& options);
 
+/// Two texts line by line (or one of lines source TAB target): the ragged fields "source" and "target", the
+/// latter as "<s>" … "</s>", each with its vocabulary, in which "<pad>", "<s>", "</s>" and "<unk>" are 0, 1,
+/// 2 and 3.
+struct PairsOptions {
+  std::string source, target;  // target empty: lines of the source hold both
+  TokenLevel source_level = TokenLevel::kCharacters, target_level = TokenLevel::kCharacters;
+  int64_t source_vocabulary = 0, target_vocabulary = 0;  // most ids; 0: all tokens
+  std::string vocabulary_from;                           // a dataset of pairs whose vocabularies are taken
+};
+ConvertResult convert_pairs(Communicator& comm, const PairsOptions& pairs, const ConvertOptions& options);
+
+/// Lines LABEL TAB text: the ragged field "input" with its vocabulary, in which "<pad>" and "<unk>" are 0 and
+/// 1, and "label" int64 with class names: whole numbers from 0 stay as they are, other labels are numbered in
+/// their order.
+struct LabelledTextOptions {
+  std::string path;
+  TokenLevel level = TokenLevel::kWords;
+  int64_t vocabulary = 0;       // most ids; 0: all tokens
+  std::string vocabulary_from;  // a dataset whose vocabulary of "input" is taken
+};
+ConvertResult convert_labelled_text(Communicator& comm, const LabelledTextOptions& text,
+                                    const ConvertOptions& options);
+
+/// Columns of a table over time, a step a row: the flat field "series" (D) float32, in the order of `columns`
+/// (names of the header, or numbers from 0; none: all of them). With validation_fraction f > 0 the folders
+/// "train", the first int(n * (1 - f)) rows, and "validation", both with the statistics of "train".
+/// options.shuffle, skip and limit do not apply.
+struct SeriesOptions {
+  std::string path;
+  std::vector<std::string> columns;
+  char separator = ',';
+  int header_lines = -1;  // as in CsvOptions
+  double validation_fraction = 0;
+};
+ConvertResult convert_series(Communicator& comm, const SeriesOptions& series, const ConvertOptions& options);
+
 }  // namespace lockstep

@@ -2,7 +2,7 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -16,16 +16,24 @@ namespace lockstep {
 
 inline constexpr std::string_view kPad = "<pad>", kBegin = "<s>", kEnd = "</s>", kUnknown = "<unk>";
 
+/// Looked up by a view.
+struct TextHash {
+  using is_transparent = void;
+  size_t operator()(std::string_view text) const { return std::hash<std::string_view>{}(text); }
+};
+template <typename Value>
+using TextTable = std::unordered_map<std::string, Value, TextHash, std::equal_to<>>;
+
 /// How often each token occurs.
 class TokenCounts {
  public:
   void add(std::string_view token, int64_t n = 1);
   /// Collective. The sums over all ranks.
   void share(Communicator& comm);
-  const std::map<std::string, int64_t, std::less<>>& counts() const { return counts_; }
+  const TextTable<int64_t>& counts() const { return counts_; }  // in no order
 
  private:
-  std::map<std::string, int64_t, std::less<>> counts_;
+  TextTable<int64_t> counts_;
 };
 
 class Vocabulary {
@@ -48,18 +56,19 @@ class Vocabulary {
     const auto found = ids_.find(token);
     return found == ids_.end() ? unknown_ : found->second;
   }
+  /// The id of a token, or -1 where it has none of its own.
+  int32_t place_of(std::string_view token) const {
+    const auto found = ids_.find(token);
+    return found == ids_.end() ? -1 : found->second;
+  }
   /// uint8 where all ids fit, else int32.
   DType dtype() const { return size() <= 256 ? DType::kUInt8 : DType::kInt32; }
   /// Occurrences that are kUnknown.
   int64_t n_unknown(const TokenCounts& counts) const;
 
  private:
-  struct Hash {
-    using is_transparent = void;
-    size_t operator()(std::string_view text) const { return std::hash<std::string_view>{}(text); }
-  };
   std::vector<std::string> tokens_;
-  std::unordered_map<std::string, int32_t, Hash, std::equal_to<>> ids_;
+  TextTable<int32_t> ids_;
   int32_t unknown_ = -1;
 };
 

@@ -14,7 +14,7 @@ enum class Order : uint8_t {
   kShuffled,  // the samples at positions [s * G, (s + 1) * G) of a Sampler
   kStreams,   // row r of the global batch reads its own run of L = floor(n / G) samples: r * L + s at step s
   kByLength   // samples of like length together: permuted within their bucket and cut into batches, of which
-             // the full ones come in a permuted order and the last one, which is not full, comes last
+              // the full ones come in a permuted order and the last one, which is not full, comes last
 };
 
 class BatchOrder {

@@ -15,14 +15,18 @@ Family<Converter>& converters() {
   return family;
 }
 
-void add_common(CommandLine& line) {
+void add_common(CommandLine& line, bool has_order) {
   line.add()("out", po::value<std::string>(), "output folder (needed)")(
       "shards", po::value<int64_t>()->default_value(0), "number of files; 0: about 64 MiB each")(
-      "shuffle", "random order before sharding and splitting")(
-      "seed", po::value<uint64_t>()->default_value(0), "of the random order")(
-      "skip", po::value<int64_t>()->default_value(0), "leave out the first samples (after shuffling)")(
-      "limit", po::value<int64_t>()->default_value(-1), "take so many samples; -1: all that remain")(
       "overwrite", "replace the shards in the output folder");
+  if (has_order)
+    line.add()("validation-fraction", po::value<double>()->default_value(0),
+               "the last part of the input goes to DIR/validation, the first to DIR/train");
+  else
+    line.add()("shuffle", "random order before sharding and splitting")(
+        "seed", po::value<uint64_t>()->default_value(0), "of the random order")(
+        "skip", po::value<int64_t>()->default_value(0), "leave out the first samples (after shuffling)")(
+        "limit", po::value<int64_t>()->default_value(-1), "take so many samples; -1: all that remain");
 }
 
 ConvertOptions read_common(const CommandLine& line) {
@@ -32,9 +36,9 @@ ConvertOptions read_common(const CommandLine& line) {
   options.out = line.text("out");
   options.n_shards = line.get<int64_t>("shards");
   options.shuffle = line.has("shuffle");
-  options.seed = line.get<uint64_t>("seed");
-  options.skip = line.get<int64_t>("skip");
-  options.limit = line.get<int64_t>("limit");
+  if (line.has("seed")) options.seed = line.get<uint64_t>("seed");
+  if (line.has("skip")) options.skip = line.get<int64_t>("skip");
+  if (line.has("limit")) options.limit = line.get<int64_t>("limit");
   options.overwrite = line.has("overwrite");
   if (options.n_shards < 0)
     throw UsageError(fmt::format("--shards must not be negative, found {}", options.n_shards),
@@ -50,6 +54,20 @@ char read_separator(const CommandLine& line) {
   if (separator != "tab" && separator.size() != 1)
     throw UsageError("--separator must be one character, or tab", "write for instance --separator ';'");
   return separator == "tab" ? '\t' : separator[0];
+}
+
+double read_validation_fraction(const CommandLine& line) {
+  const auto fraction = line.get<double>("validation-fraction");
+  if (!(fraction >= 0 && fraction < 1))
+    throw UsageError(fmt::format("--validation-fraction must be from 0 to less than 1, found {}", fraction),
+                     "write for instance --validation-fraction 0.1");
+  return fraction;
+}
+
+TokenLevel read_level(const std::string& word) {
+  if (word != "characters" && word != "words")
+    throw UsageError("--level is characters or words, found " + word, "write for instance --level words");
+  return word == "words" ? TokenLevel::kWords : TokenLevel::kCharacters;
 }
 
 OnError read_on_error(const CommandLine& line) {
@@ -90,7 +108,8 @@ static int convert_command(const Words& words, Communicator& comm) {
 
 namespace {
 const bool convert_registered = commands().add(
-    "convert", {.summary = "turn csv, idx, image or npy files into sharded HDF5", .run = convert_command}, 4);
+    "convert",
+    {.summary = "turn tables, images, arrays, text or series into sharded HDF5", .run = convert_command}, 4);
 }
 
 }  // namespace lockstep

@@ -17,12 +17,17 @@ using Converter = std::function<int(const Words&, Communicator&)>;
 ///   const bool NAME_converter_registered = converters().add("NAME", convert_NAME_words);
 Family<Converter>& converters();
 
-/// The options of every converter: --out, --shards, --shuffle, --seed, --skip, --limit, --overwrite.
-void add_common(CommandLine& line);
+/// The options of every converter: --out, --shards, --overwrite; and of those whose rows are in no order,
+/// which may be any part of the input, --shuffle, --seed, --skip, --limit.
+void add_common(CommandLine& line, bool has_order = false);
 /// What they say. Throws UsageError.
 ConvertOptions read_common(const CommandLine& line);
 /// Of --separator: one character, or tab. Throws UsageError.
 char read_separator(const CommandLine& line);
+/// Of --validation-fraction, where has_order: from 0 to less than 1. Throws UsageError.
+double read_validation_fraction(const CommandLine& line);
+/// Of a word: characters or words. Throws UsageError.
+TokenLevel read_level(const std::string& word);
 /// Of --on-error: stop or skip. Throws UsageError.
 OnError read_on_error(const CommandLine& line);
 /// The closing line on the root rank; returns the exit status.

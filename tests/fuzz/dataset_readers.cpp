@@ -5,11 +5,13 @@
 #include <algorithm>
 #include <cstring>
 #include <filesystem>
+#include <memory>
 #include <stdexcept>
 
 #include "io/dataset/dataset.h"
 #include "io/dataset/row_converter.h"
 #include "io/hdf5/chunk_reader.h"
+#include "io/loader/loader.h"
 #include "tests/fuzz/hdf5_maker.h"
 #include "tests/support/hdf5_files.h"
 
@@ -122,8 +124,69 @@ void read_chunks(std::string_view bytes) {
     throw std::logic_error("whole chunks are not read as they were written");
 }
 
-void read_everything(const Dataset& dataset) {
+/// What the loader asks of a ragged field: the rows are its elements, cut at its lengths.
+void read_ragged_rows(const Dataset& dataset, const Field& field) {
+  const int64_t element_bytes = field.shape.n_elements() * size_of(field.dtype);
+  const int64_t n_elements = dataset.n_elements(field.name);
+  if (n_elements > 1 << 16 || element_bytes > 1 << 10) return;
+  std::vector<std::byte> all(static_cast<size_t>(n_elements * element_bytes));
+  attempt([&] {
+    dataset.read_elements(field.name, 0, n_elements, all.data());
+    int64_t begin = 0;
+    for (int64_t row = 0; row < dataset.n_samples(); ++row) {
+      const RowSpan span = dataset.row_spans(field.name).of(row);
+      if (span.first != begin || span.count != dataset.row_lengths(field.name)[static_cast<size_t>(row)])
+        throw std::logic_error("a ragged row lies elsewhere than behind the one before it");
+      begin += span.count;
+      if (row > 8) continue;
+      std::vector<std::byte> one(static_cast<size_t>(span.count * element_bytes));
+      dataset.read_ragged(field.name, row, 0, span.count, one.data());
+      if (!one.empty() && std::memcmp(one.data(), all.data() + span.first * element_bytes, one.size()) != 0)
+        throw std::logic_error("a ragged row holds other bytes than its elements");
+    }
+    if (begin != n_elements) throw std::logic_error("ragged rows do not hold all elements");
+  });
+}
+
+/// Batches of ids as a job of tokens asks for them, and windows of what is one stream.
+void load_tokens(const std::shared_ptr<const Dataset>& dataset, const Field& field) {
+  if (dataset->n_samples() > 4096 || dataset->n_elements(field.name) > 1 << 12) return;
+  if (field.element().n_elements() * size_of(field.dtype) > 1 << 10) return;
+  attempt([&] {
+    LoaderOptions options;
+    LoaderField ids;
+    ids.name = field.name;
+    ids.dtype = DType::kInt32;
+    ids.shape = field.shape;
+    ids.n_classes = 300;
+    ids.padding = -1;
+    options.fields = {ids};
+    options.order = field.ragged ? Order::kByLength : Order::kStreams;
+    options.global_batch = options.micro_batch = 3;
+    DataLoader loader(*dataset, options, 0);
+    for (int64_t step = 0; step < std::min<int64_t>(4, loader.steps_per_epoch()); ++step) loader.next();
+  });
+  if (field.ragged) return;
+  attempt([&] {
+    const Dataset windows = Dataset::windows(dataset, field.name, {3, 2, 1});
+    const Field& cut = windows.field(field.name);
+    const int64_t element_bytes = field.shape.n_elements() * size_of(field.dtype);
+    std::vector<std::byte> row(static_cast<size_t>(cut.shape.n_elements() * size_of(cut.dtype))), flat(row);
+    windows.read(field.name, windows.n_samples() - 1, 1, row.data());
+    dataset->read(field.name, 2 * (windows.n_samples() - 1), 4, flat.data());
+    if (4 * element_bytes != static_cast<int64_t>(row.size()) || row != flat)
+      throw std::logic_error("a window holds other bytes than the stream");
+  });
+}
+
+void read_everything(const std::shared_ptr<const Dataset>& opened) {
+  const Dataset& dataset = *opened;
   for (const Field& field : dataset.fields()) {
+    load_tokens(opened, field);
+    if (field.ragged) {
+      read_ragged_rows(dataset, field);
+      continue;
+    }
     const int64_t row_bytes = field.shape.n_elements() * size_of(field.dtype);
     if (row_bytes > 1 << 20) continue;
     const int64_t n = dataset.n_samples(), n_read = std::min<int64_t>(n, 12);
@@ -177,10 +240,60 @@ void read_dataset(std::string_view bytes) {
     }
     file.close();
   }
-  read_everything(Dataset::open(folder.path()));
+  read_everything(std::make_shared<const Dataset>(Dataset::open(folder.path())));
 }
 
-const bool registered = register_reader("chunks", read_chunks) && register_reader("dataset", read_dataset);
+void write_numbers(hid_t file, const std::string& name, const std::vector<int64_t>& values) {
+  const auto n = static_cast<hsize_t>(values.size());
+  const h5::Id space = h5::own(H5Screate_simple(1, &n, nullptr), "H5Screate_simple", name);
+  const h5::Id dataset = h5::own(
+      H5Dcreate2(file, name.c_str(), H5T_STD_I64LE, space.get(), H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT),
+      "H5Dcreate2", name);
+  if (n > 0)
+    h5::check(H5Dwrite(dataset.get(), H5T_NATIVE_INT64, H5S_ALL, H5S_ALL, H5P_DEFAULT, values.data()),
+              "H5Dwrite", name);
+}
+
+/// "words" in rows that are mostly right, and a vocabulary of any texts.
+void any_tokens(hid_t file, Choices& choices) {
+  std::vector<int64_t> ids, offsets{0};
+  const int64_t n_rows = choices.below(6);
+  for (int64_t row = 0; row < n_rows; ++row) {
+    for (int64_t n = choices.below(5); n > 0; --n) ids.push_back(choices.byte());
+    offsets.push_back(static_cast<int64_t>(ids.size()));
+  }
+  if (choices.below(4) == 0) offsets[static_cast<size_t>(choices.below(n_rows + 1))] = choices.number();
+  if (choices.below(8) == 0) ids.push_back(choices.number());
+  if (choices.flag()) write_numbers(file, "stream", ids);
+  write_numbers(file, "words", ids);
+  write_numbers(file, "words_offsets", offsets);
+  std::vector<std::string> texts;
+  for (int64_t n = choices.below(4); n > 0; --n) {
+    std::string text(choices.take(choices.below(9)));
+    std::erase(text, '\0');
+    texts.push_back(std::move(text));
+  }
+  if (choices.flag()) h5::write_text_dataset(file, "words_vocabulary", texts, "words");
+}
+
+/// One or two shards of ragged rows, a stream, and vocabularies.
+void read_tokens(std::string_view bytes) {
+  static const TemporaryFolder folder;
+  Choices choices(bytes);
+  for (const char* shard : {"a.h5", "b.h5"}) {
+    const std::string path = folder.file(shard);
+    std::filesystem::remove(path);
+    if (shard[0] == 'b' && choices.flag()) continue;
+    const auto guard = h5::lock();
+    h5::Id file = h5::create_file(path);
+    any_tokens(file.get(), choices);
+    file.close();
+  }
+  read_everything(std::make_shared<const Dataset>(Dataset::open(folder.path())));
+}
+
+const bool registered = register_reader("chunks", read_chunks) && register_reader("dataset", read_dataset) &&
+                        register_reader("tokens", read_tokens);
 
 }  // namespace
 

@@ -67,6 +67,12 @@ seed("metrics", "escapes", r'{"a\u00e9\ud83d\ude00\/\b": -0.0e+5, "b": [[], {}, 
 seed("confusion", "two", '{"kind": "confusion", "step": 7, "classes": ["cat","dog"], "matrix": [[5,1],\n[2,8]]}\n')
 seed("csv", "numbers", b"\0\0\1\0" + b"a,b,label\n1,2.5,0\n-3e-2, 4 ,1\n\n5,6,2\n")
 seed("csv", "quoted", b"\1\0\1\0" + b'\xef\xbb\xbf"x;y";z\r\n"1";"say ""no"""\r\n2;b\r\n')
+seed("text", "words", b"\1" + "To be, or\r\n don't \u2014 na\u00efve\u00a0\u3002 \u518d\u4f1a\U0001d11e <unk>\n".encode() + b"\xff\xc3")
+seed("text", "characters", b"\0" + "a\u00fc\u20ac\U0001d11e\r\n".encode() + b"\xed\xa0\x80\0z")
+# Rows and their lengths, whether an offset and the end are wrong, a stream beside, words of a vocabulary (tests/fuzz/dataset_readers.cpp).
+seed("tokens", "right", bytes((3, 2, 10, 11, 0, 1, 12, 1, 1, 1, 3, 2, 97, 98, 1, 99, 0, 1)) + bytes((1,)))
+seed("tokens", "offset", bytes((3, 2, 10, 11, 3, 12, 13, 14, 1, 15, 0, 2, 1, 1, 1, 0, 1)))
+seed("tokens", "two-shards", bytes((1, 1, 1, 10, 1, 1, 0, 0, 0, 0, 1, 1, 1, 10, 1, 1, 0, 0, 0)))
 for type_code, width, name in ((8, 1, "bytes"), (13, 4, "floats"), (11, 2, "shorts")):
     seed("idx", name, struct.pack(">BBBBIII", 0, 0, type_code, 3, 2, 2, 3) + bytes(range(12 * width)))
 seed("idx", "labels", struct.pack(">BBBBI", 0, 0, 8, 1, 5) + bytes(5))

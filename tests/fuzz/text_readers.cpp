@@ -1,8 +1,9 @@
-// Readers of text: metrics and CSV.
+// Readers of text: metrics, CSV and tokens.
 #include <cmath>
 #include <stdexcept>
 
 #include "io/convert/csv_file.h"
+#include "io/convert/text_tokens.h"
 #include "io/files/json_parse.h"
 #include "io/files/metrics.h"
 #include "tests/fuzz/reader.h"
@@ -57,7 +58,29 @@ void read_csv(std::string_view bytes) {
   }
 }
 
-const bool registered = register_reader("csv", read_csv) && register_reader("metrics", read_metrics_lines);
+/// Tokens of any bytes lie in the text one behind the other, and with white space between them are all of it.
+void read_text(std::string_view bytes) {
+  Choices choices(bytes);
+  const auto level = choices.flag() ? TokenLevel::kWords : TokenLevel::kCharacters;
+  const std::string text = with_replacements(choices.rest());
+  if (first_invalid_byte(text) != static_cast<int64_t>(text.size()))
+    throw std::logic_error("a text with replacements is no text");
+  int64_t end = 0;
+  each_token(level, text, [&](std::string_view token, int64_t offset) {
+    if (offset < end || token.empty()) throw std::logic_error("tokens overlap");
+    const bool is_end_of_line = token == kEndOfLine && text[static_cast<size_t>(offset)] == '\n';
+    const std::string_view there = is_end_of_line ? "\n" : token;
+    if (std::string_view(text).substr(static_cast<size_t>(offset), there.size()) != there)
+      throw std::logic_error("a token is not where it is said to be");
+    if (level == TokenLevel::kCharacters && offset != end) throw std::logic_error("a character is left out");
+    end = offset + static_cast<int64_t>(there.size());
+  });
+  if (level == TokenLevel::kCharacters && end != static_cast<int64_t>(text.size()))
+    throw std::logic_error("the last characters are left out");
+}
+
+const bool registered = register_reader("csv", read_csv) && register_reader("metrics", read_metrics_lines) &&
+                        register_reader("text", read_text);
 
 }  // namespace
 
