@@ -40,14 +40,18 @@ void put(const std::string& text) {
 
 static int generate_command(const Words& words) {
   CommandLine line("generate CHECKPOINT [--prompt TEXT] [--length N] [--temperature T]",
-                   "Text from a language model: the prompt, and what the network goes on with.", {"CHECKPOINT"});
-  line.add()("prompt", po::value<std::string>()->default_value("\n"), "what to go on with (default: a line's end)")(
-      "length", po::value<int64_t>()->default_value(500), "tokens to generate")(
+                   "Text from a language model: the prompt, and what the network goes on with.",
+                   {"CHECKPOINT"});
+  line.add()("prompt", po::value<std::string>()->default_value("\n"),
+             "what to go on with (default: a line's end)")("length", po::value<int64_t>()->default_value(500),
+                                                           "tokens to generate")(
       "temperature", po::value<double>()->default_value(1),
       "0: always the most probable token; below 1 more careful, above bolder")(
       "top-k", po::value<int64_t>()->default_value(0), "only the K most probable tokens; 0: all")(
-      "top-p", po::value<double>()->default_value(1), "only the most probable tokens of that probability together")(
-      "seed", po::value<uint64_t>()->default_value(1), "of what is drawn")("ids", "print ids in place of text");
+      "top-p", po::value<double>()->default_value(1),
+      "only the most probable tokens of that probability together")(
+      "seed", po::value<uint64_t>()->default_value(1), "of what is drawn")("ids",
+                                                                           "print ids in place of text");
   if (!line.parse(words)) return 0;
   const SamplingOptions sampling = read_sampling(line);
   const auto length = line.get<int64_t>("length");

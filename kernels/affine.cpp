@@ -16,8 +16,9 @@ AffineExtents::AffineExtents(const AffineDesc& desc) : dst(desc.src.shape) {
 
 std::unique_ptr<Op> make_affine(const OpConfig& config, const AffineDesc& desc) {
   check_activation_type("affine", config, config.compute);
- if (desc.src.shape.rank() < 2) {
-    throw Error("affine", "src must be (N, …, I), not " + desc.src.shape.str(), "put a flatten layer before it");
+  if (desc.src.shape.rank() < 2) {
+    throw Error("affine", "src must be (N, …, I), not " + desc.src.shape.str(),
+                "put a flatten layer before it");
   }
   if (desc.out_features < 1) {
     throw Error("affine", "out_features must be at least 1, not " + std::to_string(desc.out_features),

@@ -32,9 +32,9 @@ void fill(Stream& stream, int64_t n, float value, float* dst);
 /// Sum of squares in float64 over fixed chunks of 4096 elements, chunks added in order.
 double sum_of_squares(Stream& stream, int64_t n, const float* src);
 
-/// norm[0] = scale * the Euclidean norm of `values`; where that is above `most`, values *= most / (norm + 1e-6)
-/// (PyTorch's clip_grad_norm_). Waits for nothing: `norm` is memory of Memory::on_host(), there when the
-/// stream's work is done. A norm that is not finite changes nothing.
+/// norm[0] = scale * the Euclidean norm of `values`; where that is above `most`, values *= most / (norm +
+/// 1e-6) (PyTorch's clip_grad_norm_). Waits for nothing: `norm` is memory of Memory::on_host(), there when
+/// the stream's work is done. A norm that is not finite changes nothing.
 void clip_norm(Stream& stream, int64_t n, float* values, double scale, double most, double* norm);
 
 /// values = min(max(values, -most), most); NaN stays.

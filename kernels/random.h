@@ -10,7 +10,14 @@
 namespace lockstep {
 
 /// What a random number is for; keeps the streams of one seed apart.
-enum class RandomPurpose : uint32_t { kInit = 1, kShuffle = 2, kDropout = 3, kAugment = 4, kSynthetic = 5, kSampling = 6 };
+enum class RandomPurpose : uint32_t {
+  kInit = 1,
+  kShuffle = 2,
+  kDropout = 3,
+  kAugment = 4,
+  kSynthetic = 5,
+  kSampling = 6
+};
 
 /// Four 32-bit words for (key, counter).
 constexpr std::array<uint32_t, 4> philox(std::array<uint32_t, 2> key, std::array<uint32_t, 4> counter) {

@@ -41,7 +41,7 @@ class AffineOp : public Op {
     dst_turned_ = turns_ && out_ >= kLeastFeatures;
     info_.src = {src_turned_ ? src_turned : desc.src.dense()};
     info_.dst = {dst_turned_ ? from_onednn(feature_major_desc(dst), dst, DType::kFloat32)
-                              : TensorDesc{AffineExtents(desc).dst}};
+                             : TensorDesc{AffineExtents(desc).dst}};
     info_.backward_needs_dst = masks();
 
     const int64_t src_copy = turns_ && !src_turned_ ? padded(rows_ * in_) : 0;

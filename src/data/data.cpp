@@ -261,8 +261,8 @@ void check_vocabularies(const Dataset& data, const DataFields& fields, const Dat
         data.vocabulary(field) == trained->second)
       return;
     throw Error(data.path(),
-                fmt::format("the vocabulary of {} is another than that of training ({} tokens, not {})", field,
-                            data.vocabulary(field).size(), trained->second.size()),
+                fmt::format("the vocabulary of {} is another than that of training ({} tokens, not {})",
+                            field, data.vocabulary(field).size(), trained->second.size()),
                 "convert it with --vocabulary-from and the training data");
   };
   for (const auto& [name, field] : named_inputs(fields)) check(name, field);
@@ -444,11 +444,12 @@ LoaderField sequence_field(const Dataset& dataset, const Field& stored, const Ve
 /// What stands behind the ends of targets of unequal lengths: what the loss leaves out.
 int64_t target_padding(const LossSpec& loss, const Dataset& dataset, const std::string& name) {
   if (const std::optional<int64_t> ignored = loss.rule->ignored()) return *ignored;
-  throw Error(dataset.path(),
-              fmt::format("rows of the target '{}' have unequal lengths, and the loss {} would count what fills "
-                          "them up",
-                          name, loss.name),
-              "use token_cross_entropy, or softmax_cross_entropy with ignore: -1");
+  throw Error(
+      dataset.path(),
+      fmt::format("rows of the target '{}' have unequal lengths, and the loss {} would count what fills "
+                  "them up",
+                  name, loss.name),
+      "use token_cross_entropy, or softmax_cross_entropy with ignore: -1");
 }
 
 Order order_of(const DataOptions& job, const Dataset& dataset, const std::vector<LoaderField>& fields,
@@ -459,7 +460,8 @@ Order order_of(const DataOptions& job, const Dataset& dataset, const std::vector
   });
   using Wanted = DataOptions::Order;
   if (carries && job.order != Wanted::kAuto && job.order != Wanted::kStreams)
-    throw Error("data.order", "the model carries its state from step to step, and samples do not follow one another",
+    throw Error("data.order",
+                "the model carries its state from step to step, and samples do not follow one another",
                 "set data.order: streams, or leave state: carried out of the model");
   if (job.order == Wanted::kByLength && !has_lengths)
     throw Error("data.order", "no field has rows of unequal lengths to order by",
@@ -474,9 +476,8 @@ Order order_of(const DataOptions& job, const Dataset& dataset, const std::vector
 std::vector<Graph> sequence_graphs(const DataOptions& job, const DataContract& contract, const Graph& graph,
                                    const Dataset& dataset, const LoaderOptions& loading) {
   std::vector<Graph> graphs;
-  const bool has_lengths = std::any_of(loading.fields.begin(), loading.fields.end(), [&](const auto& field) {
-    return dataset.field(field.name).ragged;
-  });
+  const bool has_lengths = std::any_of(loading.fields.begin(), loading.fields.end(),
+                                       [&](const auto& field) { return dataset.field(field.name).ragged; });
   if (!has_lengths) return graphs;
   const LengthBuckets buckets(dataset, loading.fields, loading.order == Order::kByLength);
   const std::vector<int> inputs = graph.inputs();

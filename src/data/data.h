@@ -101,6 +101,7 @@ struct SequenceOptions {
   std::map<std::string, int64_t> steps;  // of a sample, by inputs
   bool carries_states = false;
 };
-Graph build_graph(const DataOptions& job, const DataContract& contract, const SequenceOptions& sequences = {});
+Graph build_graph(const DataOptions& job, const DataContract& contract,
+                  const SequenceOptions& sequences = {});
 
 }  // namespace lockstep

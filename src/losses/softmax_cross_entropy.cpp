@@ -34,7 +34,7 @@ class SoftmaxCrossEntropyLoss : public LossRule {
                               double weight) const override {
     if (of_tokens_ && prediction.shape.rank() != 3)
       throw output_misfit("token_cross_entropy", "a sequence of scores per token (T, vocabulary)", prediction,
-                          "end the network with {affine: {features: VOCABULARY, axis: last}}");
+                          "end the network with {affine: {features: VOCABULARY, each_step: true}}");
     if (prediction.shape.rank() < 2)
       throw output_misfit("softmax_cross_entropy", "one score per class", prediction,
                           "end the network with 'flatten' and 'affine: CLASSES'");

@@ -76,7 +76,8 @@ MetricList read_metrics(const std::optional<Config>& description, const std::vec
     const Config usual = Config::from_text("metrics: [accuracy, confusion, perplexity]", "metrics");
     const std::vector<Config> items = usual.at("metrics").items();
     if (losses[0].has_accuracy()) add_metric(list, items[0], losses);
-    if (losses[0].is_classification()) add_metric(list, items[losses[0].rule->is_of_tokens() ? 2 : 1], losses);
+    if (losses[0].is_classification())
+      add_metric(list, items[losses[0].rule->is_of_tokens() ? 2 : 1], losses);
     return list;
   }
   const std::vector<Config> items =

@@ -37,8 +37,8 @@ class ParameterArena {
   ParameterArena& operator=(const ParameterArena&) = delete;
 
   const std::vector<Segment>& segments() const { return segments_; }
-  /// The parameters that a vertex uses, in the layer's order; its own unless it shares another's. The graph is
-  /// that of the arena, or one with the same parameters, for sequences of another length.
+  /// The parameters that a vertex uses, in the layer's order; its own unless it shares another's. The graph
+  /// is that of the arena, or one with the same parameters, for sequences of another length.
   std::vector<const Segment*> of_vertex(const Graph& graph, int vertex) const;
   int64_t n_elements() const { return n_elements_; }       // padding included
   int64_t n_parameters() const;                            // padding and statistics excluded

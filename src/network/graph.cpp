@@ -81,9 +81,14 @@ int Graph::output_of(int vertex, const std::string& name) {
                 names.empty() ? "read the layer itself" : "it has " + known + " beside its value");
   }
   const int output = static_cast<int>(at - names.begin()) + 1;
-  Vertex pick{full,  std::make_shared<OutputLayer>(
-                        vertices_[vertex].layer->infer_further(output, input_shapes(vertex))),
-              {vertex}, {}, size(), vertices_[vertex].recompute, full};
+  Vertex pick{
+      full,
+      std::make_shared<OutputLayer>(vertices_[vertex].layer->infer_further(output, input_shapes(vertex))),
+      {vertex},
+      {},
+      size(),
+      vertices_[vertex].recompute,
+      full};
   pick.shape = pick.layer->infer({});
   pick.output = output;
   vertices_.push_back(std::move(pick));
@@ -131,7 +136,12 @@ int Graph::add(const std::string& name, std::shared_ptr<const Layer> layer, std:
     const int of_sequence = vertices_[inputs[lengths.of]].lengths;
     if (of_sequence >= 0) inputs.insert(inputs.begin() + lengths.at, of_sequence);
   }
-  Vertex vertex{name, std::move(layer), std::move(inputs), {}, shares >= 0 ? shares : size(), -1,
+  Vertex vertex{name,
+                std::move(layer),
+                std::move(inputs),
+                {},
+                shares >= 0 ? shares : size(),
+                -1,
                 parameters_name.empty() ? name : parameters_name};
   if (vertex.layer->keeps_steps() && !vertex.inputs.empty())
     vertex.lengths = vertices_[vertex.inputs[0]].lengths;

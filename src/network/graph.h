@@ -23,12 +23,12 @@ struct Vertex {
   int recompute = -1;                  // block whose activations are computed again for backward; -1: kept
   std::string parameters_name;         // in front of the names of its parameters
   DType dtype = DType::kFloat32;
-  int64_t n_ids = 0;    // of an input that is ids: the smallest number that is none
-  int lengths = -1;     // the vertex of how many of its steps are valid; -1: all
-  int lengths_of = -1;  // of an input: the input whose lengths it is
-  int output = 0;       // > 0: this output of what it reads, and no layer of its own
-  int state_of = -1;    // of an input: it starts with what that vertex had in the step before
-  bool is_zero = false; // of an input: zeros, always
+  int64_t n_ids = 0;     // of an input that is ids: the smallest number that is none
+  int lengths = -1;      // the vertex of how many of its steps are valid; -1: all
+  int lengths_of = -1;   // of an input: the input whose lengths it is
+  int output = 0;        // > 0: this output of what it reads, and no layer of its own
+  int state_of = -1;     // of an input: it starts with what that vertex had in the step before
+  bool is_zero = false;  // of an input: zeros, always
 };
 
 class Graph {

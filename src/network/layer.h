@@ -75,7 +75,8 @@ class Layer {
   virtual std::vector<std::string> reads() const { return {}; }
   /// Of a layer that stands for several: adds them to the graph, the last one under this name, and returns
   /// that; -1: it is a vertex itself.
-  virtual int expand(Graph& /*graph*/, const std::string& /*name*/, const std::vector<int>& /*inputs*/) const {
+  virtual int expand(Graph& /*graph*/, const std::string& /*name*/,
+                     const std::vector<int>& /*inputs*/) const {
     return -1;
   }
 

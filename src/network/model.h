@@ -14,11 +14,12 @@ struct ModelContext {
   Shape input;            // of one sample; rank 0: unknown
   int64_t n_classes = 0;  // 0: unknown
   // By the names of inputs; a single one is called "input".
-  std::map<std::string, Shape> inputs;            // of several, where the data tell
-  std::map<std::string, int64_t> vocabularies;    // sizes
-  std::set<std::string> ragged;                   // sequences of unequal lengths
-  std::map<std::string, int64_t> steps;           // sequences have so many, whatever job and data say
-  bool carries_states = false;  // recurrent layers carry their states from step to step, whatever the job says
+  std::map<std::string, Shape> inputs;          // of several, where the data tell
+  std::map<std::string, int64_t> vocabularies;  // sizes
+  std::set<std::string> ragged;                 // sequences of unequal lengths
+  std::map<std::string, int64_t> steps;         // sequences have so many, whatever job and data say
+  bool carries_states =
+      false;  // recurrent layers carry their states from step to step, whatever the job says
 };
 
 /// Adds an input of the data: its shape as the context says, `fallback` where that is silent, and its lengths
@@ -31,8 +32,8 @@ Graph build_model(const Config& model, const ModelContext& context);
 
 /// The natural input of a network, for which it stands where neither data nor job tell one.
 struct ModelDefaults {
-  Shape input;            // rank 0: none
-  int64_t n_classes = 0;  // with that input, where the job names no classes
+  Shape input;               // rank 0: none
+  int64_t n_classes = 0;     // with that input, where the job names no classes
   bool adds_inputs = false;  // the maker adds the graph's inputs itself
 };
 

@@ -47,14 +47,13 @@ class Unrolling {
 
   void check() const {
     const std::string where = "scan '" + name_ + "'";
-    if (body_.sequences.empty())
-      throw Error(where, "it runs over no sequence", "name one: over: {x: LAYER}");
+    if (body_.sequences.empty()) throw Error(where, "it runs over no sequence", "name one: over: {x: LAYER}");
     for (const ScanBody::Carry& carry : body_.carries) {
       const Vertex &before = body_.graph.vertex(carry.input), &after = body_.graph.vertex(carry.next);
       if (before.shape != after.shape)
         throw Error(where,
-                    fmt::format("the carry '{}' has shape {} before a step and {} behind it ('{}')", before.name,
-                                before.shape.str(), after.shape.str(), after.name),
+                    fmt::format("the carry '{}' has shape {} before a step and {} behind it ('{}')",
+                                before.name, before.shape.str(), after.shape.str(), after.name),
                     "let the body end with a value of the carry's shape, or give the carry that shape");
     }
     for (int v = 0; v < body_.graph.size(); ++v) {

@@ -15,9 +15,9 @@ struct ScanBody {
   std::vector<int> sequences;  // inputs that hold step t of a sequence
   std::vector<int> constants;  // inputs that are the same at every step
   struct Carry {
-    int input = 0;              // what it is before the step
-    int next = 0;               // the vertex that it becomes
-    bool is_carried = false;    // it goes on into the next step of training, cut for gradients
+    int input = 0;            // what it is before the step
+    int next = 0;             // the vertex that it becomes
+    bool is_carried = false;  // it goes on into the next step of training, cut for gradients
   };
   std::vector<Carry> carries;
   std::vector<int> outputs;  // what a step gives; the first is the value of the scan
@@ -31,9 +31,9 @@ struct ScanInputs {
   bool hoists = true;        // false: everything step by step
 };
 
-/// Returns the vertex of the first output (T, …), which is called `name`; further ones are NAME.VERTEX and shown.
-/// Where the sequences have lengths, carries stay at the end of a row, and outputs are 0 behind it. Throws
-/// Error: sequences of other lengths, a carry that changes its shape, running averages in the body.
+/// Returns the vertex of the first output (T, …), which is called `name`; further ones are NAME.VERTEX and
+/// shown. Where the sequences have lengths, carries stay at the end of a row, and outputs are 0 behind it.
+/// Throws Error: sequences of other lengths, a carry that changes its shape, running averages in the body.
 int add_scan(Graph& graph, const std::string& name, const ScanBody& body, const ScanInputs& inputs);
 
 }  // namespace lockstep

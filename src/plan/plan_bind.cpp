@@ -98,8 +98,8 @@ void Plan::Impl::bind() {
           tensors[i].data = zeros.data();
           continue;
         }
-        const auto state = std::find_if(states.begin(), states.end(),
-                                        [&](const PlanState& one) { return one.in == root; });
+        const auto state =
+            std::find_if(states.begin(), states.end(), [&](const PlanState& one) { return one.in == root; });
         if (state == states.end()) {
           external.push_back({root, &tensors[i]});
         } else {

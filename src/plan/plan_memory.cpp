@@ -7,7 +7,8 @@
 
 namespace lockstep {
 
-std::shared_ptr<Memory> Plan::Impl::room_for(int64_t n_bytes, std::shared_ptr<Memory> PlanRoom::*shared) const {
+std::shared_ptr<Memory> Plan::Impl::room_for(int64_t n_bytes,
+                                             std::shared_ptr<Memory> PlanRoom::*shared) const {
   std::shared_ptr<Memory> memory = options.room ? (*options.room).*shared : nullptr;
   if (!memory || memory->n_bytes() < n_bytes)
     memory = std::make_shared<Memory>(options.config.device, n_bytes);
@@ -40,8 +41,8 @@ Plan::Impl::Places Plan::Impl::place_memory() {
     const bool kept = v == output_value || std::any_of(losses.begin(), losses.end(),
                                                        [&](const PlanLoss& loss) { return loss.value == v; });
     const bool is_judged = options.keeps_judged && !losses.empty() && steps[losses[0].step].src[0] == v;
-    const bool is_state = std::any_of(states.begin(), states.end(),
-                                      [&](const PlanState& state) { return state.out == v; });
+    const bool is_state =
+        std::any_of(states.begin(), states.end(), [&](const PlanState& state) { return state.out == v; });
     if (kept || is_judged || is_state) last = end;
     if (value.root == v) {
       value_request[v] = request(value.desc.n_bytes(), producer.forward_time, last);

@@ -37,8 +37,7 @@ void Plan::Impl::explain(const OutOfMemory& error) const {
   for (const std::vector<int>* ids : {&input_values, &target_values})
     for (int v : *ids) input_bytes += values[v].desc.n_bytes();
   const int64_t wanted = block_bytes + scratch_bytes + input_bytes;
-  const int64_t available =
-      free_bytes(options.config.device) + (block ? block->n_bytes() : 0) +
+  const int64_t available = free_bytes(options.config.device) + (block ? block->n_bytes() : 0) +
                             (scratchpad ? scratchpad->n_bytes() : 0);  // these it got
 
   std::stable_sort(consumers.begin(), consumers.end(),

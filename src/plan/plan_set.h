@@ -1,5 +1,5 @@
-// Plans of one network, one for each length that sequences are padded to. They share their memory, of which one
-// runs at a time, and the parameters; each packs weights only when it runs after a change.
+// Plans of one network, one for each length that sequences are padded to. They share their memory, of which
+// one runs at a time, and the parameters; each packs weights only when it runs after a change.
 #pragma once
 
 #include <memory>

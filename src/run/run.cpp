@@ -107,9 +107,8 @@ Run::Impl::Impl(const Job& job, Communicator& comm, const RunOptions& options)
       state_.finished && (state_.step >= total_steps_ || out_of_patience() || epoch_without_mistakes());
   guard();
   if (setup_.data.validation) {
-    validator_ =
-        std::make_unique<Validator>(job, replica_.graph(), replica_.arena(), *setup_.data.validation,
-                                    setup_.data.validation_fields, setup_.data.contract, comm);
+    validator_ = std::make_unique<Validator>(job, replica_.graph(), replica_.arena(), *setup_.data.validation,
+                                             setup_.data.validation_fields, setup_.data.contract, comm);
   }
 }
 

@@ -23,7 +23,8 @@ RunSetup::RunSetup(const Job& job, Communicator& comm) {
     if (!shorter.empty()) graph = std::move(shorter.back()), shorter.pop_back();
     steps_per_epoch = lockstep::steps_per_epoch(loading, *data.train);
     if (!graph.states().empty() && !job.local_checkpoints.folder.empty())
-      throw Error("checkpoint.local", "one rank writes a local copy, and none holds the states of all micro-batches",
+      throw Error("checkpoint.local",
+                  "one rank writes a local copy, and none holds the states of all micro-batches",
                   "leave out checkpoint.local, or state: carried");
     if (data.contract.n_classes == 0 && job.loss.is_classification())
       data.contract.n_classes = job.loss.n_classes(output);

@@ -14,7 +14,8 @@ namespace lockstep {
 struct RunSetup {
   JobData data;
   Graph graph;
-  std::vector<Graph> shorter;  // for sequences of unequal lengths: each length but the longest, which is graph's
+  std::vector<Graph>
+      shorter;  // for sequences of unequal lengths: each length but the longest, which is graph's
   int64_t steps_per_epoch = 0;
   std::shared_ptr<const Augmentation> augmentation;
   DataIdentity identity;

@@ -17,10 +17,9 @@ PlanOptions evaluation_options(const Job& job) {
 }
 
 LoaderOptions evaluation_loader(const Job& job, const Graph& graph, const Dataset& dataset,
-                                const DataFields& fields, const DataContract& contract,
-                                Communicator& comm) {
-  LoaderOptions options =
-      make_loader_options(job, dataset, fields, graph, true, contract.normalization, comm.rank(), comm.size());
+                                const DataFields& fields, const DataContract& contract, Communicator& comm) {
+  LoaderOptions options = make_loader_options(job, dataset, fields, graph, true, contract.normalization,
+                                              comm.rank(), comm.size());
   options.shuffle.is_on = false;
   options.ranks = &comm;
   return options;

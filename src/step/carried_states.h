@@ -1,6 +1,6 @@
-// What a network's states are between steps: those that each of this rank's micro-batches goes on with. A step
-// writes what they become beside them; with the update they take its place, so that what a checkpoint sees
-// belongs to the weights.
+// What a network's states are between steps: those that each of this rank's micro-batches goes on with. A
+// step writes what they become beside them; with the update they take its place, so that what a checkpoint
+// sees belongs to the weights.
 #pragma once
 
 #include <memory>
@@ -25,7 +25,8 @@ class CarriedStates {
   };
   const std::vector<State>& all() const { return all_; }
 
-  /// Of own micro-batch m, float32 on the device: what it starts with, and where it leaves what comes of that.
+  /// Of own micro-batch m, float32 on the device: what it starts with, and where it leaves what comes of
+  /// that.
   const float* before(int64_t m) const { return before_[static_cast<size_t>(m)].as<float>(); }
   float* after(int64_t m) { return after_[static_cast<size_t>(m)].as<float>(); }
   /// What a step has left is what the next one starts with.

@@ -109,8 +109,7 @@ void Replica::run_micro_batches(DataLoader& loader, int64_t step) {
     if (staged_from_ != &loader) stage(loader, step);
     staged_from_ = nullptr;
     Plan& plan = plans_->at(bucket_);
-    if (!states_.empty())
-      plan.set_states(step % loader.steps_per_epoch() == 0 ? nullptr : states_.before(m));
+    if (!states_.empty()) plan.set_states(step % loader.steps_per_epoch() == 0 ? nullptr : states_.before(m));
     if (weights_arrive_) {
       forward_as_weights_arrive(bucket_);
     } else {

@@ -44,8 +44,8 @@ struct StepTimes {
 struct ReplicaOptions {
   bool times_steps = false;  // GPUs wait after every step of the plan, for step_times()
   std::shared_ptr<const Augmentation> augmentation;  // the loader of step() delivers its input as stored
-  /// The same network for shorter sequences, in the order of the loader's buckets but for the last one, which is
-  /// the replica's own graph.
+  /// The same network for shorter sequences, in the order of the loader's buckets but for the last one, which
+  /// is the replica's own graph.
   std::vector<Graph> shorter;
   std::string communication_plan;  // the file that keeps measured sizes of buckets; "": none does
 };
@@ -95,7 +95,8 @@ class Replica {
   void set_loss_scale(const LossScale& scale) { loss_scale_ = scale; }
   /// Per step of the plan, over all micro-batches.
   std::vector<PlanStepTimes> step_times() const;
-  /// Euclidean norm of the last step's mean gradient, before it was clipped by its norm. Collective where the optimizer is sharded.
+  /// Euclidean norm of the last step's mean gradient, before it was clipped by its norm. Collective where the
+  /// optimizer is sharded.
   double gradient_norm();
 
  private:

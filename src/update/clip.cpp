@@ -31,8 +31,7 @@ Clip::Clip(const ClipOptions& options, Device device) : options_(options) {
 void Clip::apply(Stream& stream, int64_t n, float* gradients, double scale) {
   if (options_.norm > 0) clip_norm(stream, n, gradients, scale, options_.norm, norm_.as<double>());
   // The limit is one of the mean, and these are sums.
-  if (options_.value > 0)
-    clip_values(stream, n, gradients, static_cast<float>(options_.value / scale));
+  if (options_.value > 0) clip_values(stream, n, gradients, static_cast<float>(options_.value / scale));
 }
 
 std::optional<double> Clip::norm() const {

@@ -1,5 +1,5 @@
-// Gradient clipping (Pascanu et al. 2013): what the optimizer sees is bounded, so that one steep step does not
-// throw the weights away. By the norm of all gradients together, or element by element.
+// Gradient clipping (Pascanu et al. 2013): what the optimizer sees is bounded, so that one steep step does
+// not throw the weights away. By the norm of all gradients together, or element by element.
 #pragma once
 
 #include <cstdint>

@@ -101,8 +101,7 @@ void train(const SmallModel& small, const std::string& precision, const std::str
                                         world.rank(), world.size()),
                     0);
   std::array<double, 2> losses{};
-  for (int64_t step = 0; step < 2; ++step)
-    losses[step] = replica.step(loader, step, 2).loss;
+  for (int64_t step = 0; step < 2; ++step) losses[step] = replica.step(loader, step, 2).loss;
   const SyncVerdict verdict = replica.compare_weights();  // brings them to the host
   if (!verdict.tensors.empty()) throw Error(small.model, verdict.str());
   uint64_t hash = 0xcbf29ce484222325u;

@@ -168,7 +168,8 @@ TEST_F(ElementwiseTest, ClipsTheNorm) {
       std::vector<float> clipped = before;
       for (float& x : clipped) x *= factor;
       const std::vector<float> found = values.copy();
-      for (size_t i = 0; i < found.size(); ++i) EXPECT_NEAR(found[i], clipped[i], 1e-6f * std::abs(clipped[i]));
+      for (size_t i = 0; i < found.size(); ++i)
+        EXPECT_NEAR(found[i], clipped[i], 1e-6f * std::abs(clipped[i]));
       values.expect_guards();
       count_comparisons(n + 1);
     }

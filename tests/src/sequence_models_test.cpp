@@ -1,5 +1,6 @@
 // The zoo's networks over sequences against PyTorch: outputs, attention weights and the losses of ten steps.
-// tests/fixtures/make_sequence_fixtures.py wrote the numbers; weights and ids are the same formula of their names.
+// tests/fixtures/make_sequence_fixtures.py wrote the numbers; weights and ids are the same formula of their
+// names.
 #include <cmath>
 
 #include "io/formats/safetensors.h"
@@ -107,7 +108,8 @@ TEST(SequenceModels, Seq2seqWithAttentionHasPyTorchsTrajectory) {
       source[n * kSource + s] = static_cast<int32_t>(bits("source", n * kSource + s) % kVocabulary);
     for (int64_t t = 0; t < target_lengths[n]; ++t) {
       previous[n * kTarget + t] = static_cast<int32_t>(bits("target", n * (kTarget + 1) + t) % kVocabulary);
-      targets[n * kTarget + t] = static_cast<int64_t>(bits("target", n * (kTarget + 1) + t + 1) % kVocabulary);
+      targets[n * kTarget + t] =
+          static_cast<int64_t>(bits("target", n * (kTarget + 1) + t + 1) % kVocabulary);
     }
   }
   std::vector<const void*> inputs;

@@ -18,19 +18,18 @@ Graph sequence_graph(const std::string& layers, int64_t n_steps = kT, bool ragge
   ModelContext context;
   if (ragged) context.ragged.insert("input");
   context.carries_states = carries;
-  return build_model(
-      Config::from_text("{input: [" + std::to_string(n_steps) + ", " + std::to_string(kD) + "], layers: [" +
-                            layers + "]}",
-                        "model"),
-      context);
+  return build_model(Config::from_text("{input: [" + std::to_string(n_steps) + ", " + std::to_string(kD) +
+                                           "], layers: [" + layers + "]}",
+                                       "model"),
+                     context);
 }
 
 /// The cells as bodies of a scan; h, and for the LSTM c, are the carry.
 std::string slice(const std::string& name, int from, const std::string& activation) {
   const std::string h = std::to_string(kH);
-  return "{slice: {axis: 0, begin: " + std::to_string(from * kH) + ", end: " + std::to_string((from + 1) * kH) +
-         ", from: gates, name: " + name + "_sum}}, {" + activation + ": {from: " + name + "_sum, name: " + name +
-         "}}, ";
+  return "{slice: {axis: 0, begin: " + std::to_string(from * kH) +
+         ", end: " + std::to_string((from + 1) * kH) + ", from: gates, name: " + name + "_sum}}, {" +
+         activation + ": {from: " + name + "_sum, name: " + name + "}}, ";
 }
 
 std::string lstm_scan(const std::string& options = "") {
@@ -122,7 +121,8 @@ TEST_P(ScanTest, AgreesWithTheFastPath) {
   const ScanCase& c = GetParam();
   const Graph fast = sequence_graph("{lstm: {hidden: 6, name: l" + c.lstm + "}}", kT, c.ragged);
   const Graph scan = sequence_graph(lstm_scan(c.options), kT, c.ragged);
-  const std::unique_ptr<ParameterArena> fast_arena = random_arena(fast, 3), scan_arena = random_arena(scan, 4);
+  const std::unique_ptr<ParameterArena> fast_arena = random_arena(fast, 3),
+                                        scan_arena = random_arena(scan, 4);
   ASSERT_NO_FATAL_FAILURE(copy_weights(*fast_arena, *scan_arena, kLstmNames));
   Samples samples = make_samples(kN, kT, {kT, kH});
   if (c.ragged) samples.lengths = {2, kT, 1};
@@ -147,7 +147,8 @@ TEST(Scan, HasTheBitsOfTheUnrolledList) {
   const Graph scan = sequence_graph(
       "{scan: {name: cell, over: {x: input}, carry: {h: {from: start}}, hoist: false, body: [" + body +
           "], next: {h: new}}}, {last_step: {from: cell, name: out}}, "
-          "{slice: {axis: 0, begin: 0, end: 1, from: input, name: first}}, {flatten: {from: first, name: flat}}, "
+          "{slice: {axis: 0, begin: 0, end: 1, from: input, name: first}}, {flatten: {from: first, name: "
+          "flat}}, "
           "{affine: {features: 6, from: flat, name: start}}, {scale: {factor: 1, from: out}}",
       3);
   std::string list =
@@ -157,18 +158,19 @@ TEST(Scan, HasTheBitsOfTheUnrolledList) {
   for (int t = 0; t < 3; ++t) {
     const std::string s = std::to_string(t), shares_ih = t > 0 ? ", shares: ih0" : "",
                       shares_hh = t > 0 ? ", shares: hh0" : "";
-    list += "{slice: {axis: 0, begin: " + s + ", end: " + std::to_string(t + 1) + ", from: input, name: s" + s +
-            "}}, {flatten: {from: s" + s + ", name: x" + s + "}}, {affine: {features: 6, from: x" + s +
+    list += "{slice: {axis: 0, begin: " + s + ", end: " + std::to_string(t + 1) + ", from: input, name: s" +
+            s + "}}, {flatten: {from: s" + s + ", name: x" + s + "}}, {affine: {features: 6, from: x" + s +
             ", name: ih" + s + shares_ih + "}}, {affine: {features: 6, from: " + before + ", name: hh" + s +
-            shares_hh + "}}, {add: {from: [ih" + s + ", hh" + s + "], name: sum" + s + "}}, {tanh: {from: sum" +
-            s + ", name: h" + s + "}}, ";
+            shares_hh + "}}, {add: {from: [ih" + s + ", hh" + s + "], name: sum" + s +
+            "}}, {tanh: {from: sum" + s + ", name: h" + s + "}}, ";
     before = "h" + s;
   }
   const Graph unrolled = sequence_graph(list + "{scale: {factor: 1, from: h2}}", 3);
-  const std::unique_ptr<ParameterArena> scan_arena = random_arena(scan, 5), list_arena = random_arena(unrolled, 6);
-  const std::map<std::string, std::string> names = {{"ih0.weight", "cell.ih.weight"}, {"ih0.bias", "cell.ih.bias"},
-                                                    {"hh0.weight", "cell.hh.weight"}, {"hh0.bias", "cell.hh.bias"},
-                                                    {"start.weight", "start.weight"}, {"start.bias", "start.bias"}};
+  const std::unique_ptr<ParameterArena> scan_arena = random_arena(scan, 5),
+                                        list_arena = random_arena(unrolled, 6);
+  const std::map<std::string, std::string> names = {
+      {"ih0.weight", "cell.ih.weight"}, {"ih0.bias", "cell.ih.bias"},     {"hh0.weight", "cell.hh.weight"},
+      {"hh0.bias", "cell.hh.bias"},     {"start.weight", "start.weight"}, {"start.bias", "start.bias"}};
   ASSERT_NO_FATAL_FAILURE(copy_weights(*scan_arena, *list_arena, names));
   const Samples samples = make_samples(kN, 3, {kH});
   const Result found = run_samples(scan, *scan_arena, samples, kN);
@@ -184,7 +186,7 @@ TEST(Lengths, AreEachSampleAlone) {
   for (const std::string layers :
        {"{lstm: {hidden: 6, name: l}}, last_step, {affine: 3}",
         "{gru: {hidden: 6, direction: bidirectional, name: l}}, mean_steps, {affine: 3}",
-        "{rnn: {hidden: 6, layers: 2, name: l}}, {affine: {features: 3, axis: last}}, last_step"}) {
+        "{rnn: {hidden: 6, layers: 2, name: l}}, {affine: {features: 3, each_step: true}}, last_step"}) {
     const Graph whole = sequence_graph(layers, kT, true);
     const std::unique_ptr<ParameterArena> arena = random_arena(whole, 7);
     Samples samples = make_samples(kN, kT, {3});
@@ -249,10 +251,12 @@ TEST(Sequences, AreRefusedWithARemedy) {
   refuses("flatten, {lstm: 6}", "needs a sequence (T, features) per sample", "embedding");
   refuses("{lstm: {hidden: 6, dropout: 0.5}}", "there is one", "layers: 2");
   refuses("{lstm: {hidden: 6, direction: bidirectional, state: carried}}", "cannot carry its state", "state");
-  refuses("{lstm: {hidden: 6, name: l}}, {affine: {features: 2, from: l.x_n}}", "no output 'x_n'", "h_n, c_n");
+  refuses("{lstm: {hidden: 6, name: l}}, {affine: {features: 2, from: l.x_n}}", "no output 'x_n'",
+          "h_n, c_n");
   refuses("{scan: {over: {x: input}, carry: {h: {shape: [3]}}, body: [{affine: {features: 2, from: x}}]}}",
           "has shape (3) before a step and (2) behind it", "the carry's shape");
-  refuses("{scan: {over: {x: input}, body: [{batch_norm: {from: x}}]}}", "keeps running averages", "layer_norm");
+  refuses("{scan: {over: {x: input}, body: [{batch_norm: {from: x}}]}}", "keeps running averages",
+          "layer_norm");
   refuses("{embedding: {width: 3, vocabulary: 5, name: e}}, {add: [input, input]}", "has ids", "embedding");
 }
 

@@ -17,8 +17,9 @@ class AffineLayer : public Layer {
 
   Shape infer(std::span<const Shape> src) const override {
     if (each_step_ ? src[0].rank() < 1 : src[0].rank() != 1) {
-      throw Error("", fmt::format("needs a vector per sample, got shape {}", src[0].str()),
-                  "put 'flatten' before it, or say axis: last to map the vector of each step of a sequence");
+      throw Error(
+          "", fmt::format("needs a vector per sample, got shape {}", src[0].str()),
+          "put 'flatten' before it, or say each_step: true to map the last axis of each step of a sequence");
     }
     Shape dst = src[0];
     dst[dst.rank() - 1] = out_features_;
@@ -33,7 +34,9 @@ class AffineLayer : public Layer {
     return specs;
   }
 
-  int64_t multiply_adds(std::span<const Shape> src) const override { return src[0].n_elements() * out_features_; }
+  int64_t multiply_adds(std::span<const Shape> src) const override {
+    return src[0].n_elements() * out_features_;
+  }
   bool keeps_steps() const override { return each_step_; }
   std::shared_ptr<const Layer> over_steps() const override {
     return std::make_shared<AffineLayer>(out_features_, bias_, true);
@@ -61,7 +64,7 @@ const bool affine_layer_registered = register_layer("affine", [](Config& options
   if (features < 1)
     throw options.error_at("features", fmt::format("must be at least 1, found {}", features),
                            "for instance affine: 10");
-  const bool each_step = options.get_choice("axis", "all", {"all", "last"}) == "last";
+  const bool each_step = options.get_bool("each_step", false);
   return affine_layer(features, options.get_bool("bias", true), each_step);
 });
 

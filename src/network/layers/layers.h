@@ -124,19 +124,19 @@ std::shared_ptr<const Layer> embedding_layer(const EmbeddingOptions& options);
 std::shared_ptr<const Layer> one_hot_layer(int64_t classes);
 
 /// (T, D) -> (T, H), and h_n (H), for LSTMs c_n (H) too: states behind the last valid step. Reads the
-/// sequence, then, where they do not start at zero, the states of each layer and direction: h_0, for LSTMs c_0.
-/// Parameters by PyTorch's names: weight_ih_l0 (G H, D), weight_hh_l0 (G H, H), bias_ih_l0, bias_hh_l0 (G H), the
-/// gates in its order, `_reverse` behind those of the backward direction; and peephole_l0 (3 H).
+/// sequence, then, where they do not start at zero, the states of each layer and direction: h_0, for LSTMs
+/// c_0. Parameters by PyTorch's names: weight_ih_l0 (G H, D), weight_hh_l0 (G H, H), bias_ih_l0, bias_hh_l0
+/// (G H), the gates in its order, `_reverse` behind those of the backward direction; and peephole_l0 (3 H).
 struct RecurrentOptions {
   RecurrentCell cell = RecurrentCell::kLstm;
-  int64_t hidden = 0;          // H
+  int64_t hidden = 0;  // H
   int64_t layers = 1;
   bool bidirectional = false;  // (T, 2 H): forward, then backward
   bool reversed = false;       // backward alone
   bool bias = true;
-  double dropout = 0;          // between layers
+  double dropout = 0;                            // between layers
   bool reset_after = true, update_keeps = true;  // GRU: see RecurrentDesc
-  bool carries_state = false;  // from one step of training to the next, cut for gradients
+  bool carries_state = false;                    // from one step of training to the next, cut for gradients
 };
 std::shared_ptr<const Layer> recurrent_layer(const RecurrentOptions& options);
 

@@ -20,7 +20,9 @@ class RecurrentLayer : public Layer {
   std::string type() const override {
     return is_lstm(o_.cell) ? "lstm" : o_.cell == RecurrentCell::kGru ? "gru" : "rnn";
   }
-  int max_inputs() const override { return 1 + static_cast<int>(o_.layers) * (o_.bidirectional ? 2 : 1) * n_states(); }
+  int max_inputs() const override {
+    return 1 + static_cast<int>(o_.layers) * (o_.bidirectional ? 2 : 1) * n_states();
+  }
   bool keeps_steps() const override { return true; }
   Lengths lengths() const override { return {0, 1}; }
   std::vector<std::string> further_outputs() const override {
@@ -35,8 +37,9 @@ class RecurrentLayer : public Layer {
     const size_t first = src.size() > 1 && src[1].rank() == 0 ? 2 : 1;  // behind the lengths
     const size_t n = src.size() - first;
     if (n != 0 && n != static_cast<size_t>(n_states()))
-      throw Error("", fmt::format("it reads {} initial states, not {}", n_states(), n),
-                  is_lstm(o_.cell) ? "name h_0 and c_0: from: [sequence, h, c]" : "name h_0: from: [sequence, h]");
+      throw Error(
+          "", fmt::format("it reads {} initial states, not {}", n_states(), n),
+          is_lstm(o_.cell) ? "name h_0 and c_0: from: [sequence, h, c]" : "name h_0: from: [sequence, h]");
     for (const Shape& state : src.subspan(first)) {
       if (state != Shape{o_.hidden})
         throw Error("", fmt::format("an initial state is ({}), not {}", o_.hidden, state.str()),
@@ -123,7 +126,8 @@ class RecurrentLayer : public Layer {
       }
       x = directions[0];
       if (n_directions == 2)
-        x = graph.add(is_last ? name : fmt::format("{}.l{}", name, l) + "_both", concat_layer(-1), directions);
+        x = graph.add(is_last ? name : fmt::format("{}.l{}", name, l) + "_both", concat_layer(-1),
+                      directions);
     }
     return x;
   }

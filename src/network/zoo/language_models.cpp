@@ -33,12 +33,11 @@ void build_language_model(Graph& graph, const Config& options, const ModelContex
 }
 
 bool register_language_model(const char* name, RecurrentCell cell) {
-  return register_model(
-      name,
-      [cell](Graph& graph, const Config& options, const ModelContext& context) {
-        build_language_model(graph, options, context, cell);
-      },
-      {{64}, 65});
+  return register_model(name,
+                        [cell](Graph& graph, const Config& options, const ModelContext& context) {
+                          build_language_model(graph, options, context, cell);
+                        },
+                        {{64}, 65});
 }
 
 const bool language_models_registered = register_language_model("char_rnn", RecurrentCell::kRnnTanh) &&

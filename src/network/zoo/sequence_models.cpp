@@ -52,8 +52,9 @@ void build_sentiment_bilstm(Graph& graph, const Config& options, const ModelCont
 void build_forecaster(Graph& graph, const Config& options, const ModelContext&) {
   const Shape input = graph.vertex(0).shape;
   if (input.rank() != 2)
-    throw options.error(fmt::format("forecaster needs windows (T, D) of a series, got samples of shape {}", input.str()),
-                        "set data.train.window, or add input: [steps, features] to the model");
+    throw options.error(
+        fmt::format("forecaster needs windows (T, D) of a series, got samples of shape {}", input.str()),
+        "set data.train.window, or add input: [steps, features] to the model");
   RecurrentOptions recurrent;
   recurrent.cell = read_cell(options, "lstm");
   recurrent.hidden = size_or(options, "hidden", 64);

@@ -70,8 +70,8 @@ std::vector<CheckpointTensor> RunCheckpoints::tensors(StateIn place) {
   for (size_t m = 0; m < replica_.states().arrays().size(); ++m)
     states.push_back(place == StateIn::kHost ? replica_.states().host()[m]->as<float>()
                                              : replica_.states().arrays()[m].as<float>());
-  add_carried_states(replica_.states(), replica_.comm().rank() * int64_t(states.size()), job_.n_micro(), states,
-                     all);
+  add_carried_states(replica_.states(), replica_.comm().rank() * int64_t(states.size()), job_.n_micro(),
+                     states, all);
   return all;
 }
 

@@ -276,7 +276,8 @@ DataContract read_contract(const std::string& path, const CheckpointInfo& info) 
   for (const auto& [name, text] : info.texts) {
     constexpr std::string_view kShape = "shape_of_", kVocabulary = "vocabulary_of_";
     if (name.starts_with(kShape)) contract.inputs[name.substr(kShape.size())] = read_shape(path, text);
-    if (name.starts_with(kVocabulary)) contract.vocabularies[name.substr(kVocabulary.size())] = split_texts(text);
+    if (name.starts_with(kVocabulary))
+      contract.vocabularies[name.substr(kVocabulary.size())] = split_texts(text);
     if (name == "ragged" && number(info, "ragged", 0) > 0)
       for (const std::string& ragged : split_texts(text)) contract.ragged.insert(ragged);
   }

@@ -13,8 +13,8 @@ namespace lockstep {
 
 class Generator {
  public:
-  /// Reads a checkpoint. Throws Error where its network gives no scores per token of one sequence of tokens, or
-  /// where some of its layers need the whole sequence (a backward direction).
+  /// Reads a checkpoint. Throws Error where its network gives no scores per token of one sequence of tokens,
+  /// or where some of its layers need the whole sequence (a backward direction).
   explicit Generator(const std::string& checkpoint);
   ~Generator();
 

@@ -12,7 +12,9 @@ int64_t draw_token(std::span<const float> scores, const SamplingOptions& options
   for (int64_t token = 0; token < static_cast<int64_t>(scores.size()); ++token)
     if (token != excluded) order.push_back(token);
   const auto score = [&](int64_t token) { return scores[static_cast<size_t>(token)]; };
-  const auto before = [&](int64_t a, int64_t b) { return score(a) != score(b) ? score(a) > score(b) : a < b; };
+  const auto before = [&](int64_t a, int64_t b) {
+    return score(a) != score(b) ? score(a) > score(b) : a < b;
+  };
   if (options.temperature == 0) return *std::min_element(order.begin(), order.end(), before);
   std::sort(order.begin(), order.end(), before);
   if (options.top_k > 0 && options.top_k < static_cast<int64_t>(order.size()))

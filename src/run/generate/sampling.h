@@ -10,7 +10,8 @@ namespace lockstep {
 struct SamplingOptions {
   double temperature = 1;  // scores are divided by it; 0: always the most probable token
   int64_t top_k = 0;       // only the k most probable ones; 0: all
-  double top_p = 1;        // only the most probable ones that reach this probability together (Holtzman et al. 2020)
+  double top_p =
+      1;  // only the most probable ones that reach this probability together (Holtzman et al. 2020)
   uint64_t seed = 1;
 };
 

@@ -39,7 +39,8 @@ TokenText::TokenText(std::vector<std::string> vocabulary) : vocabulary_(std::mov
 }
 
 int64_t TokenText::find(const std::string& token) const {
-  const auto found = std::lower_bound(sorted_.begin(), sorted_.end(), std::pair<std::string, int64_t>(token, -1));
+  const auto found =
+      std::lower_bound(sorted_.begin(), sorted_.end(), std::pair<std::string, int64_t>(token, -1));
   return found != sorted_.end() && found->first == token ? found->second : -1;
 }
 

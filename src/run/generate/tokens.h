@@ -16,8 +16,8 @@ class TokenText {
 
   /// Throws Error naming the first token that the vocabulary lacks, where it has no <unk>.
   std::vector<int64_t> encode(const std::string& text) const;
-  /// What stands behind `before` (-1: nothing): words with the spaces that people put there, characters as they
-  /// are; nothing for <s>, </s> and <pad>.
+  /// What stands behind `before` (-1: nothing): words with the spaces that people put there, characters as
+  /// they are; nothing for <s>, </s> and <pad>.
   std::string decode(int64_t id, int64_t before) const;
   std::string decode(const std::vector<int64_t>& ids) const;
   /// The id of a token; -1: there is none.
