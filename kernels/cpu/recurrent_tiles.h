@@ -21,12 +21,11 @@ struct PanelProduct {
   int gates = 1;  // whose columns a tile holds side by side; they lie gate_stride apart in c
   int64_t k = 0, columns = 0;
   const float* a = nullptr;
-  int64_t a_row = 0;                // from row to row,
-  const int64_t* a_rows = nullptr;  // or where each row lies
-  const float* b = nullptr;         // packed: (panels, k, gates, units_of[gates])
+  int64_t a_row = 0;
+  const float* b = nullptr;  // packed: (panels, k, gates, units_of[gates])
   float* c = nullptr;
-  int64_t c_row = 0;
-  const int64_t* c_rows = nullptr;
+  int64_t c_row = 0;                // from row to row,
+  const int64_t* c_rows = nullptr;  // or where each row lies
   int64_t gate_stride = 0;
   Start start = Start::kAdd;
   const float* bias = nullptr;

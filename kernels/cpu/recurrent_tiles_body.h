@@ -28,6 +28,7 @@ constexpr int64_t kPanelBytes = 16 << 10;
 constexpr int kTileRows[5] = {0, 8, 6, 4, 3};
 #endif
 constexpr int kMostTileRows = 12;
+constexpr int64_t kLineFloats = 16;  // of a cache line
 
 using Floats = Vector<float, kWidth>;
 using Words = Vector<uint32_t, kWidth>;
@@ -142,6 +143,10 @@ MultiplyTile tile_of(int64_t rows) {
   return nullptr;
 }
 
+LOCKSTEP_INLINE float* row_of_c(const PanelProduct& p, int64_t row) {
+  return p.c + (p.c_rows ? p.c_rows[row] : row * p.c_row);
+}
+
 template <int kVectors>
 void multiply_vectors(const PanelProduct& p, int64_t row_begin, int64_t row_end, int64_t panel_begin,
                       int64_t panel_end) {
@@ -163,19 +168,23 @@ void multiply_vectors(const PanelProduct& p, int64_t row_begin, int64_t row_end,
     int64_t done = 0;
     do {
       const int64_t n = p.k - done < block ? p.k - done : block;
+      // Packed columns follow one another: what comes next is fetched while this block is at work.
+      const float* next = b + (done + n) * panel_columns;
+      const int64_t part_of_next =
+          (block * panel_columns / n_tiles + kLineFloats) / kLineFloats * kLineFloats;
       int64_t row = row_begin;
-      for (int64_t tile = 0; tile < n_tiles; ++tile) {
+      for (int64_t tile = 0; tile < n_tiles; ++tile, next += part_of_next) {
         const int64_t rows = small + (tile < n_large ? 1 : 0);
         const float* a[kMostTileRows];
         float* c[kMostTileRows];
         bool takes_part = p.lengths == nullptr;
         for (int64_t r = 0; r < rows; ++r, ++row) {
-          a[r] = p.a + (p.a_rows ? p.a_rows[row] : row * p.a_row) + done;
-          c[r] = is_part ? part + (row - row_begin) * kPanelColumns
-                         : p.c + (p.c_rows ? p.c_rows[row] : row * p.c_row) + panel * units;
+          a[r] = p.a + row * p.a_row + done;
+          c[r] = is_part ? part + (row - row_begin) * kPanelColumns : row_of_c(p, row) + panel * units;
           takes_part = takes_part || p.lengths[row] > p.t;
         }
         if (!takes_part) continue;
+        for (int64_t i = 0; i < part_of_next; i += kLineFloats) __builtin_prefetch(next + i, 0, 2);
         tiles[tile < n_large ? 1 : 0](a, b + done * panel_columns, n, c, offsets,
                                       done == 0 ? p.start : PanelProduct::Start::kAdd,
                                       p.bias ? p.bias + panel * units : nullptr);
@@ -184,8 +193,8 @@ void multiply_vectors(const PanelProduct& p, int64_t row_begin, int64_t row_end,
     } while (done < p.k);
     if (is_part)
       for (int64_t row = row_begin; row < row_end; ++row)
-        std::memcpy(p.c + (p.c_rows ? p.c_rows[row] : row * p.c_row) + panel * units,
-                    part + (row - row_begin) * kPanelColumns, static_cast<size_t>(valid) * sizeof(float));
+        std::memcpy(row_of_c(p, row) + panel * units, part + (row - row_begin) * kPanelColumns,
+                    static_cast<size_t>(valid) * sizeof(float));
   }
 }
 
