@@ -119,7 +119,10 @@ class Recurrent : public Op {
 
     copy_src(at, args.src[0].as<const float>());
     float* y = args.dst[0].as<float>();
-    for (int64_t step = 0; step < steps_; ++step) forward_step(at, step, y);
+    for (int64_t step = 0; step < steps_; ++step) {
+      forward_step(at, step);
+      write_y(at, step, y);
+    }
     unpad_rows(at.h + steps_ * n_ * state_row_, args.dst[1].as<float>());
     if (has_c()) unpad_rows(at.c + steps_ * n_ * state_row_, args.dst[2].as<float>());
   }
@@ -130,6 +133,7 @@ class Recurrent : public Op {
     pad_rows(args.diff_dst[1].as<const float>(), at.diff_h, n_valid);
     if (has_c()) pad_rows(args.diff_dst[2].as<const float>(), at.diff_c, n_valid);
     std::fill_n(at.diff_bias, (n_slots_ + 3) * units_, 0.0f);
+    std::fill_n(at.diff_y, n_ * state_row_, 0.0f);  // behind the hidden units
 
     float* diff_src = desc_.wants_diff_src && wants(args, 0) ? args.diff_src[0].as<float>() : nullptr;
     for (int64_t step = steps_ - 1; step >= 0; --step) {
@@ -153,7 +157,7 @@ class Recurrent : public Op {
   struct Buffers {
     float *gates, *h, *c, *reset;  // of all steps; h and c of one more, the first
     int32_t* lengths;
-    float *diff_h, *diff_c, *diff_reset, *diff_bias, *diff_peephole;
+    float *diff_h, *diff_c, *diff_y, *diff_reset, *diff_bias, *diff_peephole;
     float* src;  // in the order of the steps
   };
 
@@ -206,6 +210,7 @@ class Recurrent : public Op {
     if (training_) {
       diff_h_ = scratch.take(states);
       diff_c_ = scratch.take(states);
+      diff_y_ = scratch.take(states);
       diff_reset_ = scratch.take(states);
       diff_bias_ = scratch.take((n_slots_ + 3) * units_);
     }
@@ -223,6 +228,7 @@ class Recurrent : public Op {
             reinterpret_cast<int32_t*>(steps + lengths_),
             scratch + diff_h_,
             scratch + diff_c_,
+            scratch + diff_y_,
             scratch + diff_reset_,
             scratch + diff_bias_,
             scratch + diff_bias_ + n_slots_ * units_,
@@ -308,10 +314,9 @@ class Recurrent : public Op {
 
   CellStep cell_step(const Buffers& at, int64_t step) const {
     const int64_t states = n_ * state_row_;
-    CellStep s{.rows = n_, .units = units_, .hidden = hidden_};
+    CellStep s{.rows = n_, .units = units_};
     s.gates_row = gates_row_;
     s.state_row = state_row_;
-    s.y_row = steps_ * hidden_;
     s.lengths = at.lengths;
     s.t = step_of(step);
     s.update_keeps = desc_.update_keeps;
@@ -330,9 +335,37 @@ class Recurrent : public Op {
     return s;
   }
 
-  void forward_step(const Buffers& at, int64_t step, float* y) const {
-    CellStep s = cell_step(at, step);
-    s.y = y + s.t * hidden_;
+  /// Row by row: y has the steps of a row side by side, and pages in which panels of all rows lie are many.
+  void write_y(const Buffers& at, int64_t step, float* y) const {
+    const int64_t t = step_of(step);
+    const float* h = at.h + (step + 1) * n_ * state_row_;
+    for (int64_t row = 0; row < n_; ++row) {
+      float* to = y + (row * steps_ + t) * hidden_;
+      if (t < at.lengths[row])
+        std::copy_n(h + row * state_row_, hidden_, to);
+      else
+        std::fill_n(to, hidden_, 0.0f);
+    }
+  }
+  void read_diff_y(const Buffers& at, int64_t step, const float* diff_y) const {
+    for (int64_t row = 0; row < n_; ++row)
+      std::copy_n(diff_y + (row * steps_ + step_of(step)) * hidden_, hidden_, at.diff_y + row * state_row_);
+  }
+
+  /// Asks for what the cells of a panel touch, so that the product before them hides the way from memory.
+  void fetch(const CellStep& s, int64_t unit, bool backward) const {
+    for (int64_t row = 0; row < n_; ++row) {
+      for (int64_t slot = 0; slot < n_slots_; ++slot)
+        __builtin_prefetch(s.gates + row * gates_row_ + slot * units_ + unit, 1);
+      const int64_t state = row * state_row_ + unit;
+      if (!backward) __builtin_prefetch(s.h + state, 1);
+      if (has_c()) __builtin_prefetch(backward ? s.c_before + state : s.c + state, 1);
+      if (backward && desc_.cell == RecurrentCell::kGru) __builtin_prefetch(s.h_before + state);
+    }
+  }
+
+  void forward_step(const Buffers& at, int64_t step) const {
+    const CellStep s = cell_step(at, step);
     const auto n = static_cast<int>(hidden_gates_.size());
     PanelProduct p{.gates = n, .k = hidden_, .columns = units_};
     p.a = s.h_before;
@@ -358,6 +391,7 @@ class Recurrent : public Op {
 
     const int64_t width = tiles_.units_of[n], src_width = tiles_.units_of[n_gates_];
     for_panels(units_ / width, (hidden_ * n + in_ * n_gates_) * width * n_, [&](int64_t panel) {
+      if (panel * width % kPanelColumns == 0) fetch(s, panel * width, false);
       if (takes_src)
         multiply_rows(of_src, first, last, panel * width / src_width, (panel + 1) * width / src_width);
       if (kind_ == CellKind::kGruAfter)
@@ -393,10 +427,14 @@ class Recurrent : public Op {
 
   void backward_step(const Buffers& at, int64_t step, const float* diff_y) const {
     CellStep s = cell_step(at, step);
-    s.diff_y = diff_y ? diff_y + s.t * hidden_ : nullptr;
+    if (diff_y) {
+      read_diff_y(at, step, diff_y);
+      s.diff_y = at.diff_y;
+    }
     const bool is_last = step == steps_ - 1;
     const PanelProduct p = hidden_backward(at, is_last ? step : step + 1);
     for_panels(units_ / kPanelColumns, p.k * kPanelColumns * n_, [&](int64_t panel) {
+      fetch(s, panel * kPanelColumns, true);
       if (!is_last) multiply_rows(p, 0, n_, panel, panel + 1);
       tiles_.backward(kind_, s, panel * kPanelColumns, (panel + 1) * kPanelColumns);
     });
@@ -509,7 +547,7 @@ class Recurrent : public Op {
           hidden_bias_ = 0, peephole_ = 0;
   int64_t gates_ = 0, h_ = 0, c_ = 0, resets_ = 0, src_ = 0,
           lengths_ = 0;  // in the workspace; without training in the scratchpad
-  int64_t diff_h_ = 0, diff_c_ = 0, diff_reset_ = 0, diff_bias_ = 0;  // in the scratchpad
+  int64_t diff_h_ = 0, diff_c_ = 0, diff_y_ = 0, diff_reset_ = 0, diff_bias_ = 0;  // in the scratchpad
 };
 
 }  // namespace

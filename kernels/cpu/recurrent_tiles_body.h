@@ -52,6 +52,15 @@ LOCKSTEP_INLINE Floats fused(Floats a, Floats b, Floats c) {
 #endif
 }
 
+/// NaN stays NaN.
+LOCKSTEP_INLINE Floats at_most(Floats x, Floats limit) {
+#if defined(__FMA__) && !defined(__AVX512F__)
+  return (Floats)_mm256_min_ps((__m256)limit, (__m256)x);
+#else
+  return x > limit ? limit : x;
+#endif
+}
+
 // As in vector_math.h, on vectors.
 
 struct Exponent {
@@ -73,18 +82,13 @@ LOCKSTEP_INLINE Exponent exponent_of(Floats x) {  // |x| <= 87
 /// NaN stays NaN in both.
 LOCKSTEP_INLINE Floats sigmoid_of(Floats x) {
   const Floats limit = all(87.0f);
-  x = x > limit ? limit : x;
-  x = x < -limit ? -limit : x;
-  const Exponent e = exponent_of(-x);
+  const Exponent e = exponent_of(at_most(-at_most(x, limit), limit));
   const Floats one = all(1.0f);
   return one / (one + fused(e.series, e.power, e.power));
 }
 LOCKSTEP_INLINE Floats tanh_of(Floats x) {
   const Words sign = (Words)x & 0x80000000u;
-  const Floats limit = all(-87.0f);
-  Floats a = all(-2.0f) * (Floats)((Words)x & 0x7FFFFFFFu);
-  a = a < limit ? limit : a;
-  const Exponent e = exponent_of(a);
+  const Exponent e = exponent_of(-at_most(all(2.0f) * (Floats)((Words)x & 0x7FFFFFFFu), all(87.0f)));
   const Floats below = fused(e.series, e.power, e.power - all(1.0f));  // exp(-2|x|) - 1
   return (Floats)((Words)(-below / (all(2.0f) + below)) | sign);
 }
@@ -208,31 +212,12 @@ void multiply_panels(const PanelProduct& p, int64_t row_begin, int64_t row_end, 
   }
 }
 
-/// y is not padded.
-LOCKSTEP_INLINE void put_y(const CellStep& s, int64_t row, int64_t unit, const Floats& value) {
-  float* y = s.y + row * s.y_row + unit;
-  if (unit + kWidth <= s.hidden)
-    put(y, value);
-  else if (unit < s.hidden)
-    std::memcpy(y, &value, static_cast<size_t>(s.hidden - unit) * sizeof(float));
-}
-LOCKSTEP_INLINE Floats diff_y_of(const CellStep& s, int64_t row, int64_t unit) {
-  Floats value{};
-  if (s.diff_y && unit < s.hidden) {
-    const float* from = s.diff_y + row * s.y_row + unit;
-    if (unit + kWidth <= s.hidden) return load(from);
-    std::memcpy(&value, from, static_cast<size_t>(s.hidden - unit) * sizeof(float));
-  }
-  return value;
-}
-
 /// The state stays.
 void pass_by(const CellStep& s, int64_t row, int64_t begin, int64_t end, bool has_c) {
   const int64_t at = row * s.state_row;
   for (int64_t u = begin; u < end; u += kWidth) {
     put(s.h + at + u, load(s.h_before + at + u));
     if (has_c) put(s.c + at + u, load(s.c_before + at + u));
-    put_y(s, row, u, Floats{});
   }
 }
 
@@ -307,7 +292,6 @@ void forward_cell(const CellStep& s, int64_t begin, int64_t end) {
         continue;
       }
       put(s.h + at + u, h);
-      put_y(s, row, u, h);
     }
   }
 }
@@ -325,7 +309,6 @@ void forward_finish_gru(const CellStep& s, int64_t begin, int64_t end) {
       put(gate + 2 * s.units, n);
       const Floats h = updated(s, load(gate + s.units), n, load(s.h_before + at + u));
       put(s.h + at + u, h);
-      put_y(s, row, u, h);
     }
   }
 }
@@ -357,7 +340,8 @@ void backward_cell(const CellStep& s, int64_t begin, int64_t end) {
         if constexpr (kKind == CellKind::kGruBefore) put(s.diff_reset + at, Floats{});
         continue;
       }
-      const Floats diff_h = load(s.diff_h + at) + diff_y_of(s, row, u);
+      Floats diff_h = load(s.diff_h + at);
+      if (s.diff_y) diff_h += load(s.diff_y + at);
       Floats diff[kSlots] = {}, passes{};
       if constexpr (kKind == CellKind::kRnnTanh) {
         const Floats h = load(gate);
