@@ -26,7 +26,7 @@ namespace lockstep::cpu {
 namespace {
 
 constexpr int64_t kParallelProducts = 1 << 19;  // multiply-adds below which a second thread costs more
-constexpr int64_t kBlockFloats = 48 << 10;      // of a block of rows of a factor
+constexpr int64_t kLeastRows = 48;              // of a product with sources, where there are as many
 
 CellKind kind_of(const RecurrentDesc& desc) {
   switch (desc.cell) {
@@ -88,18 +88,20 @@ class Recurrent : public Op {
     state_row_ = row_stride(units_);
     describe();
     lay_out(config);
-    for (int64_t row = 0; row < n_; ++row)
-      for (int64_t t = 0; t < steps_; ++t) gates_rows_.push_back((step_of(t) * n_ + row) * gates_row_);
+    group_ = std::clamp<int64_t>((kLeastRows + n_ - 1) / std::max<int64_t>(1, n_), 1,
+                                 std::max<int64_t>(1, steps_));
+    for (int64_t step = 0; step < steps_; ++step)
+      for (int64_t row = 0; row < n_; ++row) src_rows_.push_back((row * steps_ + step_of(step)) * in_);
   }
 
   void prepare(Stream&, std::span<const Tensor> params) override {
     const auto *weight_ih = params[0].as<const float>(), *weight_hh = params[1].as<const float>();
     std::vector<int64_t> gates(static_cast<size_t>(n_gates_));
     for (size_t gate = 0; gate < gates.size(); ++gate) gates[gate] = static_cast<int64_t>(gate);
-    pack_columns(weight_ih, in_, gates, false, packed(ih_));
-    pack_columns(weight_hh, hidden_, hidden_gates_, true, packed(hh_));
+    pack_columns(weight_ih, in_, gates, packed(ih_));
+    pack_columns(weight_hh, hidden_, hidden_gates_, packed(hh_));
     const bool before = kind_ == CellKind::kGruBefore;
-    if (before) pack_columns(weight_hh, hidden_, {2}, true, packed(reset_));
+    if (before) pack_columns(weight_hh, hidden_, {2}, packed(reset_));
     if (training_) {
       if (desc_.wants_diff_src) pack_rows(weight_ih, in_, gates, packed(ih_back_));
       pack_rows(weight_hh, hidden_, hidden_gates_, packed(hh_back_));
@@ -115,49 +117,38 @@ class Recurrent : public Op {
     pad_rows(desc_.has_state ? args.src[state].as<const float>() : nullptr, at.h);
     if (has_c()) pad_rows(desc_.has_state ? args.src[state + 1].as<const float>() : nullptr, at.c);
 
-    PanelProduct of_src{.k = in_, .columns = n_gates_ * units_};
-    of_src.a = args.src[0].as<const float>();
-    of_src.a_row = in_;
-    of_src.b = packed(ih_);
-    of_src.c = at.gates + src_slot_ * units_;
-    of_src.c_rows = gates_rows_.data();
-    of_src.start = PanelProduct::Start::kBias;
-    of_src.bias = packed(bias_);
-    multiply_all(of_src, n_ * steps_);
-
+    copy_src(at, args.src[0].as<const float>());
     float* y = args.dst[0].as<float>();
-    for (int64_t step = 0; step < steps_; ++step) forward_step(at, step, y);
+    for (int64_t step = 0; step < steps_; ++step) {
+      forward_step(at, step);
+      write_y(at, step, y);
+    }
     unpad_rows(at.h + steps_ * n_ * state_row_, args.dst[1].as<float>());
     if (has_c()) unpad_rows(at.c + steps_ * n_ * state_row_, args.dst[2].as<float>());
   }
 
   void backward(Stream&, const OpArgs& args) override {
     const Buffers at = buffers(args);
-    set_lengths(args, at.lengths);
     const int64_t n_valid = std::min(n_, args.batch->n_valid);
     pad_rows(args.diff_dst[1].as<const float>(), at.diff_h, n_valid);
     if (has_c()) pad_rows(args.diff_dst[2].as<const float>(), at.diff_c, n_valid);
     std::fill_n(at.diff_bias, (n_slots_ + 3) * units_, 0.0f);
+    std::fill_n(at.diff_y, n_ * state_row_, 0.0f);  // behind the hidden units
 
-    for (int64_t step = steps_ - 1; step >= 0; --step)
+    float* diff_src = desc_.wants_diff_src && wants(args, 0) ? args.diff_src[0].as<float>() : nullptr;
+    for (int64_t step = steps_ - 1; step >= 0; --step) {
       backward_step(at, step, args.diff_dst[0].as<const float>());
+      if (diff_src && step % group_ == 0) backward_src(at, step, diff_src);
+    }
     const size_t state = desc_.has_lengths ? 2 : 1;
     if (desc_.has_state && wants(args, state)) {
-      multiply_all(hidden_backward(at, 0), n_);
+      const PanelProduct p = hidden_backward(at, 0);
+      for_panels(units_ / kPanelColumns, p.k * kPanelColumns * n_,
+                 [&](int64_t panel) { multiply_rows(p, 0, n_, panel, panel + 1); });
       unpad_rows(at.diff_h, args.diff_src[state].as<float>());
     }
     if (has_c() && desc_.has_state && wants(args, state + 1))
       unpad_rows(at.diff_c, args.diff_src[state + 1].as<float>());
-    if (desc_.wants_diff_src && wants(args, 0)) {
-      PanelProduct p{.k = n_gates_ * units_, .columns = in_};
-      p.a = at.gates + src_slot_ * units_;
-      p.a_rows = gates_rows_.data();
-      p.b = packed(ih_back_);
-      p.c = args.diff_src[0].as<float>();
-      p.c_row = in_;
-      p.start = PanelProduct::Start::kZero;
-      multiply_all(p, n_ * steps_);
-    }
     weight_gradients(at, args);
     vector_gradients(at, args);
   }
@@ -166,7 +157,8 @@ class Recurrent : public Op {
   struct Buffers {
     float *gates, *h, *c, *reset;  // of all steps; h and c of one more, the first
     int32_t* lengths;
-    float *diff_h, *diff_c, *diff_reset, *diff_bias, *diff_peephole, *src;
+    float *diff_h, *diff_c, *diff_y, *diff_reset, *diff_bias, *diff_peephole;
+    float* src;  // in the order of the steps
   };
 
   bool has_c() const { return is_lstm(desc_.cell); }
@@ -187,6 +179,7 @@ class Recurrent : public Op {
       info_.src.push_back(state);
       if (has_c()) info_.src.push_back(state);
     }
+    info_.backward_needs_src = false;
     info_.backward_needs_dst = false;
   }
 
@@ -212,13 +205,14 @@ class Recurrent : public Op {
     h_ = of_steps.take((steps_ + 1) * states);
     c_ = of_steps.take(has_c() ? (steps_ + 1) * states : 0);
     resets_ = of_steps.take(before ? steps_ * states : 0);
-    lengths_ = scratch.take(n_);
+    src_ = of_steps.take(steps_ * n_ * in_);
+    lengths_ = of_steps.take(n_);
     if (training_) {
       diff_h_ = scratch.take(states);
       diff_c_ = scratch.take(states);
+      diff_y_ = scratch.take(states);
       diff_reset_ = scratch.take(states);
       diff_bias_ = scratch.take((n_slots_ + 3) * units_);
-      src_ = scratch.take(steps_ * n_ * in_);
     }
     info_.workspace_bytes = kept.n_bytes();
     info_.scratchpad_bytes = scratch.n_bytes();
@@ -231,43 +225,35 @@ class Recurrent : public Op {
             steps + h_,
             steps + c_,
             steps + resets_,
-            reinterpret_cast<int32_t*>(scratch + lengths_),
+            reinterpret_cast<int32_t*>(steps + lengths_),
             scratch + diff_h_,
             scratch + diff_c_,
+            scratch + diff_y_,
             scratch + diff_reset_,
             scratch + diff_bias_,
             scratch + diff_bias_ + n_slots_ * units_,
-            scratch + src_};
+            steps + src_};
   }
 
-  /// packed (panels, in, gates, units of a panel) = weights (all gates, hidden, in); with `side_by_side` the
-  /// gates share panels, else they follow one another, each padded.
-  void pack_columns(const float* weights, int64_t in, const std::vector<int64_t>& gates, bool side_by_side,
-                    float* to) const {
+  /// packed (panels, in, gates, units of a panel) = weights (all gates, hidden, in).
+  void pack_columns(const float* weights, int64_t in, const std::vector<int64_t>& gates, float* to) const {
     const auto n = static_cast<int64_t>(gates.size());
-    const int64_t together = side_by_side ? n : 1, width = tiles_.units_of[together];
-    const int64_t panels = units_ / width * (n / together);
-#pragma omp parallel for schedule(static) if (in * n * units_ >= kParallelProducts)
-    for (int64_t panel = 0; panel < panels; ++panel) {
-      float* of_panel = to + panel * in * together * width;
-      for (int64_t g = 0; g < together; ++g)
-        for (int64_t u = 0; u < width; ++u) {
-          const int64_t column = panel * width + u;
-          const int64_t gate = gates[static_cast<size_t>(side_by_side ? g : column / units_)];
-          const int64_t unit = column % units_;
+    const int64_t width = tiles_.units_of[n];
+    for_panels(units_ / width, in * n * width, [&](int64_t panel) {
+      float* at = to + panel * in * n * width;
+      for (const int64_t gate : gates)
+        for (int64_t unit = panel * width; unit < (panel + 1) * width; ++unit, ++at) {
           const float* from = weights + (gate * hidden_ + unit) * in;
-          float* at = of_panel + g * width + u;
-          for (int64_t k = 0; k < in; ++k) at[k * together * width] = unit < hidden_ ? from[k] : 0.0f;
+          for (int64_t k = 0; k < in; ++k) at[k * n * width] = unit < hidden_ ? from[k] : 0.0f;
         }
-    }
+    });
   }
 
   /// packed (panels, gates, units, kPanelColumns) = weights (all gates, hidden, columns).
   void pack_rows(const float* weights, int64_t columns, const std::vector<int64_t>& gates, float* to) const {
-    const int64_t panels = to_panels(columns) / kPanelColumns;
-#pragma omp parallel for schedule(static) if (columns * n_gates_ * units_ >= kParallelProducts)
-    for (int64_t panel = 0; panel < panels; ++panel) {
-      float* at = to + panel * static_cast<int64_t>(gates.size()) * units_ * kPanelColumns;
+    const int64_t rows = static_cast<int64_t>(gates.size()) * units_;
+    for_panels(to_panels(columns) / kPanelColumns, rows * kPanelColumns, [&](int64_t panel) {
+      float* at = to + panel * rows * kPanelColumns;
       const int64_t first = panel * kPanelColumns, n = std::min(kPanelColumns, columns - first);
       for (const int64_t gate : gates)
         for (int64_t unit = 0; unit < units_; ++unit, at += kPanelColumns) {
@@ -277,7 +263,7 @@ class Recurrent : public Op {
                         static_cast<size_t>(valid) * sizeof(float));
           std::fill(at + valid, at + kPanelColumns, 0.0f);
         }
-    }
+    });
   }
 
   void prepare_vectors(std::span<const Tensor> params) {
@@ -319,33 +305,18 @@ class Recurrent : public Op {
     for (int64_t row = 0; row < n_; ++row) std::copy_n(from + row * state_row_, hidden_, to + row * hidden_);
   }
 
-  /// All rows and columns of a plain product, in blocks of rows.
-  void multiply_all(const PanelProduct& p, int64_t rows) const {
-    constexpr int64_t kGroup = 8;  // panels of a task
-    const int64_t block = std::clamp<int64_t>(kBlockFloats / std::max<int64_t>(1, p.k), 48, kMostBlockRows);
-    const int64_t panels = to_panels(p.columns) / kPanelColumns;
-    const int64_t blocks = (rows + block - 1) / block, groups = (panels + kGroup - 1) / kGroup;
-#pragma omp parallel for collapse(2) schedule(static) if (rows * p.k * p.columns >= kParallelProducts)
-    for (int64_t b = 0; b < blocks; ++b)
-      for (int64_t g = 0; g < groups; ++g)
-        tiles_.multiply(p, rows * b / blocks, rows * (b + 1) / blocks, g * kGroup,
-                        std::min(panels, (g + 1) * kGroup));
-  }
-
-  /// f(begin, end) over units in whole panels of `width`: all at once, or a range for each thread.
+  /// f(panel), a range of panels for each thread; `work`: multiply-adds of one.
   template <typename F>
-  void for_panels(int64_t width, int64_t k, int64_t gates, const F& f) const {
-    const int64_t panels = units_ / width;
-#pragma omp parallel for schedule(static) if (n_ * units_ * gates * k >= kParallelProducts)
+  void for_panels(int64_t panels, int64_t work, const F& f) const {
+#pragma omp parallel for schedule(static) if (panels * work >= kParallelProducts)
     for (int64_t panel = 0; panel < panels; ++panel) f(panel);
   }
 
   CellStep cell_step(const Buffers& at, int64_t step) const {
     const int64_t states = n_ * state_row_;
-    CellStep s{.rows = n_, .units = units_, .hidden = hidden_};
+    CellStep s{.rows = n_, .units = units_};
     s.gates_row = gates_row_;
     s.state_row = state_row_;
-    s.y_row = steps_ * hidden_;
     s.lengths = at.lengths;
     s.t = step_of(step);
     s.update_keeps = desc_.update_keeps;
@@ -364,9 +335,37 @@ class Recurrent : public Op {
     return s;
   }
 
-  void forward_step(const Buffers& at, int64_t step, float* y) const {
-    CellStep s = cell_step(at, step);
-    s.y = y + s.t * hidden_;
+  /// Row by row: y has the steps of a row side by side, and pages in which panels of all rows lie are many.
+  void write_y(const Buffers& at, int64_t step, float* y) const {
+    const int64_t t = step_of(step);
+    const float* h = at.h + (step + 1) * n_ * state_row_;
+    for (int64_t row = 0; row < n_; ++row) {
+      float* to = y + (row * steps_ + t) * hidden_;
+      if (t < at.lengths[row])
+        std::copy_n(h + row * state_row_, hidden_, to);
+      else
+        std::fill_n(to, hidden_, 0.0f);
+    }
+  }
+  void read_diff_y(const Buffers& at, int64_t step, const float* diff_y) const {
+    for (int64_t row = 0; row < n_; ++row)
+      std::copy_n(diff_y + (row * steps_ + step_of(step)) * hidden_, hidden_, at.diff_y + row * state_row_);
+  }
+
+  /// Asks for what the cells of a panel touch, so that the product before them hides the way from memory.
+  void fetch(const CellStep& s, int64_t unit, bool backward) const {
+    for (int64_t row = 0; row < n_; ++row) {
+      for (int64_t slot = 0; slot < n_slots_; ++slot)
+        __builtin_prefetch(s.gates + row * gates_row_ + slot * units_ + unit, 1);
+      const int64_t state = row * state_row_ + unit;
+      if (!backward) __builtin_prefetch(s.h + state, 1);
+      if (has_c()) __builtin_prefetch(backward ? s.c_before + state : s.c + state, 1);
+      if (backward && desc_.cell == RecurrentCell::kGru) __builtin_prefetch(s.h_before + state);
+    }
+  }
+
+  void forward_step(const Buffers& at, int64_t step) const {
+    const CellStep s = cell_step(at, step);
     const auto n = static_cast<int>(hidden_gates_.size());
     PanelProduct p{.gates = n, .k = hidden_, .columns = units_};
     p.a = s.h_before;
@@ -377,13 +376,29 @@ class Recurrent : public Op {
     p.gate_stride = units_;
     p.lengths = s.lengths;
     p.t = s.t;
-    const int64_t width = tiles_.units_of[n];
-    for_panels(width, hidden_, n, [&](int64_t panel) {
+    // The first step of a group takes the sources of all of its steps.
+    PanelProduct of_src{.gates = static_cast<int>(n_gates_), .k = in_, .columns = units_};
+    of_src.a = at.src;
+    of_src.a_row = in_;
+    of_src.b = packed(ih_);
+    of_src.c = at.gates + src_slot_ * units_;
+    of_src.c_row = gates_row_;
+    of_src.gate_stride = units_;
+    of_src.start = PanelProduct::Start::kBias;
+    of_src.bias = packed(bias_);
+    const int64_t first = step * n_, last = std::min(steps_, step + group_) * n_;
+    const bool takes_src = step % group_ == 0;
+
+    const int64_t width = tiles_.units_of[n], src_width = tiles_.units_of[n_gates_];
+    for_panels(units_ / width, (hidden_ * n + in_ * n_gates_) * width * n_, [&](int64_t panel) {
+      if (panel * width % kPanelColumns == 0) fetch(s, panel * width, false);
+      if (takes_src)
+        multiply_rows(of_src, first, last, panel * width / src_width, (panel + 1) * width / src_width);
       if (kind_ == CellKind::kGruAfter)
         for (int64_t row = 0; row < n_; ++row)
           std::copy_n(packed(hidden_bias_) + panel * width, width,
                       s.gates + row * gates_row_ + panel * width);
-      tiles_.multiply(p, 0, n_, panel, panel + 1);
+      multiply_rows(p, 0, n_, panel, panel + 1);
       tiles_.forward(kind_, s, panel * width, (panel + 1) * width);
     });
     if (kind_ != CellKind::kGruBefore) return;
@@ -391,8 +406,8 @@ class Recurrent : public Op {
     p.a = s.reset;
     p.b = packed(reset_);
     p.c = s.gates + 2 * units_;
-    for_panels(kPanelColumns, hidden_, 1, [&](int64_t panel) {
-      tiles_.multiply(p, 0, n_, panel, panel + 1);
+    for_panels(units_ / kPanelColumns, hidden_ * kPanelColumns * n_, [&](int64_t panel) {
+      multiply_rows(p, 0, n_, panel, panel + 1);
       tiles_.forward_finish(s, panel * kPanelColumns, (panel + 1) * kPanelColumns);
     });
   }
@@ -412,11 +427,15 @@ class Recurrent : public Op {
 
   void backward_step(const Buffers& at, int64_t step, const float* diff_y) const {
     CellStep s = cell_step(at, step);
-    s.diff_y = diff_y ? diff_y + s.t * hidden_ : nullptr;
+    if (diff_y) {
+      read_diff_y(at, step, diff_y);
+      s.diff_y = at.diff_y;
+    }
     const bool is_last = step == steps_ - 1;
     const PanelProduct p = hidden_backward(at, is_last ? step : step + 1);
-    for_panels(kPanelColumns, p.k, 1, [&](int64_t panel) {
-      if (!is_last) tiles_.multiply(p, 0, n_, panel, panel + 1);
+    for_panels(units_ / kPanelColumns, p.k * kPanelColumns * n_, [&](int64_t panel) {
+      fetch(s, panel * kPanelColumns, true);
+      if (!is_last) multiply_rows(p, 0, n_, panel, panel + 1);
       tiles_.backward(kind_, s, panel * kPanelColumns, (panel + 1) * kPanelColumns);
     });
     if (kind_ != CellKind::kGruBefore) return;
@@ -428,10 +447,31 @@ class Recurrent : public Op {
     of_reset.c_row = state_row_;
     of_reset.lengths = s.lengths;
     of_reset.t = s.t;
-    for_panels(kPanelColumns, units_, 1, [&](int64_t panel) {
-      tiles_.multiply(of_reset, 0, n_, panel, panel + 1);
+    for_panels(units_ / kPanelColumns, units_ * kPanelColumns * n_, [&](int64_t panel) {
+      multiply_rows(of_reset, 0, n_, panel, panel + 1);
       tiles_.backward_finish(s, panel * kPanelColumns, (panel + 1) * kPanelColumns);
     });
+  }
+
+  /// The sources' gradients of the group of steps that begins with `step`.
+  void backward_src(const Buffers& at, int64_t step, float* diff_src) const {
+    PanelProduct p{.k = n_gates_ * units_, .columns = in_};
+    p.a = at.gates + src_slot_ * units_;
+    p.a_row = gates_row_;
+    p.b = packed(ih_back_);
+    p.c = diff_src;
+    p.c_rows = src_rows_.data();
+    p.start = PanelProduct::Start::kZero;
+    const int64_t first = step * n_, last = std::min(steps_, step + group_) * n_;
+    for_panels(to_panels(in_) / kPanelColumns, p.k * kPanelColumns * (last - first),
+               [&](int64_t panel) { multiply_rows(p, first, last, panel, panel + 1); });
+  }
+
+  /// Rows in blocks that are not too large.
+  void multiply_rows(const PanelProduct& p, int64_t row_begin, int64_t row_end, int64_t panel_begin,
+                     int64_t panel_end) const {
+    for (int64_t row = row_begin; row < row_end; row += kMostBlockRows)
+      tiles_.multiply(p, row, std::min(row_end, row + kMostBlockRows), panel_begin, panel_end);
   }
 
   /// diff_weights (gates of `slots`, H, columns) = the gates' gradients, transposed, · factor (steps N,
@@ -457,7 +497,6 @@ class Recurrent : public Op {
     for (int64_t gate = 0; gate < n_gates_; ++gate) of_src.push_back({src_slot_ + gate, gate});
     for (size_t slot = 0; slot < hidden_gates_.size(); ++slot)
       of_hidden.push_back({static_cast<int64_t>(slot), hidden_gates_[slot]});
-    copy_src(at, args.src[0].as<const float>());
     weight_gradient(at, of_src, at.src, in_, in_, args.diff_params[0].as<float>());
     float* diff_hh = args.diff_params[1].as<float>();
     weight_gradient(at, of_hidden, at.h, state_row_, hidden_, diff_hh);
@@ -501,13 +540,14 @@ class Recurrent : public Op {
   int64_t n_slots_ = 0, src_slot_ = 0;                 // of gates; where those of the source begin
   std::vector<int64_t> hidden_gates_;                  // which gate the first slots belong to
   int64_t gates_row_ = 0, state_row_ = 0;
-  std::vector<int64_t> gates_rows_;  // where the gates of (row, t) lie
-  Memory weights_;                   // packed, and vectors padded
+  int64_t group_ = 1;              // steps whose sources are multiplied at a time
+  std::vector<int64_t> src_rows_;  // where the source of (step, row) lies
+  Memory weights_;                 // packed, and vectors padded
   int64_t ih_ = 0, hh_ = 0, reset_ = 0, ih_back_ = 0, hh_back_ = 0, reset_back_ = 0, bias_ = 0,
           hidden_bias_ = 0, peephole_ = 0;
-  int64_t gates_ = 0, h_ = 0, c_ = 0, resets_ = 0;  // in the workspace; without training in the scratchpad
-  int64_t lengths_ = 0, diff_h_ = 0, diff_c_ = 0, diff_reset_ = 0, diff_bias_ = 0,
-          src_ = 0;  // in the scratchpad
+  int64_t gates_ = 0, h_ = 0, c_ = 0, resets_ = 0, src_ = 0,
+          lengths_ = 0;  // in the workspace; without training in the scratchpad
+  int64_t diff_h_ = 0, diff_c_ = 0, diff_y_ = 0, diff_reset_ = 0, diff_bias_ = 0;  // in the scratchpad
 };
 
 }  // namespace

@@ -21,12 +21,11 @@ struct PanelProduct {
   int gates = 1;  // whose columns a tile holds side by side; they lie gate_stride apart in c
   int64_t k = 0, columns = 0;
   const float* a = nullptr;
-  int64_t a_row = 0;                // from row to row,
-  const int64_t* a_rows = nullptr;  // or where each row lies
-  const float* b = nullptr;         // packed: (panels, k, gates, units_of[gates])
+  int64_t a_row = 0;
+  const float* b = nullptr;  // packed: (panels, k, gates, units_of[gates])
   float* c = nullptr;
-  int64_t c_row = 0;
-  const int64_t* c_rows = nullptr;
+  int64_t c_row = 0;                // from row to row,
+  const int64_t* c_rows = nullptr;  // or where each row lies
   int64_t gate_stride = 0;
   Start start = Start::kAdd;
   const float* bias = nullptr;
@@ -43,8 +42,8 @@ enum class CellKind : uint8_t { kRnnTanh, kRnnRelu, kLstm, kPeephole, kCoupled, 
 /// Slots of gates: before forward() sums, behind it activations, behind backward() their gradients.
 ///   LSTMs as their weights; kGruAfter: hidden part of n, r, z, n; kGruBefore: r, z, n.
 struct CellStep {
-  int64_t rows = 0, units = 0, hidden = 0;
-  int64_t gates_row = 0, state_row = 0, y_row = 0;
+  int64_t rows = 0, units = 0;
+  int64_t gates_row = 0, state_row = 0;
   const int32_t* lengths = nullptr;  // (rows); a row takes part where t < length
   int64_t t = 0;
   bool update_keeps = true;
@@ -53,8 +52,7 @@ struct CellStep {
   float *h = nullptr, *c = nullptr;  // forward writes, backward reads
   float* reset = nullptr;            // kGruBefore: r · h_before
   const float* peephole = nullptr;   // of i, f, o
-  float* y = nullptr;                // forward
-  const float* diff_y = nullptr;     // backward; may be null
+  const float* diff_y = nullptr;     // backward; null: 0
   float* diff_h = nullptr;           // in: gradient of h from later steps; out: the part that by-passes gates
   float* diff_c = nullptr;           // in: of c; out: of c_before
   float* diff_reset = nullptr;       // kGruBefore: gradient of r · h_before

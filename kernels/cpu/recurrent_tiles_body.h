@@ -28,6 +28,7 @@ constexpr int64_t kPanelBytes = 16 << 10;
 constexpr int kTileRows[5] = {0, 8, 6, 4, 3};
 #endif
 constexpr int kMostTileRows = 12;
+constexpr int64_t kLineFloats = 16;  // of a cache line
 
 using Floats = Vector<float, kWidth>;
 using Words = Vector<uint32_t, kWidth>;
@@ -48,6 +49,15 @@ LOCKSTEP_INLINE Floats fused(Floats a, Floats b, Floats c) {
   return (Floats)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
 #else
   return a * b + c;
+#endif
+}
+
+/// NaN stays NaN.
+LOCKSTEP_INLINE Floats at_most(Floats x, Floats limit) {
+#if defined(__FMA__) && !defined(__AVX512F__)
+  return (Floats)_mm256_min_ps((__m256)limit, (__m256)x);
+#else
+  return x > limit ? limit : x;
 #endif
 }
 
@@ -72,18 +82,13 @@ LOCKSTEP_INLINE Exponent exponent_of(Floats x) {  // |x| <= 87
 /// NaN stays NaN in both.
 LOCKSTEP_INLINE Floats sigmoid_of(Floats x) {
   const Floats limit = all(87.0f);
-  x = x > limit ? limit : x;
-  x = x < -limit ? -limit : x;
-  const Exponent e = exponent_of(-x);
+  const Exponent e = exponent_of(at_most(-at_most(x, limit), limit));
   const Floats one = all(1.0f);
   return one / (one + fused(e.series, e.power, e.power));
 }
 LOCKSTEP_INLINE Floats tanh_of(Floats x) {
   const Words sign = (Words)x & 0x80000000u;
-  const Floats limit = all(-87.0f);
-  Floats a = all(-2.0f) * (Floats)((Words)x & 0x7FFFFFFFu);
-  a = a < limit ? limit : a;
-  const Exponent e = exponent_of(a);
+  const Exponent e = exponent_of(-at_most(all(2.0f) * (Floats)((Words)x & 0x7FFFFFFFu), all(87.0f)));
   const Floats below = fused(e.series, e.power, e.power - all(1.0f));  // exp(-2|x|) - 1
   return (Floats)((Words)(-below / (all(2.0f) + below)) | sign);
 }
@@ -142,6 +147,10 @@ MultiplyTile tile_of(int64_t rows) {
   return nullptr;
 }
 
+LOCKSTEP_INLINE float* row_of_c(const PanelProduct& p, int64_t row) {
+  return p.c + (p.c_rows ? p.c_rows[row] : row * p.c_row);
+}
+
 template <int kVectors>
 void multiply_vectors(const PanelProduct& p, int64_t row_begin, int64_t row_end, int64_t panel_begin,
                       int64_t panel_end) {
@@ -163,19 +172,23 @@ void multiply_vectors(const PanelProduct& p, int64_t row_begin, int64_t row_end,
     int64_t done = 0;
     do {
       const int64_t n = p.k - done < block ? p.k - done : block;
+      // Packed columns follow one another: what comes next is fetched while this block is at work.
+      const float* next = b + (done + n) * panel_columns;
+      const int64_t part_of_next =
+          (block * panel_columns / n_tiles + kLineFloats) / kLineFloats * kLineFloats;
       int64_t row = row_begin;
-      for (int64_t tile = 0; tile < n_tiles; ++tile) {
+      for (int64_t tile = 0; tile < n_tiles; ++tile, next += part_of_next) {
         const int64_t rows = small + (tile < n_large ? 1 : 0);
         const float* a[kMostTileRows];
         float* c[kMostTileRows];
         bool takes_part = p.lengths == nullptr;
         for (int64_t r = 0; r < rows; ++r, ++row) {
-          a[r] = p.a + (p.a_rows ? p.a_rows[row] : row * p.a_row) + done;
-          c[r] = is_part ? part + (row - row_begin) * kPanelColumns
-                         : p.c + (p.c_rows ? p.c_rows[row] : row * p.c_row) + panel * units;
+          a[r] = p.a + row * p.a_row + done;
+          c[r] = is_part ? part + (row - row_begin) * kPanelColumns : row_of_c(p, row) + panel * units;
           takes_part = takes_part || p.lengths[row] > p.t;
         }
         if (!takes_part) continue;
+        for (int64_t i = 0; i < part_of_next; i += kLineFloats) __builtin_prefetch(next + i, 0, 2);
         tiles[tile < n_large ? 1 : 0](a, b + done * panel_columns, n, c, offsets,
                                       done == 0 ? p.start : PanelProduct::Start::kAdd,
                                       p.bias ? p.bias + panel * units : nullptr);
@@ -184,8 +197,8 @@ void multiply_vectors(const PanelProduct& p, int64_t row_begin, int64_t row_end,
     } while (done < p.k);
     if (is_part)
       for (int64_t row = row_begin; row < row_end; ++row)
-        std::memcpy(p.c + (p.c_rows ? p.c_rows[row] : row * p.c_row) + panel * units,
-                    part + (row - row_begin) * kPanelColumns, static_cast<size_t>(valid) * sizeof(float));
+        std::memcpy(row_of_c(p, row) + panel * units, part + (row - row_begin) * kPanelColumns,
+                    static_cast<size_t>(valid) * sizeof(float));
   }
 }
 
@@ -199,31 +212,12 @@ void multiply_panels(const PanelProduct& p, int64_t row_begin, int64_t row_end, 
   }
 }
 
-/// y is not padded.
-LOCKSTEP_INLINE void put_y(const CellStep& s, int64_t row, int64_t unit, const Floats& value) {
-  float* y = s.y + row * s.y_row + unit;
-  if (unit + kWidth <= s.hidden)
-    put(y, value);
-  else if (unit < s.hidden)
-    std::memcpy(y, &value, static_cast<size_t>(s.hidden - unit) * sizeof(float));
-}
-LOCKSTEP_INLINE Floats diff_y_of(const CellStep& s, int64_t row, int64_t unit) {
-  Floats value{};
-  if (s.diff_y && unit < s.hidden) {
-    const float* from = s.diff_y + row * s.y_row + unit;
-    if (unit + kWidth <= s.hidden) return load(from);
-    std::memcpy(&value, from, static_cast<size_t>(s.hidden - unit) * sizeof(float));
-  }
-  return value;
-}
-
 /// The state stays.
 void pass_by(const CellStep& s, int64_t row, int64_t begin, int64_t end, bool has_c) {
   const int64_t at = row * s.state_row;
   for (int64_t u = begin; u < end; u += kWidth) {
     put(s.h + at + u, load(s.h_before + at + u));
     if (has_c) put(s.c + at + u, load(s.c_before + at + u));
-    put_y(s, row, u, Floats{});
   }
 }
 
@@ -298,7 +292,6 @@ void forward_cell(const CellStep& s, int64_t begin, int64_t end) {
         continue;
       }
       put(s.h + at + u, h);
-      put_y(s, row, u, h);
     }
   }
 }
@@ -316,7 +309,6 @@ void forward_finish_gru(const CellStep& s, int64_t begin, int64_t end) {
       put(gate + 2 * s.units, n);
       const Floats h = updated(s, load(gate + s.units), n, load(s.h_before + at + u));
       put(s.h + at + u, h);
-      put_y(s, row, u, h);
     }
   }
 }
@@ -348,7 +340,8 @@ void backward_cell(const CellStep& s, int64_t begin, int64_t end) {
         if constexpr (kKind == CellKind::kGruBefore) put(s.diff_reset + at, Floats{});
         continue;
       }
-      const Floats diff_h = load(s.diff_h + at) + diff_y_of(s, row, u);
+      Floats diff_h = load(s.diff_h + at);
+      if (s.diff_y) diff_h += load(s.diff_y + at);
       Floats diff[kSlots] = {}, passes{};
       if constexpr (kKind == CellKind::kRnnTanh) {
         const Floats h = load(gate);
