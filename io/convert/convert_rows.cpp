@@ -228,10 +228,8 @@ ConvertResult convert_parts(Communicator& comm, double fraction, const ConvertOp
   ConvertOptions train = options, validation = options;
   train.out += "/train";
   validation.out += "/validation";
-  check_on_root(comm, [&] {
-    if (options.out.empty()) throw Error("convert", "no output folder is given", "add --out DIR");
-    const ConvertOutput first(train), second(validation);  // both may be written
-  });
+  std::error_code ignored;
+  const bool is_new = !options.out.empty() && !fs::exists(options.out, ignored);
   const auto n_train_of = [&](int64_t n_rows) {
     const auto n_train = static_cast<int64_t>(static_cast<double>(n_rows) * (1 - fraction));
     all_or_none(comm, [&] {
@@ -242,25 +240,37 @@ ConvertResult convert_parts(Communicator& comm, double fraction, const ConvertOp
     });
     return n_train;
   };
-  // The part's rows are known once its source is open; only then are skip and limit read.
-  ConvertResult result = convert_rows(comm, train, [&](const std::string& scratch) {
-    ConvertInput source = open_source(scratch);
-    train.limit = n_train_of(source.n_rows);
-    return source;
-  });
-  const ConvertResult rest = convert_rows(comm, validation, [&](const std::string& scratch) {
-    ConvertInput source = open_source(scratch);
-    validation.skip = n_train_of(source.n_rows);
-    source.statistics = result.statistics;
-    return source;
-  });
-  result.notes.push_back(
-      fmt::format("train: the first {}; validation: the last {}", result.n_samples, rest.n_samples));
-  result.n_samples += rest.n_samples;
-  result.n_bytes += rest.n_bytes;
-  result.n_shards += rest.n_shards;
-  result.time_s += rest.time_s;
-  return result;
+  const auto convert_both = [&] {
+    check_on_root(comm, [&] {
+      if (options.out.empty()) throw Error("convert", "no output folder is given", "add --out DIR");
+      const ConvertOutput first(train), second(validation);  // both may be written
+    });
+    // The part's rows are known once its source is open; only then are skip and limit read.
+    ConvertResult result = convert_rows(comm, train, [&](const std::string& scratch) {
+      ConvertInput source = open_source(scratch);
+      train.limit = n_train_of(source.n_rows);
+      return source;
+    });
+    const ConvertResult rest = convert_rows(comm, validation, [&](const std::string& scratch) {
+      ConvertInput source = open_source(scratch);
+      validation.skip = n_train_of(source.n_rows);
+      source.statistics = result.statistics;
+      return source;
+    });
+    result.notes.push_back(
+        fmt::format("train: the first {}; validation: the last {}", result.n_samples, rest.n_samples));
+    result.n_samples += rest.n_samples;
+    result.n_bytes += rest.n_bytes;
+    result.n_shards += rest.n_shards;
+    result.time_s += rest.time_s;
+    return result;
+  };
+  try {
+    return convert_both();
+  } catch (const AgreedError&) {
+    if (is_new && comm.is_root()) fs::remove(options.out, ignored);  // if it is empty
+    throw;
+  }
 }
 
 std::vector<std::string> numbered_classes(int64_t max_id) {

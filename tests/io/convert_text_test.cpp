@@ -209,7 +209,15 @@ TEST_F(ConvertText, TheLastPartIsForValidation) {
   EXPECT_NAMES(message, "not empty");
   expect_tokens<uint8_t>("/train", {0, 1, 2, 3, 4, 5, 6}, all);
   text.validation_fraction = 0.1;
-  expect_error("leaves one part empty", "a", text);
+  EXPECT_NAMES(error_of([&] {
+                 ConvertOptions options;
+                 options.out = folder.file("new");
+                 text.files = {folder.write("text.txt", "a")};
+                 convert_text(comm, text, options);
+               }),
+               "leaves one part empty");
+  comm.barrier();
+  EXPECT_FALSE(std::filesystem::exists(folder.file("new")));
   text.validation_fraction = 1;
   expect_error("fraction 1", "abc", text);
 }

@@ -11,6 +11,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <memory>
 #include <thread>
 
 #include "comm/communicator.h"
@@ -69,6 +70,43 @@ TEST(SharedCache, GivesEveryRankTheBytesOfTheFile) {
       }
     }
     EXPECT_EQ(comm.all_reduce_sum(n_rows), 2 * kSamples);
+  }
+}
+
+TEST(SharedCache, WindowsThatOverlapShareTheirElements) {
+  Communicator comm = Communicator::world();
+  for (Storage storage : {Storage::kContiguous, Storage::kGzip}) {
+    const SharedFiles files(comm, storage);
+    const auto flat = std::make_shared<const Dataset>(Dataset::open(files.path));
+    const Dataset data = Dataset::windows(flat, "x", {3, 1, 1});
+    EXPECT_EQ(RowCache::n_bytes(data, "x"), RowCache::n_bytes(*flat, "x"));
+    LoaderOptions options = options_of(comm);
+    options.fields[0].shape = {3, kElements};
+    options.fields[0].drop_first = 1;
+    options.fields.push_back(options.fields[0]);  // the same field again takes no memory of its own
+    options.cache_limit_bytes = kSamples * kElements * 4;
+    DataLoader loader(data, options, 0);
+    int64_t n_rows = 0;
+    for (int64_t step = 0; step < loader.steps_per_epoch(); ++step) {
+      const MicroBatch& batch = loader.next();
+      for (const void* rows : batch.data) {
+        for (int64_t row = 0; row < batch.n_valid; ++row, ++n_rows) {
+          const int64_t id = batch.sample_ids[static_cast<size_t>(row)];
+          for (int64_t e = 0; e < 3 * kElements; ++e)
+            ASSERT_EQ(static_cast<const float*>(rows)[row * 3 * kElements + e],
+                      value(id + 1 + e / kElements, e % kElements));
+        }
+      }
+    }
+    EXPECT_EQ(comm.all_reduce_sum(n_rows), 2 * (kSamples - 3));
+    comm.barrier();
+    if (comm.is_root()) std::filesystem::resize_file(files.path + "/a.h5", 100);  // all has been read
+    comm.barrier();
+    const MicroBatch& batch = loader.next();
+    if (batch.n_valid > 0) {
+      EXPECT_EQ(static_cast<const float*>(batch.data[0])[3], value(batch.sample_ids[0] + 1, 3));
+    }
+    comm.barrier();
   }
 }
 
