@@ -1,4 +1,5 @@
-// lockstep generate CHECKPOINT --prompt TEXT: a language model goes on with a text.
+// lockstep generate CHECKPOINT --prompt TEXT: a language model goes on with a text; an encoder and a decoder
+// write what belongs to it.
 #include <fmt/format.h>
 
 #include <cstdio>
@@ -6,6 +7,7 @@
 
 #include "jobs/command.h"
 #include "src/run/generate/generator.h"
+#include "src/run/generate/sequence_decoder.h"
 #include "src/run/generate/tokens.h"
 
 namespace lockstep {
@@ -36,6 +38,29 @@ void put(const std::string& text) {
   std::fflush(stdout);
 }
 
+/// Of a checkpoint of an encoder and a decoder.
+int write_target(const TrainedModel& model, const std::string& prompt, const DecodingOptions& decoding) {
+  const auto of = [&](const std::string& name) {
+    const auto found = model.contract.vocabularies.find(name);
+    return found == model.contract.vocabularies.end() ? std::vector<std::string>{} : found->second;
+  };
+  const std::vector<int64_t> ids = TokenText(of("source")).encode(prompt);
+  if (ids.empty()) throw UsageError("--prompt names no token", "give the text that is to be translated");
+  const auto n = static_cast<int64_t>(ids.size());
+  SequenceDecoder decoder(model, {{"source", n}}, 1, decoding);
+  const std::vector<int32_t> source(ids.begin(), ids.end());
+  const auto length = static_cast<int32_t>(n);
+  std::vector<const void*> arrays;
+  for (const std::string& name : decoder.given_inputs()) {
+    if (name != "source" && name != "source.length")
+      throw Error("generate", "its network reads '" + name + "', which is no text",
+                  "use `lockstep generate CHECKPOINT --data DATASET`");
+    arrays.push_back(name == "source" ? static_cast<const void*>(source.data()) : &length);
+  }
+  put(TokenText(of("")).decode(decoder.write(arrays, 1)[0]) + "\n");
+  return 0;
+}
+
 }  // namespace
 
 static int generate_command(const Words& words) {
@@ -57,6 +82,18 @@ static int generate_command(const Words& words) {
   const auto length = line.get<int64_t>("length");
   if (length < 0) throw UsageError(fmt::format("--length {} is below 0", length), "give a number of tokens");
 
+  {
+    const TrainedModel model = load_model(line.text("CHECKPOINT"));
+    if (model.graph.inputs().size() > 1) {
+      const DecodingOptions decoding{line.get<int64_t>("beams"), line.get<double>("length-penalty"),
+                                     line.get<int64_t>("max-length")};
+      if (decoding.beams < 1 || decoding.beams > 1000)
+        throw UsageError(fmt::format("--beams {} is not between 1 and 1000", decoding.beams),
+                         "for instance --beams 4");
+      set_compute_threads(model.job.threads);
+      return write_target(model, line.text("prompt"), decoding);
+    }
+  }
   Generator generator(line.text("CHECKPOINT"));
   if (generator.vocabulary().empty() && !line.has("ids"))
     throw Error(line.text("CHECKPOINT"), "its training data named no vocabulary",

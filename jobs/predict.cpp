@@ -177,6 +177,7 @@ static int predict_command(const Words& words, Communicator& comm) {
   PlanOptions options;
   options.config = model.job.op_config(false);
   options.micro_batch = model.job.micro_batch;
+  options.keeps_shown = true;
   Plan plan(model.graph, *model.arena, model.job.losses(), options);
   plan.refresh_weights();
 
@@ -185,11 +186,17 @@ static int predict_command(const Words& words, Communicator& comm) {
   if (kind.n_classes > 0) class_names = model.contract.class_names;
   const std::string hdf5 =
       comm.broadcast_string(outputs.hdf5.empty() ? hidden_beside(outputs.csv, ".h5") : outputs.hdf5);
-  RowFile file(comm, hdf5, kind.fields, n_samples, {class_names, rows.row_names});
+  std::vector<Field> fields = kind.fields;
+  for (size_t i = 0; i < model.graph.shown().size(); ++i)
+    fields.push_back({model.graph.vertex(model.graph.shown()[i]).name, DType::kFloat32,
+                      plan.shown_shape(i).without_front()});
+  RowFile file(comm, hdf5, fields, n_samples, {class_names, rows.row_names});
   std::vector<int64_t> classes(model.job.micro_batch);
   std::vector<float> probabilities(model.job.micro_batch * kind.output.n_elements());
   const TakeOutputs take = [&](int64_t first, int64_t count, const float* output) {
     file.write("output", first, count, output);
+    for (size_t i = 0; i < model.graph.shown().size(); ++i)
+      file.write(fields[kind.fields.size() + i].name, first, count, plan.shown(i));
     judge(kind, output, count, classes.data(), probabilities.data());
     if (kind.n_classes > 0) file.write("class", first, count, classes.data());
     if (kind.is_probable) file.write("probability", first, count, probabilities.data());

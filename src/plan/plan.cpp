@@ -161,18 +161,25 @@ bool Plan::synchronizes() const {
                      [](const PlanStep& step) { return step.synchronized != nullptr; });
 }
 
-const float* Plan::output() {
+const float* Plan::on_host(int value, Memory& memory) {
   Impl& p = *impl_;
-  const PlanValue& value = p.values[p.output_value];
-  if (value.producer < 0) return nullptr;  // the network is empty: its output is its input
-  const Tensor& output = p.steps[value.producer].dst_t[0];
-  if (!p.is_cuda()) return output.as<float>();
-  if (p.output_on_host.n_bytes() == 0)
-    p.output_on_host = Memory::on_host(p.options.config.device, output.desc.n_bytes());
-  copy(*p.stream, p.output_on_host.data(), output.data, output.desc.n_bytes());
+  const int producer = p.values[value].producer;
+  if (producer < 0) return nullptr;  // the network is empty: its output is its input
+  const PlanStep& step = p.steps[producer];
+  const auto at = std::find(step.dst.begin(), step.dst.end(), value) - step.dst.begin();
+  const Tensor& tensor = step.dst_t[static_cast<size_t>(at)];
+  if (!p.is_cuda()) return tensor.as<float>();
+  if (memory.n_bytes() == 0) memory = Memory::on_host(p.options.config.device, tensor.desc.n_bytes());
+  copy(*p.stream, memory.data(), tensor.data, tensor.desc.n_bytes());
   p.stream->synchronize();
-  return p.output_on_host.as<float>();
+  return memory.as<float>();
 }
+
+const float* Plan::output() { return on_host(impl_->output_value, impl_->output_on_host); }
+
+const float* Plan::shown(size_t i) { return on_host(impl_->shown_values[i], impl_->shown_on_host[i]); }
+
+const Shape& Plan::shown_shape(size_t i) const { return impl_->values[impl_->shown_values[i]].desc.shape; }
 
 Judged Plan::judged(bool compares) {
   Impl& p = *impl_;

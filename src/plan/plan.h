@@ -45,6 +45,7 @@ struct PlanOptions {
   std::shared_ptr<const Augmentation> augmentation;  // of one input, which arrives as stored; null: none
   bool keeps_judged = false;                         // judged() can be asked after backward too
   std::shared_ptr<PlanRoom> room;                    // that it shares with others; null: its own
+  bool keeps_shown = false;                          // shown() can be asked
 };
 
 /// Seconds that one step has taken since the plan was made.
@@ -130,6 +131,9 @@ class Plan {
   /// and copies.
   const float* output();
   const Shape& output_shape() const;  // with N
+  /// The same of a value that the graph shows, by its place among Graph::shown().
+  const float* shown(size_t i);
+  const Shape& shown_shape(size_t i) const;
   /// After forward() with losses: what the first loss saw, and loss_values(). With `compares`, prediction and
   /// target for the host, which on a GPU waits and copies, until the next stage() on the CPU, the next
   /// forward() on a GPU.
@@ -157,6 +161,7 @@ class Plan {
  private:
   struct Impl;
   std::unique_ptr<Impl> impl_;
+  const float* on_host(int value, Memory& memory);
   void prepare(PlanStep& step);
   void record_backward(float* gradients, const std::function<bool(int64_t)>& passes_mark,
                        std::vector<RecordedPart>& parts);

@@ -269,6 +269,10 @@ void Plan::Impl::compile(const std::vector<LossSpec>& specs) {
   };
   const int first = static_cast<int>(steps.size());
   output_value = dense_output(graph.output());
+  if (options.keeps_shown) {
+    for (int v : graph.shown()) shown_values.push_back(dense_output(v));
+    shown_on_host.resize(shown_values.size());
+  }
   int last = static_cast<int>(steps.size());
   if (last > first) units.push_back({first, last, -1});
 

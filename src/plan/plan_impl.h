@@ -125,6 +125,8 @@ struct Plan::Impl {
   std::vector<int> zero_values;
   Memory zeros;  // as long as the largest of them
   int output_value = -1, n_fused = 0;
+  std::vector<int> shown_values;
+  std::vector<Memory> shown_on_host;
   int records_value = -1;                                   // of an augmentation
   std::vector<std::pair<int64_t, int64_t>> zero_gradients;  // (offset, n) of parameters no loss reaches
   std::array<double, kLossValues> loss_sums{};

@@ -38,8 +38,10 @@ Plan::Impl::Places Plan::Impl::place_memory() {
       last = std::max(last, step.forward_time);
       if (step.runs_backward && step.op->info().backward_needs_src) last = std::max(last, step.backward_time);
     }
-    const bool kept = v == output_value || std::any_of(losses.begin(), losses.end(),
-                                                       [&](const PlanLoss& loss) { return loss.value == v; });
+    const bool is_shown = std::find(shown_values.begin(), shown_values.end(), v) != shown_values.end();
+    const bool kept =
+        v == output_value || is_shown ||
+        std::any_of(losses.begin(), losses.end(), [&](const PlanLoss& loss) { return loss.value == v; });
     const bool is_judged = options.keeps_judged && !losses.empty() && steps[losses[0].step].src[0] == v;
     const bool is_state =
         std::any_of(states.begin(), states.end(), [&](const PlanState& state) { return state.out == v; });
