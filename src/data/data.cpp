@@ -58,7 +58,9 @@ const Field& field_of_input(const Dataset& dataset, const DataFields& fields, co
                             int vertex) {
   const std::string& input = graph.vertex(vertex).name;
   const auto named = fields.inputs.find(input);
-  if (named == fields.inputs.end() && graph.inputs().size() > 1) {
+  int n_named = 0;  // inputs with names of their own
+  for (const int v : graph.inputs()) n_named += graph.vertex(v).lengths_of < 0;
+  if (named == fields.inputs.end() && n_named > 1) {
     throw Error(dataset.path(), fmt::format("no field is named for the model's input '{}'", input),
                 fmt::format("add data: {{train: {{inputs: {{{}: FIELD}}}}}}; fields: {}", input,
                             field_list(dataset)));

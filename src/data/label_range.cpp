@@ -51,6 +51,8 @@ std::string surplus_classes(const DataOptions& job, const JobData& data, const G
   const std::string target = job.loss.target.empty() ? data.train_fields.target : job.loss.target;
   const int64_t n_classes = job.loss.n_classes(graph.vertex(loss_vertex(graph, job.loss)).shape);
   if (target.empty() || n_classes < 2) return "";
+  const Field& field = data.train->field(target);
+  if (field.ragged || field.windows) return "";  // of a vocabulary some tokens are never asked for
   const std::vector<std::string>& names = data.train->class_names();
   const int64_t n_names = static_cast<int64_t>(names.size());
   if (target == data.train_fields.target && n_names > 0) {

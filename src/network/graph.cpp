@@ -130,7 +130,8 @@ int Graph::add(const std::string& name, std::shared_ptr<const Layer> layer, std:
                int shares, const std::string& parameters_name) {
   if (find(name) >= 0)
     throw Error("layer '" + name + "'", "the name is used twice", "give each layer its own name");
-  if (const int last = layer->expand(*this, name, inputs); last >= 0) return last;
+  const int parts = add_parts([&] { return layer->expand(*this, name, inputs); });
+  if (parts >= 0) return parts;
   const Layer::Lengths lengths = layer->lengths();
   if (lengths.of >= 0 && lengths.of < static_cast<int>(inputs.size())) {
     const int of_sequence = vertices_[inputs[lengths.of]].lengths;
@@ -170,6 +171,7 @@ int Graph::add(const std::string& name, std::shared_ptr<const Layer> layer, std:
     throw Error(where, e.reason(), e.remedy());
   }
   check_size(where, "its value", vertex.shape);
+  vertex.is_part = n_open_ > 0;
   for (const ParameterSpec& spec : vertex.layer->parameters(src))
     check_size(where, "parameter '" + spec.name + "'", spec.shape);
   vertices_.push_back(std::move(vertex));

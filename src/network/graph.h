@@ -29,6 +29,7 @@ struct Vertex {
   int output = 0;        // > 0: this output of what it reads, and no layer of its own
   int state_of = -1;     // of an input: it starts with what that vertex had in the step before
   bool is_zero = false;  // of an input: zeros, always
+  bool is_part = false;  // of a layer that stands for several; nobody may read it
 };
 
 class Graph {
@@ -58,6 +59,14 @@ class Graph {
   int append(std::shared_ptr<const Layer> layer, const std::string& name = {});
   /// Marks vertices as one block whose activations backward computes again instead of keeping.
   void recompute(const std::vector<int>& vertices);
+  /// Adds the vertices of one layer, or network, that stands for several: `add` returns the last one.
+  template <typename Add>
+  int add_parts(const Add& add) {
+    ++n_open_;
+    const int last = add();
+    if (--n_open_ == 0 && last >= 0) vertices_[last].is_part = false;
+    return last;
+  }
   /// Makes this vertex the prediction; the last layer's is unless told otherwise.
   void set_output(int vertex) { output_ = vertex; }
 
@@ -97,6 +106,7 @@ class Graph {
   int output_ = -1;
   int n_recompute_ = 0;
   bool carries_states_ = false;
+  int n_open_ = 0;  // add_parts() that has not returned
   std::vector<int> shown_;
 };
 

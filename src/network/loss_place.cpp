@@ -41,7 +41,12 @@ void check_all_read(const Graph& graph, const std::vector<LossSpec>& losses) {
   }
   for (int v = 0; v < graph.size(); ++v) {
     const Vertex& vertex = graph.vertex(v);
-    if (read[v] || vertex.output > 0 || vertex.lengths_of >= 0) continue;
+    if (read[v] || vertex.is_part || vertex.output > 0 || vertex.lengths_of >= 0) continue;
+    // Of a layer that stands for several it is enough that one of them is read.
+    bool has_read_part = false;
+    for (int other = 0; other < graph.size(); ++other)
+      has_read_part = has_read_part || (read[other] && graph.vertex(other).name.starts_with(vertex.name + "."));
+    if (has_read_part) continue;
     throw Error(fmt::format("{} '{}'", graph.vertex(v).layer ? "layer" : "input", graph.vertex(v).name),
                 "nothing reads it",
                 "remove it, let a layer read it, or name it in model.output or in a loss's `of`");

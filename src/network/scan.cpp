@@ -210,7 +210,7 @@ class Unrolling {
 }  // namespace
 
 int add_scan(Graph& graph, const std::string& name, const ScanBody& body, const ScanInputs& inputs) {
-  return Unrolling(graph, name, body, inputs).run();
+  return graph.add_parts([&] { return Unrolling(graph, name, body, inputs).run(); });
 }
 
 }  // namespace lockstep

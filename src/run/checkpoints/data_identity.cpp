@@ -39,9 +39,13 @@ std::string values(const std::vector<float>& numbers) {
 
 std::string identify_samples(const Dataset& dataset, const DataFields& fields) {
   ChunkedChecksum checksum;
-  const int64_t n = dataset.n_samples();
+  const int64_t n_samples = dataset.n_samples();
   for (const std::string& name : fields_of(fields)) {
     const Field& field = dataset.field(name);
+    // Of rows of unequal lengths the elements, and the lengths.
+    const std::vector<int32_t>& lengths = dataset.row_lengths(name);
+    checksum.update(lengths.data(), static_cast<int64_t>(lengths.size() * sizeof(int32_t)));
+    const int64_t n = field.ragged ? dataset.n_elements(name) : n_samples;
     const std::string kind = fmt::format("{} {}", name_of(field.dtype), field.shape.str());
     checksum.update(kind.data(), static_cast<int64_t>(kind.size()));
     const int64_t row_bytes = std::max<int64_t>(1, field.shape.n_elements() * size_of(field.dtype));
@@ -55,11 +59,14 @@ std::string identify_samples(const Dataset& dataset, const DataFields& fields) {
       const int64_t first = whole || n_reads < 2 ? i
                                                  : i * ((n - 1) / (n_reads - 1)) +
                                                        i * ((n - 1) % (n_reads - 1)) / (n_reads - 1);
-      dataset.read(name, first, count, rows.data());
+      if (field.ragged)
+        dataset.read_elements(name, first, count, rows.data());
+      else
+        dataset.read(name, first, count, rows.data());
       checksum.update(rows.data(), count * field.shape.n_elements() * size_of(field.dtype));
     }
   }
-  return fmt::format("{} samples, {:016x}", n, checksum.digest());
+  return fmt::format("{} samples, {:016x}", n_samples, checksum.digest());
 }
 
 std::string measure_of(const Job& job) {
