@@ -28,7 +28,6 @@ constexpr int64_t kPanelBytes = 16 << 10;
 constexpr int kTileRows[5] = {0, 8, 6, 4, 3};
 #endif
 constexpr int kMostTileRows = 12;
-constexpr int64_t kLineFloats = 16;  // of a cache line
 
 using Floats = Vector<float, kWidth>;
 using Words = Vector<uint32_t, kWidth>;
@@ -172,12 +171,8 @@ void multiply_vectors(const PanelProduct& p, int64_t row_begin, int64_t row_end,
     int64_t done = 0;
     do {
       const int64_t n = p.k - done < block ? p.k - done : block;
-      // Packed columns follow one another: what comes next is fetched while this block is at work.
-      const float* next = b + (done + n) * panel_columns;
-      const int64_t part_of_next =
-          (block * panel_columns / n_tiles + kLineFloats) / kLineFloats * kLineFloats;
       int64_t row = row_begin;
-      for (int64_t tile = 0; tile < n_tiles; ++tile, next += part_of_next) {
+      for (int64_t tile = 0; tile < n_tiles; ++tile) {
         const int64_t rows = small + (tile < n_large ? 1 : 0);
         const float* a[kMostTileRows];
         float* c[kMostTileRows];
@@ -188,7 +183,6 @@ void multiply_vectors(const PanelProduct& p, int64_t row_begin, int64_t row_end,
           takes_part = takes_part || p.lengths[row] > p.t;
         }
         if (!takes_part) continue;
-        for (int64_t i = 0; i < part_of_next; i += kLineFloats) __builtin_prefetch(next + i, 0, 2);
         tiles[tile < n_large ? 1 : 0](a, b + done * panel_columns, n, c, offsets,
                                       done == 0 ? p.start : PanelProduct::Start::kAdd,
                                       p.bias ? p.bias + panel * units : nullptr);
