@@ -14,11 +14,11 @@ namespace lockstep {
 
 struct LoaderField {
   std::string name;  // field of the dataset
-  DType dtype =
-      DType::kFloat32;  // converted to: float32 (inputs), int64 (labels), int32 (ids); uint8: as it is
+  /// Converted to: float32 (inputs), int64 (labels), int32 (ids); uint8 stored so: as it is.
+  DType dtype = DType::kFloat32;
   Shape shape;  // of one sample as delivered: as many numbers as stored or as what is taken of it; of a
                 // ragged field: of one element; of lengths: no dimensions
-  /// Subtracted and divided per channel (first dimension of the stored sample) after
+  /// Subtracted and divided per channel (first dimension of a stored element, Field::element) after
   /// conversion to float32; empty: as stored. Size 1 applies to all elements.
   std::vector<float> mean, stddev;
   /// int64 labels and int32 ids must lie in [0, n_classes) where n_classes > 0. Throws Error naming the

@@ -1,7 +1,7 @@
 // Rows go to their places one by one; what is behind the end of a row is padding.
 #include "io/loader/ragged_source.h"
 
-#include <algorithm>
+#include <cassert>
 #include <cstring>
 #include <utility>
 
@@ -63,7 +63,8 @@ void RaggedSource::gather(std::span<const RowRequest> requests, int64_t n_rows, 
   const int64_t row_bytes = extent * converter_.dst_bytes();
   for (const RowRequest& request : requests) {
     const RowSpan span = spans_->of(request.id);
-    const int64_t n = std::min(delivered_length(wanted_, span.count), extent);
+    const int64_t n = delivered_length(wanted_, span.count);
+    assert(n <= extent);  // as the buckets say
     const int64_t first = span.first + wanted_.drop_first;
     std::byte* const row = dst + request.row * row_bytes;
     const std::byte* src = cache_ && n > 0 ? cache_->find(first, n) : nullptr;
