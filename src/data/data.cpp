@@ -432,6 +432,13 @@ LoaderField sequence_field(const Dataset& dataset, const Field& stored, const Ve
   field.max_length = job.train ? job.train->max_length : 0;
   field.lengths_only = input.lengths_of >= 0;
   if (field.lengths_only) return field;
+  if (const auto n_tokens = static_cast<int64_t>(dataset.vocabulary(stored.name).size());
+      input.n_ids > 0 && n_tokens > input.n_ids)
+    throw Error(dataset.path(),
+                fmt::format("the vocabulary of '{}' has {} tokens, the network knows ids below {}",
+                            stored.name, n_tokens, input.n_ids),
+                "leave vocabulary out of the model, which takes the data's, or convert the data with "
+                "--vocabulary-from and the training data");
   field.shape = stored.ragged ? stored.shape : input.shape;
   const Shape read = delivered(stored, cut, input.shape.rank() > 0 ? input.shape[0] : 1);
   if (stored.ragged ? read.without_front() != input.shape.without_front()
@@ -558,7 +565,9 @@ LoaderOptions make_loader_options(const DataOptions& job, const Dataset& dataset
           dataset.path(),
           fmt::format("samples of '{}' have shape {}, the network's output needs {}", name,
                       stored.shape.str(), target.str()),
-          n_classes > 1 && target.n_elements() == 1 && stored.shape.n_elements() == n_classes
+          loss.is_classification() && !loss.rule->is_of_tokens() && stored.windows
+              ? "of the steps of sequences the loss is token_cross_entropy"
+          : n_classes > 1 && target.n_elements() == 1 && stored.shape.n_elements() == n_classes
               ? "this loss takes class numbers: store labels.argmax(axis=1), or name another target field"
               : "change the number of outputs of the model's last layer, or name another target field");
     }

@@ -45,7 +45,8 @@ void check_all_read(const Graph& graph, const std::vector<LossSpec>& losses) {
     // Of a layer that stands for several it is enough that one of them is read.
     bool has_read_part = false;
     for (int other = 0; other < graph.size(); ++other)
-      has_read_part = has_read_part || (read[other] && graph.vertex(other).name.starts_with(vertex.name + "."));
+      has_read_part =
+          has_read_part || (read[other] && graph.vertex(other).name.starts_with(vertex.name + "."));
     if (has_read_part) continue;
     throw Error(fmt::format("{} '{}'", graph.vertex(v).layer ? "layer" : "input", graph.vertex(v).name),
                 "nothing reads it",

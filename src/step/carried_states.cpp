@@ -11,8 +11,8 @@ CarriedStates::CarriedStates(const Graph& graph, Device device, int64_t micro_ba
   for (int64_t m = 0; m < n_micro && n_elements > 0; ++m) {
     before_.emplace_back(device, n_elements * int64_t{sizeof(float)});
     after_.emplace_back(device, n_elements * int64_t{sizeof(float)});
-    host_.push_back(std::make_unique<HostMirror>(before_.back()));
   }
+  for (const Memory& states : before_) host_.push_back(std::make_unique<HostMirror>(states));
 }
 
 void CarriedStates::advance(Stream& stream) {

@@ -8,16 +8,22 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>
+#include <fstream>
+#include <regex>
 #include <vector>
 
 #include "comm/agreement.h"
+#include "io/convert/convert.h"
 #include "io/dataset/synthetic.h"
+#include "kernels/random.h"
 #include "src/data/data.h"
 #include "src/network/loss_place.h"
 #include "src/run/job.h"
+#include "src/run/run_setup.h"
 #include "src/step/replica.h"
 
 namespace lockstep {
@@ -26,6 +32,7 @@ namespace {
 struct SmallModel {
   const char* model;  // options of `model`
   const char* loss;
+  const char* data = nullptr;  // of sequences: the key `data`, in which @ stands for the folder
 };
 constexpr int64_t kMicro = 2, kGlobal = 8 * kMicro;
 
@@ -68,7 +75,60 @@ const std::vector<SmallModel> kModels = {
     {"zoo: conv_autoencoder, input: [1, 16, 16], channels: [8, 16]", "{l2: {target: input}}"},
     {"zoo: unet, input: [3, 16, 16], depth: 2, channels: 8, classes: 3", "softmax_cross_entropy"},
     {"zoo: sobel, input: [1, 8, 8]", "l2"},
+    {"zoo: char_rnn, hidden: 20, embedding: 8, layers: 2, dropout: 0.3, state: carried",
+     "token_cross_entropy", "{train: {path: @/text, window: 7}}"},
+    {"zoo: char_lstm, hidden: 20, embedding: 8, layers: 2, dropout: 0.3, state: carried",
+     "token_cross_entropy", "{train: {path: @/text, window: 7}}"},
+    {"zoo: char_gru, hidden: 20, encoding: one_hot", "token_cross_entropy",
+     "{train: {path: @/text, window: {length: 7, stride: 5}}}"},
+    {"zoo: sentiment_bilstm, hidden: 12, embedding: 8, layers: 2, dropout: 0.3", "softmax_cross_entropy",
+     "{train: @/labelled}"},
+    {"zoo: sentiment_bilstm, hidden: 12, embedding: 8, pooling: mean", "softmax_cross_entropy",
+     "{train: @/labelled, shuffle: false}"},
+    {"zoo: forecaster, hidden: 12, horizon: 2", "l2",
+     "{train: {path: @/series, window: {length: 9, stride: 2, horizon: 2}}}"},
+    {"zoo: seq2seq, hidden: 12, embedding: 8", "token_cross_entropy", "{train: @/pairs}"},
+    {"zoo: seq2seq_attention, hidden: 12, embedding: 8", "token_cross_entropy", "{train: @/pairs}"},
+    {"zoo: caption, hidden: 12, embedding: 8, channels: [4, 8], dropout: 0.3", "token_cross_entropy",
+     "{train: {inputs: {image: {path: @/images.h5, field: input}, previous: {path: @/pairs, field: target}}, "
+     "target: {path: @/pairs, field: target}}, normalize: none}"},
 };
+
+/// Texts, pairs, labelled texts and a series of a few lines of unequal lengths, converted as users do.
+void make_sequences(const std::filesystem::path& folder, Communicator& world) {
+  const RandomStream random(5, RandomPurpose::kSynthetic, 0, 0);
+  constexpr int kLines = kGlobal * 3 - 5;  // the last step ends in padding
+  check_on_root(world, [&] {
+    std::ofstream text(folder / "text.txt"), pairs(folder / "pairs.tsv"), labelled(folder / "labelled.tsv"),
+        series(folder / "series.csv");
+    uint64_t at = 0;
+    const auto draw = [&](uint32_t below) { return random.bits(at++) % below; };
+    const auto word = [&] {
+      std::string letters;
+      for (uint32_t n = 1 + draw(9); n > 0; --n) letters += static_cast<char>('a' + draw(6));
+      return letters;
+    };
+    for (int i = 0; i < 60; ++i) text << word() << ' ';
+    series << "value\n";
+    for (int i = 0; i < 90; ++i) series << std::sin(0.4 * i) << '\n';
+    for (int i = 0; i < kLines; ++i) {
+      pairs << word() << '\t' << word() << '\n';
+      labelled << (i % 3 == 0 ? "yes" : "no") << '\t' << word();
+      for (uint32_t n = draw(7); n > 0; --n) labelled << ' ' << word();
+      labelled << '\n';
+    }
+    write_synthetic_dataset(folder / "images.h5", {3, 16, 16}, {}, 0, kLines, 7);
+  });
+  const auto into = [&](const char* name) {
+    ConvertOptions options;
+    options.out = folder / name;
+    return options;
+  };
+  convert_text(world, {{folder / "text.txt"}}, into("text"));
+  convert_pairs(world, {folder / "pairs.tsv", ""}, into("pairs"));
+  convert_labelled_text(world, {folder / "labelled.tsv"}, into("labelled"));
+  convert_series(world, {folder / "series.csv", {}}, into("series"));
+}
 
 std::string job_text(const SmallModel& small, const std::string& precision, const std::string& device) {
   return fmt::format(
@@ -79,8 +139,37 @@ std::string job_text(const SmallModel& small, const std::string& precision, cons
       device, precision, small.model, small.loss, kGlobal, kMicro);
 }
 
+/// Two steps; prints both losses and a hash of the weights.
+void step_and_tell(const SmallModel& small, const std::string& precision, Replica& replica,
+                   DataLoader& loader, Communicator& world) {
+  std::array<double, 2> losses{};
+  for (int64_t step = 0; step < 2; ++step) losses[step] = replica.step(loader, step, 2).loss;
+  const SyncVerdict verdict = replica.compare_weights();  // brings them to the host
+  if (!verdict.tensors.empty()) throw Error(small.model, verdict.str());
+  uint64_t hash = 0xcbf29ce484222325u;
+  for (const Segment& segment : replica.arena().segments()) {
+    const auto* words = replica.arena().host().as<const uint32_t>() + segment.offset;
+    for (int64_t i = 0; i < segment.n_elements(); ++i) hash = (hash ^ words[i]) * 0x100000001b3u;
+  }
+  if (world.is_root())
+    fmt::print("{} {} loss {} {} weights {:016x}\n", small.model, precision, losses[0], losses[1], hash);
+  world.barrier();
+}
+
+void train_sequences(const SmallModel& small, const std::string& precision, const std::string& device,
+                     const std::filesystem::path& folder, Communicator& world) {
+  const std::string data = std::regex_replace(std::string(small.data), std::regex("@"), folder.string());
+  const Job job = read_job(
+      Config::from_text(job_text(small, precision, device) + "clip: 0.5\ndata: " + data, "zoo_ranks"));
+  const RunSetup setup(job, world);
+  Replica replica(job, setup.graph, world, {.shorter = setup.shorter});
+  DataLoader loader(*setup.data.train, setup.loader_options(job, world.rank(), world.size()), 0);
+  step_and_tell(small, precision, replica, loader, world);
+}
+
 void train(const SmallModel& small, const std::string& precision, const std::string& device,
            const std::filesystem::path& folder, Communicator& world) {
+  if (small.data) return train_sequences(small, precision, device, folder, world);
   Job job = read_job(Config::from_text(job_text(small, precision, device), "zoo_ranks"));
   const Graph graph = build_graph(job, {});
   const std::filesystem::path data = folder / "data.h5";
@@ -100,18 +189,7 @@ void train(const SmallModel& small, const std::string& precision, const std::str
                     make_loader_options(job, *opened.train, opened.train_fields, graph, true, {},
                                         world.rank(), world.size()),
                     0);
-  std::array<double, 2> losses{};
-  for (int64_t step = 0; step < 2; ++step) losses[step] = replica.step(loader, step, 2).loss;
-  const SyncVerdict verdict = replica.compare_weights();  // brings them to the host
-  if (!verdict.tensors.empty()) throw Error(small.model, verdict.str());
-  uint64_t hash = 0xcbf29ce484222325u;
-  for (const Segment& segment : replica.arena().segments()) {
-    const auto* words = replica.arena().host().as<const uint32_t>() + segment.offset;
-    for (int64_t i = 0; i < segment.n_elements(); ++i) hash = (hash ^ words[i]) * 0x100000001b3u;
-  }
-  if (world.is_root())
-    fmt::print("{} {} loss {} {} weights {:016x}\n", small.model, precision, losses[0], losses[1], hash);
-  world.barrier();
+  step_and_tell(small, precision, replica, loader, world);
 }
 
 }  // namespace
@@ -126,6 +204,7 @@ int run(int argc, char** argv) {
   }
   const std::string device = argc > 2 ? argv[2] : "cpu", name = argc > 3 ? argv[3] : "";
   try {
+    make_sequences(argv[1], world);
     for (const SmallModel& small : kModels) {
       if (std::string_view(small.model).find(name) == std::string_view::npos) continue;
       for (const char* precision : {"float32", "bfloat16", "float16"}) {

@@ -1,0 +1,128 @@
+// Runs over sequences as users start them: the same bits when a run is cut off in mid-stream and goes on with
+// another number of ranks, and one message with a remedy for each mistake.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+#include "io/checkpoint/checkpoint.h"
+#include "tests/jobs/program.h"
+
+namespace lockstep {
+namespace {
+
+namespace fs = std::filesystem;
+
+class SequenceRuns : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    folder_ = new TemporaryFolder;
+    std::string text, pairs, labelled;
+    for (int i = 0; i < 700; ++i) {
+      text += static_cast<char>('a' + (i * i + i / 7) % 9);
+      if (i % 11 == 0) text += ' ';
+    }
+    for (int i = 0; i < 61; ++i) {
+      const std::string word(static_cast<size_t>(1 + i * 7 % 13), static_cast<char>('a' + i % 5));
+      pairs +=
+          word + "\t" + std::string(static_cast<size_t>(1 + i % 4), static_cast<char>('p' + i % 5)) + "\n";
+      labelled += std::string(i % 2 ? "odd" : "even") + "\t" + word + " " + word + "\n";
+    }
+    write_file(file("text.txt"), text);
+    write_file(file("pairs.tsv"), pairs);
+    write_file(file("labelled.tsv"), labelled);
+    write_file(file("other.txt"), text + "xyz");
+    for (const std::string& words :
+         {"text " + file("other.txt") + " --out " + file("other"),
+          "text " + file("text.txt") + " --validation-fraction 0.3 --out " + file("text"),
+          "pairs " + file("pairs.tsv") + " --out " + file("pairs"),
+          "labelled-text " + file("labelled.tsv") + " --out " + file("labelled")}) {
+      const Ended ended = lockstep("convert " + words);
+      ASSERT_EQ(ended.status, 0) << ended.output;
+    }
+    write_job("stream", "{zoo: char_lstm, hidden: 12, embedding: 6, layers: 2, dropout: 0.2, state: carried}",
+              "{train: {path: " + file("text/train") +
+                  ", window: 6}, validation: {path: " + file("text/validation") + "}}");
+    write_job("pairs", "{zoo: seq2seq_attention, hidden: 8, embedding: 6}", "{train: " + file("pairs") + "}");
+  }
+  static void TearDownTestSuite() {
+    delete folder_;
+    folder_ = nullptr;
+  }
+
+  static std::string file(const std::string& name) { return folder_->file(name); }
+  static void write_job(const std::string& name, const std::string& model, const std::string& data,
+                        const std::string& loss = "token_cross_entropy") {
+    write_file(file(name + ".yaml"),
+               "name: " + name + "\nmodel: " + model + "\ndata: " + data + "\nloss: " + loss +
+                   "\nbatch: {global: 8, micro: 2}\noptimizer: {adam: {lr: 0.01}}\nclip: 1\n"
+                   "train: {steps: 14, log_every_steps: 2}\ncheckpoint: {every_steps: 1, keep: 0}\n");
+  }
+  static std::string train(const std::string& job, const std::string& out) {
+    return "train " + file(job + ".yaml") + " --out " + file(out) + " ";
+  }
+  static std::string checkpoint(const std::string& run, int step) {
+    return file(run + "/checkpoints/step-0000000" + (step < 10 ? "0" : "") + std::to_string(step) + ".h5");
+  }
+  static void expect_refusal(const std::string& words, const std::vector<std::string>& parts) {
+    const Ended ended = lockstep_on(2, words);
+    EXPECT_EQ(ended.status, 1) << words << "\n" << ended.output;
+    for (const std::string& part : parts)
+      EXPECT_NE(ended.output.find(part), std::string::npos) << "'" << part << "' is missing in:\n"
+                                                            << ended.output;
+    EXPECT_EQ(count(ended.output, "lockstep: "), 1) << ended.output;
+    EXPECT_EQ(count(ended.output, "remedy: "), 1) << ended.output;
+  }
+
+ private:
+  static inline TemporaryFolder* folder_ = nullptr;
+};
+
+TEST_F(SequenceRuns, GoOnInMidStreamWithAnotherNumberOfRanks) {
+  for (const std::string job : {"stream", "pairs"}) {
+    const Ended calm = lockstep(train(job, job + "-calm"));
+    ASSERT_EQ(calm.status, 0) << calm.output;
+    const std::string expected = read_file(checkpoint(job + "-calm", 14));
+    ASSERT_FALSE(expected.empty());
+    for (const auto& [n_ranks, step] : {std::pair{1, 3}, {2, 5}, {4, 9}}) {
+      const std::string run = job + std::to_string(n_ranks);
+      fs::copy(file(job + "-calm"), file(run), fs::copy_options::recursive | fs::copy_options::copy_symlinks);
+      for (const std::string& path : list_checkpoints(file(run + "/checkpoints")))
+        if (checkpoint_step(path) > step) fs::remove(path);
+      const Ended ended = lockstep_on(n_ranks, train(job, run) + "--resume auto");
+      ASSERT_EQ(ended.status, 0) << ended.output;
+      EXPECT_NE(ended.output.find("resumed at step " + std::to_string(step)), std::string::npos)
+          << ended.output;
+      EXPECT_TRUE(read_file(checkpoint(run, 14)) == expected) << job << " on " << n_ranks << " ranks";
+    }
+  }
+  // What it carries is in the file, a row for each row of the global batch.
+  int n_states = 0;
+  for (const CheckpointEntry& entry : list_checkpoint(checkpoint("stream-calm", 14))) {
+    if (!entry.name.starts_with("/state/")) continue;
+    ++n_states;
+    EXPECT_EQ(entry.shape, (Shape{4, 2, 12})) << entry.name;
+  }
+  EXPECT_EQ(n_states, 4);
+}
+
+TEST_F(SequenceRuns, MistakesAreOneMessageWithARemedy) {
+  expect_refusal(train("stream", "x") + "--set data.order=shuffled",
+                 {"data.order", "carries its state", "data.order: streams"});
+  expect_refusal(train("stream", "x") + "--set data.train.window=600", {"one window takes 601", "at most"});
+  expect_refusal(train("stream", "x") + "--set model.vocabulary=5",
+                 {"has 10 tokens, the network knows ids below 5", "--vocabulary-from"});
+  expect_refusal(train("stream", "x") + "--set loss=softmax_cross_entropy", {"token_cross_entropy"});
+  expect_refusal(train("stream", "x") + "--set data.order=by_length --set model.state=none",
+                 {"no field has rows of unequal lengths"});
+  expect_refusal(train("stream", "x") + "--set batch.global=128 --set batch.micro=64",
+                 {"88 samples are fewer than the 128 rows", "stream of its own"});
+  expect_refusal(train("stream", "x") + "--set data.validation.path=" + file("other"),
+                 {"vocabulary", "--vocabulary-from"});
+  expect_refusal(train("pairs", "x") + "--set 'loss={softmax_cross_entropy: {class_axis: last}}'",
+                 {"unequal lengths", "token_cross_entropy"});
+  write_job("labelled", "{zoo: seq2seq, hidden: 8}", "{train: " + file("labelled") + "}");
+  expect_refusal(train("labelled", "x"), {"'source'"});
+}
+
+}  // namespace
+}  // namespace lockstep
