@@ -1,6 +1,7 @@
 // Puts the page together. It carries a content security policy that forbids every load, so
 // a report can be mailed and opened anywhere, and holds no date or path, so that equal
 // runs give equal pages.
+#include "src/report/attention.h"
 #include "src/report/page.h"
 
 #include <fmt/format.h>
@@ -135,6 +136,7 @@ std::string report_page(const std::string& run_folder) {
   out += verdict_html(verdict);
   out += charts_html(run, summary);
   out += confusion_section(run_folder);
+  out += attention_html(run_folder);
   out += filters_html(run_folder, run.job, best_step(run, summary));
   out += events_html(run);
   out += job_html(run);

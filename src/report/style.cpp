@@ -43,6 +43,9 @@ dl { margin: 0; }
 .verdict b.warn { color: var(--warn); }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 440px), 1fr)); gap: 0 14px; }
 figure { margin: 0; }
+.attentions { display: flex; flex-wrap: wrap; gap: 18px 28px; overflow-x: auto; }
+.attention text { font: 12px ui-monospace, "DejaVu Sans Mono", monospace; fill: var(--ink); }
+.attention rect { fill: var(--c1); stroke: var(--line); stroke-width: .5; }
 figcaption { display: flex; flex-wrap: wrap; gap: 0 8px; align-items: baseline; margin-bottom: 10px; }
 .unit, .note { color: var(--muted); font-size: 13px; }
 .note { margin: 4px 0 8px; }

@@ -153,6 +153,29 @@ void RunFolder::write_scalars(int64_t step, std::span<const EventScalar> scalars
   if (events_) attempt([&] { events_->write(step, scalars); });
 }
 
+void RunFolder::write_attention(const ValidationResult& validation, int64_t step) {
+  if (!is_root_ || validation.attention.empty()) return;
+  const auto quoted = [](const std::vector<std::string>& tokens) {
+    std::vector<std::string> texts;
+    for (const std::string& token : tokens) texts.push_back(json_quote(token));
+    return fmt::format("[{}]", fmt::join(texts, ","));
+  };
+  std::vector<std::string> maps;
+  for (const AttentionMap& map : validation.attention) {
+    std::vector<std::string> rows;
+    for (size_t r = 0; r < map.rows.size(); ++r) {
+      const auto row = map.weights.begin() + static_cast<int64_t>(r * map.columns.size());
+      rows.push_back(fmt::format("[{:.4g}]", fmt::join(row, row + static_cast<int64_t>(map.columns.size()), ",")));
+    }
+    maps.push_back(fmt::format("{{\"name\": {}, \"rows\": {}, \"columns\": {}, \"weights\": [{}]}}",
+                               json_quote(map.name), quoted(map.rows), quoted(map.columns), fmt::join(rows, ",")));
+  }
+  JsonObject object;
+  object.set("kind", "attention").set("step", step);
+  object.set_raw("maps", fmt::format("[{}]", fmt::join(maps, ",\n")));
+  attempt([&] { write_text(path_ + "/attention.json", object.str() + "\n"); });
+}
+
 void RunFolder::write_confusion(const ValidationResult& validation,
                                 const std::vector<std::string>& class_names, int64_t step) {
   const Confusion& confusion = validation.confusion;

@@ -49,6 +49,8 @@ class RunFolder {
   void write(const JsonObject& line);  // rank 0; others ignore it
   /// Scalars of a step for TensorBoard (tb/).
   void write_scalars(int64_t step, std::span<const EventScalar> scalars);
+  /// attention.json, where there are maps.
+  void write_attention(const ValidationResult& validation, int64_t step);
   void write_confusion(const ValidationResult& validation, const std::vector<std::string>& class_names,
                        int64_t step);
   /// A warning to the log and the metrics file.

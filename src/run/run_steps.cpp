@@ -136,6 +136,7 @@ const ValidationResult& Run::Impl::validate() {
   if (improved) {
     state_.best_step = state_.step;
     state_.best_value = value;
+    folder_.write_attention(validated_, state_.step);
     folder_.write_confusion(validated_, setup_.data.contract.class_names, state_.step);
   }
   if (is_measure) {

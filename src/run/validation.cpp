@@ -13,6 +13,7 @@ PlanOptions evaluation_options(const Job& job) {
   PlanOptions options;
   options.config = job.op_config(false);
   options.micro_batch = job.micro_batch;
+  options.keeps_shown = true;
   return options;
 }
 
@@ -40,9 +41,11 @@ int64_t arg_max(const float* values, int64_t n) { return std::max_element(values
 Validator::Validator(const Job& job, const Graph& graph, const ParameterArena& arena, const Dataset& dataset,
                      const DataFields& fields, const DataContract& contract, Communicator& comm)
     : job_(job),
+      contract_(contract),
       comm_(comm),
       loading_(evaluation_loader(job, graph, dataset, fields, contract, comm)),
       graphs_(sequence_graphs(job, contract, graph, dataset, loading_)),
+      graph_(graph),
       plans_(pointers_to(graphs_, graph), arena, job.losses(), evaluation_options(job)),
       states_(graph, job.device, job.micro_batch, job.n_micro() / comm.size()),
       judges_output_(loss_vertex(graph, job.loss) == graph.output() &&
@@ -83,6 +86,9 @@ ValidationResult Validator::run() {
       std::copy_n(judged.loss_values, kLossValues, row);
       metrics.judge(judged, row + kLossValues);
       if (k > 0) result.confusion.judge(*job_.loss.rule, judged);
+      if (s == 0 && batch.micro == 0)
+        result.attention = attention_maps(plan, graphs_.empty() ? graph_ : graphs_[static_cast<size_t>(bucket)],
+                                          batch, contract_);
     }
     states_.advance(plans_.stream());
   }

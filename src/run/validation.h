@@ -12,6 +12,7 @@
 #include "src/data/data.h"
 #include "src/metrics/confusion.h"
 #include "src/plan/plan_set.h"
+#include "src/run/attention_maps.h"
 #include "src/run/job.h"
 #include "src/run/not_finite_rows.h"
 #include "src/step/carried_states.h"
@@ -22,6 +23,7 @@ struct ValidationResult {
   int64_t n_samples = 0;
   double loss = 0;              // mean over the samples, or over what the loss counts (weights, pixels)
   std::vector<double> metrics;  // of the job, in its order
+  std::vector<AttentionMap> attention;  // of a few samples, on rank 0, where the network shows some
   std::string not_finite;       // which rows hold values that are not finite, or that only the loss is not
   Confusion
       confusion;  // of no classes where there are none, or the loss judges another layer than the output
@@ -29,7 +31,7 @@ struct ValidationResult {
 
 class Validator {
  public:
-  /// `dataset`, `graph`, `arena` and `comm` must outlive it. `fields.target` must be there.
+  /// `dataset`, `graph`, `arena`, `contract` and `comm` must outlive it. `fields.target` must be there.
   Validator(const Job& job, const Graph& graph, const ParameterArena& arena, const Dataset& dataset,
             const DataFields& fields, const DataContract& contract, Communicator& comm);
 
@@ -40,10 +42,12 @@ class Validator {
 
  private:
   const Job& job_;
+  const DataContract& contract_;
   Communicator& comm_;
   int64_t n_samples_ = 0;
   LoaderOptions loading_;
   std::vector<Graph> graphs_;  // of sequences of unequal lengths, in the order of the loader's buckets
+  const Graph& graph_;
   PlanSet plans_;
   CarriedStates states_;
   bool judges_output_;  // the reported loss is of the graph's output, against the dataset

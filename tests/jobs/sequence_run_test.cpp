@@ -42,7 +42,8 @@ class SequenceRuns : public testing::Test {
     write_job("stream", "{zoo: char_lstm, hidden: 12, embedding: 6, layers: 2, dropout: 0.2, state: carried}",
               "{train: {path: " + file("text/train") +
                   ", window: 6}, validation: {path: " + file("text/validation") + "}}");
-    write_job("pairs", "{zoo: seq2seq_attention, hidden: 8, embedding: 6}", "{train: " + file("pairs") + "}");
+    write_job("pairs", "{zoo: seq2seq_attention, hidden: 8, embedding: 6}",
+              "{train: " + file("pairs") + ", validation: " + file("pairs") + "}");
   }
   static void TearDownTestSuite() {
     delete folder_;
@@ -103,6 +104,16 @@ TEST_F(SequenceRuns, GoOnInMidStreamWithAnotherNumberOfRanks) {
     EXPECT_EQ(entry.shape, (Shape{4, 2, 12})) << entry.name;
   }
   EXPECT_EQ(n_states, 4);
+}
+
+TEST_F(SequenceRuns, TheReportShowsWhatTheDecoderLookedAt) {
+  const Ended ended = lockstep(train("pairs", "shown"));
+  ASSERT_EQ(ended.status, 0) << ended.output;
+  const std::string maps = read_file(file("shown/attention.json")), page = read_file(file("shown/report.html"));
+  EXPECT_EQ(count(maps, "\"name\": \"decoder.attention.weights\""), 4) << maps;
+  EXPECT_NE(maps.find("</s>"), std::string::npos) << maps;
+  EXPECT_NE(page.find("What it looked at"), std::string::npos);
+  EXPECT_EQ(count(page, "class=\"attention\""), 4);
 }
 
 TEST_F(SequenceRuns, MistakesAreOneMessageWithARemedy) {

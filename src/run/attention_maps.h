@@ -1,0 +1,25 @@
+// What a network looked at: weights over the steps of one sequence for each step of another, of a few samples of the
+// validation data, with the tokens beside them.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "io/loader/loader.h"
+#include "src/data/data.h"
+#include "src/plan/plan.h"
+
+namespace lockstep {
+
+struct AttentionMap {
+  std::string name;                        // of the graph's vertex
+  std::vector<std::string> rows, columns;  // tokens: what was to be written, and what was read
+  std::vector<float> weights;              // (rows, columns)
+};
+
+/// Of the first samples of a micro-batch that `plan` has run, which keeps what `graph` shows: of shown values (T, S),
+/// where S are the steps of an input of ids, and T those of the target. Nothing where there are none.
+std::vector<AttentionMap> attention_maps(Plan& plan, const Graph& graph, const MicroBatch& batch,
+                                         const DataContract& contract);
+
+}  // namespace lockstep
