@@ -106,6 +106,7 @@ double flops_per_sample(const Graph& graph) {
 struct BenchData {
   JobData data;
   Graph graph;
+  std::vector<Graph> shorter;  // of sequences of unequal lengths
   std::filesystem::path temporary;
 
   explicit BenchData(Job& job, int rank) {
@@ -113,21 +114,35 @@ struct BenchData {
     if (job.train && std::filesystem::exists(job.train->path)) {
       data = open_data(job);
       graph = build_graph(job, data.contract);
+      const LoaderOptions loading = make_loader_options(job, *data.train, data.train_fields, graph, true,
+                                                        data.contract.normalization, 0, 1);
+      shorter = sequence_graphs(job, data.contract, graph, *data.train, loading);
+      if (!shorter.empty()) graph = std::move(shorter.back()), shorter.pop_back();
       return;
     }
     graph = build_model(*job.model, {});
-    if (graph.inputs().size() > 1 || !job.further_losses.empty())
-      throw Error("bench step", "random data is made for one input and one loss only",
-                  "name data in the job file");
+    if (!job.further_losses.empty())
+      throw Error("bench step", "random data is made for one loss only", "name data in the job file");
     const Shape output = graph.vertex(loss_vertex(graph, job.loss)).shape;
     temporary = std::filesystem::temp_directory_path() / fmt::format("lockstep-bench-{}-{}", getpid(), rank);
     std::filesystem::create_directories(temporary);
-    const int64_t n_samples =
-        std::clamp<int64_t>(int64_t{256} << 20 / (4 * graph.vertex(0).shape.n_elements()),
-                            job.global_batch * 2, job.global_batch * 8);
-    write_synthetic_dataset(temporary / "shard-00000.h5", graph.vertex(0).shape,
-                            job.loss.target_shape(output), job.loss.n_classes(output), n_samples, job.seed);
-    job.train = DataSource{temporary, "input", "target", {}};
+    std::vector<SyntheticField> fields;
+    int64_t n_elements = 0;
+    job.train = DataSource{temporary, "", "target", {}};
+    for (const int v : graph.inputs()) {
+      const Vertex& input = graph.vertex(v);
+      fields.push_back({input.name, input.shape, input.n_ids});
+      n_elements += input.shape.n_elements();
+      job.train->inputs[input.name] = input.name;
+    }
+    if (fields.size() == 1) {
+      fields[0].name = job.train->input = "input";
+      job.train->inputs.clear();
+    }
+    const int64_t n_samples = std::clamp<int64_t>(int64_t{256} << 20 / (4 * n_elements), job.global_batch * 2,
+                                                  job.global_batch * 8);
+    fields.push_back({"target", job.loss.target_shape(output), job.loss.n_classes(output)});
+    write_synthetic_dataset(temporary / "shard-00000.h5", fields, n_samples, job.seed);
     job.normalize = Job::Normalize::kNone;
     data = open_data(job);
   }
@@ -248,9 +263,10 @@ static int bench_step_command(const Words& words, Communicator& comm) {
   const int64_t free_before = free_bytes(job.device);
   const std::shared_ptr<const Augmentation> augmentation = make_augmentation(
       job, *bench->data.train, bench->data.train_fields, bench->graph, bench->data.contract.normalization);
-  Replica replica(job, bench->graph, comm,
-                  ReplicaOptions{.times_steps = line.has("profile"), .augmentation = augmentation});
-  const int64_t n_samples = bench->data.train->n_samples();
+  Replica replica(
+      job, bench->graph, comm,
+      ReplicaOptions{
+          .times_steps = line.has("profile"), .augmentation = augmentation, .shorter = bench->shorter});
   LoaderOptions loading =
       make_loader_options(job, *bench->data.train, bench->data.train_fields, bench->graph, true,
                           bench->data.contract.normalization, comm.rank(), comm.size(), augmentation.get());
@@ -262,10 +278,10 @@ static int bench_step_command(const Words& words, Communicator& comm) {
   const int64_t n_warm = std::max<int64_t>(3, n_steps / 5);
   int64_t step = 0;
   // Full steps only: the short last step of an epoch would flatter the median.
-  const int64_t full = std::max<int64_t>(1, n_samples / job.global_batch);
   const auto run = [&] {
     for (;;) {
-      const bool is_full = step % loader.steps_per_epoch() < full;
+      const int64_t in_epoch = step % loader.steps_per_epoch();
+      const bool is_full = in_epoch == 0 || loader.samples_in_step(in_epoch) == job.global_batch;
       replica.step(loader, step++, 1 << 30);
       if (is_full) return;
     }

@@ -11,22 +11,34 @@ namespace lockstep {
 
 void write_synthetic_dataset(const std::string& path, const Shape& input, const Shape& target_shape,
                              int64_t n_classes, int64_t n_samples, uint64_t seed) {
-  const DType target_dtype = n_classes > 0 ? DType::kInt64 : DType::kFloat32;
-  ShardWriter writer(path, {{"input", DType::kFloat32, input}, {"target", target_dtype, target_shape}},
-                     n_samples);
-  const int64_t n_target = target_shape.n_elements();
-  std::vector<float> values(input.n_elements()), targets(n_target);
-  std::vector<int64_t> labels(n_target);
+  write_synthetic_dataset(path, {{"input", input, 0}, {"target", target_shape, n_classes}}, n_samples, seed);
+}
+
+void write_synthetic_dataset(const std::string& path, const std::vector<SyntheticField>& fields,
+                             int64_t n_samples, uint64_t seed) {
+  std::vector<Field> stored;
+  std::vector<std::vector<std::byte>> rows;
+  for (const SyntheticField& field : fields) {
+    stored.push_back({field.name, field.n_ids > 0 ? DType::kInt64 : DType::kFloat32, field.shape});
+    rows.emplace_back(static_cast<size_t>(field.shape.n_elements() * size_of(stored.back().dtype)));
+  }
+  ShardWriter writer(path, stored, n_samples);
+  std::vector<const std::byte*> data;
+  for (const std::vector<std::byte>& row : rows) data.push_back(row.data());
   for (int64_t i = 0; i < n_samples; ++i) {
     const RandomStream random(seed, RandomPurpose::kSynthetic, 0, static_cast<uint64_t>(i));
-    for (size_t j = 0; j < values.size(); ++j) values[j] = 2 * random.uniform(j) - 1;
-    for (int64_t j = 0; j < n_target; ++j) {
-      targets[j] = 2 * random.uniform(values.size() + j) - 1;
-      if (n_classes > 0) labels[j] = random.bits(values.size() + j) % n_classes;
+    uint64_t at = 0;
+    for (size_t f = 0; f < fields.size(); ++f) {
+      auto* const numbers = reinterpret_cast<float*>(rows[f].data());
+      auto* const ids = reinterpret_cast<int64_t*>(rows[f].data());
+      for (int64_t j = 0; j < fields[f].shape.n_elements(); ++j, ++at) {
+        if (fields[f].n_ids > 0)
+          ids[j] = random.bits(at) % fields[f].n_ids;
+        else
+          numbers[j] = 2 * random.uniform(at) - 1;
+      }
     }
-    const auto* target = n_classes > 0 ? reinterpret_cast<const std::byte*>(labels.data())
-                                       : reinterpret_cast<const std::byte*>(targets.data());
-    writer.append(std::array{reinterpret_cast<const std::byte*>(values.data()), target}, 1);
+    writer.append(data, 1);
   }
   writer.close();
 }

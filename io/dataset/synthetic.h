@@ -15,6 +15,15 @@ namespace lockstep {
 void write_synthetic_dataset(const std::string& path, const Shape& input, const Shape& target_shape,
                              int64_t n_classes, int64_t n_samples, uint64_t seed);
 
+/// The same of any fields: (n, shape) float32, or int64 below n_ids where that is above 0.
+struct SyntheticField {
+  std::string name;
+  Shape shape;
+  int64_t n_ids = 0;
+};
+void write_synthetic_dataset(const std::string& path, const std::vector<SyntheticField>& fields,
+                             int64_t n_samples, uint64_t seed);
+
 /// How HDF5 lays a dataset out: rows one after the other; the same without content, a sparse file that takes
 /// no room; chunks of about 64 KiB, as they are or through shuffle and deflate (level 1).
 enum class StoredLayout : uint8_t { kContiguous, kSparse, kChunked, kGzip };

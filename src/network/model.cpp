@@ -31,6 +31,7 @@ ModelContext with_defaults(const Config& model, const ModelContext& from_data) {
   ModelContext context = from_data;
   context.input = defaults.input;
   if (context.n_classes == 0) context.n_classes = defaults.n_classes;
+  if (defaults.vocabulary > 0) context.vocabularies.emplace("input", defaults.vocabulary);
   return context;
 }
 

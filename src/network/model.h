@@ -35,6 +35,7 @@ struct ModelDefaults {
   Shape input;               // rank 0: none
   int64_t n_classes = 0;     // with that input, where the job names no classes
   bool adds_inputs = false;  // the maker adds the graph's inputs itself
+  int64_t vocabulary = 0;    // of the input, where it is ids and no classes
 };
 
 /// A zoo entry reads its options and builds its graph behind the input vertex.

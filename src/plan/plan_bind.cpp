@@ -80,7 +80,7 @@ void Plan::Impl::bind() {
   for (int v : zero_values) most_zeros = std::max(most_zeros, values[v].desc.n_elements());
   if (most_zeros > 0) {
     zeros = Memory(options.config.device, most_zeros * int64_t{sizeof(float)});
-    fill(*stream, most_zeros, 0.0f, zeros.as<float>());
+    if (zeros.data() != nullptr) fill(*stream, most_zeros, 0.0f, zeros.as<float>());  // null: SizesOnly
   }
   if (!states.empty()) states_in = Memory(options.config.device, state_elements * int64_t{sizeof(float)});
 

@@ -33,9 +33,8 @@ std::string visible(const std::string& token) {
 
 /// Letters, not bytes.
 size_t width_of(const std::string& text) {
-  return static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char c) {
-    return (static_cast<unsigned char>(c) & 0xC0U) != 0x80U;
-  }));
+  return static_cast<size_t>(std::count_if(
+      text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0U) != 0x80U; }));
 }
 
 std::vector<Map> parse_maps(const std::string& path) {
@@ -72,8 +71,8 @@ std::string map_svg(const Map& map) {
     const int x = left + static_cast<int>(c) * kCell + kCell / 2;
     const std::string turn =
         longest_column > 1 ? fmt::format(" transform=\"rotate(-90 {} {})\"", x + 4, top - 4) : "";
-    out += fmt::format("<text x=\"{}\" y=\"{}\" text-anchor=\"{}\"{}>{}</text>", longest_column > 1 ? x + 4 : x,
-                       top - 4, longest_column > 1 ? "start" : "middle", turn,
+    out += fmt::format("<text x=\"{}\" y=\"{}\" text-anchor=\"{}\"{}>{}</text>",
+                       longest_column > 1 ? x + 4 : x, top - 4, longest_column > 1 ? "start" : "middle", turn,
                        html_escape(visible(map.columns[c])));
   }
   for (size_t r = 0; r < map.rows.size(); ++r) {
@@ -100,8 +99,10 @@ std::string attention_html(const std::string& run_folder) {
   const std::vector<Map> maps = parse_maps(path);
   if (maps.empty()) return "";
   std::string out =
-      "<section class=\"card\">\n<h2>What it looked at</h2>\n<p class=\"note\">Attention weights of validation "
-      "samples: a row for each token that was to be written, a column for each token that was read; each row adds up "
+      "<section class=\"card\">\n<h2>What it looked at</h2>\n<p class=\"note\">Attention weights of "
+      "validation "
+      "samples: a row for each token that was to be written, a column for each token that was read; each row "
+      "adds up "
       "to 1.</p>\n<div class=\"attentions\">\n";
   for (const Map& map : maps) out += map_svg(map);
   return out + "</div>\n</section>\n";

@@ -1,8 +1,8 @@
 // Puts the page together. It carries a content security policy that forbids every load, so
 // a report can be mailed and opened anywhere, and holds no date or path, so that equal
 // runs give equal pages.
-#include "src/report/attention.h"
 #include "src/report/page.h"
+#include "src/report/attention.h"
 
 #include <fmt/format.h>
 

@@ -31,7 +31,8 @@ TokenInput find_tokens(const Graph& graph, const DataContract& contract, int64_t
 int64_t length_of(const Graph& graph, const MicroBatch& batch, int input, int64_t sample) {
   const std::vector<int> inputs = graph.inputs();
   for (size_t i = 0; i < inputs.size(); ++i)
-    if (graph.vertex(inputs[i]).lengths_of == input) return static_cast<const int32_t*>(batch.data[i])[sample];
+    if (graph.vertex(inputs[i]).lengths_of == input)
+      return static_cast<const int32_t*>(batch.data[i])[sample];
   return graph.vertex(input).shape[0];
 }
 

@@ -1,5 +1,5 @@
-// What a network looked at: weights over the steps of one sequence for each step of another, of a few samples of the
-// validation data, with the tokens beside them.
+// What a network looked at: weights over the steps of one sequence for each step of another, of a few samples
+// of the validation data, with the tokens beside them.
 #pragma once
 
 #include <string>
@@ -17,8 +17,8 @@ struct AttentionMap {
   std::vector<float> weights;              // (rows, columns)
 };
 
-/// Of the first samples of a micro-batch that `plan` has run, which keeps what `graph` shows: of shown values (T, S),
-/// where S are the steps of an input of ids, and T those of the target. Nothing where there are none.
+/// Of the first samples of a micro-batch that `plan` has run, which keeps what `graph` shows: of shown values
+/// (T, S), where S are the steps of an input of ids, and T those of the target. Nothing where there are none.
 std::vector<AttentionMap> attention_maps(Plan& plan, const Graph& graph, const MicroBatch& batch,
                                          const DataContract& contract);
 

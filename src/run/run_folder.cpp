@@ -165,10 +165,12 @@ void RunFolder::write_attention(const ValidationResult& validation, int64_t step
     std::vector<std::string> rows;
     for (size_t r = 0; r < map.rows.size(); ++r) {
       const auto row = map.weights.begin() + static_cast<int64_t>(r * map.columns.size());
-      rows.push_back(fmt::format("[{:.4g}]", fmt::join(row, row + static_cast<int64_t>(map.columns.size()), ",")));
+      rows.push_back(
+          fmt::format("[{:.4g}]", fmt::join(row, row + static_cast<int64_t>(map.columns.size()), ",")));
     }
     maps.push_back(fmt::format("{{\"name\": {}, \"rows\": {}, \"columns\": {}, \"weights\": [{}]}}",
-                               json_quote(map.name), quoted(map.rows), quoted(map.columns), fmt::join(rows, ",")));
+                               json_quote(map.name), quoted(map.rows), quoted(map.columns),
+                               fmt::join(rows, ",")));
   }
   JsonObject object;
   object.set("kind", "attention").set("step", step);

@@ -87,8 +87,8 @@ ValidationResult Validator::run() {
       metrics.judge(judged, row + kLossValues);
       if (k > 0) result.confusion.judge(*job_.loss.rule, judged);
       if (s == 0 && batch.micro == 0)
-        result.attention = attention_maps(plan, graphs_.empty() ? graph_ : graphs_[static_cast<size_t>(bucket)],
-                                          batch, contract_);
+        result.attention = attention_maps(
+            plan, graphs_.empty() ? graph_ : graphs_[static_cast<size_t>(bucket)], batch, contract_);
     }
     states_.advance(plans_.stream());
   }

@@ -24,7 +24,7 @@ struct ValidationResult {
   double loss = 0;              // mean over the samples, or over what the loss counts (weights, pixels)
   std::vector<double> metrics;  // of the job, in its order
   std::vector<AttentionMap> attention;  // of a few samples, on rank 0, where the network shows some
-  std::string not_finite;       // which rows hold values that are not finite, or that only the loss is not
+  std::string not_finite;  // which rows hold values that are not finite, or that only the loss is not
   Confusion
       confusion;  // of no classes where there are none, or the loss judges another layer than the output
 };

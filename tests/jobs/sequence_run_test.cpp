@@ -109,11 +109,22 @@ TEST_F(SequenceRuns, GoOnInMidStreamWithAnotherNumberOfRanks) {
 TEST_F(SequenceRuns, TheReportShowsWhatTheDecoderLookedAt) {
   const Ended ended = lockstep(train("pairs", "shown"));
   ASSERT_EQ(ended.status, 0) << ended.output;
-  const std::string maps = read_file(file("shown/attention.json")), page = read_file(file("shown/report.html"));
+  const std::string maps = read_file(file("shown/attention.json")),
+                    page = read_file(file("shown/report.html"));
   EXPECT_EQ(count(maps, "\"name\": \"decoder.attention.weights\""), 4) << maps;
   EXPECT_NE(maps.find("</s>"), std::string::npos) << maps;
   EXPECT_NE(page.find("What it looked at"), std::string::npos);
   EXPECT_EQ(count(page, "class=\"attention\""), 4);
+}
+
+TEST_F(SequenceRuns, InspectShowsAScanWithoutItsMemory) {
+  write_file(
+      file("scan.yaml"),
+      "model: {input: [512, 8], layers: [{scan: {over: {x: input}, carry: {h: {shape: [6]}}, body: [{concat: "
+      "[x, h]}, {affine: 6}, tanh]}}, last_step, {affine: 3}]}\n");
+  const Ended ended = lockstep("inspect " + file("scan.yaml"));
+  EXPECT_EQ(ended.status, 0) << ended.output;
+  EXPECT_NE(ended.output.find("scan1.511.tanh1"), std::string::npos);
 }
 
 TEST_F(SequenceRuns, MistakesAreOneMessageWithARemedy) {

@@ -60,6 +60,13 @@ const Case kCases[] = {
     {"rounded", "zoo: mlp, hidden: [256, 128]", "{adam: {lr: 0.001}}", 64, "[]",
      ", wire: bfloat16, error_feedback: true"},
     {"uncached", "zoo: mlp, hidden: [32]", "{sgd: {lr: 0.1}}", 0},
+    {"sequences",
+     "layers: [{reshape: [28, 28]}, {lstm: {hidden: 16, layers: 2, dropout: 0.2}}, {gru: {hidden: 8, "
+     "direction: "
+     "bidirectional}}, {scan: {over: {x: gru1}, carry: {h: {shape: [4]}}, body: [{concat: [x, h]}, {affine: "
+     "4}, "
+     "tanh]}}, last_step, {affine: 10}]",
+     "{adam: {lr: 0.001}}", 64},
     {"augmented", "zoo: mlp, hidden: [32]", "{sgd: {lr: 0.1}}", 64,
      "[{random_crop: 2}, {affine: 10}, {gaussian_noise: 0.1}, {vignette: 0.5}]"},
 };
@@ -75,9 +82,10 @@ TEST_P(SteadyStep, AllocatesNothing) {
   for (int64_t i = 0; i < kSamples; ++i) label.values.push_back(static_cast<double>(i % 10));
   write_hdf5(folder.file("data.h5"), {image, label});
   const Job job = read_job(Config::from_text(
-      "name: test\nmodel: {classes: 10, " + std::string(GetParam().model) +
-          "}\ndata: {train: " + folder.file("data.h5") + ", augment: " + GetParam().augment +
-          ", prefetch_mb: 0, cache_mb: " + std::to_string(GetParam().cache_mb) +
+      "name: test\nclip: 1\nmodel: {" +
+          std::string(std::string_view(GetParam().model).starts_with("zoo") ? "classes: 10, " : "") +
+          GetParam().model + "}\ndata: {train: " + folder.file("data.h5") + ", augment: " +
+          GetParam().augment + ", prefetch_mb: 0, cache_mb: " + std::to_string(GetParam().cache_mb) +
           "}\nbatch: {global: 16, micro: 4, first_bucket_mb: 0.01, bucket_mb: 0.01" + GetParam().batch +
           "}\noptimizer: " + GetParam().optimizer + "\ntrain: {epochs: 1}\n",
       "test"));

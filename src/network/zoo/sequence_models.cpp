@@ -182,7 +182,7 @@ void build_caption(Graph& graph, const Config& options, const ModelContext& cont
 }
 
 const bool sequence_models_registered =
-    register_model("sentiment_bilstm", build_sentiment_bilstm, {{40}, 2}) &&
+    register_model("sentiment_bilstm", build_sentiment_bilstm, {{40}, 2, false, 1000}) &&
     register_model("forecaster", build_forecaster, {{24, 1}, 0}) &&
     register_model("seq2seq", build_seq2seq, {{20}, 50, true}) &&
     register_model("seq2seq_attention", build_seq2seq_attention, {{20}, 50, true}) &&
