@@ -5,21 +5,18 @@
 //
 // Buffers have the steps in the order in which they are taken, then rows, then gates, each padded to whole
 // panels. Weights are packed in prepare(). Results do not depend on the number of threads: each element is
-// summed by one of them, in an order of its own (recurrent_tiles.h); gradients of weights are oneDNN's
-// products.
+// summed by one of them, in an order of its own (recurrent_tiles.h).
 #include "kernels/recurrent.h"
 
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 #include <vector>
 
 #include "kernels/backend.h"
-#include "kernels/cpu/onednn.h"
 #include "kernels/cpu/recurrent_tiles.h"
 #include "kernels/cpu/through_float32.h"
 #include "kernels/cpu/valid_lengths.h"
-
-#include <dnnl.h>
 
 namespace lockstep::cpu {
 
@@ -58,11 +55,6 @@ class FloatParts {
   int64_t n_ = 0;
 };
 
-/// A slot of gates, and which gate of the weights it belongs to.
-struct SlotOfGate {
-  int64_t slot, gate;
-};
-
 class Recurrent : public Op {
  public:
   Recurrent(const OpConfig& config, const RecurrentDesc& desc)
@@ -88,6 +80,7 @@ class Recurrent : public Op {
     state_row_ = row_stride(units_);
     describe();
     lay_out(config);
+    diff_rows_.resize(static_cast<size_t>(n_gates_ * units_));
     group_ = std::clamp<int64_t>((kLeastRows + n_ - 1) / std::max<int64_t>(1, n_), 1,
                                  std::max<int64_t>(1, steps_));
     for (int64_t step = 0; step < steps_; ++step)
@@ -235,17 +228,19 @@ class Recurrent : public Op {
             steps + src_};
   }
 
-  /// packed (panels, in, gates, units of a panel) = weights (all gates, hidden, in).
+  /// packed (gates, panels, in, kPanelColumns) = weights (all gates, hidden, in).
   void pack_columns(const float* weights, int64_t in, const std::vector<int64_t>& gates, float* to) const {
-    const auto n = static_cast<int64_t>(gates.size());
-    const int64_t width = tiles_.units_of[n];
-    for_panels(units_ / width, in * n * width, [&](int64_t panel) {
-      float* at = to + panel * in * n * width;
-      for (const int64_t gate : gates)
-        for (int64_t unit = panel * width; unit < (panel + 1) * width; ++unit, ++at) {
-          const float* from = weights + (gate * hidden_ + unit) * in;
-          for (int64_t k = 0; k < in; ++k) at[k * n * width] = unit < hidden_ ? from[k] : 0.0f;
-        }
+    constexpr int64_t kBlock = 16;  // of columns, whose lines of both sides stay in the first cache level
+    const int64_t panels = units_ / kPanelColumns;
+    for_panels(static_cast<int64_t>(gates.size()) * panels, in * kPanelColumns, [&](int64_t panel) {
+      const int64_t gate = gates[static_cast<size_t>(panel / panels)];
+      const int64_t first = panel % panels * kPanelColumns;
+      const float* from = weights + (gate * hidden_ + first) * in;
+      float* at = to + panel * in * kPanelColumns;
+      for (int64_t begin = 0; begin < in; begin += kBlock)
+        for (int64_t i = 0; i < kPanelColumns; ++i)
+          for (int64_t k = begin; k < std::min(in, begin + kBlock); ++k)
+            at[k * kPanelColumns + i] = first + i < hidden_ ? from[i * in + k] : 0.0f;
     });
   }
 
@@ -366,43 +361,43 @@ class Recurrent : public Op {
 
   void forward_step(const Buffers& at, int64_t step) const {
     const CellStep s = cell_step(at, step);
-    const auto n = static_cast<int>(hidden_gates_.size());
-    PanelProduct p{.gates = n, .k = hidden_, .columns = units_};
+    const auto n = static_cast<int64_t>(hidden_gates_.size());
+    PanelProduct p{.k = hidden_, .columns = n * units_};
     p.a = s.h_before;
     p.a_row = state_row_;
     p.b = packed(hh_);
     p.c = s.gates;
     p.c_row = gates_row_;
-    p.gate_stride = units_;
     p.lengths = s.lengths;
     p.t = s.t;
     // The first step of a group takes the sources of all of its steps.
-    PanelProduct of_src{.gates = static_cast<int>(n_gates_), .k = in_, .columns = units_};
+    PanelProduct of_src{.k = in_, .columns = n_gates_ * units_};
     of_src.a = at.src;
     of_src.a_row = in_;
     of_src.b = packed(ih_);
     of_src.c = at.gates + src_slot_ * units_;
     of_src.c_row = gates_row_;
-    of_src.gate_stride = units_;
     of_src.start = PanelProduct::Start::kBias;
     of_src.bias = packed(bias_);
     const int64_t first = step * n_, last = std::min(steps_, step + group_) * n_;
     const bool takes_src = step % group_ == 0;
 
-    const int64_t width = tiles_.units_of[n], src_width = tiles_.units_of[n_gates_];
-    for_panels(units_ / width, (hidden_ * n + in_ * n_gates_) * width * n_, [&](int64_t panel) {
-      if (panel * width % kPanelColumns == 0) fetch(s, panel * width, false);
+    const int64_t panels = units_ / kPanelColumns;
+    for_panels(panels, (hidden_ * n + in_ * n_gates_) * kPanelColumns * n_, [&](int64_t panel) {
+      const int64_t unit = panel * kPanelColumns;
+      fetch(s, unit, false);
       if (takes_src)
-        multiply_rows(of_src, first, last, panel * width / src_width, (panel + 1) * width / src_width);
+        for (int64_t gate = 0; gate < n_gates_; ++gate)
+          multiply_rows(of_src, first, last, gate * panels + panel, gate * panels + panel + 1);
       if (kind_ == CellKind::kGruAfter)
         for (int64_t row = 0; row < n_; ++row)
-          std::copy_n(packed(hidden_bias_) + panel * width, width,
-                      s.gates + row * gates_row_ + panel * width);
-      multiply_rows(p, 0, n_, panel, panel + 1);
-      tiles_.forward(kind_, s, panel * width, (panel + 1) * width);
+          std::copy_n(packed(hidden_bias_) + unit, kPanelColumns, s.gates + row * gates_row_ + unit);
+      for (int64_t slot = 0; slot < n; ++slot)
+        multiply_rows(p, 0, n_, slot * panels + panel, slot * panels + panel + 1);
+      tiles_.forward(kind_, s, unit, unit + kPanelColumns);
     });
     if (kind_ != CellKind::kGruBefore) return;
-    p.gates = 1;
+    p.columns = units_;
     p.a = s.reset;
     p.b = packed(reset_);
     p.c = s.gates + 2 * units_;
@@ -474,33 +469,36 @@ class Recurrent : public Op {
       tiles_.multiply(p, row, std::min(row_end, row + kMostBlockRows), panel_begin, panel_end);
   }
 
-  /// diff_weights (gates of `slots`, H, columns) = the gates' gradients, transposed, · factor (steps N,
-  /// columns)
-  void weight_gradient(const Buffers& at, const std::vector<SlotOfGate>& slots, const float* factor,
-                       int64_t row, int64_t columns, float* diff_weights) const {
-    for (size_t i = 0; i < slots.size();) {
-      size_t n = 1;  // slots that are one matrix in both
-      while (units_ == hidden_ && i + n < slots.size() &&
-             slots[i + n].slot == slots[i].slot + static_cast<int64_t>(n) &&
-             slots[i + n].gate == slots[i].gate + static_cast<int64_t>(n))
-        ++n;
-      check(dnnl_sgemm('T', 'N', static_cast<int64_t>(n) * hidden_, columns, steps_ * n_, 1.0f,
-                       at.gates + slots[i].slot * units_, gates_row_, factor, row, 0.0f,
-                       diff_weights + slots[i].gate * hidden_ * columns, columns),
-            "dnnl_sgemm");
-      i += n;
+  /// diff_weights (G, H, columns) = the gradients of the gates of the slots from `first` on, transposed, ·
+  /// factor (steps N, columns)
+  void weight_gradient(const Buffers& at, int64_t first, const std::vector<int64_t>& gates,
+                       const float* factor, int64_t row, int64_t columns, float* diff_weights) {
+    const int64_t rows = static_cast<int64_t>(gates.size()) * units_;
+    for (int64_t i = 0; i < rows; ++i) {
+      const int64_t gate = gates[static_cast<size_t>(i / units_)], unit = i % units_;
+      const auto at_row = static_cast<size_t>(i);
+      diff_rows_[at_row] = unit < hidden_ ? diff_weights + (gate * hidden_ + unit) * columns : nullptr;
     }
+    TransposedProduct p{.k = steps_ * n_, .columns = columns};
+    p.a = at.gates + first * units_;
+    p.a_row = gates_row_;
+    p.b = factor;
+    p.b_row = row;
+    p.c_rows = diff_rows_.data();
+    const int64_t blocks = (rows + kMostTransposedRows - 1) / kMostTransposedRows;
+    for_panels(blocks, p.k * columns * std::min(rows, kMostTransposedRows), [&](int64_t block) {
+      const int64_t begin = block * kMostTransposedRows;
+      tiles_.multiply_transposed(p, begin, std::min(rows, begin + kMostTransposedRows));
+    });
   }
 
-  void weight_gradients(const Buffers& at, const OpArgs& args) const {
-    std::vector<SlotOfGate> of_src, of_hidden;
-    for (int64_t gate = 0; gate < n_gates_; ++gate) of_src.push_back({src_slot_ + gate, gate});
-    for (size_t slot = 0; slot < hidden_gates_.size(); ++slot)
-      of_hidden.push_back({static_cast<int64_t>(slot), hidden_gates_[slot]});
-    weight_gradient(at, of_src, at.src, in_, in_, args.diff_params[0].as<float>());
+  void weight_gradients(const Buffers& at, const OpArgs& args) {
+    std::vector<int64_t> gates(static_cast<size_t>(n_gates_));
+    std::iota(gates.begin(), gates.end(), 0);
     float* diff_hh = args.diff_params[1].as<float>();
-    weight_gradient(at, of_hidden, at.h, state_row_, hidden_, diff_hh);
-    if (kind_ == CellKind::kGruBefore) weight_gradient(at, {{2, 2}}, at.reset, state_row_, hidden_, diff_hh);
+    weight_gradient(at, src_slot_, gates, at.src, in_, in_, args.diff_params[0].as<float>());
+    weight_gradient(at, 0, hidden_gates_, at.h, state_row_, hidden_, diff_hh);
+    if (kind_ == CellKind::kGruBefore) weight_gradient(at, 2, {2}, at.reset, state_row_, hidden_, diff_hh);
   }
 
   /// src in the order of the steps, zeros where a row takes no part.
@@ -541,6 +539,7 @@ class Recurrent : public Op {
   std::vector<int64_t> hidden_gates_;                  // which gate the first slots belong to
   int64_t gates_row_ = 0, state_row_ = 0;
   int64_t group_ = 1;              // steps whose sources are multiplied at a time
+  std::vector<float*> diff_rows_;  // of the gradient of weights that is being summed
   std::vector<int64_t> src_rows_;  // where the source of (step, row) lies
   Memory weights_;                 // packed, and vectors padded
   int64_t ih_ = 0, hh_ = 0, reset_ = 0, ih_back_ = 0, hh_back_ = 0, reset_back_ = 0, bias_ = 0,

@@ -9,29 +9,40 @@
 
 namespace lockstep::cpu {
 
-/// Columns of a panel of a plain product; padded widths are multiples of it.
+/// Columns of a panel; padded widths are multiples of it.
 constexpr int64_t kPanelColumns = 16;
 /// Rows of a block whose factors stay in the second cache level, at most.
 constexpr int64_t kMostBlockRows = 192;
 
-/// c (rows, gates of n columns) = start + a (rows, k) · b.
+/// c (rows, columns) = start + a (rows, k) · b.
 struct PanelProduct {
-  enum class Start : uint8_t { kAdd, kZero, kBias };  // from c itself, 0, or bias (by gate and column like c)
+  enum class Start : uint8_t { kAdd, kZero, kBias };  // from c itself, 0, or bias (by column)
 
-  int gates = 1;  // whose columns a tile holds side by side; they lie gate_stride apart in c
   int64_t k = 0, columns = 0;
   const float* a = nullptr;
   int64_t a_row = 0;
-  const float* b = nullptr;  // packed: (panels, k, gates, units_of[gates])
+  const float* b = nullptr;  // packed: (panels, k, kPanelColumns)
   float* c = nullptr;
   int64_t c_row = 0;                // from row to row,
   const int64_t* c_rows = nullptr;  // or where each row lies
-  int64_t gate_stride = 0;
   Start start = Start::kAdd;
   const float* bias = nullptr;
   /// A tile none of whose rows has a length above t is left out.
   const int32_t* lengths = nullptr;
   int64_t t = 0;
+};
+
+/// Rows of a call of multiply_transposed(), at most.
+constexpr int64_t kMostTransposedRows = 192;
+
+/// c (rows, columns) = a (k, rows), transposed, · b (k, columns).
+struct TransposedProduct {
+  int64_t k = 0, columns = 0;
+  const float* a = nullptr;
+  int64_t a_row = 0;
+  const float* b = nullptr;
+  int64_t b_row = 0;
+  float* const* c_rows = nullptr;  // where each row lies; null: not wanted
 };
 
 enum class CellKind : uint8_t { kRnnTanh, kRnnRelu, kLstm, kPeephole, kCoupled, kGruAfter, kGruBefore };
@@ -61,10 +72,10 @@ struct CellStep {
 
 struct RecurrentTiles {
   const char* name;
-  int64_t units_of[5];  // columns of a panel by its number of gates
   void (*multiply)(const PanelProduct&, int64_t row_begin, int64_t row_end, int64_t panel_begin,
                    int64_t panel_end);
-  /// Units [begin, end), multiples of units_of[gates]. kGruBefore: r and z alone, then `finish` with n.
+  void (*multiply_transposed)(const TransposedProduct&, int64_t row_begin, int64_t row_end);
+  /// Units [begin, end), multiples of kPanelColumns. kGruBefore: r and z alone, then `finish` with n.
   void (*forward)(CellKind, const CellStep&, int64_t begin, int64_t end);
   void (*forward_finish)(const CellStep&, int64_t begin, int64_t end);
   /// kGruBefore: z and n alone, then `finish` with r, when diff_reset is known.

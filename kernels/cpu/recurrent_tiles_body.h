@@ -15,19 +15,14 @@ namespace lockstep::cpu {
 namespace {
 
 #if defined(__AVX512F__)
-constexpr int kWidth = 16;
-constexpr int64_t kPanelBytes = 24 << 10;  // of packed columns that stay in the first cache level
-constexpr int kTileRows[5] = {0, 12, 12, 8, 6};
+constexpr int kWidth = 16, kTileRows = 12;
 #elif defined(__FMA__)
-constexpr int kWidth = 8;
-constexpr int64_t kPanelBytes = 16 << 10;
-constexpr int kTileRows[5] = {0, 12, 6, 4, 3};
+constexpr int kWidth = 8, kTileRows = 6;
 #else
-constexpr int kWidth = 4;
-constexpr int64_t kPanelBytes = 16 << 10;
-constexpr int kTileRows[5] = {0, 8, 6, 4, 3};
+constexpr int kWidth = 4, kTileRows = 3;
 #endif
-constexpr int kMostTileRows = 12;
+constexpr int kVectors = static_cast<int>(kPanelColumns) / kWidth;
+constexpr int64_t kTransposedBlock = 128;  // of k
 
 using Floats = Vector<float, kWidth>;
 using Words = Vector<uint32_t, kWidth>;
@@ -92,57 +87,51 @@ LOCKSTEP_INLINE Floats tanh_of(Floats x) {
   return (Floats)((Words)(-below / (all(2.0f) + below)) | sign);
 }
 
-template <int kRows, int kVectors>
-void multiply_tile(const float* const* a, const float* b, int64_t k, float* const* c, const int64_t* offsets,
-                   PanelProduct::Start start, const float* bias) {
-  Floats sums[kRows][kVectors];
+/// sums += of_row · columns, for one row of a tile.
+LOCKSTEP_INLINE void add_row(Floats (&sums)[kVectors], float of_row, const Floats (&columns)[kVectors]) {
+  const Floats spread = all(of_row);
 #pragma GCC unroll 16
-  for (int v = 0; v < kVectors; ++v) {
-    Floats begin{};
-    if (start == PanelProduct::Start::kBias) begin = load(bias + offsets[v]);
+  for (int v = 0; v < kVectors; ++v) sums[v] = fused(spread, columns[v], sums[v]);
+}
+LOCKSTEP_INLINE void load_row(Floats (&row)[kVectors], const float* from) {
 #pragma GCC unroll 16
-    for (int r = 0; r < kRows; ++r)
-      sums[r][v] = start == PanelProduct::Start::kAdd ? load(c[r] + offsets[v]) : begin;
-  }
-  const float* rows[kRows];
-#pragma GCC unroll 16
-  for (int r = 0; r < kRows; ++r) rows[r] = a[r];
-  for (int64_t i = 0; i < k; ++i, b += kVectors * kWidth) {
-    if constexpr (kRows <= kVectors) {  // as many of them as registers are left for stay in registers
-      Floats of_row[kRows];
-#pragma GCC unroll 16
-      for (int r = 0; r < kRows; ++r) of_row[r] = all(rows[r][i]);
-#pragma GCC unroll 16
-      for (int v = 0; v < kVectors; ++v) {
-        const Floats column = load(b + v * kWidth);
-#pragma GCC unroll 16
-        for (int r = 0; r < kRows; ++r) sums[r][v] = fused(of_row[r], column, sums[r][v]);
-      }
-    } else {
-      Floats columns[kVectors];
-#pragma GCC unroll 16
-      for (int v = 0; v < kVectors; ++v) columns[v] = load(b + v * kWidth);
-#pragma GCC unroll 16
-      for (int r = 0; r < kRows; ++r) {
-        const Floats of_row = all(rows[r][i]);
-#pragma GCC unroll 16
-        for (int v = 0; v < kVectors; ++v) sums[r][v] = fused(of_row, columns[v], sums[r][v]);
-      }
-    }
-  }
+  for (int v = 0; v < kVectors; ++v) row[v] = load(from + v * kWidth);
+}
+template <int kRows>
+LOCKSTEP_INLINE void put_rows(float* const* c, const Floats (&sums)[kRows][kVectors]) {
 #pragma GCC unroll 16
   for (int r = 0; r < kRows; ++r)
 #pragma GCC unroll 16
-    for (int v = 0; v < kVectors; ++v) put(c[r] + offsets[v], sums[r][v]);
+    for (int v = 0; v < kVectors; ++v) put(c[r] + v * kWidth, sums[r][v]);
 }
 
-using MultiplyTile = void (*)(const float* const*, const float*, int64_t, float* const*, const int64_t*,
-                              PanelProduct::Start, const float*);
+template <int kRows>
+void multiply_tile(const float* const* a, const float* b, int64_t k, float* const* c,
+                   PanelProduct::Start start, const float* bias) {
+  Floats sums[kRows][kVectors] = {};
+  if (start != PanelProduct::Start::kZero)
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r) load_row(sums[r], start == PanelProduct::Start::kAdd ? c[r] : bias);
+  const float* rows[kRows];
+#pragma GCC unroll 16
+  for (int r = 0; r < kRows; ++r) rows[r] = a[r];
+#pragma GCC unroll 2
+  for (int64_t i = 0; i < k; ++i, b += kPanelColumns) {
+    Floats columns[kVectors];
+    load_row(columns, b);
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r) add_row(sums[r], rows[r][i], columns);
+  }
+  put_rows(c, sums);
+}
 
-template <int kVectors, int kRows = 1>
+using MultiplyTile = void (*)(const float* const*, const float*, int64_t, float* const*, PanelProduct::Start,
+                              const float*);
+
+template <int kRows = 1>
 MultiplyTile tile_of(int64_t rows) {
-  if (rows == kRows) return multiply_tile<kRows, kVectors>;
-  if constexpr (kRows < kTileRows[kVectors]) return tile_of<kVectors, kRows + 1>(rows);
+  if (rows == kRows) return multiply_tile<kRows>;
+  if constexpr (kRows < kTileRows) return tile_of<kRows + 1>(rows);
   return nullptr;
 }
 
@@ -150,59 +139,117 @@ LOCKSTEP_INLINE float* row_of_c(const PanelProduct& p, int64_t row) {
   return p.c + (p.c_rows ? p.c_rows[row] : row * p.c_row);
 }
 
-template <int kVectors>
-void multiply_vectors(const PanelProduct& p, int64_t row_begin, int64_t row_end, int64_t panel_begin,
-                      int64_t panel_end) {
-  const int64_t units = p.gates == 1 ? kVectors * kWidth : kWidth;
-  const int64_t panel_columns = kVectors * kWidth, block = kPanelBytes / 4 / panel_columns;
-  int64_t offsets[kVectors];
-  for (int v = 0; v < kVectors; ++v) offsets[v] = p.gates == 1 ? v * kWidth : v * p.gate_stride;
-  const int64_t n_rows = row_end - row_begin;
-  const int64_t n_tiles = (n_rows + kTileRows[kVectors] - 1) / kTileRows[kVectors];
+void multiply_panels(const PanelProduct& p, int64_t row_begin, int64_t row_end, int64_t panel_begin,
+                     int64_t panel_end) {
+  constexpr int64_t kBlock = 256;  // of k; its packed columns stay in the first cache level
+  const int64_t n_rows = row_end - row_begin, n_tiles = (n_rows + kTileRows - 1) / kTileRows;
   if (n_tiles == 0) return;
   const int64_t small = n_rows / n_tiles, n_large = n_rows % n_tiles;
-  const MultiplyTile tiles[2] = {tile_of<kVectors>(small), n_large ? tile_of<kVectors>(small + 1) : nullptr};
+  const MultiplyTile tiles[2] = {tile_of(small), n_large ? tile_of(small + 1) : nullptr};
   alignas(64) float part[kMostBlockRows * kPanelColumns];  // of a panel that is wider than c
 
   for (int64_t panel = panel_begin; panel < panel_end; ++panel) {
-    const int64_t valid = p.columns - panel * units;
-    const bool is_part = p.gates == 1 && valid < units;
-    const float* b = p.b + panel * p.k * panel_columns;
+    const int64_t column = panel * kPanelColumns, valid = p.columns - column;
+    const bool is_part = valid < kPanelColumns;
+    const float* b = p.b + column * p.k;
     int64_t done = 0;
     do {
-      const int64_t n = p.k - done < block ? p.k - done : block;
+      const int64_t n = p.k - done < kBlock ? p.k - done : kBlock;
       int64_t row = row_begin;
       for (int64_t tile = 0; tile < n_tiles; ++tile) {
         const int64_t rows = small + (tile < n_large ? 1 : 0);
-        const float* a[kMostTileRows];
-        float* c[kMostTileRows];
+        const float* a[kTileRows];
+        float* c[kTileRows];
         bool takes_part = p.lengths == nullptr;
         for (int64_t r = 0; r < rows; ++r, ++row) {
           a[r] = p.a + row * p.a_row + done;
-          c[r] = is_part ? part + (row - row_begin) * kPanelColumns : row_of_c(p, row) + panel * units;
+          c[r] = is_part ? part + (row - row_begin) * kPanelColumns : row_of_c(p, row) + column;
           takes_part = takes_part || p.lengths[row] > p.t;
         }
         if (!takes_part) continue;
-        tiles[tile < n_large ? 1 : 0](a, b + done * panel_columns, n, c, offsets,
+        tiles[tile < n_large ? 1 : 0](a, b + done * kPanelColumns, n, c,
                                       done == 0 ? p.start : PanelProduct::Start::kAdd,
-                                      p.bias ? p.bias + panel * units : nullptr);
+                                      p.bias ? p.bias + column : nullptr);
       }
       done += n;
     } while (done < p.k);
     if (is_part)
       for (int64_t row = row_begin; row < row_end; ++row)
-        std::memcpy(row_of_c(p, row) + panel * units, part + (row - row_begin) * kPanelColumns,
+        std::memcpy(row_of_c(p, row) + column, part + (row - row_begin) * kPanelColumns,
                     static_cast<size_t>(valid) * sizeof(float));
   }
 }
 
-void multiply_panels(const PanelProduct& p, int64_t row_begin, int64_t row_end, int64_t panel_begin,
-                     int64_t panel_end) {
-  switch (p.gates) {
-    case 1: return multiply_vectors<kPanelColumns / kWidth>(p, row_begin, row_end, panel_begin, panel_end);
-    case 2: return multiply_vectors<2>(p, row_begin, row_end, panel_begin, panel_end);
-    case 3: return multiply_vectors<3>(p, row_begin, row_end, panel_begin, panel_end);
-    default: return multiply_vectors<4>(p, row_begin, row_end, panel_begin, panel_end);
+/// c (kTileRows, kPanelColumns) += a (k, kTileRows), transposed, · b (k, kPanelColumns)
+void add_outer_products(const float* a, const float* b, int64_t k, float* const* c) {
+  Floats sums[kTileRows][kVectors];
+#pragma GCC unroll 16
+  for (int r = 0; r < kTileRows; ++r) load_row(sums[r], c[r]);
+#pragma GCC unroll 2
+  for (int64_t i = 0; i < k; ++i, a += kTileRows, b += kPanelColumns) {
+    Floats columns[kVectors];
+    load_row(columns, b);
+#pragma GCC unroll 16
+    for (int r = 0; r < kTileRows; ++r) add_row(sums[r], a[r], columns);
+  }
+  put_rows(c, sums);
+}
+
+/// to (tiles of rows, kTransposedBlock, kWide) = from (n, rows), zeros behind its rows.
+template <int64_t kWide>
+void pack_tiles(const float* from, int64_t from_row, int64_t n, int64_t rows, float* to) {
+  for (int64_t i = 0; i < n; ++i, from += from_row)
+    for (int64_t row = 0; row < rows; row += kWide) {
+      float* at = to + row * kTransposedBlock + i * kWide;
+      if (rows - row >= kWide)
+        std::memcpy(at, from + row, kWide * sizeof(float));
+      else
+        for (int64_t r = 0; r < kWide; ++r) at[r] = row + r < rows ? from[row + r] : 0.0f;
+    }
+}
+
+/// In blocks of k: a's part of one stays in the second cache level, a panel of b in the first. While one is
+/// multiplied, the next panel and the next block are fetched: their rows lie in pages of their own, which the
+/// machine does not foresee.
+void multiply_transposed(const TransposedProduct& p, int64_t row_begin, int64_t row_end) {
+  static_assert(kMostTransposedRows % kTileRows == 0);
+  alignas(64) float a[kTransposedBlock * kMostTransposedRows], b[kTransposedBlock * kPanelColumns];
+  alignas(64) float parts[kTileRows][kPanelColumns];  // of panels wider than c, and of rows that c lacks
+  const int64_t rows = row_end - row_begin, n_tiles = (rows + kTileRows - 1) / kTileRows;
+  const int64_t n_panels = (p.columns + kPanelColumns - 1) / kPanelColumns;
+  const int64_t lines = (rows + 15) / 16;  // of a row of a
+
+  for (int64_t done = 0; done < p.k; done += kTransposedBlock) {
+    const int64_t n = p.k - done < kTransposedBlock ? p.k - done : kTransposedBlock;
+    pack_tiles<kTileRows>(p.a + done * p.a_row + row_begin, p.a_row, n, rows, a);
+    const int64_t behind = done + n;
+    const int64_t n_fetched = (p.k - behind < kTransposedBlock ? p.k - behind : kTransposedBlock) * lines;
+    for (int64_t panel = 0, column = 0; panel < n_panels; ++panel, column += kPanelColumns) {
+      const int64_t valid = p.columns - column < kPanelColumns ? p.columns - column : kPanelColumns;
+      pack_tiles<kPanelColumns>(p.b + done * p.b_row + column, p.b_row, n, valid, b);
+      for (int64_t tile = 0; tile < n_tiles; ++tile) {
+        const int64_t turn = panel * n_tiles + tile, turns = n_panels * n_tiles;
+        for (int64_t i = n_fetched * turn / turns; i < n_fetched * (turn + 1) / turns; ++i)
+          __builtin_prefetch(p.a + (behind + i / lines) * p.a_row + row_begin + i % lines * 16, 0, 2);
+        if (panel + 1 < n_panels)
+          for (int64_t i = n * tile / n_tiles; i < n * (tile + 1) / n_tiles; ++i)
+            __builtin_prefetch(p.b + (done + i) * p.b_row + column + kPanelColumns, 0, 2);
+        float *c[kTileRows], *at[kTileRows];
+        for (int r = 0; r < kTileRows; ++r) {
+          const int64_t row = row_begin + tile * kTileRows + r;
+          float* of_c = row < row_end ? p.c_rows[row] : nullptr;
+          at[r] = of_c ? of_c + column : nullptr;
+          const bool is_whole = at[r] && valid == kPanelColumns;
+          c[r] = is_whole ? at[r] : parts[r];
+          if (!is_whole || done == 0) std::memset(c[r], 0, sizeof(parts[r]));
+          if (!is_whole && at[r] && done > 0)
+            std::memcpy(c[r], at[r], static_cast<size_t>(valid) * sizeof(float));
+        }
+        add_outer_products(a + tile * kTransposedBlock * kTileRows, b, n, c);
+        for (int r = 0; r < kTileRows; ++r)
+          if (at[r] && c[r] != at[r]) std::memcpy(at[r], c[r], static_cast<size_t>(valid) * sizeof(float));
+      }
+    }
   }
 }
 
@@ -441,13 +488,8 @@ void backward_kind(CellKind kind, const CellStep& s, int64_t begin, int64_t end)
 }
 
 constexpr RecurrentTiles tiles_named(const char* name) {
-  return {name,
-          {0, kPanelColumns, kWidth, kWidth, kWidth},
-          multiply_panels,
-          forward_kind,
-          forward_finish_gru,
-          backward_kind,
-          backward_finish_gru};
+  return {name,          multiply_panels,    multiply_transposed, forward_kind, forward_finish_gru,
+          backward_kind, backward_finish_gru};
 }
 
 }  // namespace
