@@ -10,7 +10,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <numeric>
 #include <vector>
 
 #include "kernels/backend.h"
@@ -76,6 +75,7 @@ class Recurrent : public Op {
       hidden_gates_ = {0, 1};
     else
       for (int64_t gate = 0; gate < n_gates_; ++gate) hidden_gates_.push_back(gate);
+    for (int64_t gate = 0; gate < n_gates_; ++gate) all_gates_.push_back(gate);
     gates_row_ = row_stride(n_slots_ * units_);
     state_row_ = row_stride(units_);
     describe();
@@ -89,16 +89,14 @@ class Recurrent : public Op {
 
   void prepare(Stream&, std::span<const Tensor> params) override {
     const auto *weight_ih = params[0].as<const float>(), *weight_hh = params[1].as<const float>();
-    std::vector<int64_t> gates(static_cast<size_t>(n_gates_));
-    for (size_t gate = 0; gate < gates.size(); ++gate) gates[gate] = static_cast<int64_t>(gate);
-    pack_columns(weight_ih, in_, gates, packed(ih_));
+    pack_columns(weight_ih, in_, all_gates_, packed(ih_));
     pack_columns(weight_hh, hidden_, hidden_gates_, packed(hh_));
     const bool before = kind_ == CellKind::kGruBefore;
-    if (before) pack_columns(weight_hh, hidden_, {2}, packed(reset_));
+    if (before) pack_columns(weight_hh, hidden_, third_gate_, packed(reset_));
     if (training_) {
-      if (desc_.wants_diff_src) pack_rows(weight_ih, in_, gates, packed(ih_back_));
+      if (desc_.wants_diff_src) pack_rows(weight_ih, in_, all_gates_, packed(ih_back_));
       pack_rows(weight_hh, hidden_, hidden_gates_, packed(hh_back_));
-      if (before) pack_rows(weight_hh, hidden_, {2}, packed(reset_back_));
+      if (before) pack_rows(weight_hh, hidden_, third_gate_, packed(reset_back_));
     }
     prepare_vectors(params);
   }
@@ -493,12 +491,10 @@ class Recurrent : public Op {
   }
 
   void weight_gradients(const Buffers& at, const OpArgs& args) {
-    std::vector<int64_t> gates(static_cast<size_t>(n_gates_));
-    std::iota(gates.begin(), gates.end(), 0);
     float* diff_hh = args.diff_params[1].as<float>();
-    weight_gradient(at, src_slot_, gates, at.src, in_, in_, args.diff_params[0].as<float>());
+    weight_gradient(at, src_slot_, all_gates_, at.src, in_, in_, args.diff_params[0].as<float>());
     weight_gradient(at, 0, hidden_gates_, at.h, state_row_, hidden_, diff_hh);
-    if (kind_ == CellKind::kGruBefore) weight_gradient(at, 2, {2}, at.reset, state_row_, hidden_, diff_hh);
+    if (kind_ == CellKind::kGruBefore) weight_gradient(at, 2, third_gate_, at.reset, state_row_, hidden_, diff_hh);
   }
 
   /// src in the order of the steps, zeros where a row takes no part.
@@ -537,6 +533,8 @@ class Recurrent : public Op {
   int64_t n_, steps_, in_, hidden_, n_gates_, units_;  // N, T, D, H, G, H in whole panels
   int64_t n_slots_ = 0, src_slot_ = 0;                 // of gates; where those of the source begin
   std::vector<int64_t> hidden_gates_;                  // which gate the first slots belong to
+  std::vector<int64_t> all_gates_;
+  const std::vector<int64_t> third_gate_{2};
   int64_t gates_row_ = 0, state_row_ = 0;
   int64_t group_ = 1;              // steps whose sources are multiplied at a time
   std::vector<float*> diff_rows_;  // of the gradient of weights that is being summed
