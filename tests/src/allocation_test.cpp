@@ -61,7 +61,7 @@ const Case kCases[] = {
      ", wire: bfloat16, error_feedback: true"},
     {"uncached", "zoo: mlp, hidden: [32]", "{sgd: {lr: 0.1}}", 0},
     {"sequences",
-     "layers: [{reshape: [7, 112]}, {lstm: {hidden: 16, layers: 2, dropout: 0.2}}, {gru: {hidden: 8, "
+     "layers: [{reshape: [2, 392]}, {lstm: {hidden: 16, layers: 2, dropout: 0.2}}, {gru: {hidden: 8, "
      "direction: "
      "bidirectional}}, {scan: {over: {x: gru1}, carry: {h: {shape: [4]}}, body: [{concat: [x, h]}, {affine: "
      "4}, "
