@@ -255,7 +255,8 @@ std::map<std::string, std::string> named_inputs(const DataFields& fields) {
   return {{"input", fields.input}};
 }
 
-/// Throws Error where ids of `data` stand for other tokens than in training.
+}  // namespace
+
 void check_vocabularies(const Dataset& data, const DataFields& fields, const DataContract& contract) {
   const auto check = [&](const std::string& name, const std::string& field) {
     const auto trained = contract.vocabularies.find(name);
@@ -270,8 +271,6 @@ void check_vocabularies(const Dataset& data, const DataFields& fields, const Dat
   for (const auto& [name, field] : named_inputs(fields)) check(name, field);
   if (!fields.target.empty()) check("", fields.target);
 }
-
-}  // namespace
 
 DataContract make_contract(const Dataset& data, const DataFields& fields, const DataOptions& job) {
   DataContract contract;
