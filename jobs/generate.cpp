@@ -1,14 +1,19 @@
 // lockstep generate CHECKPOINT --prompt TEXT: a language model goes on with a text; an encoder and a decoder
-// write what belongs to it.
+// write what belongs to it, or (--data) to each sample of a dataset.
 #include <fmt/format.h>
 
+#include <cmath>
 #include <cstdio>
 #include <sstream>
 
+#include "comm/agreement.h"
+#include "io/files/files.h"
+#include "io/files/metrics.h"
 #include "jobs/command.h"
 #include "src/run/generate/generator.h"
 #include "src/run/generate/sequence_decoder.h"
 #include "src/run/generate/tokens.h"
+#include "src/run/generate/written_dataset.h"
 
 namespace lockstep {
 
@@ -39,13 +44,14 @@ void put(const std::string& text) {
 }
 
 /// Of a checkpoint of an encoder and a decoder.
-int write_target(const TrainedModel& model, const std::string& prompt, const DecodingOptions& decoding) {
+void write_target(const TrainedModel& model, const std::string& prompt, const DecodingOptions& decoding) {
   const auto of = [&](const std::string& name) {
     const auto found = model.contract.vocabularies.find(name);
     return found == model.contract.vocabularies.end() ? std::vector<std::string>{} : found->second;
   };
   const std::vector<int64_t> ids = TokenText(of("source")).encode(prompt);
-  if (ids.empty()) throw UsageError("--prompt names no token", "give the text that is to be translated");
+  if (ids.empty())
+    throw Error("generate", "--prompt names no token", "give the text that is to be translated");
   const auto n = static_cast<int64_t>(ids.size());
   SequenceDecoder decoder(model, {{"source", n}}, 1, decoding);
   const std::vector<int32_t> source(ids.begin(), ids.end());
@@ -58,42 +64,26 @@ int write_target(const TrainedModel& model, const std::string& prompt, const Dec
     arrays.push_back(name == "source" ? static_cast<const void*>(source.data()) : &length);
   }
   put(TokenText(of("")).decode(decoder.write(arrays, 1)[0]) + "\n");
-  return 0;
 }
 
-}  // namespace
+DecodingOptions read_decoding(const CommandLine& line) {
+  const DecodingOptions decoding{line.get<int64_t>("beams"), line.get<double>("length-penalty"),
+                                 line.get<int64_t>("max-length")};
+  if (decoding.beams < 1 || decoding.beams > 1000)
+    throw UsageError(fmt::format("--beams {} is not between 1 and 1000", decoding.beams),
+                     "for instance --beams 4; 1 takes the most probable token at each step");
+  if (!std::isfinite(decoding.length_penalty))
+    throw UsageError(fmt::format("--length-penalty {} is no finite number", decoding.length_penalty),
+                     "0 prefers short texts, 1 compares them by token, more prefers long ones");
+  if (decoding.max_length < 0)
+    throw UsageError(fmt::format("--max-length {} is below 0", decoding.max_length),
+                     "give a number of tokens; 0: as the longest target of training");
+  return decoding;
+}
 
-static int generate_command(const Words& words) {
-  CommandLine line("generate CHECKPOINT [--prompt TEXT] [--length N] [--temperature T]",
-                   "Text from a language model: the prompt, and what the network goes on with.",
-                   {"CHECKPOINT"});
-  line.add()("prompt", po::value<std::string>()->default_value("\n"),
-             "what to go on with (default: a line's end)")("length", po::value<int64_t>()->default_value(500),
-                                                           "tokens to generate")(
-      "temperature", po::value<double>()->default_value(1),
-      "0: always the most probable token; below 1 more careful, above bolder")(
-      "top-k", po::value<int64_t>()->default_value(0), "only the K most probable tokens; 0: all")(
-      "top-p", po::value<double>()->default_value(1),
-      "only the most probable tokens of that probability together")(
-      "seed", po::value<uint64_t>()->default_value(1), "of what is drawn")("ids",
-                                                                           "print ids in place of text");
-  if (!line.parse(words)) return 0;
-  const SamplingOptions sampling = read_sampling(line);
-  const auto length = line.get<int64_t>("length");
-  if (length < 0) throw UsageError(fmt::format("--length {} is below 0", length), "give a number of tokens");
-
-  {
-    const TrainedModel model = load_model(line.text("CHECKPOINT"));
-    if (model.graph.inputs().size() > 1) {
-      const DecodingOptions decoding{line.get<int64_t>("beams"), line.get<double>("length-penalty"),
-                                     line.get<int64_t>("max-length")};
-      if (decoding.beams < 1 || decoding.beams > 1000)
-        throw UsageError(fmt::format("--beams {} is not between 1 and 1000", decoding.beams),
-                         "for instance --beams 4");
-      set_compute_threads(model.job.threads);
-      return write_target(model, line.text("prompt"), decoding);
-    }
-  }
+/// Of a language model.
+void go_on(const CommandLine& line, const SamplingOptions& sampling) {
+  const std::string text = line.has("prompt") ? line.text("prompt") : "\n";
   Generator generator(line.text("CHECKPOINT"));
   if (generator.vocabulary().empty() && !line.has("ids"))
     throw Error(line.text("CHECKPOINT"), "its training data named no vocabulary",
@@ -101,13 +91,13 @@ static int generate_command(const Words& words) {
   std::vector<int64_t> prompt;
   const TokenText tokens(generator.vocabulary());
   if (generator.vocabulary().empty()) {
-    std::istringstream numbers(line.text("prompt"));
+    std::istringstream numbers(text);
     for (int64_t id = 0; numbers >> id;) prompt.push_back(id);
   } else {
-    prompt = tokens.encode(line.text("prompt"));
+    prompt = tokens.encode(text);
   }
   if (prompt.empty())
-    throw UsageError("--prompt names no token", "give a text to go on with, such as --prompt \"Once\"");
+    throw Error("generate", "--prompt names no token", "give a text to go on with, such as --prompt Once");
   int64_t before = -1;
   const auto show = [&](int64_t id) {
     put(line.has("ids") ? fmt::format("{} ", id) : tokens.decode(id, before));
@@ -117,18 +107,118 @@ static int generate_command(const Words& words) {
   for (const int64_t id : prompt) generator.read(id);
   for (const int64_t id : prompt) show(id);
   const int64_t end = tokens.find("</s>");
-  for (int64_t i = 0; i < length; ++i) {
+  for (int64_t i = 0; i < line.get<int64_t>("length"); ++i) {
     const int64_t id = generator.next(sampling);
     if (id == end) break;
     show(id);
   }
   put("\n");
+}
+
+void answer_prompt(const CommandLine& line, const SamplingOptions& sampling,
+                   const DecodingOptions& decoding) {
+  {
+    const TrainedModel model = load_model(line.text("CHECKPOINT"));
+    if (model.graph.inputs().size() > 1) {
+      if (!line.has("prompt"))
+        throw Error("generate", "there is nothing that the decoder could write for",
+                    "say --prompt TEXT, or --data DATASET");
+      set_compute_threads(model.job.threads);
+      write_target(model, line.text("prompt"), decoding);
+      return;
+    }
+  }
+  go_on(line, sampling);
+}
+
+void print_figures(const CommandLine& line, const WrittenDataset& result, std::FILE* to) {
+  const auto n = static_cast<int64_t>(result.written.size());
+  const double share = n > 0 ? static_cast<double>(result.n_exact) / static_cast<double>(n) : 0;
+  if (line.has("json")) {
+    JsonObject object;
+    object.set("checkpoint", line.text("CHECKPOINT"))
+        .set("data", line.text("data"))
+        .set("samples", n)
+        .set("exact_match", share)
+        .set("bleu", result.bleu.score)
+        .set("brevity_penalty", result.bleu.brevity_penalty);
+    for (int i = 0; i < kBleuOrder; ++i)
+      object.set(fmt::format("bleu_{}", i + 1), result.bleu.precisions[static_cast<size_t>(i)]);
+    fmt::print(to, "{}\n", object.str());
+    return;
+  }
+  fmt::print(to, "{:12} {}\n{:12} {:.2f} %\n{:12} {:.2f} ({:.1f}; brevity penalty {:.3f})\n", "samples", n,
+             "exact match", 100 * share, "BLEU", result.bleu.score, fmt::join(result.bleu.precisions, ", "),
+             result.bleu.brevity_penalty);
+}
+
+}  // namespace
+
+static int generate_command(const Words& words, Communicator& comm) {
+  CommandLine line(
+      "generate CHECKPOINT [--prompt TEXT | --data DATASET] [options]",
+      "Text from a language model: the prompt, and what the network goes on with. From an encoder "
+      "and a decoder: what\nthey write for a prompt, or for every sample of a dataset, with exact "
+      "matches and BLEU.",
+      {"CHECKPOINT"});
+  line.add()("prompt", po::value<std::string>(),
+             "what to go on with, or to write for (default, of a language model: a line's end)")(
+      "length", po::value<int64_t>()->default_value(500), "tokens to generate")(
+      "temperature", po::value<double>()->default_value(1),
+      "0: always the most probable token; below 1 more careful, above bolder")(
+      "top-k", po::value<int64_t>()->default_value(0), "only the K most probable tokens; 0: all")(
+      "top-p", po::value<double>()->default_value(1),
+      "only the most probable tokens of that probability together")(
+      "seed", po::value<uint64_t>()->default_value(1), "of what is drawn")("ids",
+                                                                           "print ids in place of text")(
+      "data", po::value<std::string>(),
+      "dataset of pairs, or of images and captions; train or validation: the job's own")(
+      "limit", po::value<int64_t>()->default_value(0), "only the first N samples of it; 0: all")(
+      "out", po::value<std::string>(), "file for what is written, a line a sample (default: stdout)")(
+      "overwrite", "replace a file that exists")("json", "print the figures as one JSON object")(
+      "beams", po::value<int64_t>()->default_value(1), "of a decoder: beginnings that are kept; 1: greedy")(
+      "length-penalty", po::value<double>()->default_value(1),
+      "beams are compared by log-probability / length^PENALTY")(
+      "max-length", po::value<int64_t>()->default_value(0),
+      "tokens that a decoder writes at most; 0: as the longest target of training");
+  if (!line.parse(words, comm.is_root())) return 0;
+  const SamplingOptions sampling = read_sampling(line);
+  const DecodingOptions decoding = read_decoding(line);
+  for (const char* number : {"length", "limit"})
+    if (line.get<int64_t>(number) < 0)
+      throw UsageError(fmt::format("--{} {} is below 0", number, line.get<int64_t>(number)),
+                       "give a number of tokens or samples");
+  if (line.has("prompt") && line.has("data"))
+    throw UsageError("--prompt and --data are both given", "give one of them");
+  if (!line.has("data")) {
+    check_on_root(comm, [&] { answer_prompt(line, sampling, decoding); });
+    return 0;
+  }
+  check_on_root(comm, [&] {
+    if (line.has("out"))
+      check_output_file(line.text("out"), line.has("overwrite"),
+                        {line.text("CHECKPOINT"), line.text("data")});
+  });
+  const WrittenDataset result =
+      write_dataset(line.text("CHECKPOINT"), line.text("data"), line.get<int64_t>("limit"), decoding, comm);
+  check_on_root(comm, [&] {
+    std::string lines;
+    for (const std::string& text : result.written) lines += text + "\n";
+    if (line.has("out"))
+      write_text_file_atomically(line.text("out"), lines);
+    else if (!line.has("json"))
+      put(lines);
+    print_figures(line, result, line.has("out") || line.has("json") ? stdout : stderr);
+  });
   return 0;
 }
 
 namespace {
-const bool generate_registered = commands().add(
-    "generate", {.summary = "text from a language model, after a prompt", .run = generate_command}, 4);
+const bool generate_registered =
+    commands().add("generate",
+                   {.summary = "text from a language model after a prompt, or what a decoder writes for data",
+                    .run = generate_command},
+                   4);
 }
 
 }  // namespace lockstep

@@ -152,6 +152,7 @@ static int predict_command(const Words& words, Communicator& comm) {
     source.target.clear();  // data to predict need none
     dataset = std::make_unique<Dataset>(open_source(source, {}, false));
     const DataFields fields = find_fields(*dataset, source);
+    check_vocabularies(*dataset, fields, model.contract);
     loading = make_loader_options(model.job, *dataset, fields, model.graph, false,
                                   model.contract.normalization, comm.rank(), comm.size());
     loading.shuffle.is_on = false;

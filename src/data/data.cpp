@@ -209,9 +209,6 @@ DataFields find_fields(const Dataset& dataset, const DataSource& source) {
   return fields;
 }
 
-namespace {
-
-/// Throws Error where ids of `data` stand for other tokens than in training.
 void check_vocabularies(const Dataset& data, const DataFields& fields, const DataContract& contract) {
   const auto check = [&](const std::string& name, const std::string& field) {
     const auto trained = contract.vocabularies.find(name);
@@ -227,7 +224,6 @@ void check_vocabularies(const Dataset& data, const DataFields& fields, const Dat
   if (!fields.target.empty()) check("", fields.target);
 }
 
-}  // namespace
 
 JobData open_data(const DataOptions& job) {
   if (!job.train) throw Error("data", "there is no data to train on", "add data: {train: {path: FOLDER}}");

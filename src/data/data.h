@@ -59,6 +59,9 @@ std::vector<std::string> named_targets(const DataOptions& job);
 /// Throws Error listing the dataset's fields.
 DataFields find_fields(const Dataset& dataset, const DataSource& source);
 
+/// Throws Error where ids of `data` stand for other tokens than in training.
+void check_vocabularies(const Dataset& data, const DataFields& fields, const DataContract& contract);
+
 DataContract make_contract(const Dataset& training_data, const DataFields& fields, const DataOptions& job);
 
 /// The opened datasets of a job and what follows from them.

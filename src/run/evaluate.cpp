@@ -28,6 +28,7 @@ Evaluation evaluate(const std::string& checkpoint, const EvaluateOptions& option
     dataset = std::make_unique<Dataset>(open_source(source, named_targets(job)));
     fields = find_fields(*dataset, source);
     check_class_names(options.data, dataset->class_names(), model.contract.class_names);
+    check_vocabularies(*dataset, fields, model.contract);
   };
   check_on_root(comm, open);
   all_or_none(comm, [&] {
