@@ -189,8 +189,28 @@ def torchvision_model(name, shape, classes, **options):
     return model
 
 
+class LanguageModel(nn.Module):
+    """Ids (N, T) to scores (N T, classes): embedding, recurrent layers, affine layer."""
+
+    def __init__(self, cell, classes, hidden, layers, embedding):
+        super().__init__()
+        self.embedding = nn.Embedding(classes, embedding)
+        self.rnn = cell(embedding, hidden, layers, batch_first=True)
+        self.output = nn.Linear(hidden, classes)
+
+    def forward(self, ids):
+        return self.output(self.rnn(self.embedding(ids))[0]).flatten(0, 1)
+
+
+def language_model(shape, classes, cell=None, hidden=256, layers=1, embedding=64):
+    return LanguageModel(cell, classes, hidden, layers, embedding)
+
+
 OWN = {f.__name__: f for f in (mlp, lenet5, autoencoder, conv_autoencoder, unet, tdnn, resnet_cifar, resnet18_cifar)}
 OWN.update({f"resnet{depth}": functools.partial(resnet_cifar, depth=depth) for depth in (20, 32, 44, 56, 110)})
+
+OWN.update({f"char_{name}": functools.partial(language_model, cell=cell)
+            for name, cell in (("rnn", nn.RNN), ("lstm", nn.LSTM), ("gru", nn.GRU))})
 
 
 def make(name, shape, classes, **options):

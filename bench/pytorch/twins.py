@@ -40,7 +40,9 @@ def parse_arguments():
     p.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     p.add_argument("--precision", choices=["float32", "bfloat16", "tf32", "float16"], default="float32",
                    help="bfloat16: autocast, weights stay float32; tf32 and float16: on GPUs only")
-    p.add_argument("--hidden", default="512,512", help="widths of the MLP's hidden layers")
+    p.add_argument("--hidden", default="512,512", help="widths of the MLP's hidden layers; units of recurrent ones")
+    p.add_argument("--layers", type=int, default=1, help="recurrent layers of char_lstm, char_gru and char_rnn")
+    p.add_argument("--embedding", type=int, default=64, help="features of a token there; --input: tokens of a sample")
     p.add_argument("--classes", type=int, default=10)
     p.add_argument("--activation", choices=["relu", "tanh", "sigmoid"], default="relu")
     p.add_argument("--pool", choices=["max", "average"], default="max")
@@ -62,12 +64,19 @@ def parse_arguments():
 def make_model(args, shape):
     import models
     options = {"mlp": {"hidden": [int(w) for w in args.hidden.split(",")], "activation": args.activation},
-               "lenet5": {"activation": args.activation, "pooling": args.pool}}
-    return models.make(args.model, shape, args.classes, **options.get(args.model, {}))
+               "lenet5": {"activation": args.activation, "pooling": args.pool}}.get(args.model, {})
+    if is_language_model(args):
+        options = {"hidden": int(args.hidden), "layers": args.layers, "embedding": args.embedding}
+    return models.make(args.model, shape, args.classes, **options)
+
+
+def is_language_model(args):
+    return args.model.startswith("char_")
 
 
 def load_batches(torch, args, rank):
-    """A list of (src, target): src (N, C, H, W) float32, target (N) int64; this rank's own samples."""
+    """A list of (src, target): src (N, C, H, W) float32, target (N) int64, of language models src (N, T) and
+    target (N T), both int64; this rank's own samples."""
     if args.data:
         import h5py
         import numpy
@@ -86,8 +95,11 @@ def load_batches(torch, args, rank):
         return [(src[r].contiguous(), target[r]) for r in rows]
     text = args.input or {"mlp": "784", "lenet5": "1,32,32"}.get(args.model, "3,224,224")
     shape = [int(v) for v in text.split(",")]
-    shape = shape if len(shape) == 3 else [1, 1, shape[0]]
     generator = torch.Generator().manual_seed(1 + rank)
+    if is_language_model(args):
+        return [(torch.randint(args.classes, (args.batch, shape[0]), generator=generator),
+                 torch.randint(args.classes, (args.batch * shape[0],), generator=generator)) for _ in range(8)]
+    shape = shape if len(shape) == 3 else [1, 1, shape[0]]
     # As many as `lockstep bench step` makes: 256 MiB, but 2 to 8 batches.
     return [(torch.randn(args.batch, *shape, generator=generator),
              torch.randint(args.classes, (args.batch,), generator=generator))
@@ -162,7 +174,7 @@ def worker(rank, args, port, results):
         backend = "nccl" if args.device == "cuda" else "gloo"
         torch.distributed.init_process_group(backend, init_method=f"tcp://127.0.0.1:{port}",
                                              rank=rank, world_size=args.ranks)
-    small = args.model in ("mlp", "lenet5")
+    small = args.model in ("mlp", "lenet5") or is_language_model(args)
     if not small:
         import torchvision  # noqa: F401: its memory is no part of the model's
     reset_peak()
@@ -170,7 +182,7 @@ def worker(rank, args, port, results):
     batches = load_batches(torch, args, rank)
     batches = [(src.to(device), target.to(device)) for src, target in batches]
     names = ["eager", "foreach", "compile", "no_onednn"] if small else ["eager", "compile"]
-    if args.model != "mlp":
+    if args.model != "mlp" and not is_language_model(args):
         names += ["channels_last", "channels_last_compile"]
     if args.device == "cuda":
         names = on_cuda.variants(args.model, args.ranks)

@@ -150,10 +150,10 @@ TEST_F(AffineOnce, FirstLayerLeavesDiffSrcAlone) {
 }
 
 TEST(AffineErrors, NameTheRemedy) {
-  const AffineDesc images{.src = {Shape{4, 3, 8, 8}}, .out_features = 3};
+  const AffineDesc vector{.src = {Shape{4}}, .out_features = 3};
   try {
-    make_affine(test_config(), images);
-    FAIL() << "accepted a src of rank 4";
+    make_affine(test_config(), vector);
+    FAIL() << "accepted a src of rank 1";
   } catch (const Error& error) {
     EXPECT_NE(error.remedy().find("flatten"), std::string::npos) << error.what();
   }
