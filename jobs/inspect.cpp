@@ -2,6 +2,8 @@
 // a checkpoint, as a table or as JSON.
 #include <fmt/format.h>
 
+#include <utility>
+
 #include <algorithm>
 #include <filesystem>
 
@@ -15,6 +17,7 @@
 #include "jobs/path_kind.h"
 #include "kernels/printable.h"
 #include "src/data/data.h"
+#include "src/network/scan.h"
 #include "src/plan/plan.h"
 #include "src/run/checkpoints/versions.h"
 #include "src/run/progress.h"
@@ -55,12 +58,15 @@ struct LayerRow {
   std::string name, type, reads;
   Shape output;
   int64_t n_parameters = 0, n_statistics = 0, multiply_adds = 0, activation_bytes = 0;
+  bool repeats = false;  // a step of a scan like its first
 
   LayerRow(const Graph& graph, const Plan& plan, int v) {
     const Vertex& vertex = graph.vertex(v);
     name = vertex.name;
     type = vertex.layer ? vertex.layer->type() : "input";
     output = vertex.shape;
+    repeats = step_of_scan(vertex) > 0 ||
+              (vertex.output > 0 && graph.vertex(vertex.inputs[0]).layer->type() == "split_steps");
     for (int i : vertex.inputs) {
       if (vertex.inputs.size() > 1 || i != v - 1) reads += (reads.empty() ? "" : ", ") + graph.vertex(i).name;
     }
@@ -78,10 +84,18 @@ struct LayerRow {
 
 void print_layers(const std::vector<LayerRow>& rows) {
   size_t width = 5;
-  for (const LayerRow& row : rows) width = std::max(width, row.name.size());
+  for (const LayerRow& row : rows)
+    if (!row.repeats) width = std::max(width, row.name.size());
   fmt::print("{:{}} {:20} {:16} {:>13} {:>15} {:>11}  {}\n", "layer", width, "type", "output", "parameters",
              "multiply-adds", "activation", "reads, where not the layer before");
+  int64_t n_alike = 0;
   for (const LayerRow& row : rows) {
+    if (row.repeats) {
+      ++n_alike;
+      continue;
+    }
+    if (n_alike > 0)
+      fmt::print("… and {} like these, for the further steps of the scan\n", std::exchange(n_alike, 0));
     const auto count = [](int64_t n) { return n > 0 ? grouped(static_cast<double>(n)) : std::string("-"); };
     fmt::print("{:{}} {:20} {:16} {:>13} {:>15} {:>11}  {}\n", printable(row.name), width, row.type,
                row.output.str(), count(row.n_parameters), count(row.multiply_adds),

@@ -494,7 +494,8 @@ class Recurrent : public Op {
     float* diff_hh = args.diff_params[1].as<float>();
     weight_gradient(at, src_slot_, all_gates_, at.src, in_, in_, args.diff_params[0].as<float>());
     weight_gradient(at, 0, hidden_gates_, at.h, state_row_, hidden_, diff_hh);
-    if (kind_ == CellKind::kGruBefore) weight_gradient(at, 2, third_gate_, at.reset, state_row_, hidden_, diff_hh);
+    if (kind_ == CellKind::kGruBefore)
+      weight_gradient(at, 2, third_gate_, at.reset, state_row_, hidden_, diff_hh);
   }
 
   /// src in the order of the steps, zeros where a row takes no part.

@@ -64,9 +64,9 @@ void check_layout(const Dataset& dataset, const std::string& name) {
         "if they are right as they are");
 }
 
-bool has_field(const Dataset& dataset, const std::string& name) {
+bool has_ragged(const Dataset& dataset, const std::string& name) {
   return std::any_of(dataset.fields().begin(), dataset.fields().end(),
-                     [&](const Field& field) { return field.name == name; });
+                     [&](const Field& field) { return field.name == name && field.ragged; });
 }
 
 const std::vector<std::string> kInputNames{"image", "images", "input", "data", "x", "X", "tokens", "series"};
@@ -185,8 +185,8 @@ DataFields find_fields(const Dataset& dataset, const DataSource& source) {
   }
   if (fields.target.empty())
     fields.target = find_by_name(dataset, {"label", "labels", "target", "targets", "y"});
-  if (fields.inputs.empty() && source.input.empty() && has_field(dataset, "source") &&
-      has_field(dataset, "target")) {  // pairs of sequences, as a converter writes them
+  if (fields.inputs.empty() && source.input.empty() && has_ragged(dataset, "source") &&
+      has_ragged(dataset, "target")) {  // pairs of sequences, as a converter writes them
     fields.inputs = {{"source", "source"}, {"previous", "target"}};
     fields.input = "source";
     fields.target = "target";
@@ -223,7 +223,6 @@ void check_vocabularies(const Dataset& data, const DataFields& fields, const Dat
   for (const auto& [name, field] : named_inputs(fields)) check(name, field);
   if (!fields.target.empty()) check("", fields.target);
 }
-
 
 JobData open_data(const DataOptions& job) {
   if (!job.train) throw Error("data", "there is no data to train on", "add data: {train: {path: FOLDER}}");

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <string>
 
 #include "src/network/layers/layers.h"
 
@@ -208,6 +209,18 @@ class Unrolling {
 };
 
 }  // namespace
+
+int64_t step_of_scan(const Vertex& vertex) {
+  if (!vertex.is_part) return -1;
+  for (size_t dot = vertex.name.find('.'); dot != std::string::npos; dot = vertex.name.find('.', dot + 1)) {
+    const size_t end = vertex.name.find('.', dot + 1);
+    const std::string part = vertex.name.substr(dot + 1, end == std::string::npos ? end : end - dot - 1);
+    if (end != std::string::npos && !part.empty() && part.size() < 10 &&
+        part.find_first_not_of("0123456789") == std::string::npos)
+      return std::stoll(part);
+  }
+  return -1;
+}
 
 int add_scan(Graph& graph, const std::string& name, const ScanBody& body, const ScanInputs& inputs) {
   return graph.add_parts([&] { return Unrolling(graph, name, body, inputs).run(); });

@@ -8,6 +8,7 @@
 
 #include "kernels/elementwise.h"
 #include "src/data/augment/augment.h"
+#include "src/network/scan.h"
 #include "src/plan/plan_impl.h"
 #include "src/plan/stopwatch.h"
 
@@ -223,8 +224,19 @@ std::string Plan::str() const {
   const Impl& p = *impl_;
   std::string text = fmt::format("{:>4} {:36} {:22} {:9} {:10} {:>11}  {}\n", "", "step", "output", "type",
                                  "layout", "workspace", "");
+  int64_t n_alike = 0;  // steps of a scan like its first
+  const auto tell_alike = [&] {
+    if (n_alike > 0)
+      text += fmt::format("     … and {} like these, for the further steps of the scan\n", n_alike);
+    n_alike = 0;
+  };
   for (size_t s = 0; s < p.steps.size(); ++s) {
     const PlanStep& step = p.steps[s];
+    if (step.vertex >= 0 && step_of_scan(p.graph.vertex(step.vertex)) > 0) {
+      ++n_alike;
+      continue;
+    }
+    tell_alike();
     const TensorDesc& dst = p.values[step.dst[0]].desc;
     text +=
         fmt::format("{:4} {:36} {:22} {:9} {:10} {:>11}  {}{}\n", s, step.name, dst.shape.str(),

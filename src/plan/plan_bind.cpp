@@ -82,7 +82,10 @@ void Plan::Impl::bind() {
     zeros = Memory(options.config.device, most_zeros * int64_t{sizeof(float)});
     if (zeros.data() != nullptr) fill(*stream, most_zeros, 0.0f, zeros.as<float>());  // null: SizesOnly
   }
-  if (!states.empty()) states_in = Memory(options.config.device, state_elements * int64_t{sizeof(float)});
+  if (!states.empty()) {  // zero, where nobody sets them
+    states_in = Memory(options.config.device, state_elements * int64_t{sizeof(float)});
+    if (states_in.data() != nullptr) fill(*stream, state_elements, 0.0f, states_in.as<float>());
+  }
 
   // The vectors no longer move: spans and external pointers may be taken.
   for (size_t s = 0; s < steps.size(); ++s) {

@@ -35,7 +35,12 @@ Evaluation evaluate(const std::string& checkpoint, const EvaluateOptions& option
     if (!comm.is_root()) open();
   });
   set_compute_threads(model.job.threads);
-  share_micro_batches(model.job, comm.size());
+  if (model.graph.states().empty()) {
+    share_micro_batches(model.job, comm.size());
+  } else {  // how many streams there are decides where they begin
+    check_on_root(comm, [&] { check_rank_count(model.job, comm.size()); });
+    model.job.reduction = Reduction::kNative;
+  }
   Validator validator(model.job, model.graph, *model.arena, *dataset, fields, model.contract, comm);
   evaluation.result = validator.run();
   return evaluation;

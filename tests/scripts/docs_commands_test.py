@@ -19,7 +19,7 @@ import zlib
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 PROGRAM = str(pathlib.Path(sys.argv[1]).resolve())
-KINDS = ("csv", "idx", "images", "cifar", "npy", "text", "pairs")
+KINDS = ("csv", "idx", "images", "cifar", "npy", "text", "pairs", "labelled-text", "series")
 failures = []
 
 
@@ -78,7 +78,7 @@ def check_words():
             if words[0] in ("help", "--help", "--version", "version"):
                 continue
             name = words[0]
-            if name in ("bench", "convert") and len(words) > 1 and re.fullmatch(r"[a-z]+", words[1]):
+            if name in ("bench", "convert") and len(words) > 1 and re.fullmatch(r"[a-z][a-z-]*", words[1]):
                 name += " " + words[1]
             text = help_of(name)
             if text is None:
@@ -116,6 +116,7 @@ def check_walk():
         import gzip
         rows = "\n".join(",".join(str((i * j) % 17) for j in range(64)) + f",{i % 3}" for i in range(40))
         (place / "measurements.csv.gz").write_bytes(gzip.compress((rows + "\n").encode()))
+        (place / "book.txt").write_text("It was the best of times, it was the worst of times.\n" * 40)
         (place / "mine.yaml").write_text(job)
         (place / "jobs").symlink_to(ROOT / "jobs")
         have_h5py = subprocess.run(["/usr/bin/python3", "-c", "import h5py"], capture_output=True).returncode == 0
