@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "bench/matrix_peak.h"
 #include "kernels/affine.h"
 #include "kernels/conv2d.h"
 #include "kernels/op.h"
@@ -24,26 +25,6 @@ namespace {
 using namespace lockstep;
 
 double peak_flops = 0;  // of the sgemm
-
-/// Wall-clock time, or with one thread its processor time, which other programs do not disturb.
-/// Google Benchmark computes rates in the same way.
-double now_s() {
-  timespec time;
-  clock_gettime(compute_threads() == 1 ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC, &time);
-  return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
-}
-
-double measure_peak() {
-  constexpr int64_t n = 1024;
-  const Memory a({}, n * n * 4), b({}, n * n * 4), c({}, n * n * 4);
-  double best_s = 1e9;
-  for (int repeat = 0; repeat < 12; ++repeat) {
-    const double begin_s = now_s();
-    dnnl_sgemm('N', 'N', n, n, n, 1.0f, a.as<float>(), n, b.as<float>(), n, 0.0f, c.as<float>(), n);
-    best_s = std::min(best_s, now_s() - begin_s);
-  }
-  return 2.0 * n * n * n / best_s;
-}
 
 /// An op with all its tensors, small numbers in every input.
 class Bound {

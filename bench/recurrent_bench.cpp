@@ -16,30 +16,12 @@
 #include <string>
 #include <vector>
 
+#include "bench/matrix_peak.h"
 #include "kernels/recurrent.h"
 
 namespace {
 
 using namespace lockstep;
-
-/// Processor time with one thread, which other programs do not disturb; else wall-clock time.
-double now_s() {
-  timespec time;
-  clock_gettime(compute_threads() == 1 ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC, &time);
-  return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
-}
-
-double measure_peak() {
-  constexpr int64_t n = 1024;
-  const Memory a({}, n * n * 4), b({}, n * n * 4), c({}, n * n * 4);
-  double best_s = 1e9;
-  for (int repeat = 0; repeat < 12; ++repeat) {
-    const double begin_s = now_s();
-    dnnl_sgemm('N', 'N', n, n, n, 1.0f, a.as<float>(), n, b.as<float>(), n, 0.0f, c.as<float>(), n);
-    best_s = std::min(best_s, now_s() - begin_s);
-  }
-  return 2.0 * n * n * n / best_s;
-}
 
 /// Layers one above the other; each reads the y of the one below.
 class Network {

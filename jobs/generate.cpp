@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdio>
 #include <sstream>
+#include <utility>
 
 #include "comm/agreement.h"
 #include "io/files/files.h"
@@ -82,9 +83,9 @@ DecodingOptions read_decoding(const CommandLine& line) {
 }
 
 /// Of a language model.
-void go_on(const CommandLine& line, const SamplingOptions& sampling) {
+void go_on(TrainedModel model, const CommandLine& line, const SamplingOptions& sampling) {
   const std::string text = line.has("prompt") ? line.text("prompt") : "\n";
-  Generator generator(line.text("CHECKPOINT"));
+  Generator generator(std::move(model), line.text("CHECKPOINT"));
   if (generator.vocabulary().empty() && !line.has("ids"))
     throw Error(line.text("CHECKPOINT"), "its training data named no vocabulary",
                 "say --ids, which reads the prompt as numbers with spaces between them");
@@ -117,18 +118,13 @@ void go_on(const CommandLine& line, const SamplingOptions& sampling) {
 
 void answer_prompt(const CommandLine& line, const SamplingOptions& sampling,
                    const DecodingOptions& decoding) {
-  {
-    const TrainedModel model = load_model(line.text("CHECKPOINT"));
-    if (model.graph.inputs().size() > 1) {
-      if (!line.has("prompt"))
-        throw Error("generate", "there is nothing that the decoder could write for",
-                    "say --prompt TEXT, or --data DATASET");
-      set_compute_threads(model.job.threads);
-      write_target(model, line.text("prompt"), decoding);
-      return;
-    }
-  }
-  go_on(line, sampling);
+  TrainedModel model = load_model(line.text("CHECKPOINT"));
+  if (model.graph.inputs().size() <= 1) return go_on(std::move(model), line, sampling);
+  if (!line.has("prompt"))
+    throw Error("generate", "there is nothing that the decoder could write for",
+                "say --prompt TEXT, or --data DATASET");
+  set_compute_threads(model.job.threads);
+  write_target(model, line.text("prompt"), decoding);
 }
 
 void print_figures(const CommandLine& line, const WrittenDataset& result, std::FILE* to) {

@@ -24,18 +24,6 @@ namespace {
 constexpr int64_t kParallelProducts = 1 << 19;  // multiply-adds below which a second thread costs more
 constexpr int64_t kLeastRows = 48;              // of a product with sources, where there are as many
 
-CellKind kind_of(const RecurrentDesc& desc) {
-  switch (desc.cell) {
-    case RecurrentCell::kRnnTanh: return CellKind::kRnnTanh;
-    case RecurrentCell::kRnnRelu: return CellKind::kRnnRelu;
-    case RecurrentCell::kLstm: return CellKind::kLstm;
-    case RecurrentCell::kLstmPeephole: return CellKind::kPeephole;
-    case RecurrentCell::kLstmCoupled: return CellKind::kCoupled;
-    case RecurrentCell::kGru: return desc.reset_after ? CellKind::kGruAfter : CellKind::kGruBefore;
-  }
-  return CellKind::kLstm;
-}
-
 int64_t to_panels(int64_t n) { return (n + kPanelColumns - 1) / kPanelColumns * kPanelColumns; }
 /// Rows that lie a multiple of 1 KiB apart would share few sets of the first cache level.
 int64_t row_stride(int64_t n) { return n % 256 == 0 ? n + kPanelColumns : n; }

@@ -7,6 +7,8 @@
 
 #include <cstdint>
 
+#include "kernels/recurrent_kind.h"
+
 namespace lockstep::cpu {
 
 /// Columns of a panel; padded widths are multiples of it.
@@ -44,8 +46,6 @@ struct TransposedProduct {
   int64_t b_row = 0;
   float* const* c_rows = nullptr;  // where each row lies; null: not wanted
 };
-
-enum class CellKind : uint8_t { kRnnTanh, kRnnRelu, kLstm, kPeephole, kCoupled, kGruAfter, kGruBefore };
 
 /// One step of all rows. Units are padded to kPanelColumns (stride `units` between the slots of a row of
 /// gates and between the three peepholes), rows of states lie state_row apart.

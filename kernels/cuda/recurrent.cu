@@ -15,24 +15,11 @@
 #include "kernels/cuda/element.h"
 #include "kernels/cuda/matmul.h"
 #include "kernels/cuda/scratch.h"
+#include "kernels/recurrent_kind.h"
 
 namespace lockstep::cuda {
 
 namespace {
-
-enum class CellKind : uint8_t { kRnnTanh, kRnnRelu, kLstm, kPeephole, kCoupled, kGruAfter, kGruBefore };
-
-CellKind kind_of(const RecurrentDesc& desc) {
-  switch (desc.cell) {
-    case RecurrentCell::kRnnTanh: return CellKind::kRnnTanh;
-    case RecurrentCell::kRnnRelu: return CellKind::kRnnRelu;
-    case RecurrentCell::kLstm: return CellKind::kLstm;
-    case RecurrentCell::kLstmPeephole: return CellKind::kPeephole;
-    case RecurrentCell::kLstmCoupled: return CellKind::kCoupled;
-    case RecurrentCell::kGru: return desc.reset_after ? CellKind::kGruAfter : CellKind::kGruBefore;
-  }
-  return CellKind::kLstm;
-}
 
 /// What the kernels of one step know. Slots of gates as on the CPU: LSTMs as their weights; kGruAfter: hidden
 /// part of n, r, z, n; kGruBefore: r, z, n.

@@ -84,6 +84,11 @@ std::shared_ptr<const Augmentation> make_augmentation(const DataOptions& job, co
                                                       const DataFields& fields, const Graph& graph,
                                                       const Normalization& normalization);
 
+/// The steps of the graph's inputs that are sequences of unequal lengths, where `extents` are those of the
+/// loader's fields (LengthBuckets).
+std::map<std::string, int64_t> steps_of_inputs(const Graph& graph, const std::vector<LoaderField>& fields,
+                                               const std::vector<int64_t>& extents);
+
 /// The network for each of the lengths that the loader pads sequences to, in the order of its buckets; none
 /// where the data have no rows of unequal lengths. Throws Error where targets have other lengths than the
 /// network's output.

@@ -104,12 +104,14 @@ int64_t target_padding(const LossSpec& loss, const Dataset& dataset, const std::
       "use token_cross_entropy, or softmax_cross_entropy with ignore: -1");
 }
 
+bool any_ragged(const Dataset& dataset, const std::vector<LoaderField>& fields) {
+  return std::any_of(fields.begin(), fields.end(),
+                     [&](const LoaderField& field) { return dataset.field(field.name).ragged; });
+}
+
 Order order_of(const DataOptions& job, const Dataset& dataset, const std::vector<LoaderField>& fields,
                const Graph& graph) {
-  const bool carries = !graph.states().empty();
-  const bool has_lengths = std::any_of(fields.begin(), fields.end(), [&](const LoaderField& field) {
-    return dataset.field(field.name).ragged;
-  });
+  const bool carries = !graph.states().empty(), has_lengths = any_ragged(dataset, fields);
   using Wanted = DataOptions::Order;
   if (carries && job.order != Wanted::kAuto && job.order != Wanted::kStreams)
     throw Error("data.order",
@@ -125,22 +127,23 @@ Order order_of(const DataOptions& job, const Dataset& dataset, const std::vector
 
 }  // namespace
 
+std::map<std::string, int64_t> steps_of_inputs(const Graph& graph, const std::vector<LoaderField>& fields,
+                                               const std::vector<int64_t>& extents) {
+  std::map<std::string, int64_t> steps;
+  const std::vector<int> inputs = graph.inputs();
+  for (size_t i = 0; i < inputs.size(); ++i)
+    if (extents[i] > 0 && !fields[i].lengths_only) steps[graph.vertex(inputs[i]).name] = extents[i];
+  return steps;
+}
+
 std::vector<Graph> sequence_graphs(const DataOptions& job, const DataContract& contract, const Graph& graph,
                                    const Dataset& dataset, const LoaderOptions& loading) {
   std::vector<Graph> graphs;
-  const bool has_lengths = std::any_of(loading.fields.begin(), loading.fields.end(),
-                                       [&](const auto& field) { return dataset.field(field.name).ragged; });
-  if (!has_lengths) return graphs;
+  if (!any_ragged(dataset, loading.fields)) return graphs;
   const LengthBuckets buckets(dataset, loading.fields, loading.order == Order::kByLength);
-  const std::vector<int> inputs = graph.inputs();
   for (const std::vector<int64_t>& extents : buckets.extents()) {
-    SequenceOptions sequences;
-    for (size_t i = 0; i < inputs.size(); ++i) {
-      if (extents[i] > 0 && !loading.fields[i].lengths_only)
-        sequences.steps[graph.vertex(inputs[i]).name] = extents[i];
-    }
-    graphs.push_back(build_graph(job, contract, sequences));
-    size_t target = inputs.size();
+    graphs.push_back(build_graph(job, contract, {.steps = steps_of_inputs(graph, loading.fields, extents)}));
+    size_t target = graph.inputs().size();
     for (const LossSpec& loss : job.losses()) {
       if (loss_target_input(graph, loss) >= 0 || target >= loading.fields.size()) continue;
       const Shape prediction = graphs.back().vertex(loss_vertex(graphs.back(), loss)).shape;

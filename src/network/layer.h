@@ -2,7 +2,6 @@
 // and lowers itself to an op. Shapes are those of one sample; the plan puts N in front.
 #pragma once
 
-#include <cassert>
 #include <functional>
 #include <memory>
 #include <optional>

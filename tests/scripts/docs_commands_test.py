@@ -19,7 +19,6 @@ import zlib
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 PROGRAM = str(pathlib.Path(sys.argv[1]).resolve())
-KINDS = ("csv", "idx", "images", "cifar", "npy", "text", "pairs", "labelled-text", "series")
 failures = []
 
 

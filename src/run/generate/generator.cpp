@@ -2,9 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <utility>
+
 #include "kernels/random.h"
 #include "src/plan/plan.h"
-#include "src/run/trained_model.h"
 
 namespace lockstep {
 
@@ -17,10 +18,10 @@ struct Generator::Impl {
   std::vector<float> scores;
   int64_t n_read = 0;
 
-  explicit Impl(const std::string& checkpoint);
+  Impl(TrainedModel trained, const std::string& checkpoint);
 };
 
-Generator::Impl::Impl(const std::string& checkpoint) : model(load_model(checkpoint)) {
+Generator::Impl::Impl(TrainedModel trained, const std::string& checkpoint) : model(std::move(trained)) {
   const std::string where = "generate: " + checkpoint;
   const std::vector<int> inputs = model.graph.inputs();
   const Shape output = model.graph.vertex(model.graph.output()).shape;
@@ -42,7 +43,8 @@ Generator::Impl::Impl(const std::string& checkpoint) : model(load_model(checkpoi
   scores.resize(static_cast<size_t>(output[1]));
 }
 
-Generator::Generator(const std::string& checkpoint) : impl_(std::make_unique<Impl>(checkpoint)) {}
+Generator::Generator(TrainedModel model, const std::string& checkpoint)
+    : impl_(std::make_unique<Impl>(std::move(model), checkpoint)) {}
 Generator::~Generator() = default;
 
 const std::vector<std::string>& Generator::vocabulary() const { return impl_->vocabulary; }

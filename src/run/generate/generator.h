@@ -8,14 +8,16 @@
 #include <vector>
 
 #include "src/run/generate/sampling.h"
+#include "src/run/trained_model.h"
 
 namespace lockstep {
 
 class Generator {
  public:
-  /// Reads a checkpoint. Throws Error where its network gives no scores per token of one sequence of tokens,
-  /// or where some of its layers need the whole sequence (a backward direction).
-  explicit Generator(const std::string& checkpoint);
+  /// `checkpoint`: where the model is from, for messages. Throws Error where its network gives no scores per
+  /// token of one sequence of tokens, or where some of its layers need the whole sequence (a backward
+  /// direction).
+  Generator(TrainedModel model, const std::string& checkpoint);
   ~Generator();
 
   /// What each id stands for; empty where the data carried no vocabulary.

@@ -100,11 +100,8 @@ WrittenDataset write_dataset(const std::string& checkpoint, const std::string& d
     set_compute_threads(model.job.threads);
     const std::vector<int64_t> extents = LengthBuckets(*dataset, loading.fields, false).extents()[0];
     const std::vector<int> inputs = model.graph.inputs();
-    std::map<std::string, int64_t> steps;
-    for (size_t i = 0; i < inputs.size(); ++i)
-      if (extents[i] > 0 && !loading.fields[i].lengths_only)
-        steps[model.graph.vertex(inputs[i]).name] = extents[i];
-    decoder = std::make_unique<SequenceDecoder>(model, steps, model.job.micro_batch, decoding);
+    decoder = std::make_unique<SequenceDecoder>(model, steps_of_inputs(model.graph, loading.fields, extents),
+                                                model.job.micro_batch, decoding);
     for (const std::string& name : decoder->given_inputs())
       for (size_t i = 0; i < inputs.size(); ++i)
         if (model.graph.vertex(inputs[i]).name == name) given.push_back(i);
