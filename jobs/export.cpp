@@ -4,6 +4,7 @@
 #include "io/files/files.h"
 #include "jobs/command.h"
 #include "src/network/weights_file.h"
+#include "src/run/trained_model.h"
 
 namespace lockstep {
 
@@ -20,7 +21,9 @@ static int export_command(const Words& words) {
     throw UsageError("--out WEIGHTS.safetensors is missing",
                      "name the file to write, for instance --out weights.safetensors");
   check_output_file(line.text("out"), line.has("overwrite"), {line.text("CHECKPOINT")});
-  const int64_t n_tensors = export_weights(line.text("CHECKPOINT"), line.text("out"));
+  const TrainedModel model = describe_model(line.text("CHECKPOINT"));
+  const int64_t n_tensors =
+      export_weights(line.text("CHECKPOINT"), line.text("out"), names_transposed_outside(model.graph));
   fmt::print("{}: {} tensors of {}\n", line.text("out"), n_tensors, line.text("CHECKPOINT"));
   return 0;
 }

@@ -11,6 +11,8 @@
 #include "io/files/files.h"
 #include "io/files/metrics.h"
 #include "jobs/command.h"
+#include "kernels/printable.h"
+#include "src/run/generate/fill_mask.h"
 #include "src/run/generate/generator.h"
 #include "src/run/generate/sequence_decoder.h"
 #include "src/run/generate/tokens.h"
@@ -38,6 +40,9 @@ SamplingOptions read_sampling(const CommandLine& line) {
                      "for instance --top-p 0.9; 1: all tokens");
   return sampling;
 }
+
+/// As it can be seen: a line's end is \n.
+std::string quoted(const std::string& token) { return "'" + (token == "\n" ? "\\n" : printable(token)) + "'"; }
 
 void put(const std::string& text) {
   fmt::print("{}", text);
@@ -82,6 +87,31 @@ DecodingOptions read_decoding(const CommandLine& line) {
   return decoding;
 }
 
+/// Of a network that guesses masked tokens: the text with the most probable ones, and what else might stand
+/// there.
+void fill(const TrainedModel& model, const MaskToken& mask, const std::string& text) {
+  const TokenText tokens(model.contract.vocabularies.at("input"));
+  std::vector<int64_t> ids;
+  for (size_t at = 0; at <= text.size();) {
+    const size_t next = std::min(text.find(mask.text, at), text.size());
+    const std::vector<int64_t> part = tokens.encode(text.substr(at, next - at));
+    ids.insert(ids.end(), part.begin(), part.end());
+    if (next == text.size()) break;
+    ids.push_back(mask.id);
+    at = next + mask.text.size();
+  }
+  constexpr int64_t kGuesses = 5;
+  std::string lines;
+  for (const MaskGuess& guess : fill_masks(model, ids, kGuesses)) {
+    lines += fmt::format("token {}:", guess.place + 1);
+    for (const auto& [id, probability] : guess.guesses)
+      lines += fmt::format("  {} {:.1f} %", quoted(tokens.decode(id, -1)), 100 * probability);
+    lines += "\n";
+    ids[static_cast<size_t>(guess.place)] = guess.guesses.front().first;
+  }
+  put(tokens.decode(ids) + "\n" + lines);
+}
+
 /// Of a language model.
 void go_on(TrainedModel model, const CommandLine& line, const SamplingOptions& sampling) {
   const std::string text = line.has("prompt") ? line.text("prompt") : "\n";
@@ -119,6 +149,12 @@ void go_on(TrainedModel model, const CommandLine& line, const SamplingOptions& s
 void answer_prompt(const CommandLine& line, const SamplingOptions& sampling,
                    const DecodingOptions& decoding) {
   TrainedModel model = load_model(line.text("CHECKPOINT"));
+  if (const MaskToken mask = mask_of(model); mask.id >= 0) {
+    if (!line.has("prompt") || line.text("prompt").find(mask.text) == std::string::npos)
+      throw Error("generate", "its network guesses masked tokens, and --prompt has none",
+                  fmt::format("put {} where a token is to be guessed", mask.text));
+    return fill(model, mask, line.text("prompt"));
+  }
   if (model.graph.inputs().size() <= 1) return go_on(std::move(model), line, sampling);
   if (!line.has("prompt"))
     throw Error("generate", "there is nothing that the decoder could write for",

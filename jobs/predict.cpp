@@ -11,6 +11,7 @@
 #include "io/loader/row_file.h"
 #include "jobs/command.h"
 #include "jobs/convert/converter.h"
+#include "kernels/printable.h"
 #include "src/run/predict/prediction.h"
 #include "src/run/predict/prediction_input.h"
 #include "src/run/predict/prediction_table.h"
@@ -99,6 +100,24 @@ PredictionInputOptions read_input_options(const CommandLine& line) {
   return input;
 }
 
+void show_attention(Graph& graph) {
+  if (graph.shown_on_request().empty() && graph.shown().empty())
+    throw Error("--attention", "the network has no layer of attention", "leave it out");
+  graph.show_requested();
+}
+
+void show_layer(Graph& graph, const std::string& name) {
+  const int vertex = graph.find(name);
+  if (vertex < 0) {
+    const std::string near = nearest_word(name, graph.names());
+    throw Error("--features", fmt::format("the network has no layer '{}'", printable(name)),
+                near.empty() ? "`lockstep inspect CHECKPOINT` lists them" : "did you mean '" + near + "'?");
+  }
+  if (!graph.vertex(vertex).layer)
+    throw Error("--features", fmt::format("'{}' is an input", name), "name a layer behind it");
+  graph.show(vertex);
+}
+
 }  // namespace
 
 static int predict_command(const Words& words, Communicator& comm) {
@@ -118,6 +137,9 @@ static int predict_command(const Words& words, Communicator& comm) {
       "drop", po::value<std::string>(), "columns of a table that are no inputs, from 0, such as 0,3")(
       "bits", po::value<int64_t>()->default_value(0),
       "8 or 16 a sample of images; 0: as the network was trained")(
+      "features", po::value<Words>()->composing(),
+      "LAYER: write what it gives too, such as vectors of the sample; may be repeated")(
+      "attention", "write the weights of attention too, by layer and head")(
       "on-error", po::value<std::string>()->default_value("stop"),
       "stop: name all images that cannot be read; skip: leave them out");
   if (!line.parse(words, comm.is_root())) return 0;
@@ -167,6 +189,9 @@ static int predict_command(const Words& words, Communicator& comm) {
   all_or_none(comm, [&] {
     if (!comm.is_root()) open();
   });
+  if (line.has("attention")) show_attention(model.graph);
+  for (const std::string& layer : line.has("features") ? line.get<Words>("features") : Words{})
+    show_layer(model.graph, layer);
   Temporaries temporaries;
   ConvertInput rows;
   if (!is_dataset)

@@ -16,7 +16,8 @@ enum class RandomPurpose : uint32_t {
   kDropout = 3,
   kAugment = 4,
   kSynthetic = 5,
-  kSampling = 6
+  kSampling = 6,
+  kMasking = 7
 };
 
 /// Four 32-bit words for (key, counter).

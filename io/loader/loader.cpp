@@ -91,6 +91,8 @@ struct DataLoader::Impl {
     std::vector<std::byte> staging;
   };
   void fill(int64_t k, Slot& slot, Scratch& scratch);
+  /// Of field i, whose ragged rows have that extent.
+  void mask(size_t i, int64_t extent, MicroBatch& batch) const;
   int64_t slot_bytes() const;
   int64_t n_slots() const { return static_cast<int64_t>(slots.size()); }
 };
@@ -232,7 +234,18 @@ void DataLoader::Impl::fill(int64_t k, Slot& slot, Scratch& scratch) {
     const int64_t extent = buckets.extents()[static_cast<size_t>(batch.bucket)][i];
     sources.fields()[i].fill(requests, micro, extent, static_cast<std::byte*>(batch.data[i]),
                              scratch.staging.data());
+    mask(i, extent, batch);
   }
+}
+
+void DataLoader::Impl::mask(size_t i, int64_t extent, MicroBatch& batch) const {
+  const LoaderField& field = options.fields[i];
+  if (!field.mask.is_on()) return;
+  const int64_t n = dataset.field(field.name).ragged ? extent : field.shape.n_elements();
+  auto* row = static_cast<std::byte*>(batch.data[i]);
+  for (int64_t r = 0; r < batch.n_valid; ++r, row += n * size_of(field.dtype))
+    mask_tokens(field.mask, options.seed, batch.epoch, batch.sample_ids[static_cast<size_t>(r)], n,
+                field.dtype, row);
 }
 
 DataLoader::DataLoader(const Dataset& dataset, LoaderOptions options, int64_t start_step)

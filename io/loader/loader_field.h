@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "io/loader/token_mask.h"
 #include "kernels/dtype.h"
 #include "kernels/shape.h"
 
@@ -30,6 +31,7 @@ struct LoaderField {
   int64_t drop_first = 0, drop_last = 0;
   int64_t max_length = 0;     // ragged rows are cut to so many elements before these are dropped; 0: never
   int64_t padding = 0;        // behind the ends of ragged rows
+  TokenMask mask = {};        // of ids: which the network is to guess
   bool lengths_only = false;  // deliver the rows' lengths after all of this, int32 (M), 0 for padding rows
 };
 

@@ -20,10 +20,26 @@ int64_t longest_row(const Dataset& data, const std::string& field, int64_t max_l
   return max_length > 0 ? std::min(longest, max_length) : longest;
 }
 
+int64_t find_mask_token(const std::vector<std::string>& vocabulary, const DataOptions::Masking& masking) {
+  for (size_t i = 0; i < vocabulary.size(); ++i) {
+    const std::string& token = vocabulary[i];
+    if (masking.token.empty() ? token == "<mask>" || token == "[MASK]" : token == masking.token)
+      return static_cast<int64_t>(i);
+  }
+  return -1;
+}
+
+std::vector<std::string> with_mask_token(std::vector<std::string> vocabulary,
+                                         const DataOptions::Masking& masking) {
+  if (!vocabulary.empty() && masking.probability > 0 && find_mask_token(vocabulary, masking) < 0)
+    vocabulary.push_back(masking.token.empty() ? "<mask>" : masking.token);
+  return vocabulary;
+}
+
 DataContract make_contract(const Dataset& data, const DataFields& fields, const DataOptions& job) {
   DataContract contract;
   const Field& input = data.field(fields.input);
-  const int64_t max_length = job.train ? job.train->max_length : 0;
+  const int64_t max_length = fields.max_length;
   for (const auto& [name, field] : named_inputs(fields)) {
     contract.inputs[name] =
         delivered(data.field(field), fields.cut(field), longest_row(data, field, max_length));
@@ -35,10 +51,11 @@ DataContract make_contract(const Dataset& data, const DataFields& fields, const 
   check_distinct(data.path(), contract.class_names);
   contract.n_classes = static_cast<int64_t>(contract.class_names.size());
   for (const auto& [name, field] : named_inputs(fields)) {
-    if (!data.vocabulary(field).empty()) contract.vocabularies[name] = data.vocabulary(field);
+    if (!data.vocabulary(field).empty())
+      contract.vocabularies[name] = with_mask_token(data.vocabulary(field), job.masking);
   }
   if (!fields.target.empty() && !data.vocabulary(fields.target).empty()) {
-    contract.vocabularies[""] = data.vocabulary(fields.target);
+    contract.vocabularies[""] = with_mask_token(data.vocabulary(fields.target), job.masking);
     contract.n_classes = static_cast<int64_t>(contract.vocabularies[""].size());
   }
 

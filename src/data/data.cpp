@@ -79,7 +79,7 @@ Dataset cut_into_windows(Dataset dataset, const DataSource& source) {
                 "name it in the job file: data.train.input");
   const DataSource::Window& window = source.window;
   return Dataset::windows(std::make_shared<const Dataset>(std::move(dataset)), name,
-                          {window.length, window.stride, window.horizon});
+                          {window.length, window.stride, source.is_masked ? 0 : window.horizon});
 }
 
 /// Whether a window's target is each step's next one.
@@ -173,10 +173,14 @@ Dataset open_source(const DataSource& source, const std::vector<std::string>& fu
 
 DataFields find_fields(const Dataset& dataset, const DataSource& source) {
   DataFields fields{source.input, source.target, source.inputs};
+  fields.max_length = source.max_length;
+  fields.is_masked = source.is_masked;
   for (const auto& [input, field] : fields.inputs) dataset.field(field);
   if (!fields.inputs.empty()) fields.input = fields.inputs.begin()->second;
   if (fields.input.empty()) fields.input = find_by_name(dataset, kInputNames);
-  if (source.window.length > 0) {
+  if (source.is_masked) {
+    fields.target = fields.input;
+  } else if (source.window.length > 0) {
     fields.target = fields.input;
     const int64_t horizon = source.window.horizon;
     fields.input_cut.drop_last = horizon;
@@ -199,7 +203,7 @@ DataFields find_fields(const Dataset& dataset, const DataSource& source) {
   if (!fields.target.empty()) dataset.field(fields.target);
   // A sequence that is input and target: at each step the next one is asked for.
   for (const auto& [input, field] : fields.inputs) {
-    if (field != fields.target || !dataset.field(field).ragged) continue;
+    if (field != fields.target || !dataset.field(field).ragged || source.is_masked) continue;
     fields.input_cut.drop_last = 1;
     fields.target_cut.drop_first = 1;
   }
@@ -212,9 +216,11 @@ DataFields find_fields(const Dataset& dataset, const DataSource& source) {
 void check_vocabularies(const Dataset& data, const DataFields& fields, const DataContract& contract) {
   const auto check = [&](const std::string& name, const std::string& field) {
     const auto trained = contract.vocabularies.find(name);
-    if (trained == contract.vocabularies.end() || data.vocabulary(field).empty() ||
-        data.vocabulary(field) == trained->second)
-      return;
+    if (trained == contract.vocabularies.end() || data.vocabulary(field).empty()) return;
+    std::vector<std::string> tokens = data.vocabulary(field);
+    // The mask may be a token of the network alone.
+    if (fields.is_masked && trained->second.size() == tokens.size() + 1) tokens.push_back(trained->second.back());
+    if (tokens == trained->second) return;
     throw Error(data.path(),
                 fmt::format("the vocabulary of {} is another than that of training ({} tokens, not {})",
                             field, data.vocabulary(field).size(), trained->second.size()),

@@ -43,6 +43,8 @@ struct DataFields {
   } input_cut, target_cut;
   /// Of an input that reads that field.
   Cut cut(const std::string& field) const { return field == target ? input_cut : Cut{}; }
+  int64_t max_length = 0;  // DataSource::max_length
+  bool is_masked = false;  // DataSource::is_masked
 };
 
 /// Opens the dataset of a source: the fields that it names (all must fit), and further ones that a job's
@@ -58,6 +60,9 @@ std::vector<std::string> named_targets(const DataOptions& job);
 /// Picks the fields: those named, else "image", "input", "data", "x" and "label", "target", "y".
 /// Throws Error listing the dataset's fields.
 DataFields find_fields(const Dataset& dataset, const DataSource& source);
+
+/// The id of the mask in a vocabulary; -1: none.
+int64_t find_mask_token(const std::vector<std::string>& vocabulary, const DataOptions::Masking& masking);
 
 /// Throws Error where ids of `data` stand for other tokens than in training.
 void check_vocabularies(const Dataset& data, const DataFields& fields, const DataContract& contract);

@@ -95,11 +95,35 @@ Shuffle read_shuffle(const Config& data) {
 
 }  // namespace
 
+namespace {
+
+/// masking: 0.15, or {probability: 0.15, token: "[MASK]"}.
+DataOptions::Masking read_masking(const Config& data) {
+  DataOptions::Masking masking;
+  if (!data.has("masking")) return masking;
+  Config options = data.at("masking");
+  options.positional("probability");
+  masking.probability = options.get_double("probability", 0.15);
+  masking.token = options.get_string("token", "");
+  if (!(masking.probability > 0 && masking.probability < 1))
+    throw options.error_at("probability", fmt::format("must lie in (0, 1), found {}", masking.probability),
+                           "the usual one is 0.15");
+  options.finish();
+  return masking;
+}
+
+}  // namespace
+
 void read_data(const Config& root, DataOptions& options) {
   const std::optional<Config> data = root.find("data");
   if (!data) return;  // `inspect` and `bench step` need none; training says so itself
   options.train = read_source(*data, "train");
   if (data->has("validation")) options.validation = read_source(*data, "validation");
+  options.masking = read_masking(*data);
+  if (options.masking.probability > 0) {
+    options.train->is_masked = true;
+    if (options.validation) options.validation->is_masked = true;
+  }
   const std::string normalize =
       data->get_choice("normalize", "auto", {"auto", "none", "unit", "mean", "standardize"});
   options.normalize = normalize == "none"   ? DataOptions::Normalize::kNone

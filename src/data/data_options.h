@@ -33,6 +33,7 @@ struct DataSource {
     bool operator==(const Window&) const = default;
   } window;
   int64_t max_length = 0;  // of rows of unequal lengths: longer ones are cut; 0: none is
+  bool is_masked = false;  // the network guesses masked tokens of its input
 };
 
 /// A part of a job knows its own options and those of the parts to its left.
@@ -46,6 +47,11 @@ struct DataOptions : ModelOptions {
   std::optional<DataSource> train, validation;
   enum class Normalize { kAuto, kNone, kUnit, kMean, kStandardize } normalize = Normalize::kAuto;
   AugmentSpec augment;  // of training images
+  /// Tokens that the network is to guess, by `token` of the input's vocabulary ("": <mask> or [MASK]).
+  struct Masking {
+    double probability = 0;  // 0: none
+    std::string token;
+  } masking;
   Shuffle shuffle;
   /// Of training samples. kAuto: streams where the network carries states, by length where rows have
   /// lengths, else shuffled.

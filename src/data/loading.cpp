@@ -65,14 +65,14 @@ namespace {
 
 /// Of an input that is a sequence, or its lengths.
 LoaderField sequence_field(const Dataset& dataset, const Field& stored, const Vertex& input,
-                           const DataFields::Cut& cut, const DataOptions& job) {
+                           const DataFields::Cut& cut, int64_t max_length) {
   LoaderField field;
   field.name = stored.name;
   field.dtype = input.dtype;
   field.n_classes = input.n_ids;
   field.drop_first = cut.drop_first;
   field.drop_last = cut.drop_last;
-  field.max_length = job.train ? job.train->max_length : 0;
+  field.max_length = max_length;
   field.lengths_only = input.lengths_of >= 0;
   if (field.lengths_only) return field;
   if (const auto n_tokens = static_cast<int64_t>(dataset.vocabulary(stored.name).size());
@@ -91,6 +91,24 @@ LoaderField sequence_field(const Dataset& dataset, const Field& stored, const Ve
                             input.shape.str()),
                 "use data of the same kind, or change the model's input");
   return field;
+}
+
+/// Of ids of a field, for a network that knows n_ids.
+TokenMask token_mask(const DataOptions& job, const Dataset& dataset, const std::string& field, int64_t n_ids,
+                     bool is_target) {
+  if (n_ids < 1)
+    throw Error("data.masking", fmt::format("'{}' is no sequence of tokens to guess", field),
+                "leave masking out, or let the model read ids");
+  const std::vector<std::string>& vocabulary = dataset.vocabulary(field);
+  const auto n_tokens = static_cast<int64_t>(vocabulary.size());
+  TokenMask mask{job.masking.probability, find_mask_token(vocabulary, job.masking), n_tokens, is_target};
+  if (mask.mask < 0) mask.mask = n_tokens > 0 ? n_tokens : n_ids - 1;
+  if (mask.n_ids == 0) mask.n_ids = n_ids - 1;
+  if (mask.mask >= n_ids)
+    throw Error("data.masking",
+                fmt::format("the mask is token {} and the network knows {}", mask.mask, n_ids),
+                "leave vocabulary out of the model, or make it one larger");
+  return mask;
 }
 
 /// What stands behind the ends of targets of unequal lengths: what the loss leaves out.
@@ -178,7 +196,9 @@ LoaderOptions make_loader_options(const DataOptions& job, const Dataset& dataset
     const Shape read = v == augmented_input(job, graph) ? job.augment.output(stored.shape) : stored.shape;
     const DataFields::Cut cut = fields.cut(name);
     if (input.dtype == DType::kInt32 || stored.ragged) {
-      options.fields.push_back(sequence_field(dataset, stored, input, cut, job));
+      options.fields.push_back(sequence_field(dataset, stored, input, cut, fields.max_length));
+      if (with_targets && job.masking.probability > 0 && name == fields.target && input.lengths_of < 0)
+        options.fields.back().mask = token_mask(job, dataset, name, input.n_ids, false);
       continue;
     }
     if (delivered({name, stored.dtype, read}, cut).n_elements() != input.shape.n_elements()) {
@@ -226,9 +246,11 @@ LoaderOptions make_loader_options(const DataOptions& job, const Dataset& dataset
     field.drop_last = cut.drop_last;
     if (stored.ragged) {
       field.shape = stored.shape;
-      field.max_length = job.train ? job.train->max_length : 0;
+      field.max_length = fields.max_length;
       field.padding = target_padding(loss, dataset, name);
     }
+    if (job.masking.probability > 0 && name == fields.target)
+      field.mask = token_mask(job, dataset, name, n_classes, true);
     // A series that goes on is of the same quantity as its beginning.
     if (name == fields.input && cut.drop_first > 0 && field.dtype == DType::kFloat32)
       field.mean = normalization.mean, field.stddev = normalization.stddev;

@@ -25,8 +25,13 @@ ParameterArena::ParameterArena(const Graph& graph, Device device) {
 std::vector<const Segment*> ParameterArena::of_vertex(const Graph& graph, int vertex) const {
   std::vector<const Segment*> found;
   const int owner = graph.vertex(vertex).parameters_of;
-  for (const ParameterSpec& spec : graph.parameters(owner))
-    found.push_back(&segments_[by_name_.at(graph.vertex(owner).parameters_name + "." + spec.name)]);
+  const Vertex& from = graph.vertex(owner);
+  if (!from.layer) return found;
+  for (const ParameterSpec& spec : from.layer->parameters(graph.input_shapes(owner))) {
+    const bool is_tied = from.weight_of >= 0 && spec.name == "weight";
+    const std::string& of = is_tied ? graph.vertex(from.weight_of).parameters_name : from.parameters_name;
+    found.push_back(&segments_[by_name_.at(of + "." + spec.name)]);
+  }
   return found;
 }
 

@@ -45,7 +45,7 @@ int Graph::add_input(const std::string& name, const Shape& shape) {
   if (find(name) >= 0)
     throw Error("input '" + name + "'", "the name is used twice", "give each its own name");
   check_size("input '" + name + "'", "a sample", shape);
-  vertices_.push_back({name, nullptr, {}, shape, size(), -1, name});
+  vertices_.push_back({name, nullptr, {}, shape, size(), -1, -1, name});
   return size() - 1;
 }
 
@@ -87,6 +87,7 @@ int Graph::output_of(int vertex, const std::string& name) {
       {vertex},
       {},
       size(),
+      -1,
       vertices_[vertex].recompute,
       full};
   pick.shape = pick.layer->infer({});
@@ -143,6 +144,7 @@ int Graph::add(const std::string& name, std::shared_ptr<const Layer> layer, std:
                 {},
                 shares >= 0 ? shares : size(),
                 -1,
+                -1,
                 parameters_name.empty() ? name : parameters_name};
   if (vertex.layer->keeps_steps() && !vertex.inputs.empty())
     vertex.lengths = vertices_[vertex.inputs[0]].lengths;
@@ -191,6 +193,28 @@ int Graph::add(const std::string& name, std::shared_ptr<const Layer> layer, std:
         "share between layers of one type, options and input shape");
   }
   return size() - 1;
+}
+
+void Graph::tie(int vertex, int owner) {
+  const auto weight_of = [&](int v) {
+    const std::vector<ParameterSpec> specs = parameters(v);
+    const auto found = std::find_if(specs.begin(), specs.end(),
+                                    [](const ParameterSpec& spec) { return spec.name == "weight"; });
+    return found == specs.end() ? Shape{0} : found->shape;
+  };
+  const Shape own = weight_of(vertex), other = weight_of(owner);
+  if (own != other || own.n_elements() == 0)
+    throw Error("layer '" + vertices_[vertex].name + "'",
+                fmt::format("it cannot use the weight of '{}': shapes {} and {} differ",
+                            vertices_[owner].name, own.str(), other.str()),
+                "the weight of an embedding (vocabulary, width) fits an affine layer of as many features "
+                "behind vectors of that width");
+  vertices_[vertex].weight_of = owner;
+}
+
+void Graph::show_requested() {
+  shown_.insert(shown_.end(), on_request_.begin(), on_request_.end());
+  on_request_.clear();
 }
 
 int Graph::append(std::shared_ptr<const Layer> layer, const std::string& name) {
@@ -247,7 +271,9 @@ std::vector<Shape> Graph::input_shapes(int vertex) const {
 std::vector<ParameterSpec> Graph::parameters(int vertex) const {
   const Vertex& v = vertices_[vertex];
   if (!v.layer || v.parameters_of != vertex) return {};
-  return v.layer->parameters(input_shapes(vertex));
+  std::vector<ParameterSpec> specs = v.layer->parameters(input_shapes(vertex));
+  if (v.weight_of >= 0) std::erase_if(specs, [](const ParameterSpec& spec) { return spec.name == "weight"; });
+  return specs;
 }
 
 int64_t Graph::n_parameters() const {

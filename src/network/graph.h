@@ -20,6 +20,7 @@ struct Vertex {
   std::vector<int> inputs;             // vertex indices
   Shape shape;                         // of one output sample
   int parameters_of = -1;              // the vertex whose parameters it uses: itself unless shared
+  int weight_of = -1;                  // the vertex whose parameter "weight" it uses; its others are its own
   int recompute = -1;                  // block whose activations are computed again for backward; -1: kept
   std::string parameters_name;         // in front of the names of its parameters
   DType dtype = DType::kFloat32;
@@ -55,6 +56,9 @@ class Graph {
   /// parameters_name: in front of its parameters' names; empty: its own.
   int add(const std::string& name, std::shared_ptr<const Layer> layer, std::vector<int> inputs,
           int shares = -1, const std::string& parameters_name = {});
+  /// Lets a vertex use another's parameter "weight" as its own (Press and Wolf 2017); others remain its own.
+  /// Throws Error where it has none of that shape.
+  void tie(int vertex, int owner);
   /// Adds a layer behind the last vertex, named TYPE + running number if `name` is empty.
   int append(std::shared_ptr<const Layer> layer, const std::string& name = {});
   /// Marks vertices as one block whose activations backward computes again instead of keeping.
@@ -74,7 +78,11 @@ class Graph {
   void set_lengths(int vertex, int lengths) { vertices_[vertex].lengths = lengths; }
   /// Marks a vertex whose value people want to see beside the prediction, such as attention weights.
   void show(int vertex) { shown_.push_back(vertex); }
+  /// One that takes much memory: it is shown after show_requested().
+  void show_on_request(int vertex) { on_request_.push_back(vertex); }
+  void show_requested();
   const std::vector<int>& shown() const { return shown_; }
+  const std::vector<int>& shown_on_request() const { return on_request_; }
 
   const std::vector<Vertex>& vertices() const { return vertices_; }
   const Vertex& vertex(int i) const { return vertices_[i]; }
@@ -89,7 +97,7 @@ class Graph {
   std::vector<std::string> names() const;
 
   std::vector<Shape> input_shapes(int vertex) const;
-  /// The parameters that a vertex owns: none where it shares another's.
+  /// The parameters that a vertex owns: none where it shares another's, no weight where it is tied.
   std::vector<ParameterSpec> parameters(int vertex) const;
   /// Trained parameters; running averages do not count.
   int64_t n_parameters() const;
@@ -107,7 +115,7 @@ class Graph {
   int n_recompute_ = 0;
   bool carries_states_ = false;
   int n_open_ = 0;  // add_parts() that has not returned
-  std::vector<int> shown_;
+  std::vector<int> shown_, on_request_;
 };
 
 }  // namespace lockstep

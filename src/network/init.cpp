@@ -20,7 +20,9 @@ InitSpec read_init(const Config& description) {
 }
 
 InitSpec default_init(const std::string& name) {
-  return read_init(Config::from_text("init: " + name, "init").at("init"));
+  InitSpec init = read_init(Config::from_text("init: " + name, "init").at("init"));
+  init.is_chosen = false;
+  return init;
 }
 
 void initialize(const ParameterArena& arena, const InitSpec& init, uint64_t seed) {
@@ -29,6 +31,10 @@ void initialize(const ParameterArena& arena, const InitSpec& init, uint64_t seed
                  fan_out = static_cast<double>(segment.spec.fan_out);
     const bool is_bias = segment.spec.role == ParameterSpec::Role::kBias;
     auto [limit, deviation, value] = is_bias && !init.draws_biases ? InitDraw() : init.draw(fan_in, fan_out);
+    if (segment.spec.deviation && !init.is_chosen) {
+      limit = value = 0;
+      deviation = *segment.spec.deviation;
+    }
     if (segment.spec.initial) {
       limit = deviation = 0;
       value = *segment.spec.initial;

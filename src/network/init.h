@@ -20,6 +20,7 @@ struct InitSpec {
   std::string name;
   std::function<InitDraw(double fan_in, double fan_out)> draw;
   bool draws_biases = false;  // which are zeros otherwise
+  bool is_chosen = true;      // false: nobody named one, and layers may know better (ParameterSpec)
 };
 using InitMaker = std::function<InitSpec(Config& options)>;
 

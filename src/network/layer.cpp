@@ -30,6 +30,10 @@ LayerDescription read_layer(const Config& description) {
   result.from = options.get_strings("from");
   if (result.from.empty()) result.from = result.layer->reads();
   result.shares = options.get_string("shares", "");
+  result.weight_of = options.get_string("weight_of", "");
+  if (!result.shares.empty() && !result.weight_of.empty())
+    throw options.error_at("weight_of", "it stands beside shares, which has all parameters from a layer",
+                           "give one of them");
   options.finish();
   return result;
 }

@@ -26,6 +26,9 @@ struct ParameterSpec {
   Role role = Role::kWeight;
   int64_t fan_in = 1, fan_out = 1;
   std::optional<double> initial = std::nullopt;  // starts there, whatever the job's `init` says
+  /// Starts as N(0, deviation^2), where the job names no `init`.
+  std::optional<double> deviation = std::nullopt;
+  bool is_transposed_outside = false;  // files of other programs have it the other way round: (I, O)
   double momentum = 0.1;  // kStatistic: new = (1 - momentum) * old + momentum * average of the step
 };
 
@@ -36,6 +39,9 @@ struct LowerContext {
   Activation fused = Activation::kNone;  // only if fuses() said yes
   bool adds_residual = false;            // only if fuses_residual(): src.back() is added before `fused`
   bool wants_diff_src = true;
+  std::vector<bool> reads_further;  // of further_outputs(), whether somebody reads it
+  int64_t cache_steps = 0;          // PlanOptions::cache_steps
+  bool wants_output(size_t further) const { return further < reads_further.size() && reads_further[further]; }
 };
 
 class Layer {
@@ -61,6 +67,8 @@ class Layer {
   virtual int64_t reads_ids(int /*slot*/) const { return 0; }
   /// Of sequences (T, …): whether step t of its value belongs to step t of its first input.
   virtual bool keeps_steps() const { return false; }
+  /// Whether a step of its value depends on earlier ones that it keeps where PlanOptions::cache_steps says.
+  virtual bool looks_back() const { return false; }
   /// The input whose sequences' lengths it reads where these differ, as an int32 value of each sample; the
   /// graph puts it among its inputs at that place.
   struct Lengths {
@@ -102,6 +110,7 @@ struct LayerDescription {
   std::string name;               // empty: TYPE + running number
   std::vector<std::string> from;  // what it reads; empty: the layer before it
   std::string shares;             // the layer whose parameters it uses; empty: its own
+  std::string weight_of;          // the layer whose parameter "weight" it uses beside its own others
 };
 /// Throws Error naming the nearest known type. Checks that all options were known.
 LayerDescription read_layer(const Config& description);

@@ -173,10 +173,12 @@ class LayerList {
     for (const Reference& reference : node.reads) inputs.push_back(need(reference, index));
     int shares = -1;
     if (!node.layer.shares.empty()) shares = need({-1, node.layer.shares}, index);
+    const int weight_of = node.layer.weight_of.empty() ? -1 : need({-1, node.layer.weight_of}, index);
     open_.pop_back();
     nodes_[index].first_vertex = graph_.size();
     try {
       nodes_[index].vertex = graph_.add(node.name, node.layer.layer, inputs, shares);
+      if (weight_of >= 0) graph_.tie(nodes_[index].vertex, weight_of);
     } catch (const Error& e) {
       throw node.place.error(e.where() + ": " + e.reason(), e.remedy());
     }

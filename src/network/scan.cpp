@@ -183,6 +183,7 @@ class Unrolling {
     const int added = graph_.add(name, std::move(layer), reads, has_parameters ? first_[owner] : -1,
                                  in_scan(vertex.parameters_name));
     if (first_[v] < 0) first_[v] = added;
+    if (vertex.weight_of >= 0 && first_[v] == added) graph_.tie(added, first_[vertex.weight_of]);
     return added;
   }
 

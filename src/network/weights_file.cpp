@@ -16,8 +16,42 @@ namespace {
 
 constexpr std::string_view kCounter = "num_batches_tracked";
 
-bool is_counter(const std::string& name) {
-  return name == kCounter || name.ends_with("." + std::string(kCounter));
+/// What PyTorch keeps beside weights although it follows from elsewhere.
+bool is_no_weight(const std::string& name) {
+  const auto is = [&](std::string_view last) {
+    return name == last || name.ends_with("." + std::string(last));
+  };
+  return is(kCounter) || is("attn.bias") || is("attn.masked_bias") || is("embeddings.position_ids");
+}
+
+/// "transformer." where the model's names begin so, those of the file do not, and would be the model's.
+std::string missing_prefix(const SafetensorsFile& file, const ParameterArena& arena) {
+  std::set<std::string> wanted, prefixes;
+  for (const Segment& segment : arena.segments()) {
+    wanted.insert(segment.name);
+    prefixes.insert(segment.name.substr(0, segment.name.find('.') + 1));
+  }
+  for (const std::string& prefix : prefixes) {
+    bool fits = false, has_it = false;
+    for (const SafetensorsEntry& entry : file.entries()) {
+      has_it = has_it || entry.name.starts_with(prefix);
+      fits = fits || (wanted.count(entry.name) == 0 && wanted.count(prefix + entry.name) > 0);
+    }
+    if (fits && !has_it) return prefix;
+  }
+  return "";
+}
+
+/// (rows, columns) -> (columns, rows)
+std::vector<float> transposed_matrix(const float* from, int64_t rows, int64_t columns) {
+  std::vector<float> to(static_cast<size_t>(rows * columns));
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t c = 0; c < columns; ++c) to[static_cast<size_t>(c * rows + r)] = from[r * columns + c];
+  return to;
+}
+
+Shape shape_outside(const Segment& segment) {
+  return segment.spec.is_transposed_outside ? Shape{segment.shape[1], segment.shape[0]} : segment.shape;
 }
 
 /// Regular expressions of the standard library call themselves once per character.
@@ -48,6 +82,7 @@ ImportResult import_weights(const SafetensorsFile& file, const ImportRules& rule
   for (const Segment& segment : arena.segments()) wanted[segment.name] = &segment;
 
   ImportResult result;
+  const std::string prefix = missing_prefix(file, arena);
   std::map<std::string, const SafetensorsEntry*> found;
   std::vector<std::string> missing, surplus, misshaped, doubled;
   for (const SafetensorsEntry& entry : file.entries()) {
@@ -57,17 +92,18 @@ ImportResult import_weights(const SafetensorsFile& file, const ImportRules& rule
       name = std::regex_replace(name, pattern, replacement);
       check_length(name);
     }
+    if (wanted.count(name) == 0 && wanted.count(prefix + name) > 0) name = prefix + name;
     const std::string title =
         name == entry.name ? name : fmt::format("{} (in the file: {})", name, entry.name);
     const auto target = wanted.find(name);
-    if (is_counter(name)) continue;
+    if (target == wanted.end() && is_no_weight(name)) continue;
     if (matches(name, rules.ignored)) {
       result.ignored.push_back(title);
     } else if (target == wanted.end()) {
       surplus.push_back(title + " " + entry.shape.str());
-    } else if (!(entry.shape == target->second->shape)) {
+    } else if (const Shape shape = shape_outside(*target->second); !(entry.shape == shape)) {
       misshaped.push_back(
-          fmt::format("{}: {}, the model needs {}", title, entry.shape.str(), target->second->shape.str()));
+          fmt::format("{}: {}, the model needs {}", title, entry.shape.str(), shape.str()));
       found[name] = nullptr;
     } else if (!found.emplace(name, &entry).second) {
       doubled.push_back(title);
@@ -95,6 +131,10 @@ ImportResult import_weights(const SafetensorsFile& file, const ImportRules& rule
     const Segment& segment = *wanted.at(name);
     float* const values = arena.host().as<float>() + segment.offset;
     file.read(*entry, values);
+    if (segment.spec.is_transposed_outside) {
+      const std::vector<float> turned = transposed_matrix(values, segment.shape[1], segment.shape[0]);
+      std::copy(turned.begin(), turned.end(), values);
+    }
     const int64_t at = std::find_if_not(values, values + segment.n_elements(),
                                         [](float value) { return std::isfinite(value); }) -
                        values;
@@ -110,7 +150,16 @@ ImportResult import_weights(const SafetensorsFile& file, const ImportRules& rule
   return result;
 }
 
-int64_t export_weights(const std::string& checkpoint, const std::string& path) {
+std::set<std::string> names_transposed_outside(const Graph& graph) {
+  std::set<std::string> names;
+  for (int v = 0; v < graph.size(); ++v)
+    for (const ParameterSpec& spec : graph.parameters(v))
+      if (spec.is_transposed_outside) names.insert(graph.vertex(v).parameters_name + "." + spec.name);
+  return names;
+}
+
+int64_t export_weights(const std::string& checkpoint, const std::string& path,
+                       const std::set<std::string>& transposed) {
   constexpr std::string_view kParameters = "/parameters/", kBuffers = "/buffers/", kMean = "running_mean";
   int64_t step = read_checkpoint_info(checkpoint).step;
   std::vector<SafetensorsTensor> tensors;
@@ -121,7 +170,8 @@ int64_t export_weights(const std::string& checkpoint, const std::string& path) {
     const std::string name = entry.name.substr((is_buffer ? kBuffers : kParameters).size());
     if (entry.name == "/buffers/input.mean" || entry.name == "/buffers/input.stddev")
       continue;  // the normalisation
-    tensors.push_back({name, entry.shape, entry.dtype});
+    const bool turns = !is_buffer && transposed.count(name) > 0;
+    tensors.push_back({name, turns ? Shape{entry.shape[1], entry.shape[0]} : entry.shape, entry.dtype});
     sources.push_back(entry.name);
     if (!name.ends_with(kMean)) continue;
     tensors.push_back(
@@ -131,9 +181,16 @@ int64_t export_weights(const std::string& checkpoint, const std::string& path) {
   write_safetensors(path, tensors, [&](size_t i, void* data) {
     if (sources[i].empty()) {
       *static_cast<int64_t*>(data) = step;
-    } else {
-      load_checkpoint(checkpoint, {{sources[i], tensors[i].shape, tensors[i].dtype, data}});
+      return;
     }
+    const Shape& shape = tensors[i].shape;
+    const bool turns = transposed.count(tensors[i].name) > 0;
+    const Shape stored = turns ? Shape{shape[1], shape[0]} : shape;
+    load_checkpoint(checkpoint, {{sources[i], stored, tensors[i].dtype, data}});
+    if (!turns) return;
+    auto* const values = static_cast<float*>(data);
+    const std::vector<float> turned = transposed_matrix(values, stored[0], stored[1]);
+    std::copy(turned.begin(), turned.end(), values);
   });
   return static_cast<int64_t>(tensors.size());
 }

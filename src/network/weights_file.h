@@ -1,11 +1,12 @@
 // Weights from and for other programs, through .safetensors files. Names are those of
 // checkpoints without /parameters/ and /buffers/, which are torchvision's ("conv1.weight",
-// "layer1.0.bn1.running_mean"); shapes and element order are PyTorch's too, so nothing is
-// transposed.
+// "layer1.0.bn1.running_mean"); shapes and element order are PyTorch's too. Only matrices that the program
+// with those names keeps as (I, O), such as Hugging Face's GPT-2, are transposed on their way.
 #pragma once
 
 #include <cstdint>
 #include <regex>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -29,15 +30,20 @@ struct ImportResult {
 
 /// Fills the arena (host memory, initialised before) from the file. Each tensor of the file
 /// must be one of the model and have its shape, and each of the model must be in the file; one
-/// Error lists all that do not fit. PyTorch's counters `num_batches_tracked` mean nothing here
-/// and are skipped.
+/// Error lists all that do not fit. PyTorch's counters `num_batches_tracked`, and the masks and ids that old
+/// files of transformers hold as buffers, mean nothing here and are skipped. Where no name of the file has
+/// the first part of the model's, such as `transformer.`, it is put in front: files of a model without its
+/// head.
 ImportResult import_weights(const SafetensorsFile& file, const ImportRules& rules,
                             const ParameterArena& arena);
 
 /// Writes the parameters and statistics of a checkpoint, checked against their sums, and for each
 /// running_mean the int64 num_batches_tracked (the checkpoint's step) that PyTorch's
-/// load_state_dict() expects. The normalisation of the input (/buffers/input.*) is no weight
+/// load_state_dict() expects. `transposed`: parameters that are written as (I, O). The normalisation of the input (/buffers/input.*) is no weight
 /// and stays behind. Returns the number of tensors written.
-int64_t export_weights(const std::string& checkpoint, const std::string& path);
+int64_t export_weights(const std::string& checkpoint, const std::string& path,
+                       const std::set<std::string>& transposed = {});
+/// The parameters that files of other programs have as (I, O).
+std::set<std::string> names_transposed_outside(const Graph& graph);
 
 }  // namespace lockstep

@@ -26,12 +26,13 @@ void Plan::Impl::bind() {
     for (int v : step.dst) step.dst_t.push_back({at(places.value[v]), values[v].desc});
     if (step.vertex >= 0) {
       const auto beside = places.params.find(s);
-      step.adds_params = beside != places.params.end();
       for (const Segment* segment : arena.of_vertex(graph, step.vertex)) {
         const TensorDesc desc{segment->shape, DType::kFloat32, nullptr};
         const size_t i = step.params_t.size();
         step.params_t.push_back({arena.weights_of(*segment), desc});
-        step.diff_params_t.push_back({step.adds_params ? at(beside->second[i]) : nullptr, desc});
+        const int64_t place = beside != places.params.end() ? beside->second[i] : -1;
+        step.diff_params_t.push_back({at(place), desc});
+        step.adds_params.push_back(place >= 0);
         step.param_offsets.push_back(segment->offset);
         step.reads_from = std::min(step.reads_from, segment->offset);
       }

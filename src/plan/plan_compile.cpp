@@ -2,6 +2,7 @@
 // their sole predecessor, reorders stand where layouts or types differ, and the losses close.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cassert>
 
 #include "kernels/reshape.h"
@@ -99,6 +100,8 @@ class Plan::Impl::Compiler {
     observed_[p_.graph.output()] = true;
     for (int state : p_.graph.states()) observed_[p_.graph.vertex(state).state_of] = true;
     for (const LossSpec& loss : losses) observed_[loss_vertex(p_.graph, loss)] = true;
+    if (p_.options.keeps_shown)
+      for (int shown : p_.graph.shown()) observed_[shown] = true;
   }
 
   void run() {
@@ -109,6 +112,7 @@ class Plan::Impl::Compiler {
     for (int v = 0; v < graph.size(); ++v) {
       const Vertex& vertex = graph.vertex(v);
       if (vertex.output > 0) {
+        if (!is_read(v)) continue;
         const int step = p_.values[p_.value_of[vertex.inputs[0]]].producer;
         p_.value_of[v] = p_.steps[step].dst[static_cast<size_t>(vertex.output)];
         continue;
@@ -162,6 +166,9 @@ class Plan::Impl::Compiler {
     return p_.graph.vertex(reader).recompute == p_.graph.vertex(v).recompute ? reader : -1;
   }
 
+  /// Whether anybody looks at a further output.
+  bool is_read(int v) const { return !readers_[v].empty() || observed_[v]; }
+
   bool may_add_residual(int v) const {
     const int sum = sole_reader(v);
     if (sum < 0 || !p_.graph.vertex(v).layer->fuses_residual()) return false;
@@ -192,6 +199,13 @@ class Plan::Impl::Compiler {
     context.name = vertex.name;
     context.wants_diff_src = false;
     context.adds_residual = sum >= 0;
+    context.cache_steps = p_.options.cache_steps;
+    for (int reader : readers_[v]) {
+      const int output = p_.graph.vertex(reader).output;
+      if (output <= 0 || !is_read(reader)) continue;
+      context.reads_further.resize(std::max(context.reads_further.size(), static_cast<size_t>(output)));
+      context.reads_further[static_cast<size_t>(output) - 1] = true;
+    }
     std::vector<int> src;
     const auto add_source = [&](int i) {
       src.push_back(p_.value_of[i]);

@@ -55,7 +55,7 @@ struct PlanStep {
   std::vector<GradientSum> sums_of_gradients;  // of diff_dst, before backward
   BatchNorm* synchronized = nullptr;           // the op, where its sums go over the whole batch
   std::vector<double> sums, diff_sums;         // of that op
-  bool adds_params = false;                    // shared parameters: diff_params_t lie beside, and are added
+  std::vector<bool> adds_params;  // of shared parameters diff_params_t lie beside, and are added
   OpArgs args;
   int64_t final_below = 0;         // arena elements [0, n) are final after its backward
   int64_t reads_from = INT64_MAX;  // of the arena's elements: the first that it reads
@@ -200,7 +200,7 @@ struct Plan::Impl {
   struct Places {
     std::vector<int64_t> value, workspace;  // bytes into the block; -1: none
     std::map<PlanEdge, int64_t> diff;
-    std::map<int, std::vector<int64_t>> params;  // step -> beside the arena, per parameter
+    std::map<int, std::vector<int64_t>> params;  // step -> beside the arena, per parameter; -1: in it
   };
   Places place_memory();
 

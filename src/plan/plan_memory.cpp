@@ -95,13 +95,12 @@ Plan::Impl::Places Plan::Impl::place_memory() {
   for (const PlanCall& call : backward_calls) {
     const PlanStep& step = steps[call.step];
     if (!call.backward || step.vertex < 0) continue;
+    std::vector<int>& beside = param_request[call.step];
     for (const Segment* segment : arena.of_vertex(graph, step.vertex)) {
-      if (std::find(written.begin(), written.end(), segment->offset) != written.end()) {
-        param_request[call.step].push_back(
-            request(segment->n_elements() * 4, step.backward_time, step.backward_time));
-      } else {
-        written.push_back(segment->offset);
-      }
+      const bool is_first = std::find(written.begin(), written.end(), segment->offset) == written.end();
+      if (is_first) written.push_back(segment->offset);
+      beside.push_back(
+          is_first ? -1 : request(segment->n_elements() * 4, step.backward_time, step.backward_time));
     }
   }
 
@@ -119,7 +118,7 @@ Plan::Impl::Places Plan::Impl::place_memory() {
     if (workspace_request[s] >= 0) places.workspace[s] = plan.offsets[workspace_request[s]];
   }
   for (const auto& [step, ids] : param_request) {
-    for (int id : ids) places.params[step].push_back(plan.offsets[id]);
+    for (int id : ids) places.params[step].push_back(id >= 0 ? plan.offsets[id] : -1);
   }
   return places;
 }

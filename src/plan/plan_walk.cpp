@@ -207,8 +207,8 @@ void Plan::Impl::prepare_backward(PlanStep& step) {
   const AddSeconds timing(step.times.gradient_sums);
   for (const GradientSum& sum : step.sums_of_gradients)
     sum_gradients(*stream, sum.dtype, sum.n_elements, sum.partials);
-  for (size_t i = 0; i < step.param_offsets.size() && !step.adds_params; ++i)
-    step.diff_params_t[i].data = gradients + step.param_offsets[i];
+  for (size_t i = 0; i < step.param_offsets.size(); ++i)
+    if (!step.adds_params[i]) step.diff_params_t[i].data = gradients + step.param_offsets[i];
 }
 
 bool Plan::Impl::run_backward(PlanStep& step) {
@@ -230,7 +230,8 @@ bool Plan::Impl::run_backward(PlanStep& step) {
 }
 
 void Plan::Impl::add_shared_gradients(PlanStep& step) {
-  for (size_t i = 0; i < step.param_offsets.size() && step.adds_params; ++i) {
+  for (size_t i = 0; i < step.param_offsets.size(); ++i) {
+    if (!step.adds_params[i]) continue;
     float* sum = gradients + step.param_offsets[i];
     add(*stream, step.diff_params_t[i].desc.n_elements(), sum, step.diff_params_t[i].as<float>(), sum);
   }

@@ -18,8 +18,13 @@ struct AttentionMap {
 };
 
 /// Of the first samples of a micro-batch that `plan` has run, which keeps what `graph` shows: of shown values
-/// (T, S), where S are the steps of an input of ids, and T those of the target. Nothing where there are none.
+/// (T, S) or (heads, T, S), where S are the steps of an input of ids, and T those of the target. Nothing where there are none.
 std::vector<AttentionMap> attention_maps(Plan& plan, const Graph& graph, const MicroBatch& batch,
                                          const DataContract& contract);
+/// The same of attention with several heads, a map for each head of the first sample, of its first steps. It
+/// runs a plan of its own, as such weights take much memory. Nothing where they would take too much.
+std::vector<AttentionMap> attention_maps_of_heads(const Graph& graph, const ParameterArena& arena,
+                                                  const OpConfig& config, const MicroBatch& batch,
+                                                  const DataContract& contract);
 
 }  // namespace lockstep

@@ -41,7 +41,7 @@ void check_holds_weights(const std::string& path, const Graph& graph) {
 
 }  // namespace
 
-TrainedModel load_model(const std::string& checkpoint) {
+TrainedModel describe_model(const std::string& checkpoint) {
   TrainedModel model;
   model.info = read_checkpoint_info(checkpoint);
   Config job = Config::from_text(model.info.job, checkpoint + " (its job)");
@@ -50,6 +50,11 @@ TrainedModel load_model(const std::string& checkpoint) {
   use_on_this_machine(model.job);
   model.contract = read_contract(checkpoint, model.info);
   model.graph = build_graph(model.job, model.contract);
+  return model;
+}
+
+TrainedModel load_model(const std::string& checkpoint) {
+  TrainedModel model = describe_model(checkpoint);
   check_holds_weights(checkpoint, model.graph);
   model.arena = std::make_unique<ParameterArena>(model.graph, model.job.device);
   Normalization none;

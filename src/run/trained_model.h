@@ -24,6 +24,8 @@ struct TrainedModel {
 /// for others.
 bool use_without_gpu(Config& job);
 
+/// What a checkpoint is of, without its weights: `arena` is empty. Throws Error naming the file.
+TrainedModel describe_model(const std::string& checkpoint);
 /// Reads a checkpoint and checks its sums. Does not communicate. Throws Error naming the file.
 TrainedModel load_model(const std::string& checkpoint);
 

@@ -41,6 +41,7 @@ int64_t arg_max(const float* values, int64_t n) { return std::max_element(values
 Validator::Validator(const Job& job, const Graph& graph, const ParameterArena& arena, const Dataset& dataset,
                      const DataFields& fields, const DataContract& contract, Communicator& comm)
     : job_(job),
+      arena_(arena),
       contract_(contract),
       comm_(comm),
       loading_(evaluation_loader(job, graph, dataset, fields, contract, comm)),
@@ -86,9 +87,12 @@ ValidationResult Validator::run() {
       std::copy_n(judged.loss_values, kLossValues, row);
       metrics.judge(judged, row + kLossValues);
       if (k > 0) result.confusion.judge(*job_.loss.rule, judged);
-      if (s == 0 && batch.micro == 0)
-        result.attention = attention_maps(
-            plan, graphs_.empty() ? graph_ : graphs_[static_cast<size_t>(bucket)], batch, contract_);
+      if (s == 0 && batch.micro == 0) {
+        const Graph& graph = graphs_.empty() ? graph_ : graphs_[static_cast<size_t>(bucket)];
+        result.attention = attention_maps(plan, graph, batch, contract_);
+        if (result.attention.empty())
+          result.attention = attention_maps_of_heads(graph, arena_, job_.op_config(false), batch, contract_);
+      }
     }
     states_.advance(plans_.stream());
   }

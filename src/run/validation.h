@@ -42,6 +42,7 @@ class Validator {
 
  private:
   const Job& job_;
+  const ParameterArena& arena_;
   const DataContract& contract_;
   Communicator& comm_;
   int64_t n_samples_ = 0;

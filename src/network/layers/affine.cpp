@@ -11,51 +11,54 @@ namespace {
 
 class AffineLayer : public Layer {
  public:
-  AffineLayer(int64_t out_features, bool bias, bool each_step)
-      : out_features_(out_features), bias_(bias), each_step_(each_step) {}
+  explicit AffineLayer(const AffineOptions& options) : o_(options) {}
   std::string type() const override { return "affine"; }
 
   Shape infer(std::span<const Shape> src) const override {
-    if (each_step_ ? src[0].rank() < 1 : src[0].rank() != 1) {
+    if (o_.each_step ? src[0].rank() < 1 : src[0].rank() != 1) {
       throw Error(
           "", fmt::format("needs a vector per sample, got shape {}", src[0].str()),
           "put 'flatten' before it, or say each_step: true to map the last axis of each step of a sequence");
     }
     Shape dst = src[0];
-    dst[dst.rank() - 1] = out_features_;
+    dst[dst.rank() - 1] = o_.features;
     return dst;
   }
 
   std::vector<ParameterSpec> parameters(std::span<const Shape> src) const override {
     const int64_t in = src[0][src[0].rank() - 1];
     std::vector<ParameterSpec> specs = {
-        {"weight", {out_features_, in}, ParameterSpec::Role::kWeight, in, out_features_}};
-    if (bias_) specs.push_back({"bias", {out_features_}, ParameterSpec::Role::kBias, in, out_features_});
+        {"weight", {o_.features, in}, ParameterSpec::Role::kWeight, in, o_.features}};
+    specs[0].deviation = o_.deviation;
+    specs[0].is_transposed_outside = o_.is_transposed_outside;
+    if (o_.bias) specs.push_back({"bias", {o_.features}, ParameterSpec::Role::kBias, in, o_.features});
+    if (o_.bias && o_.deviation) specs[1].initial = 0;
     return specs;
   }
 
   int64_t multiply_adds(std::span<const Shape> src) const override {
-    return src[0].n_elements() * out_features_;
+    return src[0].n_elements() * o_.features;
   }
-  bool keeps_steps() const override { return each_step_; }
+  bool keeps_steps() const override { return o_.each_step; }
   std::shared_ptr<const Layer> over_steps() const override {
-    return std::make_shared<AffineLayer>(out_features_, bias_, true);
+    AffineOptions options = o_;
+    options.each_step = true;
+    return std::make_shared<AffineLayer>(options);
   }
   bool fuses(Activation) const override { return true; }
 
   std::unique_ptr<Op> lower(const LowerContext& context) const override {
     AffineDesc desc;
     desc.src = context.src[0];
-    desc.out_features = out_features_;
-    desc.has_bias = bias_;
+    desc.out_features = o_.features;
+    desc.has_bias = o_.bias;
     desc.activation = context.fused;
     desc.wants_diff_src = context.wants_diff_src;
     return make_affine(context.config, desc);
   }
 
  private:
-  int64_t out_features_;
-  bool bias_, each_step_;
+  AffineOptions o_;
 };
 
 const bool affine_layer_registered = register_layer("affine", [](Config& options) {
@@ -70,8 +73,11 @@ const bool affine_layer_registered = register_layer("affine", [](Config& options
 
 }  // namespace
 
+std::shared_ptr<const Layer> affine_layer(const AffineOptions& options) {
+  return std::make_shared<AffineLayer>(options);
+}
 std::shared_ptr<const Layer> affine_layer(int64_t out_features, bool bias, bool each_step) {
-  return std::make_shared<AffineLayer>(out_features, bias, each_step);
+  return affine_layer({.features = out_features, .bias = bias, .each_step = each_step});
 }
 
 }  // namespace lockstep

@@ -26,11 +26,10 @@ class EmbeddingLayer : public Layer {
   Shape infer(std::span<const Shape> src) const override { return with_last(src[0], options_.width); }
   std::vector<ParameterSpec> parameters(std::span<const Shape>) const override {
     // A row is one unit's weights; so many units are not summed over.
-    return {{"weight",
-             {options_.vocabulary, options_.width},
-             ParameterSpec::Role::kWeight,
-             options_.width,
-             options_.width}};
+    ParameterSpec spec{"weight", {options_.vocabulary, options_.width}};
+    spec.fan_in = spec.fan_out = options_.width;
+    spec.deviation = options_.deviation;
+    return {spec};
   }
   std::unique_ptr<Op> lower(const LowerContext& context) const override {
     EmbeddingDesc desc;

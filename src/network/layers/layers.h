@@ -30,6 +30,13 @@ std::shared_ptr<const Layer> softmax_layer();
 
 /// (I) -> (O); an input of higher rank must be flattened first. each_step: (…, I) -> (…, O), the last axis of
 /// each place.
+struct AffineOptions {
+  int64_t features = 0;  // O
+  bool bias = true, each_step = false;
+  std::optional<double> deviation = std::nullopt;  // of the first weights, where the job names no `init`
+  bool is_transposed_outside = false;              // files of other programs have the weight as (I, O)
+};
+std::shared_ptr<const Layer> affine_layer(const AffineOptions& options);
 std::shared_ptr<const Layer> affine_layer(int64_t out_features, bool bias = true, bool each_step = false);
 
 struct Conv2dOptions {
@@ -118,6 +125,7 @@ std::shared_ptr<const Layer> permute_layer(const std::vector<int64_t>& axes);
 struct EmbeddingOptions {
   int64_t width = 0, vocabulary = 0;
   std::optional<int64_t> padding_id = std::nullopt;  // its row is never trained
+  std::optional<double> deviation = std::nullopt;    // of the first rows, where the job names no `init`
 };
 std::shared_ptr<const Layer> embedding_layer(const EmbeddingOptions& options);
 /// Ids (…) -> (…, classes), 1 at the id and 0 elsewhere.
@@ -157,6 +165,35 @@ std::shared_ptr<const Layer> reverse_steps_layer();
 /// {query (A), keys (S, A), values (S, E)} -> (E), and the weights (S) as its further output "weights":
 /// v . tanh(query + key), softmax over the valid steps, weighted sum (Bahdanau et al. 2015). Parameter v (A).
 std::shared_ptr<const Layer> additive_attention_layer();
+
+/// softmax(q k^T / sqrt(D / heads)) v of each head (Vaswani et al. 2017): {queries (T, D), keys (S, D), values
+/// (S, D)}, or packed a sequence (T, 3 D) of all three side by side -> (T, D), and the weights (heads, T, S) as
+/// its further output "weights". Steps behind the keys' lengths are not seen.
+struct AttentionOptions {
+  int64_t heads = 1;
+  bool packed = false;
+  bool causal = false;  // step t sees steps up to t
+  bool self = false;    // keys are of the queries' sequence: steps behind the lengths give 0
+  double dropout = 0;   // of the weights
+};
+std::shared_ptr<const Layer> attention_layer(const AttentionOptions& options);
+/// (T, D) -> (T, D): adds what stands for each place. Parameter weight (max_steps, D), or sines and cosines.
+struct PositionsOptions {
+  enum class Kind { kLearned, kSinusoidal, kSinesThenCosines } kind = Kind::kLearned;
+  int64_t max_steps = 0;
+  std::optional<double> deviation = std::nullopt;  // of the first weights, where the job names no `init`
+};
+std::shared_ptr<const Layer> positions_layer(const PositionsOptions& options);
+
+/// {sequence (T, D)} or {queries (T, D), what they look at (S, D)} -> (T, D): projections NAME.q_proj, k_proj,
+/// v_proj, then attention_layer as NAME.heads, then NAME.out_proj.
+struct MultiHeadAttentionOptions {
+  int64_t heads = 1;
+  bool causal = false;
+  double dropout = 0;                              // of the weights
+  std::optional<double> deviation = std::nullopt;  // of the first weights, where the job names no `init`
+};
+std::shared_ptr<const Layer> multi_head_attention_layer(const MultiHeadAttentionOptions& options);
 
 /// Any shape -> (number of elements)
 std::shared_ptr<const Layer> flatten_layer();

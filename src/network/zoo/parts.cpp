@@ -21,6 +21,10 @@ void require_image(const Graph& graph, const Config& options, int64_t smallest) 
   }
 }
 
+int64_t size_or(const Config& options, const std::string& key, int64_t fallback) {
+  return options.has(key) ? read_size(options, key) : fallback;
+}
+
 Activation read_activation(const Config& options, const std::string& fallback) {
   const std::string name = options.get_choice("activation", fallback, {"tanh", "relu", "sigmoid"});
   return name == "tanh" ? Activation::kTanh : name == "relu" ? Activation::kRelu : Activation::kSigmoid;

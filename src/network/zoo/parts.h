@@ -11,6 +11,8 @@ namespace lockstep {
 /// Throws unless the graph's input is an image (C, H, W) of at least `smallest` pixels a side.
 void require_image(const Graph& graph, const Config& options, int64_t smallest = 1);
 
+/// The option of that name, at least 1, or what stands in for it.
+int64_t size_or(const Config& options, const std::string& key, int64_t fallback);
 /// The option `activation`: relu, tanh or sigmoid.
 Activation read_activation(const Config& options, const std::string& fallback);
 /// The option `dropout`, a probability below 1.

@@ -10,9 +10,6 @@ namespace lockstep {
 
 namespace {
 
-int64_t size_or(const Config& options, const std::string& key, int64_t fallback) {
-  return options.has(key) ? read_size(options, key) : fallback;
-}
 
 RecurrentCell read_cell(const Config& options, const std::string& fallback) {
   const std::string cell = options.get_choice("cell", fallback, {"rnn", "lstm", "gru"});
