@@ -6,21 +6,12 @@
 #include "io/formats/safetensors.h"
 #include "src/update/optimizer.h"
 #include "tests/src/network.h"
+#include "tests/src/sequence_fixture.h"
 
 namespace lockstep {
 namespace {
 
 constexpr int64_t kN = 4, kVocabulary = 11;
-
-/// splitmix64(fnv1a(name) + i) >> 40, which is below 2^24.
-uint64_t bits(const std::string& name, int64_t i) {
-  uint64_t state = 0xCBF29CE484222325u;
-  for (const unsigned char c : name) state = (state ^ c) * 0x100000001B3u;
-  uint64_t z = state + static_cast<uint64_t>(i) + 0x9E3779B97F4A7C15u;
-  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-  z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-  return (z ^ (z >> 31)) >> 40;
-}
 
 std::vector<float> fixture(const std::string& name) {
   const SafetensorsFile file(std::string(LOCKSTEP_SOURCE_DIR) + "/tests/fixtures/sequences.safetensors");
@@ -45,7 +36,7 @@ void expect_trajectory(const std::string& name, const Graph& graph, const std::v
   for (const Segment& segment : arena->segments()) {
     for (int64_t i = 0; i < segment.n_elements(); ++i)
       arena->host().as<float>()[segment.offset + i] =
-          static_cast<float>(1.2 * (static_cast<double>(bits(segment.name, i)) * 0x1p-24 - 0.5));
+          static_cast<float>(1.2 * (static_cast<double>(fixture_bits(segment.name, i)) * 0x1p-24 - 0.5));
   }
   const std::unique_ptr<Stream> stream = make_stream(network_device());
   arena->host().upload(*stream);
@@ -86,7 +77,7 @@ TEST(SequenceModels, CharLstmHasPyTorchsTrajectory) {
   std::vector<int32_t> tokens;
   std::vector<int64_t> targets;
   for (int64_t i = 0; i < kN * (kSteps + 1); ++i) {
-    const auto id = static_cast<int64_t>(bits("tokens", i) % kVocabulary);
+    const auto id = static_cast<int64_t>(fixture_bits("tokens", i) % kVocabulary);
     if (i % (kSteps + 1) < kSteps) tokens.push_back(static_cast<int32_t>(id));
     if (i % (kSteps + 1) > 0) targets.push_back(id);
   }
@@ -105,11 +96,11 @@ TEST(SequenceModels, Seq2seqWithAttentionHasPyTorchsTrajectory) {
   std::vector<int64_t> targets(kN * kTarget, -1);
   for (int64_t n = 0; n < kN; ++n) {
     for (int64_t s = 0; s < source_lengths[n]; ++s)
-      source[n * kSource + s] = static_cast<int32_t>(bits("source", n * kSource + s) % kVocabulary);
+      source[n * kSource + s] = static_cast<int32_t>(fixture_bits("source", n * kSource + s) % kVocabulary);
     for (int64_t t = 0; t < target_lengths[n]; ++t) {
-      previous[n * kTarget + t] = static_cast<int32_t>(bits("target", n * (kTarget + 1) + t) % kVocabulary);
+      previous[n * kTarget + t] = static_cast<int32_t>(fixture_bits("target", n * (kTarget + 1) + t) % kVocabulary);
       targets[n * kTarget + t] =
-          static_cast<int64_t>(bits("target", n * (kTarget + 1) + t + 1) % kVocabulary);
+          static_cast<int64_t>(fixture_bits("target", n * (kTarget + 1) + t + 1) % kVocabulary);
     }
   }
   std::vector<const void*> inputs;

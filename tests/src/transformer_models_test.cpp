@@ -1,0 +1,168 @@
+// The zoo's transformers against Hugging Face's GPT-2 and BERT and PyTorch's encoder and decoder: scores and the
+// losses of ten steps, from weights that are imported under the names of their files.
+// tests/fixtures/make_transformer_fixtures.py wrote the numbers.
+#include <gtest/gtest.h>
+
+#include "io/formats/safetensors.h"
+#include "src/network/weights_file.h"
+#include "src/update/optimizer.h"
+#include "tests/src/network.h"
+#include "tests/src/sequence_fixture.h"
+
+namespace lockstep {
+namespace {
+
+constexpr int64_t kN = 4, kVocabulary = 13, kSteps = 7;
+
+SafetensorsFile fixture_file() {
+  return SafetensorsFile(std::string(LOCKSTEP_SOURCE_DIR) + "/tests/fixtures/transformers.safetensors");
+}
+
+std::vector<float> fixture(const std::string& name) {
+  const SafetensorsFile file = fixture_file();
+  for (const SafetensorsEntry& entry : file.entries()) {
+    if (entry.name != name) continue;
+    std::vector<float> values(static_cast<size_t>(entry.shape.n_elements()));
+    file.read(entry, values.data());
+    return values;
+  }
+  ADD_FAILURE() << "the fixture lacks " << name;
+  return {};
+}
+
+Graph zoo_graph(const std::string& options, const ModelContext& context) {
+  return build_model(
+      Config::from_text("{" + options + ", width: 16, heads: 4, layers: 2, dropout: 0}", "model"), context);
+}
+
+std::unique_ptr<ParameterArena> imported(const Graph& graph, const std::string& name) {
+  std::unique_ptr<ParameterArena> arena = random_arena(graph, 1);
+  ImportRules rules;
+  rules.renames.emplace_back(std::regex("^" + name + "/"), "");
+  rules.ignored.emplace_back("(gpt2|bert|post|pre)/.*|output|losses");
+  import_weights(fixture_file(), rules, *arena);
+  return arena;
+}
+
+/// Ten steps of Adam; expects the fixture's scores before the first one, and its losses.
+void expect_trajectory(const std::string& name, const Graph& graph, const std::vector<const void*>& inputs,
+                       const std::vector<int64_t>& targets) {
+  const std::unique_ptr<ParameterArena> arena = imported(graph, name);
+  const std::unique_ptr<Stream> stream = make_stream(network_device());
+  Plan plan(graph, *arena, loss_from("token_cross_entropy"), plan_options(kN));
+  Optimizer optimizer(read_optimizer(Config::from_text("{adam: {lr: 0.01}}", "optimizer")), *arena);
+  const Memory gradients = arena->make_parallel();
+  const std::vector<int64_t> sample_ids{0, 1, 2, 3};
+  BatchContext batch;
+  batch.n_valid = kN;
+  batch.sample_ids = sample_ids.data();
+  const std::vector<float> losses = fixture(name + "/losses");
+  ASSERT_EQ(losses.size(), 10u);
+  for (int step = 0; step < 10; ++step) {
+    plan.refresh_weights();
+    plan.forward(inputs, {targets.data()}, batch);
+    const double* sums = plan.loss_values();
+    EXPECT_NEAR(sums[kLossSum] / sums[kWeightSum], losses[static_cast<size_t>(step)], 1e-4 * losses[0])
+        << "step " << step;
+    const double scale = 1 / sums[kWeightSum];
+    if (step == 0) {
+      std::vector<float> found(plan.output(), plan.output() + plan.output_shape().n_elements());
+      std::vector<float> expected = fixture(name + "/output");
+      for (size_t i = 0; i < found.size(); ++i)  // nobody asks what stands behind the end of a row
+        if (targets[i / kVocabulary] < 0) found[i] = expected[i] = 0;
+      expect_near(found, expected, 1e-4, "scores");
+    }
+    plan.backward(gradients.as<float>(), nullptr);
+    optimizer.update(*stream, gradients.as<float>(), 0.01, scale, step);
+    stream->synchronize();
+  }
+}
+
+/// Row n of the fixture's tokens, and the next ones.
+struct Tokens {
+  std::vector<int32_t> here;
+  std::vector<int64_t> next;
+
+  Tokens() {
+    for (int64_t i = 0; i < kN * (kSteps + 1); ++i) {
+      const auto id = static_cast<int64_t>(fixture_bits("tokens", i) % kVocabulary);
+      if (i % (kSteps + 1) < kSteps) here.push_back(static_cast<int32_t>(id));
+      if (i % (kSteps + 1) > 0) next.push_back(id);
+    }
+  }
+};
+
+TEST(TransformerModels, Gpt2IsHuggingFaces) {
+  ModelContext context;
+  context.input = {kSteps};
+  const Graph graph = zoo_graph("zoo: gpt2, vocabulary: 13, positions: 9", context);
+  const Tokens tokens;
+  expect_trajectory("gpt2", graph, {tokens.here.data()}, tokens.next);
+}
+
+TEST(TransformerModels, BertIsHuggingFaces) {
+  const std::vector<int32_t> lengths{7, 3, 5, 1};
+  ModelContext context;
+  context.input = {kSteps};
+  context.inputs = {{"input", {kSteps}}};
+  context.ragged = {"input"};
+  const Graph graph =
+      zoo_graph("zoo: bert, vocabulary: 13, positions: 9, feed_forward: 24, padding: 0", context);
+  Tokens tokens;
+  std::vector<int64_t> targets;
+  for (int64_t i = 0; i < kN * kSteps; ++i) {
+    const bool is_chosen = fixture_bits("chosen", i) % 3 == 0;
+    const bool is_seen = i % kSteps < lengths[static_cast<size_t>(i / kSteps)];
+    targets.push_back(is_chosen && is_seen ? tokens.here[static_cast<size_t>(i)] : -1);
+    if (is_chosen) tokens.here[static_cast<size_t>(i)] = kVocabulary - 1;
+  }
+  ASSERT_EQ(graph.inputs().size(), 2u);
+  expect_trajectory("bert", graph, {tokens.here.data(), lengths.data()}, targets);
+}
+
+void expect_transformer(const std::string& norm) {
+  constexpr int64_t kSource = 6, kTarget = 5;
+  const std::vector<int32_t> source_lengths{5, 3, 6, 1}, target_lengths{4, 5, 2, 3};
+  ModelContext context;
+  context.inputs = {{"source", {kSource}}, {"previous", {kTarget}}};
+  context.ragged = {"source", "previous"};
+  const Graph graph = zoo_graph("zoo: transformer, norm: " + norm +
+                                    ", feed_forward: 24, source_vocabulary: 13, target_vocabulary: 13",
+                                context);
+  std::vector<int32_t> source(kN * kSource), previous(kN * kTarget);
+  std::vector<int64_t> targets(kN * kTarget, -1);
+  for (int64_t n = 0; n < kN; ++n) {
+    for (int64_t s = 0; s < source_lengths[n]; ++s)
+      source[n * kSource + s] = static_cast<int32_t>(fixture_bits("source", n * kSource + s) % kVocabulary);
+    for (int64_t t = 0; t < target_lengths[n]; ++t) {
+      const auto token = [&](int64_t at) { return fixture_bits("target", n * (kTarget + 1) + at) % kVocabulary; };
+      previous[n * kTarget + t] = static_cast<int32_t>(token(t));
+      targets[n * kTarget + t] = static_cast<int64_t>(token(t + 1));
+    }
+  }
+  std::vector<const void*> inputs;
+  for (const int v : graph.inputs()) {
+    const std::string& name = graph.vertex(v).name;
+    inputs.push_back(name == "source"          ? static_cast<const void*>(source.data())
+                     : name == "source.length" ? source_lengths.data()
+                     : name == "previous"      ? static_cast<const void*>(previous.data())
+                                               : target_lengths.data());
+  }
+  ASSERT_EQ(inputs.size(), 4u);
+  expect_trajectory(norm, graph, inputs, targets);
+}
+
+TEST(TransformerModels, PostNormIsPyTorchs) { expect_transformer("post"); }
+TEST(TransformerModels, PreNormIsPyTorchs) { expect_transformer("pre"); }
+
+TEST(TransformerModels, Gpt2HasItsParameters) {
+  const auto n_parameters = [](const std::string& options) {
+    return build_model(Config::from_text("{" + options + "}", "model"), {}).n_parameters();
+  };
+  EXPECT_EQ(n_parameters("zoo: gpt2"), 124439808);
+  EXPECT_EQ(n_parameters("zoo: gpt2, layers: 24, width: 1024, heads: 16"), 354823168);
+  EXPECT_EQ(n_parameters("zoo: bert"), 109514298);  // with the scores of masked tokens
+}
+
+}  // namespace
+}  // namespace lockstep
