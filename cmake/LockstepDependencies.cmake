@@ -83,6 +83,15 @@ add_library(lockstep_zstd_lz4 INTERFACE IMPORTED)
 target_include_directories(lockstep_zstd_lz4 SYSTEM INTERFACE ${ZSTD_INCLUDE_DIR} ${LZ4_INCLUDE_DIR})
 target_link_libraries(lockstep_zstd_lz4 INTERFACE ${ZSTD_LIBRARY} ${LZ4_LIBRARY})
 
+find_path(PCRE2_INCLUDE_DIR pcre2.h)
+find_library(PCRE2_LIBRARY pcre2-8)
+if(NOT PCRE2_INCLUDE_DIR OR NOT PCRE2_LIBRARY)
+  lockstep_missing("PCRE2 (its library for UTF-8, pcre2-8) was not found. Remedy: scripts/install-deps (Debian: libpcre2-dev).")
+endif()
+add_library(lockstep_pcre2 INTERFACE IMPORTED)
+target_include_directories(lockstep_pcre2 SYSTEM INTERFACE ${PCRE2_INCLUDE_DIR})
+target_link_libraries(lockstep_pcre2 INTERFACE ${PCRE2_LIBRARY})
+
 if(NOT TARGET yaml-cpp::yaml-cpp)
   add_library(yaml-cpp::yaml-cpp ALIAS yaml-cpp)  # the name before yaml-cpp 0.8
 endif()

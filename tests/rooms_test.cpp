@@ -28,7 +28,9 @@ struct Row {
 };
 const std::vector<Row> kRows = {
     {"comm", {{""}, {"reduction"}, {"watchdog", "nccl"}}, true},
-    {"io", {{"files"}, {"hdf5"}, {"dataset"}, {"formats", "loader", "checkpoint"}, {"convert"}}, false},
+    {"io",
+     {{"files"}, {"hdf5", "tokenizer"}, {"dataset"}, {"formats", "loader", "checkpoint"}, {"convert"}},
+     false},
     {"src",
      {{"config", "report"},
       {"losses"},
@@ -56,6 +58,7 @@ const std::vector<Border> kBorders = {
      std::regex(R"(kernels/cuda/.*|comm/nccl/.*)")},
     {"MPI", std::regex(R"(mpi\w*\.h)"), std::regex(R"((comm|io)/.*)")},
     {"HDF5", std::regex(R"(hdf5(_hl)?\.h|H5\w+\.h)"), std::regex(R"(io/.*)")},
+    {"PCRE2", std::regex(R"(pcre2.*)"), std::regex(R"(io/tokenizer/.*\.cpp)")},
     {"oneDNN", std::regex(R"((oneapi/dnnl/)?dnnl.*)"), std::regex(R"(kernels/cpu/.*)")},
     {"yaml-cpp", std::regex(R"(yaml-cpp/.*)"),
      std::regex(R"(src/(config|report)/.*\.cpp|src/config/config_tree\.h)")},
@@ -215,6 +218,8 @@ TEST_F(BrokenTree, EveryBreakIsFound) {
       {"kernels/cuda/a.cpp", "<nccl.h>"},
       {"kernels/a.h", "<cuda_bf16.h>"},
       {"io/a.cpp", "<yaml-cpp/yaml.h>"},
+      {"io/convert/a.cpp", "<pcre2.h>"},
+      {"io/tokenizer/a.cpp", "\"io/dataset/dataset.h\""},
       {"kernels/a.cpp", "  <yaml-cpp/node/node.h>  // why"},
       {"src/config/config.h", "<yaml-cpp/yaml.h>"},
       {"src/network/a.cpp", "<yaml-cpp/yaml.h>"},

@@ -2,6 +2,7 @@
 // double printed by json_number() comes back with the same bits.
 #include "io/files/json_parse.h"
 
+#include <algorithm>
 #include <charconv>
 #include <limits>
 
@@ -57,7 +58,55 @@ class Parser {
     return line;
   }
 
+  JsonValue whole() {
+    skip_space();
+    JsonValue result = tree(0);
+    skip_space();
+    if (at_ != text_.size()) fail("more text after the value");
+    return result;
+  }
+
  private:
+  JsonValue tree(int depth) {
+    if (depth > kMaxDepth) fail("nested too deeply");
+    switch (peek()) {
+      case '{': {
+        JsonMembers members;
+        elements('{', '}', [&] {
+          std::string key = string();
+          skip_space();
+          expect(':');
+          skip_space();
+          members.emplace_back(std::move(key), tree(depth + 1));
+        });
+        return {std::move(members)};
+      }
+      case '[': {
+        JsonArray array;
+        elements('[', ']', [&] { array.push_back(tree(depth + 1)); });
+        return {std::move(array)};
+      }
+      case '"': return {string()};
+      case 't': word("true"); return {true};
+      case 'f': word("false"); return {false};
+      case 'n': word("null"); return {};
+      default: return {number()};
+    }
+  }
+
+  template <typename Read>
+  void elements(char open, char close, Read read) {
+    expect(open);
+    skip_space();
+    if (take(close)) return;
+    do {
+      skip_space();
+      read();
+      skip_space();
+    } while (take(','));
+    expect(close);
+  }
+
   MetricsValue value() {
     switch (peek()) {
       case '"': return string();
@@ -76,12 +125,8 @@ class Parser {
 
   void skip_nested(int depth) {
     if (depth > kMaxDepth) fail("nested too deeply");
-    const char open = text_[at_++];
-    const char close = open == '{' ? '}' : ']';
-    skip_space();
-    if (take(close)) return;
-    do {
-      skip_space();
+    const char open = peek();
+    elements(open, open == '{' ? '}' : ']', [&] {
       if (open == '{') {
         string();
         skip_space();
@@ -93,9 +138,7 @@ class Parser {
       } else {
         value();
       }
-      skip_space();
-    } while (take(','));
-    expect(close);
+    });
   }
 
   /// JSON's grammar is narrower than from_chars: no "inf", no "01", no "1.".
@@ -194,7 +237,11 @@ class Parser {
     }
   }
   [[noreturn]] void fail(const std::string& what) const {
-    throw Error("", "broken JSON at column " + std::to_string(at_ + 1) + ": " + what);
+    const std::string_view before = text_.substr(0, at_);
+    const auto n_lines = std::count(before.begin(), before.end(), '\n');
+    const size_t column = n_lines == 0 ? at_ + 1 : at_ - before.rfind('\n');
+    throw Error("", "broken JSON at " + (n_lines == 0 ? "" : "line " + std::to_string(n_lines + 1) + ", ") +
+                        "column " + std::to_string(column) + ": " + what);
   }
 
   std::string_view text_;
@@ -202,6 +249,16 @@ class Parser {
 };
 
 }  // namespace
+
+const JsonValue* JsonValue::find(std::string_view name) const {
+  const JsonValue* found = nullptr;
+  if (const JsonMembers* all = members())
+    for (const auto& [key, member] : *all)
+      if (key == name) found = &member;
+  return found;
+}
+
+JsonValue parse_json(std::string_view text) { return Parser(text).whole(); }
 
 MetricsLine parse_json_object(std::string_view text) { return Parser(text).object_line(); }
 

@@ -21,6 +21,17 @@ def seed(reader, name, data):
     (folder / name).write_bytes(data if isinstance(data, bytes) else data.encode())
 
 
+BYTES = {"type": "ByteLevel", "add_prefix_space": False}
+MODEL = {"type": "BPE", "vocab": {c: i for i, c in enumerate("abĠĊ<s>ê")} | {"ab": 8, "Ġab": 9}, "merges": ["a b", ["Ġ", "ab"]]}
+ADDED = [{"id": 10, "content": "<s>", "special": True, "lstrip": True}, {"id": 11, "content": "b\n", "single_word": True}]
+seed("tokenizer", "plain", json.dumps({"model": MODEL, "pre_tokenizer": BYTES}))
+seed("tokenizer", "split", json.dumps({
+    "added_tokens": ADDED, "model": MODEL | {"unk_token": "a", "fuse_unk": True, "ignore_merges": True},
+    "pre_tokenizer": {"type": "Sequence", "pretokenizers": [
+        {"type": "Digits", "individual_digits": True}, {"type": "Split", "pattern": {"String": "a."}, "behavior": "Isolated"},
+        {"type": "Split", "pattern": {"Regex": r" ?\p{L}{1,3}|[^\r\n\s]+|(?i:'s)|\s+(?!\S)"}, "behavior": "Removed", "invert": True},
+        BYTES | {"use_regex": False}]}}, ensure_ascii=False))
+
 for job in ("mlp-digits", "resnet20-cifar10-augmented"):
     seed("job", job, Path("jobs", job + ".yaml").read_text())
 seed("job", "layers", """--set optimizer.lr=0.1

@@ -1,4 +1,4 @@
-// Readers of text: metrics, CSV and tokens.
+// Readers of text: metrics, CSV, tokens and tokenizers.
 #include <cmath>
 #include <stdexcept>
 
@@ -6,6 +6,8 @@
 #include "io/convert/text_tokens.h"
 #include "io/files/json_parse.h"
 #include "io/files/metrics.h"
+#include "io/tokenizer/byte_level.h"
+#include "io/tokenizer/tokenizer.h"
 #include "tests/fuzz/reader.h"
 
 namespace lockstep::fuzz {
@@ -79,8 +81,22 @@ void read_text(std::string_view bytes) {
     throw std::logic_error("the last characters are left out");
 }
 
+/// What is a tokenizer is written and read as the same one, and what it encodes comes back.
+void read_tokenizer(std::string_view bytes) {
+  Tokenizer tokenizer = Tokenizer::parse(bytes, "tokenizer.json");
+  const std::string json = tokenizer_json(tokenizer.spec());
+  if (tokenizer_json(parse_tokenizer(json, "written")) != json)
+    throw std::logic_error("a tokenizer does not round-trip");
+  attempt([&] {
+    const std::string text = utf8_with_replacements(bytes.substr(0, 256)) + "I'll a  b\n\n12<s>\u00E9";
+    for (const int32_t id : tokenizer.encode(text))
+      if (id < 0 || id >= tokenizer.size()) throw std::logic_error("an id that is none");
+    tokenizer.decode(tokenizer.encode(text));
+  });
+}
+
 const bool registered = register_reader("csv", read_csv) && register_reader("metrics", read_metrics_lines) &&
-                        register_reader("text", read_text);
+                        register_reader("text", read_text) && register_reader("tokenizer", read_tokenizer);
 
 }  // namespace
 
