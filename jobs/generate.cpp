@@ -42,7 +42,9 @@ SamplingOptions read_sampling(const CommandLine& line) {
 }
 
 /// As it can be seen: a line's end is \n.
-std::string quoted(const std::string& token) { return "'" + (token == "\n" ? "\\n" : printable(token)) + "'"; }
+std::string quoted(const std::string& token) {
+  return "'" + (token == "\n" ? "\\n" : printable(token)) + "'";
+}
 
 void put(const std::string& text) {
   fmt::print("{}", text);

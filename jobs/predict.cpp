@@ -219,7 +219,14 @@ static int predict_command(const Words& words, Communicator& comm) {
   RowFile file(comm, hdf5, fields, n_samples, {class_names, rows.row_names});
   std::vector<int64_t> classes(model.job.micro_batch);
   std::vector<float> probabilities(model.job.micro_batch * kind.output.n_elements());
+  const Normalization units = output_units(model);
+  std::vector<float> restored;
   const TakeOutputs take = [&](int64_t first, int64_t count, const float* output) {
+    if (!units.mean.empty()) {
+      restored.assign(output, output + count * kind.output.n_elements());
+      restore_units(units, count, kind.output.n_elements(), restored.data());
+      output = restored.data();
+    }
     file.write("output", first, count, output);
     for (size_t i = 0; i < model.graph.shown().size(); ++i)
       file.write(fields[kind.fields.size() + i].name, first, count, plan.shown(i));

@@ -17,6 +17,7 @@
 #include "kernels/cpu/onednn_products.h"
 #include "kernels/cpu/through_float32.h"
 #include "kernels/cpu/transpose.h"
+#include "kernels/cpu/weight_gradient.h"
 
 namespace lockstep::cpu {
 
@@ -36,7 +37,7 @@ class AffineOp : public Op {
       : desc_(desc), rows_(AffineExtents(desc).rows), in_(AffineExtents(desc).in), out_(desc.out_features) {
     const Shape src{rows_, in_}, dst{rows_, out_};
     const TensorDesc src_turned = from_onednn(feature_major_desc(src), src, DType::kFloat32);
-    turns_ = rows_ >= kLeastRows && desc.src.shape.rank() == 2;  // rows of steps stay with their readers
+    turns_ = rows_ >= kLeastRows && !is_of_steps();  // rows of steps stay with their readers
     src_turned_ = turns_ && desc.src.layout && desc.src.same_layout(src_turned);
     dst_turned_ = turns_ && out_ >= kLeastFeatures;
     info_.src = {src_turned_ ? src_turned : desc.src.dense()};
@@ -49,7 +50,8 @@ class AffineOp : public Op {
     info_.scratchpad_bytes = (src_copy + dst_copy) * 4;
     if (config.training) {
       const int64_t masked = masks() ? padded(rows_ * out_) : 0;
-      info_.scratchpad_bytes = std::max(info_.scratchpad_bytes, (masked + dst_copy) * 4);
+      const int64_t product = is_of_steps() ? weight_gradient_scratch(rows_, out_, in_) : 0;
+      info_.scratchpad_bytes = std::max(info_.scratchpad_bytes, (masked + dst_copy + product) * 4);
     }
     if (masks() && desc.activation != Activation::kRelu) {
       const MemoryDesc data = dense_desc(Shape{rows_ * out_});
@@ -106,8 +108,12 @@ class AffineOp : public Op {
       transpose(rows_, out_, diff_dst, scratch);
       turned = scratch;
     }
-    multiply(turns_ ? 'N' : 'T', src_turned_ ? 'T' : 'N', out_, in_, rows_, turned, src,
-             args.diff_params[0].as<float>());
+    float* const diff_weights = args.diff_params[0].as<float>();
+    if (!is_of_steps()) {
+      multiply(turns_ ? 'N' : 'T', src_turned_ ? 'T' : 'N', out_, in_, rows_, turned, src, diff_weights);
+    } else {
+      weight_gradient(rows_, out_, in_, diff_dst, src, diff_weights, scratch);
+    }
     if (args.diff_src.empty() || args.diff_src[0].empty()) return;
     const float* weights = args.params[0].as<float>();
     float* diff_src = args.diff_src[0].as<float>();
@@ -119,6 +125,7 @@ class AffineOp : public Op {
   }
 
  private:
+  bool is_of_steps() const { return desc_.src.shape.rank() > 2; }
   bool masks() const { return desc_.activation != Activation::kNone; }
   static int64_t padded(int64_t n_floats) { return (n_floats + 15) / 16 * 16; }  // to 64 bytes
 

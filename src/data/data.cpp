@@ -219,7 +219,8 @@ void check_vocabularies(const Dataset& data, const DataFields& fields, const Dat
     if (trained == contract.vocabularies.end() || data.vocabulary(field).empty()) return;
     std::vector<std::string> tokens = data.vocabulary(field);
     // The mask may be a token of the network alone.
-    if (fields.is_masked && trained->second.size() == tokens.size() + 1) tokens.push_back(trained->second.back());
+    if (fields.is_masked && trained->second.size() == tokens.size() + 1)
+      tokens.push_back(trained->second.back());
     if (tokens == trained->second) return;
     throw Error(data.path(),
                 fmt::format("the vocabulary of {} is another than that of training ({} tokens, not {})",

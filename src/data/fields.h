@@ -14,7 +14,8 @@ std::string field_list(const Dataset& dataset);
 std::map<std::string, std::string> named_inputs(const DataFields& fields);
 /// What is left of a row (T, …); of ragged ones, of the longest.
 Shape delivered(const Field& field, const DataFields::Cut& cut, int64_t longest = 0);
-/// The vocabulary of a network that guesses masked tokens: that of the data, where none is the mask with one more.
+/// The vocabulary of a network that guesses masked tokens: that of the data, where none is the mask with one
+/// more.
 std::vector<std::string> with_mask_token(std::vector<std::string> vocabulary,
                                          const DataOptions::Masking& masking);
 /// Elements of the longest row of a field as it is read, cut to max_length (0: not).

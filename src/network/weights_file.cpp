@@ -102,8 +102,7 @@ ImportResult import_weights(const SafetensorsFile& file, const ImportRules& rule
     } else if (target == wanted.end()) {
       surplus.push_back(title + " " + entry.shape.str());
     } else if (const Shape shape = shape_outside(*target->second); !(entry.shape == shape)) {
-      misshaped.push_back(
-          fmt::format("{}: {}, the model needs {}", title, entry.shape.str(), shape.str()));
+      misshaped.push_back(fmt::format("{}: {}, the model needs {}", title, entry.shape.str(), shape.str()));
       found[name] = nullptr;
     } else if (!found.emplace(name, &entry).second) {
       doubled.push_back(title);

@@ -39,8 +39,8 @@ ImportResult import_weights(const SafetensorsFile& file, const ImportRules& rule
 
 /// Writes the parameters and statistics of a checkpoint, checked against their sums, and for each
 /// running_mean the int64 num_batches_tracked (the checkpoint's step) that PyTorch's
-/// load_state_dict() expects. `transposed`: parameters that are written as (I, O). The normalisation of the input (/buffers/input.*) is no weight
-/// and stays behind. Returns the number of tensors written.
+/// load_state_dict() expects. `transposed`: parameters that are written as (I, O). The normalisation of the
+/// input (/buffers/input.*) is no weight and stays behind. Returns the number of tensors written.
 int64_t export_weights(const std::string& checkpoint, const std::string& path,
                        const std::set<std::string>& transposed = {});
 /// The parameters that files of other programs have as (I, O).

@@ -46,8 +46,8 @@ struct PlanOptions {
   bool keeps_judged = false;                         // judged() can be asked after backward too
   std::shared_ptr<PlanRoom> room;                    // that it shares with others; null: its own
   bool keeps_shown = false;                          // shown() can be asked
-  /// Evaluation step by step: layers that look back keep so many steps of what they have seen, and stage() says
-  /// in BatchContext::first_step how many there are. 0: a call sees whole sequences.
+  /// Evaluation step by step: layers that look back keep so many steps of what they have seen, and stage()
+  /// says in BatchContext::first_step how many there are. 0: a call sees whole sequences.
   int64_t cache_steps = 0;
 };
 

@@ -55,7 +55,7 @@ struct PlanStep {
   std::vector<GradientSum> sums_of_gradients;  // of diff_dst, before backward
   BatchNorm* synchronized = nullptr;           // the op, where its sums go over the whole batch
   std::vector<double> sums, diff_sums;         // of that op
-  std::vector<bool> adds_params;  // of shared parameters diff_params_t lie beside, and are added
+  std::vector<bool> adds_params;               // of shared parameters diff_params_t lie beside, and are added
   OpArgs args;
   int64_t final_below = 0;         // arena elements [0, n) are final after its backward
   int64_t reads_from = INT64_MAX;  // of the arena's elements: the first that it reads

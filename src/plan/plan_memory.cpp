@@ -99,8 +99,8 @@ Plan::Impl::Places Plan::Impl::place_memory() {
     for (const Segment* segment : arena.of_vertex(graph, step.vertex)) {
       const bool is_first = std::find(written.begin(), written.end(), segment->offset) == written.end();
       if (is_first) written.push_back(segment->offset);
-      beside.push_back(
-          is_first ? -1 : request(segment->n_elements() * 4, step.backward_time, step.backward_time));
+      beside.push_back(is_first ? -1
+                                : request(segment->n_elements() * 4, step.backward_time, step.backward_time));
     }
   }
 

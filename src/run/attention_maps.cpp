@@ -8,7 +8,7 @@ namespace {
 
 constexpr int64_t kMostSamples = 4;
 constexpr int64_t kMostWeights = int64_t{1} << 25;  // of all heads of a sample
-constexpr int64_t kMostHeadSteps = 32;  // of maps by head, of which there are many
+constexpr int64_t kMostHeadSteps = 32;              // of maps by head, of which there are many
 
 /// An input of ids with that many steps, and what its ids stand for.
 struct TokenInput {
@@ -65,7 +65,8 @@ std::vector<AttentionMap> attention_maps(Plan& plan, const Graph& graph, const M
       AttentionMap map;
       map.name = graph.vertex(graph.shown()[i]).name;
       const int64_t n_read = std::min(most, length_of(graph, batch, read.vertex, n));
-      for (int64_t s = 0; s < n_read; ++s) map.columns.push_back(token_at(*read.tokens, ids[n * n_columns + s]));
+      for (int64_t s = 0; s < n_read; ++s)
+        map.columns.push_back(token_at(*read.tokens, ids[n * n_columns + s]));
       // Where queries and keys are of one sequence, its tokens stand on both sides.
       const bool is_self = has_heads && n_rows == n_columns && graph.inputs().size() == 1;
       for (int64_t t = 0; t < std::min(most, n_rows); ++t) {

@@ -18,7 +18,8 @@ struct AttentionMap {
 };
 
 /// Of the first samples of a micro-batch that `plan` has run, which keeps what `graph` shows: of shown values
-/// (T, S) or (heads, T, S), where S are the steps of an input of ids, and T those of the target. Nothing where there are none.
+/// (T, S) or (heads, T, S), where S are the steps of an input of ids, and T those of the target. Nothing
+/// where there are none.
 std::vector<AttentionMap> attention_maps(Plan& plan, const Graph& graph, const MicroBatch& batch,
                                          const DataContract& contract);
 /// The same of attention with several heads, a map for each head of the first sample, of its first steps. It

@@ -98,7 +98,8 @@ TEST(SequenceModels, Seq2seqWithAttentionHasPyTorchsTrajectory) {
     for (int64_t s = 0; s < source_lengths[n]; ++s)
       source[n * kSource + s] = static_cast<int32_t>(fixture_bits("source", n * kSource + s) % kVocabulary);
     for (int64_t t = 0; t < target_lengths[n]; ++t) {
-      previous[n * kTarget + t] = static_cast<int32_t>(fixture_bits("target", n * (kTarget + 1) + t) % kVocabulary);
+      previous[n * kTarget + t] =
+          static_cast<int32_t>(fixture_bits("target", n * (kTarget + 1) + t) % kVocabulary);
       targets[n * kTarget + t] =
           static_cast<int64_t>(fixture_bits("target", n * (kTarget + 1) + t + 1) % kVocabulary);
     }

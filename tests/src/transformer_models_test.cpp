@@ -1,5 +1,5 @@
-// The zoo's transformers against Hugging Face's GPT-2 and BERT and PyTorch's encoder and decoder: scores and the
-// losses of ten steps, from weights that are imported under the names of their files.
+// The zoo's transformers against Hugging Face's GPT-2 and BERT and PyTorch's encoder and decoder: scores and
+// the losses of ten steps, from weights that are imported under the names of their files.
 // tests/fixtures/make_transformer_fixtures.py wrote the numbers.
 #include <gtest/gtest.h>
 
@@ -126,16 +126,18 @@ void expect_transformer(const std::string& norm) {
   ModelContext context;
   context.inputs = {{"source", {kSource}}, {"previous", {kTarget}}};
   context.ragged = {"source", "previous"};
-  const Graph graph = zoo_graph("zoo: transformer, norm: " + norm +
-                                    ", feed_forward: 24, source_vocabulary: 13, target_vocabulary: 13",
-                                context);
+  const Graph graph = zoo_graph(
+      "zoo: transformer, norm: " + norm + ", feed_forward: 24, source_vocabulary: 13, target_vocabulary: 13",
+      context);
   std::vector<int32_t> source(kN * kSource), previous(kN * kTarget);
   std::vector<int64_t> targets(kN * kTarget, -1);
   for (int64_t n = 0; n < kN; ++n) {
     for (int64_t s = 0; s < source_lengths[n]; ++s)
       source[n * kSource + s] = static_cast<int32_t>(fixture_bits("source", n * kSource + s) % kVocabulary);
     for (int64_t t = 0; t < target_lengths[n]; ++t) {
-      const auto token = [&](int64_t at) { return fixture_bits("target", n * (kTarget + 1) + at) % kVocabulary; };
+      const auto token = [&](int64_t at) {
+        return fixture_bits("target", n * (kTarget + 1) + at) % kVocabulary;
+      };
       previous[n * kTarget + t] = static_cast<int32_t>(token(t));
       targets[n * kTarget + t] = static_cast<int64_t>(token(t + 1));
     }

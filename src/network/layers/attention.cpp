@@ -93,9 +93,9 @@ class PositionsLayer : public Layer {
       throw Error("", fmt::format("needs a sequence (T, features) per sample, got shape {}", src[0].str()),
                   "put it behind 'embedding'");
     if (is_learned() && src[0][0] > o_.max_steps)
-      throw Error("", fmt::format("sequences of {} steps are longer than its {} positions", src[0][0],
-                                  o_.max_steps),
-                  "set a larger number of positions, or a smaller data.train.window or max_length");
+      throw Error(
+          "", fmt::format("sequences of {} steps are longer than its {} positions", src[0][0], o_.max_steps),
+          "set a larger number of positions, or a smaller data.train.window or max_length");
     return src[0];
   }
   std::vector<ParameterSpec> parameters(std::span<const Shape> src) const override {
@@ -108,7 +108,7 @@ class PositionsLayer : public Layer {
   std::unique_ptr<Op> lower(const LowerContext& context) const override {
     PositionsDesc desc;
     desc.src = context.src[0];
-    desc.kind = is_learned() ? PositionKind::kLearned
+    desc.kind = is_learned()                                     ? PositionKind::kLearned
                 : o_.kind == PositionsOptions::Kind::kSinusoidal ? PositionKind::kSinusoidal
                                                                  : PositionKind::kSinesThenCosines;
     desc.max_steps = is_learned() ? o_.max_steps : std::max(context.cache_steps, context.src[0].shape[1]);
@@ -146,7 +146,9 @@ const bool positions_layer_registered = register_layer("positions", [](Config& o
   using Kind = PositionsOptions::Kind;
   const std::string kind =
       options.get_choice("kind", "learned", {"learned", "sinusoidal", "sines_then_cosines"});
-  o.kind = kind == "learned" ? Kind::kLearned : kind == "sinusoidal" ? Kind::kSinusoidal : Kind::kSinesThenCosines;
+  o.kind = kind == "learned"      ? Kind::kLearned
+           : kind == "sinusoidal" ? Kind::kSinusoidal
+                                  : Kind::kSinesThenCosines;
   if (o.kind == Kind::kLearned) o.max_steps = read_size(options, "max_steps");
   return positions_layer(o);
 });

@@ -166,9 +166,9 @@ std::shared_ptr<const Layer> reverse_steps_layer();
 /// v . tanh(query + key), softmax over the valid steps, weighted sum (Bahdanau et al. 2015). Parameter v (A).
 std::shared_ptr<const Layer> additive_attention_layer();
 
-/// softmax(q k^T / sqrt(D / heads)) v of each head (Vaswani et al. 2017): {queries (T, D), keys (S, D), values
-/// (S, D)}, or packed a sequence (T, 3 D) of all three side by side -> (T, D), and the weights (heads, T, S) as
-/// its further output "weights". Steps behind the keys' lengths are not seen.
+/// softmax(q k^T / sqrt(D / heads)) v of each head (Vaswani et al. 2017): {queries (T, D), keys (S, D),
+/// values (S, D)}, or packed a sequence (T, 3 D) of all three side by side -> (T, D), and the weights (heads,
+/// T, S) as its further output "weights". Steps behind the keys' lengths are not seen.
 struct AttentionOptions {
   int64_t heads = 1;
   bool packed = false;
@@ -185,8 +185,8 @@ struct PositionsOptions {
 };
 std::shared_ptr<const Layer> positions_layer(const PositionsOptions& options);
 
-/// {sequence (T, D)} or {queries (T, D), what they look at (S, D)} -> (T, D): projections NAME.q_proj, k_proj,
-/// v_proj, then attention_layer as NAME.heads, then NAME.out_proj.
+/// {sequence (T, D)} or {queries (T, D), what they look at (S, D)} -> (T, D): projections NAME.q_proj,
+/// k_proj, v_proj, then attention_layer as NAME.heads, then NAME.out_proj.
 struct MultiHeadAttentionOptions {
   int64_t heads = 1;
   bool causal = false;

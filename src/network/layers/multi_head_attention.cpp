@@ -18,10 +18,10 @@ class MultiHeadAttentionLayer : public Layer {
 
   int expand(Graph& graph, const std::string& name, const std::vector<int>& inputs) const override {
     if (inputs.empty() || inputs.size() > 2)
-      throw Error("layer '" + name + "'",
-                  fmt::format("it reads a sequence, or queries and what they look at, not {} values",
-                              inputs.size()),
-                  "name one or two: from: [decoder, encoder]");
+      throw Error(
+          "layer '" + name + "'",
+          fmt::format("it reads a sequence, or queries and what they look at, not {} values", inputs.size()),
+          "name one or two: from: [decoder, encoder]");
     const Shape shape = graph.vertex(inputs[0]).shape;
     if (shape.rank() != 2)
       throw Error("layer '" + name + "'",

@@ -11,8 +11,8 @@ namespace {
 constexpr double kDeviation = 0.02;
 
 /// Words, places and which of two sentences a word is from, summed and normalised.
-int add_embeddings(Graph& graph, TransformerParts& parts, const Config& options, const TransformerSizes& sizes,
-                   int64_t vocabulary) {
+int add_embeddings(Graph& graph, TransformerParts& parts, const Config& options,
+                   const TransformerSizes& sizes, int64_t vocabulary) {
   const std::string name = "bert.embeddings.";
   EmbeddingOptions words{.width = sizes.width, .vocabulary = vocabulary};
   words.deviation = kDeviation;
@@ -71,11 +71,12 @@ void build_bert(Graph& graph, const Config& options, const ModelContext& context
 }
 
 bool register_bert(const char* name, const TransformerSizes& sizes, const ModelDefaults& defaults) {
-  return register_model(name,
-                        [sizes](Graph& graph, const Config& options, const ModelContext& context) {
-                          build_bert(graph, options, context, sizes);
-                        },
-                        defaults);
+  return register_model(
+      name,
+      [sizes](Graph& graph, const Config& options, const ModelContext& context) {
+        build_bert(graph, options, context, sizes);
+      },
+      defaults);
 }
 
 const bool bert_registered =

@@ -12,7 +12,8 @@ namespace {
 constexpr double kDeviation = 0.02;
 
 /// Hugging Face keeps these matrices as (I, O).
-int add_conv1d(Graph& graph, const std::string& name, int x, int64_t features, double deviation = kDeviation) {
+int add_conv1d(Graph& graph, const std::string& name, int x, int64_t features,
+               double deviation = kDeviation) {
   AffineOptions options;
   options.features = features;
   options.each_step = true;
@@ -66,11 +67,12 @@ void build_gpt2(Graph& graph, const Config& options, const ModelContext& context
 }
 
 bool register_gpt2(const char* name, const TransformerSizes& sizes, const ModelDefaults& defaults) {
-  return register_model(name,
-                        [sizes](Graph& graph, const Config& options, const ModelContext& context) {
-                          build_gpt2(graph, options, context, sizes);
-                        },
-                        defaults);
+  return register_model(
+      name,
+      [sizes](Graph& graph, const Config& options, const ModelContext& context) {
+        build_gpt2(graph, options, context, sizes);
+      },
+      defaults);
 }
 
 const bool gpt2_registered =

@@ -10,7 +10,6 @@ namespace lockstep {
 
 namespace {
 
-
 RecurrentCell read_cell(const Config& options, const std::string& fallback) {
   const std::string cell = options.get_choice("cell", fallback, {"rnn", "lstm", "gru"});
   return cell == "rnn" ? RecurrentCell::kRnnTanh : cell == "gru" ? RecurrentCell::kGru : RecurrentCell::kLstm;

@@ -25,12 +25,14 @@ class TransformerBuilder {
     embedding.deviation = 1 / std::sqrt(static_cast<double>(sizes_.width));
     int x = graph_.add(name, embedding_layer(embedding), {ids});
     // So that words weigh as much as their places (section 3.4).
-    x = graph_.add(name + "_scale", map_layer(Map::kScale, std::sqrt(static_cast<double>(sizes_.width))), {x});
+    x = graph_.add(name + "_scale", map_layer(Map::kScale, std::sqrt(static_cast<double>(sizes_.width))),
+                   {x});
     PositionsOptions positions;
     positions.kind = learned_ ? PositionsOptions::Kind::kLearned : PositionsOptions::Kind::kSinusoidal;
     positions.max_steps = sizes_.positions;
     positions.deviation = 1 / std::sqrt(static_cast<double>(sizes_.width));
-    return parts_.dropout(name + "_dropout", graph_.add(name + "_positions", positions_layer(positions), {x}));
+    return parts_.dropout(name + "_dropout",
+                          graph_.add(name + "_positions", positions_layer(positions), {x}));
   }
 
   int encoder(int x) {

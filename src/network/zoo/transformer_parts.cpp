@@ -9,12 +9,11 @@ TransformerSizes read_transformer_sizes(const Config& options, const Transformer
   sizes.layers = size_or(options, "layers", fallback.layers);
   sizes.width = size_or(options, "width", fallback.width);
   sizes.heads = size_or(options, "heads", fallback.heads);
-  sizes.feed_forward = size_or(options, "feed_forward",
-                               fallback.feed_forward > 0 ? fallback.feed_forward : 4 * sizes.width);
+  sizes.feed_forward =
+      size_or(options, "feed_forward", fallback.feed_forward > 0 ? fallback.feed_forward : 4 * sizes.width);
   sizes.positions = size_or(options, "positions", fallback.positions);
   sizes.dropout = read_dropout(options, fallback.dropout);
-  sizes.pre_norm =
-      options.get_choice("norm", fallback.pre_norm ? "pre" : "post", {"pre", "post"}) == "pre";
+  sizes.pre_norm = options.get_choice("norm", fallback.pre_norm ? "pre" : "post", {"pre", "post"}) == "pre";
   sizes.epsilon = options.get_double("epsilon", fallback.epsilon);
   if (!(sizes.epsilon > 0))
     throw options.error_at("epsilon", fmt::format("must be positive, found {}", sizes.epsilon),

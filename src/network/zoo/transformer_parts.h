@@ -17,14 +17,15 @@ struct TransformerSizes {
   bool pre_norm = false;  // normalises what each half of a block reads, not what it gives
   double epsilon = 1e-5;  // of layer norms
 };
-/// layers, width, heads, feed_forward, positions, dropout, norm (pre or post), epsilon. Throws Error where the
-/// heads do not divide the width.
+/// layers, width, heads, feed_forward, positions, dropout, norm (pre or post), epsilon. Throws Error where
+/// the heads do not divide the width.
 TransformerSizes read_transformer_sizes(const Config& options, const TransformerSizes& fallback);
 
 /// Adds to `graph` behind vertices, and returns the new one.
 class TransformerParts {
  public:
-  TransformerParts(Graph& graph, const TransformerSizes& sizes, std::optional<double> deviation = std::nullopt)
+  TransformerParts(Graph& graph, const TransformerSizes& sizes,
+                   std::optional<double> deviation = std::nullopt)
       : graph_(graph), sizes_(sizes), deviation_(deviation) {}
 
   int norm(const std::string& name, int x);

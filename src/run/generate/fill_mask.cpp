@@ -44,8 +44,7 @@ std::vector<MaskGuess> fill_masks(const TrainedModel& model, const std::vector<i
   std::vector<MaskGuess> result;
   for (int64_t t = 0; t < n; ++t) {
     if (ids[static_cast<size_t>(t)] != mask.id) continue;
-    const std::vector<double> logs =
-        log_softmax({scores + t * output[1], static_cast<size_t>(output[1])});
+    const std::vector<double> logs = log_softmax({scores + t * output[1], static_cast<size_t>(output[1])});
     std::vector<int64_t> order(logs.size());
     std::iota(order.begin(), order.end(), int64_t{0});
     std::erase(order, mask.id);

@@ -17,8 +17,8 @@ struct Generator::Impl {
   Memory states;
   std::vector<float> scores;
   int64_t n_read = 0;
-  int64_t window = 0;                // of tokens that layers with a cache see at most; 0: there are none
-  std::vector<int64_t> seen;         // by them
+  int64_t window = 0;         // of tokens that layers with a cache see at most; 0: there are none
+  std::vector<int64_t> seen;  // by them
 
   Impl(TrainedModel trained, const std::string& checkpoint);
   void step(int64_t token, int64_t first_step);

@@ -1,7 +1,7 @@
 // Generator: a trained language model goes on with a text, token by token. Its recurrent layers carry their
 // state from one to the next, and attention keeps the keys and values of the steps before, so that a token
-// costs one step. Attention sees as many tokens as in training: when those are full, it goes on from the later
-// half of them.
+// costs one step. Attention sees as many tokens as in training: when those are full, it goes on from the
+// later half of them.
 #pragma once
 
 #include <cstdint>

@@ -45,6 +45,25 @@ void judge(const PredictionKind& kind, const float* output, int64_t count, int64
   }
 }
 
+Normalization output_units(const TrainedModel& model) {
+  const Normalization& input = model.contract.normalization;
+  const Shape& output = model.graph.vertex(model.graph.output()).shape;
+  const bool is_series = model.job.train && model.job.train->window.length > 0 &&
+                         model.job.loss.rule->compares_numbers() && !input.mean.empty();
+  if (!is_series || output.rank() == 0) return {};
+  const auto n_features = static_cast<size_t>(output[output.rank() - 1]);
+  return input.mean.size() == 1 || input.mean.size() == n_features ? input : Normalization{};
+}
+
+void restore_units(const Normalization& units, int64_t n, int64_t size, float* output) {
+  const size_t n_features = units.mean.size();
+  if (n_features == 0) return;
+  for (int64_t i = 0; i < n * size; ++i) {
+    const size_t feature = static_cast<size_t>(i) % n_features;
+    output[i] = output[i] * units.stddev[feature] + units.mean[feature];
+  }
+}
+
 void predict_dataset(Plan& plan, DataLoader& loader, NotFiniteRows& not_finite, const TakeOutputs& take) {
   for (int64_t s = 0; s < loader.steps_per_epoch(); ++s) {
     const MicroBatch& batch = loader.next();

@@ -28,6 +28,12 @@ PredictionKind prediction_kind(const Job& job, const Shape& output);
 void judge(const PredictionKind& kind, const float* output, int64_t count, int64_t* classes,
            float* probabilities);
 
+/// Of a network that goes on with a series, which it sees normalised: what makes the data's own units of its
+/// outputs (…, features). Empty where outputs are something else.
+Normalization output_units(const TrainedModel& model);
+/// n outputs of `size` numbers, in place.
+void restore_units(const Normalization& units, int64_t n, int64_t size, float* output);
+
 /// Takes `count` outputs from row `first` on.
 using TakeOutputs = std::function<void(int64_t first, int64_t count, const float* output)>;
 

@@ -6,6 +6,7 @@
 
 #include "io/dataset/row_converter.h"
 #include "src/plan/plan.h"
+#include "src/run/predict/prediction.h"
 #include "src/run/trained_model.h"
 
 namespace lockstep {
@@ -62,6 +63,7 @@ std::vector<float> Predictor::predict(std::span<const float> inputs, int64_t n) 
     std::copy_n(plan_->output(), n_valid * output_.n_elements(),
                 outputs.data() + first * output_.n_elements());
   }
+  restore_units(output_units(*model_), n, output_.n_elements(), outputs.data());
   return outputs;
 }
 
