@@ -45,7 +45,10 @@ struct BatchContext {
   int64_t step = 0;                     // global step, from 0
   int64_t n_valid = 0;                  // rows [n_valid, N) are padding: no loss, zero gradient
   const int64_t* sample_ids = nullptr;  // (N): dataset row of each sample
-  float loss_scale = 1;  // of the gradients that losses write, not of their values: for float16
+  float loss_scale = 1;    // of the gradients that losses write, not of their values: for float16
+  int64_t first_step = 0;  // incremental evaluation: steps of the sequences that earlier calls have seen
+  const int32_t* parents =
+      nullptr;  // (N): there, sample n goes on with what sample parents[n] had; null: itself
 };
 
 struct OpInfo {
