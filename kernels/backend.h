@@ -11,6 +11,7 @@
 #include "kernels/additive_attention.h"
 #include "kernels/affine.h"
 #include "kernels/arithmetic.h"
+#include "kernels/attention.h"
 #include "kernels/augment.h"
 #include "kernels/batch_norm.h"
 #include "kernels/concat.h"
@@ -46,6 +47,7 @@ bool has_bfloat16();
 std::unique_ptr<Op> make_activation(const OpConfig&, const ActivationDesc&);
 std::unique_ptr<Op> make_additive_attention(const OpConfig&, const AdditiveAttentionDesc&);
 std::unique_ptr<Op> make_affine(const OpConfig&, const AffineDesc&);
+std::unique_ptr<Op> make_attention(const OpConfig&, const AttentionDesc&);
 std::unique_ptr<Op> make_augment(const OpConfig&, const AugmentDesc&);
 std::unique_ptr<BatchNorm> make_batch_norm(const OpConfig&, const BatchNormDesc&);
 std::unique_ptr<Op> make_binary_cross_entropy(const OpConfig&, const BinaryCrossEntropyDesc&);
@@ -120,6 +122,7 @@ std::unique_ptr<RecordedWork> record_work(Stream&, const std::function<void()>& 
 std::unique_ptr<Op> make_activation(const OpConfig&, const ActivationDesc&);
 std::unique_ptr<Op> make_additive_attention(const OpConfig&, const AdditiveAttentionDesc&);
 std::unique_ptr<Op> make_affine(const OpConfig&, const AffineDesc&);
+std::unique_ptr<Op> make_attention(const OpConfig&, const AttentionDesc&);
 std::unique_ptr<Op> make_augment(const OpConfig&, const AugmentDesc&);
 std::unique_ptr<BatchNorm> make_batch_norm(const OpConfig&, const BatchNormDesc&);
 std::unique_ptr<Op> make_binary_cross_entropy(const OpConfig&, const BinaryCrossEntropyDesc&);

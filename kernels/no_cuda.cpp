@@ -31,6 +31,7 @@ std::unique_ptr<RecordedWork> record_work(Stream&, const std::function<void()>&)
 std::unique_ptr<Op> make_activation(const OpConfig&, const ActivationDesc&) { refuse(); }
 std::unique_ptr<Op> make_additive_attention(const OpConfig&, const AdditiveAttentionDesc&) { refuse(); }
 std::unique_ptr<Op> make_affine(const OpConfig&, const AffineDesc&) { refuse(); }
+std::unique_ptr<Op> make_attention(const OpConfig&, const AttentionDesc&) { refuse(); }
 std::unique_ptr<Op> make_augment(const OpConfig&, const AugmentDesc&) { refuse(); }
 std::unique_ptr<BatchNorm> make_batch_norm(const OpConfig&, const BatchNormDesc&) { refuse(); }
 std::unique_ptr<Op> make_binary_cross_entropy(const OpConfig&, const BinaryCrossEntropyDesc&) { refuse(); }
