@@ -108,9 +108,9 @@ class PositionsLayer : public Layer {
   std::unique_ptr<Op> lower(const LowerContext& context) const override {
     PositionsDesc desc;
     desc.src = context.src[0];
-    desc.kind = is_learned()                                     ? PositionKind::kLearned
-                : o_.kind == PositionsOptions::Kind::kSinusoidal ? PositionKind::kSinusoidal
-                                                                 : PositionKind::kSinesThenCosines;
+    desc.learned = is_learned();
+    desc.kind = o_.kind == PositionsOptions::Kind::kSinesThenCosines ? PositionKind::kSinesThenCosines
+                                                                     : PositionKind::kInterleaved;
     desc.max_steps = is_learned() ? o_.max_steps : std::max(context.cache_steps, context.src[0].shape[1]);
     return make_positions(context.config, desc);
   }

@@ -8,26 +8,26 @@ namespace lockstep {
 
 namespace {
 
-constexpr double kDeviation = 0.02;
+constexpr double kBertDeviation = 0.02;
 
 /// Words, places and which of two sentences a word is from, summed and normalised.
 int add_embeddings(Graph& graph, TransformerParts& parts, const Config& options,
                    const TransformerSizes& sizes, int64_t vocabulary) {
   const std::string name = "bert.embeddings.";
   EmbeddingOptions words{.width = sizes.width, .vocabulary = vocabulary};
-  words.deviation = kDeviation;
+  words.deviation = kBertDeviation;
   if (options.has("padding")) words.padding_id = options.get_int("padding");
   const int input = 0;
   const Shape steps = graph.vertex(input).shape;
   const int word = graph.add(name + "word_embeddings", embedding_layer(words), {input});
   PositionsOptions positions;
   positions.max_steps = sizes.positions;
-  positions.deviation = kDeviation;
+  positions.deviation = kBertDeviation;
   const int placed = graph.add(name + "position_embeddings", positions_layer(positions), {word});
   // Without a second sentence all tokens are of the first.
   const int types = graph.add_zeros(name + "token_types", steps);
   EmbeddingOptions type{.width = sizes.width, .vocabulary = size_or(options, "token_types", 2)};
-  type.deviation = kDeviation;
+  type.deviation = kBertDeviation;
   const int typed = graph.add(name + "token_type_embeddings", embedding_layer(type), {types});
   const int sum = parts.add(name + "sum", placed, typed);
   return parts.dropout(name + "dropout", parts.norm(name + "LayerNorm", sum));
@@ -37,7 +37,7 @@ void build_bert(Graph& graph, const Config& options, const ModelContext& context
                 const TransformerSizes& fallback) {
   const TransformerSizes sizes = read_transformer_sizes(options, fallback);
   const int64_t vocabulary = read_vocabulary(options, context);
-  TransformerParts parts(graph, sizes, kDeviation);
+  TransformerParts parts(graph, sizes, kBertDeviation);
   int x = add_embeddings(graph, parts, options, sizes, vocabulary);
   for (int64_t i = 0; i < sizes.layers; ++i) {
     const std::string block = fmt::format("bert.encoder.layer.{}", i);

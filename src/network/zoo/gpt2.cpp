@@ -9,11 +9,11 @@ namespace lockstep {
 
 namespace {
 
-constexpr double kDeviation = 0.02;
+constexpr double kGpt2Deviation = 0.02;
 
 /// Hugging Face keeps these matrices as (I, O).
 int add_conv1d(Graph& graph, const std::string& name, int x, int64_t features,
-               double deviation = kDeviation) {
+               double deviation = kGpt2Deviation) {
   AffineOptions options;
   options.features = features;
   options.each_step = true;
@@ -28,15 +28,15 @@ void build_gpt2(Graph& graph, const Config& options, const ModelContext& context
   const int64_t vocabulary = read_vocabulary(options, context);
   const bool is_tied = options.get_bool("tied", true);
   // What adds to the residual path begins smaller, as so many add up (GPT-2, section 2.3).
-  const double residual = kDeviation / std::sqrt(2.0 * static_cast<double>(sizes.layers));
-  TransformerParts parts(graph, sizes, kDeviation);
+  const double residual = kGpt2Deviation / std::sqrt(2.0 * static_cast<double>(sizes.layers));
+  TransformerParts parts(graph, sizes, kGpt2Deviation);
 
   EmbeddingOptions embedding{.width = sizes.width, .vocabulary = vocabulary};
-  embedding.deviation = kDeviation;
+  embedding.deviation = kGpt2Deviation;
   const int wte = graph.append(embedding_layer(embedding), "transformer.wte");
   PositionsOptions positions;
   positions.max_steps = sizes.positions;
-  positions.deviation = kDeviation;
+  positions.deviation = kGpt2Deviation;
   int x = graph.add("transformer.wpe", positions_layer(positions), {wte});
   x = parts.dropout("transformer.drop", x);
   for (int64_t i = 0; i < sizes.layers; ++i) {
@@ -62,7 +62,7 @@ void build_gpt2(Graph& graph, const Config& options, const ModelContext& context
   head.features = vocabulary;
   head.bias = false;
   head.each_step = true;
-  head.deviation = kDeviation;
+  head.deviation = kGpt2Deviation;
   graph.set_output(graph.add("lm_head", affine_layer(head), {x}, is_tied ? wte : -1));
 }
 
