@@ -31,6 +31,7 @@ template <typename T>
 LOCKSTEP_INLINE void pack_loop(int64_t rows, int64_t width, int64_t padded, float factor,
                                HeadRows<const T> src, float* dst) {
   for (int64_t r = 0; r < rows; ++r, src.data += src.stride, dst += padded) {
+#pragma GCC ivdep
     for (int64_t c = 0; c < width; ++c) dst[c] = factor * to_float(src.data[c]);
     for (int64_t c = width; c < padded; ++c) dst[c] = 0.0f;
   }
@@ -39,6 +40,7 @@ template <typename T>
 LOCKSTEP_INLINE void unpack_loop(int64_t rows, int64_t width, int64_t padded, float factor, const float* src,
                                  HeadRows<T> dst) {
   for (int64_t r = 0; r < rows; ++r, src += padded, dst.data += dst.stride)
+#pragma GCC ivdep
     for (int64_t c = 0; c < width; ++c) dst.data[c] = from_float<T>(factor * src[c]);
 }
 /// dst (rows, padded) = factor src, zeros behind its columns.
