@@ -36,7 +36,10 @@ DataContract make_contract(const Dataset& data, const DataFields& fields, const 
   contract.n_classes = static_cast<int64_t>(contract.class_names.size());
   for (const auto& [name, field] : named_inputs(fields)) {
     if (!data.vocabulary(field).empty()) contract.vocabularies[name] = data.vocabulary(field);
+    if (!data.tokenizer(field).empty()) contract.tokenizers[name] = data.tokenizer(field);
   }
+  if (!fields.target.empty() && !data.tokenizer(fields.target).empty())
+    contract.tokenizers[""] = data.tokenizer(fields.target);
   if (!fields.target.empty() && !data.vocabulary(fields.target).empty()) {
     contract.vocabularies[""] = data.vocabulary(fields.target);
     contract.n_classes = static_cast<int64_t>(contract.vocabularies[""].size());
