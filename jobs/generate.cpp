@@ -10,6 +10,7 @@
 #include "comm/agreement.h"
 #include "io/files/files.h"
 #include "io/files/metrics.h"
+#include "io/tokenizer/byte_level.h"
 #include "jobs/command.h"
 #include "kernels/printable.h"
 #include "src/run/generate/fill_mask.h"
@@ -53,11 +54,7 @@ void put(const std::string& text) {
 
 /// Of a checkpoint of an encoder and a decoder.
 void write_target(const TrainedModel& model, const std::string& prompt, const DecodingOptions& decoding) {
-  const auto of = [&](const std::string& name) {
-    const auto found = model.contract.vocabularies.find(name);
-    return found == model.contract.vocabularies.end() ? std::vector<std::string>{} : found->second;
-  };
-  const std::vector<int64_t> ids = TokenText(of("source")).encode(prompt);
+  const std::vector<int64_t> ids = TokenText(model.contract, "source").encode(prompt);
   if (ids.empty())
     throw Error("generate", "--prompt names no token", "give the text that is to be translated");
   const auto n = static_cast<int64_t>(ids.size());
@@ -71,7 +68,7 @@ void write_target(const TrainedModel& model, const std::string& prompt, const De
                   "use `lockstep generate CHECKPOINT --data DATASET`");
     arrays.push_back(name == "source" ? static_cast<const void*>(source.data()) : &length);
   }
-  put(TokenText(of("")).decode(decoder.write(arrays, 1)[0]) + "\n");
+  put(TokenText(model.contract, "").decode(decoder.write(arrays, 1)[0]) + "\n");
 }
 
 DecodingOptions read_decoding(const CommandLine& line) {
@@ -118,12 +115,13 @@ void fill(const TrainedModel& model, const MaskToken& mask, const std::string& t
 void go_on(TrainedModel model, const CommandLine& line, const SamplingOptions& sampling) {
   const std::string text = line.has("prompt") ? line.text("prompt") : "\n";
   Generator generator(std::move(model), line.text("CHECKPOINT"));
-  if (generator.vocabulary().empty() && !line.has("ids"))
+  const bool has_vocabulary = generator.contract().vocabularies.count("input") > 0;
+  if (!has_vocabulary && !line.has("ids"))
     throw Error(line.text("CHECKPOINT"), "its training data named no vocabulary",
                 "say --ids, which reads the prompt as numbers with spaces between them");
   std::vector<int64_t> prompt;
-  const TokenText tokens(generator.vocabulary());
-  if (generator.vocabulary().empty()) {
+  const TokenText tokens(generator.contract(), "input");
+  if (!has_vocabulary) {
     std::istringstream numbers(text);
     for (int64_t id = 0; numbers >> id;) prompt.push_back(id);
   } else {
@@ -132,20 +130,26 @@ void go_on(TrainedModel model, const CommandLine& line, const SamplingOptions& s
   if (prompt.empty())
     throw Error("generate", "--prompt names no token", "give a text to go on with, such as --prompt Once");
   int64_t before = -1;
+  std::string pending;  // bytes that are no whole character yet
   const auto show = [&](int64_t id) {
-    put(line.has("ids") ? fmt::format("{} ", id) : tokens.decode(id, before));
+    pending += line.has("ids") ? fmt::format("{} ", id) : tokens.decode(id, before);
     before = id;
+    constexpr size_t kMostOfCharacter = 4;
+    const auto n_whole = static_cast<size_t>(first_byte_beyond_utf8(pending));
+    const size_t n_shown = pending.size() - n_whole < kMostOfCharacter ? n_whole : pending.size();
+    put(utf8_with_replacements(pending.substr(0, n_shown)));
+    pending.erase(0, n_shown);
   };
   generator.begin();
   for (const int64_t id : prompt) generator.read(id);
   for (const int64_t id : prompt) show(id);
-  const int64_t end = tokens.find("</s>");
+  const int64_t end = tokens.end();
   for (int64_t i = 0; i < line.get<int64_t>("length"); ++i) {
     const int64_t id = generator.next(sampling);
     if (id == end) break;
     show(id);
   }
-  put("\n");
+  put(utf8_with_replacements(pending) + "\n");
 }
 
 void answer_prompt(const CommandLine& line, const SamplingOptions& sampling,

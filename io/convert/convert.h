@@ -83,14 +83,15 @@ ConvertResult convert_images(Communicator& comm, const ImagesOptions& images, co
 
 /// Text as one stream: the files' contents one after the other (UTF-8, without a byte order mark) become the
 /// flat dataset "tokens", ids uint8 where they fit, else int32, with its vocabulary (vocabulary.h; of words
-/// "<unk>" is always a part). With validation_fraction f > 0 options.out gets the folders "train", the first
-/// int(n * (1 - f)) of n tokens, and "validation"; the vocabulary is that of the whole text. options.shuffle,
-/// skip and limit do not apply.
+/// "<unk>" is always a part). With a tokenizer its ids, int32, and the dataset carries the tokenizer. With
+/// validation_fraction f > 0 options.out gets the folders "train", the first int(n * (1 - f)) of n tokens,
+/// and "validation"; the vocabulary is that of the whole text. options.shuffle, skip and limit do not apply.
 struct TextOptions {
   std::vector<std::string> files;
   TokenLevel level = TokenLevel::kCharacters;
   int64_t vocabulary = 0;          // most ids; 0: all tokens
-  std::string vocabulary_from;     // a dataset whose vocabulary is taken
+  std::string vocabulary_from;     // a dataset whose vocabulary, or tokenizer, is taken
+  std::string tokenizer;           // byte-level BPE: file or folder, as read_tokenizer_file() says
   bool lossy = false;              // U+FFFD for bytes that are no UTF-8, which are an error otherwise
   double validation_fraction = 0;  // in [0, 1)
 };

@@ -175,9 +175,13 @@ ConvertResult write_dataset(Communicator& comm, const ConvertOptions& options, c
   all_or_none(comm, [&] { selection = select_rows(source, options); });
   Written written = write_all_shards(comm, source, selection, folder);
   if (!source.statistics.empty()) written.statistics = source.statistics;
-  const DatasetDescription description{
-      std::move(written.statistics), source.class_names, source.source,
-      std::move(written.id),         selection.n_shards, source.vocabularies};
+  const DatasetDescription description{std::move(written.statistics),
+                                       source.class_names,
+                                       source.source,
+                                       std::move(written.id),
+                                       selection.n_shards,
+                                       source.vocabularies,
+                                       source.tokenizers};
 
   int64_t n_bytes = 0;
   all_or_none(comm, [&] {

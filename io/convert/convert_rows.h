@@ -23,6 +23,8 @@ struct ConvertInput {
   /// One per field, or none at all; a field whose vocabulary is not empty holds ids, of which a mean says
   /// nothing.
   std::vector<std::vector<std::string>> vocabularies;
+  /// One per field, or none at all: of ids, the text of a tokenizer.json (tokenizer_file.h); may be empty.
+  std::vector<std::string> tokenizers;
   /// One per field, or none at all: of ragged fields the lengths of all n_rows.
   std::vector<std::vector<int32_t>> lengths;
   /// Where not empty, of all fields: written instead of those of the rows.
@@ -57,6 +59,12 @@ ConvertInput open_csv(Communicator& comm, const CsvOptions& csv, const std::stri
 ConvertInput open_images(Communicator& comm, const ImagesOptions& images);
 ConvertInput open_npy(Communicator& comm, const NpyOptions& npy);
 ConvertInput open_text(Communicator& comm, const TextOptions& text);
+/// `json`: of a tokenizer.json; text.level and vocabularies do not apply.
+ConvertInput open_tokenized_text(Communicator& comm, const TextOptions& text, const std::string& json);
+
+/// Collective. The text of the tokenizer that is asked for: text.tokenizer, or that of text.vocabulary_from;
+/// empty: there is none.
+std::string tokenizer_of(Communicator& comm, const TextOptions& text);
 
 /// How many tokens a text has and how many of them are known, for ConvertResult::notes.
 std::vector<std::string> describe_tokens(const std::string& what, TokenLevel level, const TokenCounts& counts,

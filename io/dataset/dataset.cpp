@@ -54,6 +54,7 @@ struct Dataset::Impl {
   std::vector<Statistics> statistics;
   std::vector<Traits> traits;
   std::vector<std::vector<std::string>> vocabularies;
+  std::vector<std::string> tokenizers;
   std::vector<RowSpans> spans;  // of parts: theirs, unless these are windows
   std::vector<RowTransform> transforms;
   std::vector<std::vector<int64_t>> begins;  // [field][shard]: first element; behind them, the number of all
@@ -220,6 +221,9 @@ void Comparison::compare(Candidate& candidate, const StoredField* stored, int64_
   if (stored->vocabulary != candidate.first.vocabulary)
     return pass_over(candidate, "has another vocabulary in " + shard_path + " than in " + first_path,
                      "convert all shards together");
+  if (stored->tokenizer != candidate.first.tokenizer)
+    return pass_over(candidate, "has another tokenizer in " + shard_path + " than in " + first_path,
+                     "convert all shards together");
   const Dataset::Traits &a = candidate.first.traits, &b = stored->traits;
   if (a.scale != b.scale || a.offset != b.offset || a.missing != b.missing || a.layout != b.layout)
     return pass_over(candidate,
@@ -229,6 +233,7 @@ void Comparison::compare(Candidate& candidate, const StoredField* stored, int64_
   candidate.first.field.dtype = *dtype;
   candidate.in_shards.push_back(*stored);
   candidate.in_shards.back().vocabulary.clear();
+  candidate.in_shards.back().tokenizer.clear();
 }
 
 void Comparison::add(const std::string& shard_path, ShardContents contents) {
@@ -329,6 +334,7 @@ Dataset Dataset::open(const std::string& path, const DatasetOptions& options) {
     impl->traits.push_back(first.traits);
     impl->traits.back().layout = layout;
     impl->vocabularies.push_back(first.vocabulary);
+    impl->tokenizers.push_back(first.tokenizer);
     impl->spans.push_back(first.field.ragged ? RowSpans(std::move(lengths)) : RowSpans());
     impl->begins.push_back(std::move(begins));
     impl->add(first, candidate.in_shards);
@@ -364,6 +370,7 @@ Dataset Dataset::join(std::vector<Part> parts) {
     impl->statistics.push_back(statistics ? *statistics : Statistics{});
     impl->traits.push_back(from.traits(part.field));
     impl->vocabularies.push_back(from.vocabulary(part.field));
+    impl->tokenizers.push_back(from.tokenizer(part.field));
     impl->spans.push_back(from.row_spans(part.field));
     impl->fields.push_back(std::move(field));
     const bool is_new = std::none_of(impl->shards.begin(), impl->shards.end(), [&](const Shard& shard) {
@@ -412,6 +419,7 @@ Dataset Dataset::windows(std::shared_ptr<const Dataset> flat, const std::string&
   impl->statistics.push_back(statistics ? *statistics : Statistics{});
   impl->traits.push_back(flat->traits(name));
   impl->vocabularies.push_back(flat->vocabulary(name));
+  impl->tokenizers.push_back(flat->tokenizer(name));
   impl->spans.emplace_back(options.stride, count);
   // A window belongs to the shard that it begins in.
   const auto first_from = [&](int64_t element) {
@@ -443,6 +451,10 @@ const Dataset::Traits& Dataset::traits(const std::string& field) const {
 
 const std::vector<std::string>& Dataset::vocabulary(const std::string& field) const {
   return impl_->vocabularies[impl_->index_of(field)];
+}
+
+const std::string& Dataset::tokenizer(const std::string& field) const {
+  return impl_->tokenizers[impl_->index_of(field)];
 }
 
 const RowSpans& Dataset::row_spans(const std::string& field) const {

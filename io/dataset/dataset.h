@@ -80,6 +80,9 @@ class Dataset {
   /// The tokens that a field's whole numbers stand for, from 0: the texts of the dataset NAME_vocabulary.
   /// Empty where there is none.
   const std::vector<std::string>& vocabulary(const std::string& field) const;
+  /// The tokenizer that made them: the text of a tokenizer.json, from the dataset NAME_tokenizer. Empty where
+  /// there is none.
+  const std::string& tokenizer(const std::string& field) const;
   /// Statistics of a field's values as stored: one per channel (first dimension of an element).
   struct Statistics {
     std::vector<double> mean, stddev;

@@ -271,7 +271,8 @@ std::vector<int32_t> read_row_lengths(const Inspected& in, const StoredField& of
 }
 
 /// What lies beside a field under its name: "tokens" with "tokens_offsets" has rows of unequal lengths, and
-/// "tokens_vocabulary" holds the texts that its numbers stand for. Neither is a field of its own.
+/// "tokens_vocabulary" holds the texts that its numbers stand for, "tokens_tokenizer" what makes them. None
+/// of these is a field of its own.
 class Companions {
  public:
   Companions(const Inspected& in, std::vector<StoredField>& fields) : in_(in), fields_(fields) {}
@@ -283,6 +284,7 @@ class Companions {
       try {
         if (std::string name = adopt_offsets(field); !name.empty()) adopted.push_back(std::move(name));
         if (std::string name = adopt_vocabulary(field); !name.empty()) adopted.push_back(std::move(name));
+        if (std::string name = adopt_tokenizer(field); !name.empty()) adopted.push_back(std::move(name));
       } catch (const Error& error) {
         const bool names_it = error.where().starts_with(in_.path + ": ");
         field.unusable = "has beside it " +
@@ -318,17 +320,31 @@ class Companions {
 
   std::string adopt_vocabulary(StoredField& field) {
     const std::string name = field.field.name + "_vocabulary";
-    if (!h5::has_link(in_.file, name)) return {};
-    const std::string where = in_.path + ": dataset " + name;
-    const std::optional<std::vector<std::string>> texts =
-        h5::read_text_dataset(in_.file, name, in_.file_bytes, where);
+    const std::optional<std::vector<std::string>> texts = texts_of(name);
     if (!texts) return {};
-    for (size_t i = 0; i < texts->size(); ++i)
-      if (!is_utf8((*texts)[i]))
-        throw Error(where, "holds a text that is not UTF-8" + at_row(static_cast<int64_t>(i)),
-                    "write the vocabulary as UTF-8");
     field.vocabulary = *texts;
     return name;
+  }
+
+  std::string adopt_tokenizer(StoredField& field) {
+    const std::string name = field.field.name + "_tokenizer";
+    const std::optional<std::vector<std::string>> texts = texts_of(name);
+    if (!texts || texts->size() != 1) return {};
+    field.tokenizer = texts->front();
+    return name;
+  }
+
+  /// None where the dataset is missing or holds no texts.
+  std::optional<std::vector<std::string>> texts_of(const std::string& name) const {
+    if (!h5::has_link(in_.file, name)) return {};
+    const std::string where = in_.path + ": dataset " + name;
+    std::optional<std::vector<std::string>> texts =
+        h5::read_text_dataset(in_.file, name, in_.file_bytes, where);
+    for (size_t i = 0; texts && i < texts->size(); ++i)
+      if (!is_utf8((*texts)[i]))
+        throw Error(where, "holds a text that is not UTF-8" + at_row(static_cast<int64_t>(i)),
+                    "write the texts of " + name + " as UTF-8");
+    return texts;
   }
 
   const StoredField* find(const std::string& name) const {

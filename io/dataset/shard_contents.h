@@ -29,6 +29,7 @@ struct StoredField {
   Dataset::Traits traits;
   std::optional<uint64_t> checksum;
   std::vector<std::string> vocabulary;  // of the dataset NAME_vocabulary; may be empty
+  std::string tokenizer;                // of the dataset NAME_tokenizer; may be empty
   std::vector<int32_t> lengths;         // ragged: of each row
   std::vector<StoredField> offsets;     // ragged: the dataset NAME_offsets
 };

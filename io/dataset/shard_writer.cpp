@@ -168,6 +168,9 @@ void ShardWriter::describe(const std::string& path, const std::vector<Field>& fi
       if (description.vocabularies[f].empty()) continue;
       h5::write_text_dataset(file.get(), fields[f].name + "_vocabulary", description.vocabularies[f], path);
     }
+    for (size_t f = 0; f < description.tokenizers.size(); ++f)
+      if (!description.tokenizers[f].empty())
+        h5::write_text_dataset(file.get(), fields[f].name + "_tokenizer", {description.tokenizers[f]}, path);
     file.close();
   }
   std::sort(content.begin(), content.end(),

@@ -24,6 +24,7 @@ struct DatasetDescription {
   std::string id;                               // of the conversion: a hash of all shards' content
   int64_t n_shards = 1;
   std::vector<std::vector<std::string>> vocabularies;  // one per field, which may be empty; or none at all
+  std::vector<std::string> tokenizers;                 // likewise
 };
 
 class ShardWriter {

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "io/tokenizer/byte_level.h"
+
 namespace lockstep {
 
 namespace {
@@ -16,16 +18,6 @@ size_t character_end(std::string_view text, size_t begin) {
   do ++begin;
   while (begin < text.size() && (text[begin] & 0xC0) == 0x80);
   return begin;
-}
-
-/// Of Unicode's White_Space, as UTF-8.
-bool is_white_space(std::string_view character) {
-  if (character.size() == 1) return character == " " || (character[0] >= '\t' && character[0] <= '\r');
-  if (character.size() == 2) return character == "\xC2\x85" || character == "\xC2\xA0";
-  if (character.size() != 3) return false;
-  return character == "\xE1\x9A\x80" || (character >= "\xE2\x80\x80" && character <= "\xE2\x80\x8A") ||
-         character == "\xE2\x80\xA8" || character == "\xE2\x80\xA9" || character == "\xE2\x80\xAF" ||
-         character == "\xE2\x81\x9F" || character == "\xE3\x80\x80";
 }
 
 size_t white_space_before(std::string_view text, size_t end) {

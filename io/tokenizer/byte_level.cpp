@@ -82,6 +82,15 @@ std::string bytes_of_token(std::string_view token) {
 
 bool is_byte_token(std::string_view token) { return append_bytes(token, nullptr); }
 
+bool is_white_space(std::string_view character) {
+  if (character.size() == 1) return character == " " || (character[0] >= '\t' && character[0] <= '\r');
+  if (character.size() == 2) return character == "\xC2\x85" || character == "\xC2\xA0";
+  if (character.size() != 3) return false;
+  return character == "\xE1\x9A\x80" || (character >= "\xE2\x80\x80" && character <= "\xE2\x80\x8A") ||
+         character == "\xE2\x80\xA8" || character == "\xE2\x80\xA9" || character == "\xE2\x80\xAF" ||
+         character == "\xE2\x81\x9F" || character == "\xE3\x80\x80";
+}
+
 std::string utf8_with_replacements(std::string_view bytes) {
   std::string text;
   while (!bytes.empty()) {

@@ -21,6 +21,9 @@ std::string bytes_of_token(std::string_view token);
 /// Whether all its characters stand for bytes.
 bool is_byte_token(std::string_view token);
 
+/// Whether a character, as UTF-8, is of Unicode's White_Space.
+bool is_white_space(std::string_view character);
+
 /// `bytes` as UTF-8: U+FFFD for each maximal part of it that begins no character (Unicode 15, section 3.9).
 std::string utf8_with_replacements(std::string_view bytes);
 

@@ -53,7 +53,10 @@ DataContract make_contract(const Dataset& data, const DataFields& fields, const 
   for (const auto& [name, field] : named_inputs(fields)) {
     if (!data.vocabulary(field).empty())
       contract.vocabularies[name] = with_mask_token(data.vocabulary(field), job.masking);
+    if (!data.tokenizer(field).empty()) contract.tokenizers[name] = data.tokenizer(field);
   }
+  if (!fields.target.empty() && !data.tokenizer(fields.target).empty())
+    contract.tokenizers[""] = data.tokenizer(fields.target);
   if (!fields.target.empty() && !data.vocabulary(fields.target).empty()) {
     contract.vocabularies[""] = with_mask_token(data.vocabulary(fields.target), job.masking);
     contract.n_classes = static_cast<int64_t>(contract.vocabularies[""].size());

@@ -215,6 +215,11 @@ DataFields find_fields(const Dataset& dataset, const DataSource& source) {
 
 void check_vocabularies(const Dataset& data, const DataFields& fields, const DataContract& contract) {
   const auto check = [&](const std::string& name, const std::string& field) {
+    const auto tokenizer = contract.tokenizers.find(name);
+    if (tokenizer != contract.tokenizers.end() && !data.tokenizer(field).empty() &&
+        data.tokenizer(field) != tokenizer->second)
+      throw Error(data.path(), fmt::format("the tokenizer of {} is another than that of training", field),
+                  "convert it with --vocabulary-from and the training data");
     const auto trained = contract.vocabularies.find(name);
     if (trained == contract.vocabularies.end() || data.vocabulary(field).empty()) return;
     std::vector<std::string> tokens = data.vocabulary(field);

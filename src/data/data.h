@@ -28,8 +28,9 @@ struct DataContract {
   std::vector<std::string> class_names;  // may be empty
   /// Of inputs and the target ("") that are ids: what each id stands for. By the graph's input; may be empty.
   std::map<std::string, std::vector<std::string>> vocabularies;
-  std::map<std::string, Shape> inputs;  // of all inputs, likewise; sequences: the longest
-  std::set<std::string> ragged;         // inputs, and the target (""), that are sequences of unequal lengths
+  std::map<std::string, std::string> tokenizers;  // likewise, where one made the ids: Dataset::tokenizer()
+  std::map<std::string, Shape> inputs;            // of all inputs, likewise; sequences: the longest
+  std::set<std::string> ragged;  // inputs, and the target (""), that are sequences of unequal lengths
   Normalization normalization;
 };
 
@@ -64,7 +65,7 @@ DataFields find_fields(const Dataset& dataset, const DataSource& source);
 /// The id of the mask in a vocabulary; -1: none.
 int64_t find_mask_token(const std::vector<std::string>& vocabulary, const DataOptions::Masking& masking);
 
-/// Throws Error where ids of `data` stand for other tokens than in training.
+/// Throws Error where ids of `data` stand for other tokens than in training, or another tokenizer made them.
 void check_vocabularies(const Dataset& data, const DataFields& fields, const DataContract& contract);
 
 DataContract make_contract(const Dataset& training_data, const DataFields& fields, const DataOptions& job);

@@ -1,11 +1,13 @@
 // convert text: tokens, vocabularies and ids against stated ones, byte for byte on any number of ranks;
 // splits; bytes that are no text; tinyshakespeare where it is at hand, against counts of its own.
 #include <algorithm>
+#include <filesystem>
 #include <numeric>
 
 #include "io/convert/text_tokens.h"
 #include "io/convert/vocabulary.h"
 #include "io/dataset/dataset.h"
+#include "io/tokenizer/tokenizer.h"
 #include "tests/io/convert_check.h"
 #include "tests/support/error_of.h"
 
@@ -106,6 +108,37 @@ TEST_F(ConvertText, OfTheMostFrequentCharactersTheOthersAreUnknown) {
   expect_tokens<uint8_t>("", {0, 1, 1, 2, 2, 2, 3, 3}, {"a", "b", "c", "d"});
   text.vocabulary = 1;
   expect_error("a vocabulary of 1 has no room", "abc", text);
+}
+
+TEST_F(ConvertText, BytePairsOfATokenizer) {
+  const std::string fixtures = std::string(LOCKSTEP_SOURCE_DIR) + "/tests/fixtures/tokenizers/";
+  std::mt19937 random(3);
+  std::string content = "First Citizen:\n";
+  const char* const words[] = {" the", "x", "\n", "\n\n", " don't", "  ", " 12", "日本", "é", ".\n", "!"};
+  while (content.size() < (size_t{5} << 20) / 2) content += words[random() % 11];  // three blocks
+  for (const std::string name : {"gpt2", "roberta"}) {  // of the latter a text is not cut
+    TextOptions text;
+    text.tokenizer = fixtures + name + ".json";
+    const ConvertResult result = convert(content, text);
+    Tokenizer tokenizer = Tokenizer::load(text.tokenizer);
+    expect_tokens<int32_t>("", tokenizer.encode(content), tokenizer.spec().tokens);
+    if (!comm.is_root()) continue;
+    EXPECT_EQ(Dataset::open(folder.file("out")).tokenizer("tokens"), tokenizer_json(tokenizer.spec()));
+    EXPECT_NAMES(result.notes.at(0), "bytes each; vocabulary of " + std::to_string(tokenizer.size()));
+  }
+  // Another text by the tokenizer of that dataset.
+  comm.barrier();
+  if (comm.is_root()) std::filesystem::rename(folder.file("out"), folder.file("first"));
+  comm.barrier();
+  TextOptions text;
+  text.vocabulary_from = folder.file("first");
+  convert("lord  x<mask>", text);
+  Tokenizer roberta = Tokenizer::load(fixtures + "roberta.json");
+  expect_tokens<int32_t>("", roberta.encode("lord  x<mask>"), roberta.spec().tokens);
+  text.tokenizer = fixtures + "gpt2.json";
+  expect_error("the tokenizer has its own", "abc", text);
+  text.vocabulary_from.clear();
+  expect_error("byte 2", "ab\xFF", text);
 }
 
 TEST_F(ConvertText, WordsByFrequency) {

@@ -13,6 +13,7 @@
 #include "io/files/json_parse.h"
 #include "io/files/regular_file.h"
 #include "io/tokenizer/byte_level.h"
+#include "io/tokenizer/byte_pair_training.h"
 #include "kernels/error.h"
 
 namespace lockstep {
@@ -210,6 +211,36 @@ TEST(Tokenizer, RefusesFilesOfOtherKinds) {
   std::ofstream(folder + "merges.txt") << "#version: 0.2\na b\n";
   EXPECT_NE(reason(folder).find("merge 1 of 'a' and 'b'"), std::string::npos);
   std::filesystem::remove_all(folder);
+}
+
+std::vector<std::string> lines_of(const std::string& text) {
+  std::vector<std::string> lines;
+  for (size_t begin = 0, end = 0; begin < text.size(); begin = end) {
+    end = std::min(text.find('\n', begin), text.size() - 1) + 1;
+    lines.push_back(text.substr(begin, end - begin));
+  }
+  return lines;
+}
+
+TEST(BytePairTraining, LearnsTheMergesOfTheLibrary) {
+  const TokenizerSpec expected = read_tokenizer_file(kFolder + "trained.json");
+  BytePairTraining training;
+  for (const std::string& line : lines_of(read_text_file(kFolder + "training.txt"))) training.add(line);
+  const TokenizerSpec spec = training.train({1000, 2, {"<|endoftext|>", "<pad>"}});
+  ASSERT_GT(expected.merges.size(), 300u);
+  EXPECT_EQ(spec.tokens, expected.tokens);
+  EXPECT_EQ(tokenizer_json(spec), tokenizer_json(expected));
+}
+
+TEST(BytePairTraining, StopsWhereNoPairIsFrequent) {
+  BytePairTraining training;
+  training.add("ab ab ab\n");
+  EXPECT_EQ(training.train({1000, 2, {}}).merges.size(), 2u);  // a b, Ġ ab
+  EXPECT_EQ(training.train({1000, 4, {}}).merges.size(), 0u);
+  EXPECT_EQ(training.train({257, 2, {}}).merges.size(), 1u);
+  EXPECT_THROW(training.train({256, 2, {"<s>"}}), Error);
+  EXPECT_THROW(training.train({400, 2, {"<s>", "<s>"}}), Error);
+  EXPECT_THROW(training.train({400, 2, {"a"}}), Error);
 }
 
 TEST(ByteLevel, CharactersOfBytes) {

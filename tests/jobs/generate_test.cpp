@@ -2,10 +2,14 @@
 // prompts and for datasets; the same on any number of ranks; what is refused, and how.
 #include <gtest/gtest.h>
 
+#include <filesystem>
+
 #include "tests/jobs/program.h"
 
 namespace lockstep {
 namespace {
+
+namespace fs = std::filesystem;
 
 std::string lines_of(const std::string& text, int n) {
   size_t end = 0;
@@ -118,6 +122,57 @@ TEST_F(Generate, ALanguageModelGoesOn) {
   EXPECT_EQ(written(words + "--top-k 1 --seed 3"), probable);
   EXPECT_EQ(written(words + "--top-p 0.0001 --seed 4"), probable);
   EXPECT_EQ(written(prompt + "0"), "abc\n");
+}
+
+TEST_F(Generate, ALanguageModelOfBytePairs) {
+  const std::string tokenizer = file("pairs.json"), job = std::string(LOCKSTEP_SOURCE_DIR) + "/jobs/";
+  expect_done("tokenizer train " + file("text.txt") + " --vocab-size 262 --special '<|endoftext|>' --out " +
+              tokenizer);
+  expect_done("convert text " + file("text.txt") + " --tokenizer " + tokenizer +
+              " --validation-fraction 0.2 --out " + file("pairs"));
+  const std::string options =
+      " --set data.train.window=16 --set data.validation.window=16 --set model.hidden=8"
+      " --set model.embedding=4 --set batch.global=4 --set batch.micro=2"
+      " --set train.epochs=1";
+  expect_done("train " + job + "char-lstm-shakespeare.yaml --out " + file("pairs_writer") +
+              " --set data.train.path=" + file("pairs/train") +
+              " --set data.validation.path=" + file("pairs/validation") + options);
+  const std::string checkpoint = file("pairs_writer/checkpoints/best.h5 ");
+  // The prompt becomes ids and text again by the checkpoint's own tokenizer, also where it has bytes of no
+  // token of training, and a character is many ids.
+  fs::remove(tokenizer);
+  EXPECT_EQ(written(checkpoint + "--prompt 'abc bca 日本<|endoftext|>' --length 0"), "abc bca 日本\n");
+  const std::string ids = written(checkpoint + "--prompt 'abc bca' --length 0 --ids");
+  EXPECT_LT(count(ids, " "), 7) << ids;  // merged
+  EXPECT_EQ(written(checkpoint + "--prompt abc --length 20").substr(0, 3), "abc");
+  EXPECT_EQ(lockstep("evaluate " + checkpoint).status, 0);
+  // Data of another tokenizer are refused.
+  expect_done("tokenizer train " + file("dates.tsv") + " --vocab-size 262 --special '<|endoftext|>' --out " +
+              tokenizer);
+  expect_done("convert text " + file("text.txt") + " --tokenizer " + tokenizer + " --out " + file("others"));
+  const Ended refused = lockstep("evaluate " + checkpoint + " --data " + file("others"));
+  EXPECT_EQ(refused.status, 1);
+  EXPECT_NE(refused.output.find("is another than that of training"), std::string::npos) << refused.output;
+}
+
+TEST_F(Generate, TokenizersAreTriedOut) {
+  const std::string tokenizer = file("tried.json");
+  const std::string train = "tokenizer train " + file("text.txt") + " --vocab-size 300 --out " + tokenizer;
+  expect_done(train);
+  const Ended encoded = lockstep("tokenizer encode " + tokenizer + " 'abc é'");
+  EXPECT_EQ(encoded.status, 0);
+  std::string ids = encoded.output.substr(0, encoded.output.find('\n'));
+  EXPECT_EQ(lockstep("tokenizer decode " + tokenizer + " " + ids).output, "abc é\n");
+  EXPECT_EQ(count(lockstep("tokenizer encode " + tokenizer + " 'abc é' --tokens").output, "\n"),
+            count(ids, " ") + 1);
+  const Ended again = lockstep(train);
+  EXPECT_EQ(again.status, 1);
+  EXPECT_NE(again.output.find("exists"), std::string::npos) << again.output;
+  EXPECT_EQ(lockstep("tokenizer decode " + tokenizer + " 7 x").status, 2);
+  EXPECT_EQ(lockstep("tokenizer decode " + tokenizer + " 300").status, 1);
+  const Ended unknown = lockstep("tokenizer encod " + tokenizer + " a");
+  EXPECT_EQ(unknown.status, 2);
+  EXPECT_NE(unknown.output.find("did you mean 'encode'?"), std::string::npos) << unknown.output;
 }
 
 TEST_F(Generate, WhatIsRefused) {

@@ -67,6 +67,7 @@ void add_sequences(const DataContract& contract, CheckpointInfo& info) {
   info.numbers["ragged"] = static_cast<double>(contract.ragged.size());
   for (const auto& [name, tokens] : contract.vocabularies)
     info.texts["vocabulary_of_" + name] = join_texts(tokens);
+  for (const auto& [name, tokenizer] : contract.tokenizers) info.texts["tokenizer_of_" + name] = tokenizer;
 }
 
 double number(const CheckpointInfo& info, const std::string& key, double fallback) {
@@ -274,7 +275,9 @@ DataContract read_contract(const std::string& path, const CheckpointInfo& info) 
   const auto names = info.texts.find("class_names");
   if (names != info.texts.end()) contract.class_names = split(names->second, kSeparator);
   for (const auto& [name, text] : info.texts) {
-    constexpr std::string_view kShape = "shape_of_", kVocabulary = "vocabulary_of_";
+    constexpr std::string_view kShape = "shape_of_", kVocabulary = "vocabulary_of_",
+                               kTokenizer = "tokenizer_of_";
+    if (name.starts_with(kTokenizer)) contract.tokenizers[name.substr(kTokenizer.size())] = text;
     if (name.starts_with(kShape)) contract.inputs[name.substr(kShape.size())] = read_shape(path, text);
     if (name.starts_with(kVocabulary))
       contract.vocabularies[name.substr(kVocabulary.size())] = split_texts(text);

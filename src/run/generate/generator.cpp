@@ -13,7 +13,6 @@ struct Generator::Impl {
   TrainedModel model;
   Graph graph;  // of one step
   std::unique_ptr<Plan> plan;
-  std::vector<std::string> vocabulary;
   Memory states;
   std::vector<float> scores;
   int64_t n_read = 0;
@@ -32,9 +31,6 @@ Generator::Impl::Impl(TrainedModel trained, const std::string& checkpoint) : mod
     throw Error(where, "its network does not read one sequence of tokens and score the next ones",
                 "use a checkpoint of a language model, such as char_lstm");
   graph = build_graph(model.job, model.contract, {.steps = {{"input", 1}}, .carries_states = true});
-  if (const auto found = model.contract.vocabularies.find("input");
-      found != model.contract.vocabularies.end())
-    vocabulary = found->second;
   set_compute_threads(model.job.threads);
   PlanOptions options;
   options.config = model.job.op_config(false);
@@ -53,7 +49,7 @@ Generator::Generator(TrainedModel model, const std::string& checkpoint)
     : impl_(std::make_unique<Impl>(std::move(model), checkpoint)) {}
 Generator::~Generator() = default;
 
-const std::vector<std::string>& Generator::vocabulary() const { return impl_->vocabulary; }
+const DataContract& Generator::contract() const { return impl_->model.contract; }
 int64_t Generator::n_tokens() const { return impl_->graph.vertex(0).n_ids; }
 
 void Generator::begin() {

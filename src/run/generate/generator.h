@@ -22,8 +22,8 @@ class Generator {
   Generator(TrainedModel model, const std::string& checkpoint);
   ~Generator();
 
-  /// What each id stands for; empty where the data carried no vocabulary.
-  const std::vector<std::string>& vocabulary() const;
+  /// What the network expects of its data: what each id stands for.
+  const DataContract& contract() const;
   int64_t n_tokens() const;  // V
 
   /// Forgets what it has read.

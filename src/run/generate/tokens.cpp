@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "io/tokenizer/byte_level.h"
+
 #include "kernels/error.h"
 #include "kernels/printable.h"
 
@@ -38,6 +40,27 @@ TokenText::TokenText(std::vector<std::string> vocabulary) : vocabulary_(std::mov
   std::sort(sorted_.begin(), sorted_.end());
 }
 
+TokenText::TokenText(const DataContract& contract, const std::string& name)
+    : TokenText(contract.vocabularies.count(name) ? contract.vocabularies.at(name)
+                                                  : std::vector<std::string>{}) {
+  const auto found = contract.tokenizers.find(name);
+  if (found == contract.tokenizers.end()) return;
+  tokenizer_ = std::make_shared<Tokenizer>(Tokenizer::parse(found->second, "the checkpoint's tokenizer"));
+  if (tokenizer_->size() != static_cast<int64_t>(vocabulary_.size()))
+    throw Error("the checkpoint's tokenizer",
+                fmt::format("has {} tokens, its vocabulary {}", tokenizer_->size(), vocabulary_.size()),
+                "use a checkpoint written by training");
+}
+
+int64_t TokenText::end() const {
+  const std::vector<const char*> words =
+      tokenizer_ ? std::vector<const char*>{"</s>", "<|endoftext|>", "<|end_of_text|>"}
+                 : std::vector<const char*>{"</s>"};
+  for (const char* word : words)
+    if (const int64_t id = find(word); id >= 0) return id;
+  return -1;
+}
+
 int64_t TokenText::find(const std::string& token) const {
   const auto found =
       std::lower_bound(sorted_.begin(), sorted_.end(), std::pair<std::string, int64_t>(token, -1));
@@ -47,6 +70,10 @@ int64_t TokenText::find(const std::string& token) const {
 std::vector<int64_t> TokenText::encode(const std::string& text) const {
   if (const int64_t at = first_invalid_byte(text); at < static_cast<int64_t>(text.size()))
     throw Error("the text", fmt::format("byte {} begins no UTF-8 character", at), "give it as UTF-8");
+  if (tokenizer_) {
+    const std::vector<int32_t> ids = tokenizer_->encode(text);
+    return {ids.begin(), ids.end()};
+  }
   std::vector<int64_t> ids;
   const int64_t unknown = find("<unk>");
   each_token(level_, text, [&](std::string_view token, int64_t offset) {
@@ -62,6 +89,7 @@ std::vector<int64_t> TokenText::encode(const std::string& text) const {
 }
 
 std::string TokenText::decode(int64_t id, int64_t before) const {
+  if (tokenizer_) return tokenizer_->bytes_of(static_cast<int32_t>(id));
   const std::string& token = vocabulary_.at(static_cast<size_t>(id));
   if (token == "<s>" || token == "</s>" || token == "<pad>") return "";
   if (level_ == TokenLevel::kCharacters) return token;
@@ -79,7 +107,7 @@ std::string TokenText::decode(const std::vector<int64_t>& ids) const {
     text += decode(id, before);
     before = id;
   }
-  return text;
+  return tokenizer_ ? utf8_with_replacements(text) : text;
 }
 
 }  // namespace lockstep

@@ -80,7 +80,6 @@ WrittenDataset write_dataset(const std::string& checkpoint, const std::string& d
   LoaderOptions loading;
   std::unique_ptr<SequenceDecoder> decoder;
   std::vector<size_t> given;  // fields of the loader that the decoder is given
-  std::vector<std::string> vocabulary;
   const auto open = [&] {
     model = load_model(checkpoint);
     if (model.graph.inputs().size() < 2)
@@ -105,7 +104,6 @@ WrittenDataset write_dataset(const std::string& checkpoint, const std::string& d
     for (const std::string& name : decoder->given_inputs())
       for (size_t i = 0; i < inputs.size(); ++i)
         if (model.graph.vertex(inputs[i]).name == name) given.push_back(i);
-    vocabulary = model.contract.vocabularies.at("");
   };
   check_on_root(comm, open);
   all_or_none(comm, [&] {
@@ -114,7 +112,8 @@ WrittenDataset write_dataset(const std::string& checkpoint, const std::string& d
 
   const int64_t n_samples = limit > 0 ? std::min(limit, dataset->n_samples()) : dataset->n_samples();
   const size_t target = model.graph.inputs().size();
-  const int64_t end = TokenText(vocabulary).find("</s>");
+  const TokenText tokens(model.contract, "");
+  const int64_t end = tokens.find("</s>");
   DataLoader loader(*dataset, loading, 0);
   const int64_t extent = loader.buckets().extents()[0][target];
   const int64_t length = extent > 0 ? extent : loading.fields[target].shape.n_elements();
@@ -134,7 +133,6 @@ WrittenDataset write_dataset(const std::string& checkpoint, const std::string& d
   const std::vector<std::string> of_ranks = comm.all_gather_strings(rows.bytes());
   WrittenDataset result;
   if (!comm.is_root()) return result;
-  const TokenText tokens(vocabulary);
   result.written.resize(static_cast<size_t>(n_samples));
   result.targets.resize(static_cast<size_t>(n_samples));
   for (const std::string& bytes : of_ranks) {
