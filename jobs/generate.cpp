@@ -89,7 +89,7 @@ DecodingOptions read_decoding(const CommandLine& line) {
 /// Of a network that guesses masked tokens: the text with the most probable ones, and what else might stand
 /// there.
 void fill(const TrainedModel& model, const MaskToken& mask, const std::string& text) {
-  const TokenText tokens(model.contract.vocabularies.at("input"));
+  const TokenText tokens(model.contract, "input");
   std::vector<int64_t> ids;
   for (size_t at = 0; at <= text.size();) {
     const size_t next = std::min(text.find(mask.text, at), text.size());

@@ -51,7 +51,7 @@ bool append_bytes(std::string_view token, std::string* bytes) {
 
 /// Bytes of the character at the start of `text`; where there is none, minus the bytes that one U+FFFD stands
 /// for.
-int first_character(std::string_view text) {
+int length_of_character(std::string_view text) {
   const auto byte = [&](size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0; };
   const unsigned char first = byte(0);
   if (first < 0x80) return 1;
@@ -94,7 +94,7 @@ bool is_white_space(std::string_view character) {
 std::string utf8_with_replacements(std::string_view bytes) {
   std::string text;
   while (!bytes.empty()) {
-    const int n = first_character(bytes);
+    const int n = length_of_character(bytes);
     const auto n_bytes = static_cast<size_t>(n < 0 ? -n : n);
     text += n < 0 ? "\xEF\xBF\xBD" : bytes.substr(0, n_bytes);
     bytes.remove_prefix(n_bytes);
@@ -105,7 +105,7 @@ std::string utf8_with_replacements(std::string_view bytes) {
 int64_t first_byte_beyond_utf8(std::string_view text) {
   size_t at = 0;
   while (at < text.size()) {
-    const int n = first_character(text.substr(at, 4));
+    const int n = length_of_character(text.substr(at, 4));
     if (n < 0) break;
     at += static_cast<size_t>(n);
   }
