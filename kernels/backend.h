@@ -31,6 +31,7 @@
 #include "kernels/pad2d.h"
 #include "kernels/permute.h"
 #include "kernels/pool2d.h"
+#include "kernels/positions.h"
 #include "kernels/prelu.h"
 #include "kernels/recurrent.h"
 #include "kernels/softmax.h"
@@ -73,6 +74,7 @@ std::unique_ptr<Op> make_pad2d(const OpConfig&, const Pad2dDesc&);
 std::unique_ptr<Op> make_permute(const OpConfig&, const TensorDesc& src, const std::vector<int>& axes);
 std::unique_ptr<Op> make_pick_step(const OpConfig&, const PickStepDesc&);
 std::unique_ptr<Op> make_pool2d(const OpConfig&, const Pool2dDesc&);
+std::unique_ptr<Op> make_positions(const OpConfig&, const PositionsDesc&);
 std::unique_ptr<Op> make_prelu(const OpConfig&, const PreluDesc&);
 std::unique_ptr<Op> make_recurrent(const OpConfig&, const RecurrentDesc&);
 std::unique_ptr<Op> make_reorder(const OpConfig&, const TensorDesc& src, const TensorDesc& dst);
@@ -148,6 +150,7 @@ std::unique_ptr<Op> make_pad2d(const OpConfig&, const Pad2dDesc&);
 std::unique_ptr<Op> make_permute(const OpConfig&, const TensorDesc& src, const std::vector<int>& axes);
 std::unique_ptr<Op> make_pick_step(const OpConfig&, const PickStepDesc&);
 std::unique_ptr<Op> make_pool2d(const OpConfig&, const Pool2dDesc&);
+std::unique_ptr<Op> make_positions(const OpConfig&, const PositionsDesc&);
 std::unique_ptr<Op> make_prelu(const OpConfig&, const PreluDesc&);
 std::unique_ptr<Op> make_recurrent(const OpConfig&, const RecurrentDesc&);
 std::unique_ptr<Op> make_reorder(const OpConfig&, const TensorDesc& src, const TensorDesc& dst);

@@ -26,7 +26,7 @@ enum LossValue : int { kLossSum = 0, kNCorrect = 1, kNCounted = 2, kWeightSum = 
 /// label smoothing, a row's loss is PyTorch's
 ///   -(1 - e) w_target l_target - e / K sum_c w_c l_c
 /// and its part of kWeightSum w_target. kNCorrect counts rows whose first maximum is the target.
-/// The workspace keeps diff_src on the CPU, two numbers of each row on a GPU.
+/// The workspace keeps two numbers of each row; diff_src[0] may be the prediction's own memory.
 struct SoftmaxCrossEntropyDesc {
   TensorDesc prediction;
   std::vector<float> class_weights = {};         // (K); empty: 1 each

@@ -57,6 +57,7 @@ std::unique_ptr<Op> make_pad2d(const OpConfig&, const Pad2dDesc&) { refuse(); }
 std::unique_ptr<Op> make_permute(const OpConfig&, const TensorDesc&, const std::vector<int>&) { refuse(); }
 std::unique_ptr<Op> make_pick_step(const OpConfig&, const PickStepDesc&) { refuse(); }
 std::unique_ptr<Op> make_pool2d(const OpConfig&, const Pool2dDesc&) { refuse(); }
+std::unique_ptr<Op> make_positions(const OpConfig&, const PositionsDesc&) { refuse(); }
 std::unique_ptr<Op> make_prelu(const OpConfig&, const PreluDesc&) { refuse(); }
 std::unique_ptr<Op> make_recurrent(const OpConfig&, const RecurrentDesc&) { refuse(); }
 std::unique_ptr<Op> make_reorder(const OpConfig&, const TensorDesc&, const TensorDesc&) { refuse(); }

@@ -58,6 +58,8 @@ struct OpInfo {
   int64_t scratchpad_bytes = 0;  // needed within one call only; shared by all ops
   bool backward_needs_src = true;
   bool backward_needs_dst = true;
+  bool diff_src_in_place =
+      false;                 // diff_src[0] may be src[0]'s memory: each element is read before it is written
   bool aliases_src = false;  // dst is src under another shape: nothing is computed
 };
 

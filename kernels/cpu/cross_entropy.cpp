@@ -15,11 +15,29 @@ namespace {
 
 bool is_class(const CrossEntropyRule& rule, int64_t target) { return target >= 0 && target < rule.k; }
 
+bool is_ignored(const CrossEntropyRule& rule, int64_t target) {
+  return rule.ignore && target == *rule.ignore;
+}
+
 /// A label that is no class is a bug, which must show.
 LossSums not_a_class() { return {std::numeric_limits<double>::quiet_NaN(), 0, 1, 1}; }
 
-LOCKSTEP_VECTORIZE void subtract_weights(int64_t k, float factor, const float* class_weights, float* diff) {
-  for (int64_t j = 0; j < k; ++j) diff[j] -= factor * (class_weights ? class_weights[j] : 1.0f);
+/// diff = scale (exp(x - maximum) factor - smoothing w), w null: 1; element by element, diff may be x.
+LOCKSTEP_VECTORIZE void exponential_gradients(int64_t k, KeptPlace kept, float smoothing,
+                                              const float* class_weights, float scale, const float* x,
+                                              float* diff) {
+  const float maximum = kept.maximum, factor = kept.factor;
+  if (smoothing == 0.0f) {
+#pragma GCC ivdep
+    for (int64_t j = 0; j < k; ++j) diff[j] = scale * (exp_nonpositive(x[j] - maximum) * factor);
+  } else if (class_weights) {
+#pragma GCC ivdep
+    for (int64_t j = 0; j < k; ++j)
+      diff[j] = scale * (exp_nonpositive(x[j] - maximum) * factor - smoothing * class_weights[j]);
+  } else {
+#pragma GCC ivdep
+    for (int64_t j = 0; j < k; ++j) diff[j] = scale * (exp_nonpositive(x[j] - maximum) * factor - smoothing);
+  }
 }
 
 /// sum_c w_c (x_c - maximum)
@@ -33,31 +51,41 @@ LOCKSTEP_VECTORIZE double weighted_distance(int64_t k, const float* class_weight
 
 }  // namespace
 
-LossSums row_cross_entropy(const CrossEntropyRule& rule, const float* x, int64_t target, float* diff) {
+LossSums row_cross_entropy(const CrossEntropyRule& rule, const float* x, int64_t target, KeptPlace* kept) {
   const int64_t k = rule.k;
-  if (rule.ignore && target == *rule.ignore) {
-    if (diff) std::fill_n(diff, k, 0.0f);
+  if (is_ignored(rule, target)) {
+    if (kept) *kept = {};
     return {};
   }
   const float maximum = row_maximum(k, x);
   const double weight = is_class(rule, target) ? rule.class_weight(target) : 1.0;
   const double factor = rule.target_factor * weight;
-  double sum;
-  if (diff) {
-    sum = exponentials(k, x, maximum, diff);
-    scale_row(k, static_cast<float>((factor + rule.smoothing_factor * rule.weights_total) / sum), diff);
-    if (is_class(rule, target)) diff[target] -= static_cast<float>(factor);
-    if (rule.smoothing_factor > 0)
-      subtract_weights(k, static_cast<float>(rule.smoothing_factor), rule.class_weights, diff);
-  } else {
-    sum = sum_of_exponentials(k, x, maximum);
-  }
+  const double sum = sum_of_exponentials(k, x, maximum);
+  if (kept)
+    *kept = {maximum, static_cast<float>((factor + rule.smoothing_factor * rule.weights_total) / sum)};
   if (!is_class(rule, target)) return not_a_class();
   double loss = factor * (std::log(sum) - (static_cast<double>(x[target]) - maximum));
   if (rule.smoothing_factor > 0)
     loss += rule.smoothing_factor *
             (rule.weights_total * std::log(sum) - weighted_distance(k, rule.class_weights, x, maximum));
   return {loss, is_first_maximum(target, x, maximum) ? 1.0 : 0.0, 1.0, weight};
+}
+
+void row_gradient(const CrossEntropyRule& rule, const float* x, int64_t target, KeptPlace kept, float scale,
+                  float* diff) {
+  if (is_ignored(rule, target)) {
+    std::fill_n(diff, rule.k, 0.0f);
+    return;
+  }
+  const auto smoothing = static_cast<float>(rule.smoothing_factor);
+  float of_target = 0.0f;
+  if (is_class(rule, target)) {
+    of_target = exp_nonpositive(x[target] - kept.maximum) * kept.factor;
+    of_target -= static_cast<float>(rule.target_factor * rule.class_weight(target));
+    if (smoothing > 0.0f) of_target -= smoothing * static_cast<float>(rule.class_weight(target));
+  }
+  exponential_gradients(rule.k, kept, smoothing, rule.class_weights, scale, x, diff);
+  if (is_class(rule, target)) diff[target] = scale * of_target;
 }
 
 // Pixels --------------------------------------------------------------------------------------
@@ -81,10 +109,9 @@ LOCKSTEP_VECTORIZE void pixel_maxima(int64_t k, int64_t n, int64_t stride, const
   }
 }
 
-/// sum[i] = sum_c exp(x_c - maximum), each term also to e unless null; with `smooth`:
-/// smooth[i] = sum_c w_c (x_c - maximum).
+/// sum[i] = sum_c exp(x_c - maximum); with `smooth`: smooth[i] = sum_c w_c (x_c - maximum).
 LOCKSTEP_VECTORIZE void pixel_sums(const CrossEntropyRule& rule, int64_t n, int64_t stride, const float* x,
-                                   const float* maximum, float* e, double* sum, double* smooth) {
+                                   const float* maximum, double* sum, double* smooth) {
   std::fill_n(sum, n, 0.0);
   if (smooth) std::fill_n(smooth, n, 0.0);
   for (int64_t c = 0; c < rule.k; ++c) {
@@ -92,38 +119,42 @@ LOCKSTEP_VECTORIZE void pixel_sums(const CrossEntropyRule& rule, int64_t n, int6
     float terms[kPixelBlock];
     for (int64_t i = 0; i < n; ++i) terms[i] = exp_nonpositive(row[i] - maximum[i]);
     for (int64_t i = 0; i < n; ++i) sum[i] += terms[i];
-    if (e) std::copy_n(terms, n, e + c * stride);
     if (!smooth) continue;
     const double weight = rule.class_weights ? rule.class_weights[c] : 1.0;
     for (int64_t i = 0; i < n; ++i) smooth[i] += weight * (static_cast<double>(row[i]) - maximum[i]);
   }
 }
 
-/// diff = diff * factor - smoothing * w_c; where factor is 0 (ignored) 0, whatever diff was.
-LOCKSTEP_VECTORIZE void scale_pixels(const CrossEntropyRule& rule, int64_t n, int64_t stride,
-                                     const float* factor, float* diff) {
-  for (int64_t c = 0; c < rule.k; ++c, diff += stride) {
+/// diff = scale (exp(x - maximum) factor - smoothing * w_c); where factor is 0 (ignored) 0, whatever x is.
+LOCKSTEP_VECTORIZE void exponential_pixels(const CrossEntropyRule& rule, int64_t n, int64_t stride,
+                                           const float* maximum, const float* factor, float scale,
+                                           const float* x, float* diff) {
+  for (int64_t c = 0; c < rule.k; ++c, x += stride, diff += stride) {
     const float weight = rule.class_weights ? rule.class_weights[c] : 1.0f;
     const float subtracted = static_cast<float>(rule.smoothing_factor) * weight;
-    for (int64_t i = 0; i < n; ++i) diff[i] = factor[i] != 0.0f ? diff[i] * factor[i] - subtracted : 0.0f;
+#pragma GCC ivdep
+    for (int64_t i = 0; i < n; ++i) {
+      const float g = exp_nonpositive(x[i] - maximum[i]) * factor[i] - subtracted;
+      diff[i] = factor[i] != 0.0f ? scale * g : 0.0f;
+    }
   }
 }
 
 }  // namespace
 
 LossSums pixel_cross_entropy(const CrossEntropyRule& rule, int64_t n, int64_t stride, const float* x,
-                             const int64_t* target, float* diff) {
-  float maximum[kPixelBlock], scale[kPixelBlock];
+                             const int64_t* target, KeptPlace* kept) {
+  float maximum[kPixelBlock];
   int32_t first[kPixelBlock];
   double sum[kPixelBlock], smooth[kPixelBlock];
   pixel_maxima(rule.k, n, stride, x, maximum, first);
   const bool smooths = rule.smoothing_factor > 0;
-  pixel_sums(rule, n, stride, x, maximum, diff, sum, smooths ? smooth : nullptr);
+  pixel_sums(rule, n, stride, x, maximum, sum, smooths ? smooth : nullptr);
   LossSums total;
   for (int64_t i = 0; i < n; ++i) {
     const int64_t t = target[i];
-    scale[i] = 0.0f;
-    if (rule.ignore && t == *rule.ignore) continue;
+    if (kept) kept[i] = {};
+    if (is_ignored(rule, t)) continue;
     if (!is_class(rule, t)) {
       total += not_a_class();
       continue;
@@ -132,16 +163,29 @@ LossSums pixel_cross_entropy(const CrossEntropyRule& rule, int64_t n, int64_t st
     double loss = factor * (std::log(sum[i]) - (static_cast<double>(x[t * stride + i]) - maximum[i]));
     if (smooths) loss += rule.smoothing_factor * (rule.weights_total * std::log(sum[i]) - smooth[i]);
     total += {loss, first[i] == t ? 1.0 : 0.0, 1.0, weight};
-    scale[i] = static_cast<float>((factor + rule.smoothing_factor * rule.weights_total) / sum[i]);
-  }
-  if (diff) {
-    scale_pixels(rule, n, stride, scale, diff);
-    for (int64_t i = 0; i < n; ++i) {
-      if (scale[i] == 0.0f) continue;
-      diff[target[i] * stride + i] -= static_cast<float>(rule.target_factor * rule.class_weight(target[i]));
-    }
+    if (kept)
+      kept[i] = {maximum[i],
+                 static_cast<float>((factor + rule.smoothing_factor * rule.weights_total) / sum[i])};
   }
   return total;
+}
+
+void pixel_gradients(const CrossEntropyRule& rule, int64_t n, int64_t stride, const float* x,
+                     const int64_t* target, const KeptPlace* kept, float scale, float* diff) {
+  float maximum[kPixelBlock] = {}, factor[kPixelBlock] = {}, of_target[kPixelBlock];
+  for (int64_t i = 0; i < n; ++i) {
+    maximum[i] = kept[i].maximum;
+    factor[i] = kept[i].factor;
+    if (factor[i] == 0.0f) continue;
+    const int64_t t = target[i];
+    const float weight = rule.class_weights ? rule.class_weights[t] : 1.0f;
+    of_target[i] = exp_nonpositive(x[t * stride + i] - maximum[i]) * factor[i] -
+                   static_cast<float>(rule.smoothing_factor) * weight;
+    of_target[i] -= static_cast<float>(rule.target_factor * rule.class_weight(t));
+  }
+  exponential_pixels(rule, n, stride, maximum, factor, scale, x, diff);
+  for (int64_t i = 0; i < n; ++i)
+    if (factor[i] != 0.0f) diff[target[i] * stride + i] = scale * of_target[i];
 }
 
 }  // namespace lockstep::cpu

@@ -16,8 +16,8 @@ namespace lockstep::cpu {
 
 namespace {
 
-constexpr int kSums = 32;        // running sums: fixed, so that all instruction sets agree
-constexpr int64_t kPart = 1024;  // elements of a float32 sum
+constexpr int kRunningSums = 32;  // running sums: fixed, so that all instruction sets agree
+constexpr int64_t kPart = 1024;   // elements of a float32 sum
 
 /// Of one row.
 struct Moments {
@@ -31,13 +31,13 @@ LOCKSTEP_INLINE double sum_of(int64_t n, const Value& value) {
   double total = 0;
   for (int64_t begin = 0; begin < n; begin += kPart) {
     const int64_t end = std::min(n, begin + kPart);
-    float sums[kSums] = {};
+    float sums[kRunningSums] = {};
     int64_t i = begin;
-    for (; i + kSums <= end; i += kSums)
+    for (; i + kRunningSums <= end; i += kRunningSums)
 #pragma GCC ivdep
-      for (int k = 0; k < kSums; ++k) sums[k] += value(i + k);
+      for (int k = 0; k < kRunningSums; ++k) sums[k] += value(i + k);
     for (int k = 0; i + k < end; ++k) sums[k] += value(i + k);
-    for (int width = kSums / 2; width > 0; width /= 2)
+    for (int width = kRunningSums / 2; width > 0; width /= 2)
       for (int k = 0; k < width; ++k) sums[k] += sums[k + width];
     total += static_cast<double>(sums[0]);
   }

@@ -29,11 +29,10 @@ class SoftmaxCrossEntropy : public Op {
 
     info_.src = {desc.prediction.dense(), {view.target, DType::kInt64, nullptr}};
     info_.dst = {loss_desc()};
-    // The workspace keeps diff_src, so that backward needs no source.
-    info_.workspace_bytes = training_ ? n_ * row_bytes() : 0;
+    info_.workspace_bytes = training_ ? n_ * places_ * static_cast<int64_t>(sizeof(KeptPlace)) : 0;
     info_.scratchpad_bytes = n_ * blocks_ * static_cast<int64_t>(sizeof(LossSums));
-    info_.backward_needs_src = false;
     info_.backward_needs_dst = false;
+    info_.diff_src_in_place = true;
   }
 
   void forward(Stream&, const OpArgs& args) override {
@@ -49,29 +48,44 @@ class SoftmaxCrossEntropy : public Op {
 
   void backward(Stream&, const OpArgs& args) override {
     if (!wants(args, 0)) return;
+    const float* x = args.src[0].as<const float>();
+    const int64_t* target = args.src[1].as<const int64_t>();
+    const auto* kept = reinterpret_cast<const KeptPlace*>(args.workspace);
     float* diff = args.diff_src[0].as<float>();
-    const float* kept = reinterpret_cast<const float*>(args.workspace);
     const float scale = args.batch->loss_scale;
     const int64_t n_valid = args.batch->n_valid;
-    for (int64_t i = 0; i < n_valid * places_ * rule_.k; ++i) diff[i] = scale * kept[i];
+#pragma omp parallel for schedule(static) if (n_valid * places_ * rule_.k >= kParallelElements)
+    for (int64_t block = 0; block < n_valid * blocks_; ++block) {
+      const Block b = block_at(block);
+      if (in_rows_)
+        row_gradient(rule_, x + b.element, target[b.place], kept[b.place], scale, diff + b.element);
+      else
+        pixel_gradients(rule_, b.n, places_, x + b.element, target + b.place, kept + b.place, scale,
+                        diff + b.element);
+    }
     clear_padding(n_, places_ * rule_.k, n_valid, diff);
   }
 
  private:
-  int64_t row_bytes() const { return places_ * rule_.k * static_cast<int64_t>(sizeof(float)); }
+  /// A row, or some pixels of a sample: the first one, how many, and the first element of the prediction.
+  struct Block {
+    int64_t place, n, element;
+  };
+  Block block_at(int64_t block) const {
+    if (in_rows_) return {block, 1, block * rule_.k};
+    const int64_t sample = block / blocks_, first = block % blocks_ * kPixelBlock;
+    return {sample * places_ + first, std::min<int64_t>(kPixelBlock, places_ - first),
+            sample * places_ * rule_.k + first};
+  }
 
   LossSums run_block(const OpArgs& args, int64_t block) const {
     const float* x = args.src[0].as<const float>();
     const int64_t* target = args.src[1].as<const int64_t>();
-    float* diff = training_ ? reinterpret_cast<float*>(args.workspace) : nullptr;
-    if (in_rows_) {
-      const int64_t at = block * rule_.k;
-      return row_cross_entropy(rule_, x + at, target[block], diff ? diff + at : nullptr);
-    }
-    const int64_t sample = block / blocks_, first = block % blocks_ * kPixelBlock;
-    const int64_t at = sample * places_ * rule_.k + first;
-    return pixel_cross_entropy(rule_, std::min<int64_t>(kPixelBlock, places_ - first), places_, x + at,
-                               target + sample * places_ + first, diff ? diff + at : nullptr);
+    auto* kept = training_ ? reinterpret_cast<KeptPlace*>(args.workspace) : nullptr;
+    const Block b = block_at(block);
+    KeptPlace* of_block = kept ? kept + b.place : nullptr;
+    if (in_rows_) return row_cross_entropy(rule_, x + b.element, target[b.place], of_block);
+    return pixel_cross_entropy(rule_, b.n, places_, x + b.element, target + b.place, of_block);
   }
 
   std::vector<float> class_weights_;

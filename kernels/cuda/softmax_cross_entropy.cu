@@ -188,6 +188,7 @@ class SoftmaxCrossEntropy : public Op {
     info_.workspace_bytes = training_ ? n_places() * static_cast<int64_t>(sizeof(Kept)) : 0;
     info_.scratchpad_bytes = kLossScratchpad;
     info_.backward_needs_dst = false;
+    info_.diff_src_in_place = true;
   }
 
   void forward(Stream& stream, const OpArgs& args) override {
