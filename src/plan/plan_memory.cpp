@@ -54,6 +54,17 @@ Plan::Impl::Places Plan::Impl::place_memory() {
     }
   }
 
+  // Nobody else reads that value, neither later in the step nor afterwards.
+  const auto may_be_overwritten = [&](int v) {
+    const PlanValue& value = values[v];
+    const bool is_alone = value.readers.size() == 1 && value.root == v && value_request[v] >= 0;
+    const bool is_judged = options.keeps_judged && !losses.empty() && steps[losses[0].step].src[0] == v;
+    const bool is_shown = std::find(shown_values.begin(), shown_values.end(), v) != shown_values.end();
+    const PlanStep& producer = steps[value.producer];
+    return is_alone && !is_judged && !is_shown && options.config.training &&
+           !(producer.runs_backward && producer.op->info().backward_needs_dst);
+  };
+
   // Gradients, one per edge, alive from the reader's to the producer's backward. Where the
   // reader is a view, the gradient of its input is the memory of that of its output.
   std::map<PlanEdge, int> diff_request;
@@ -70,7 +81,12 @@ Plan::Impl::Places Plan::Impl::place_memory() {
       }
       last = std::max(last, step.backward_time);
       const PlanEdge edge{call.step, slot};
-      if (step.op->info().aliases_src) {
+      if (slot == 0 && step.op->info().diff_src_in_place && may_be_overwritten(step.src[0])) {
+        // The value's last reader writes its gradient where the value was.
+        const int shared = value_request[values[step.src[0]].root];
+        requests[shared].last = std::max(requests[shared].last, last);
+        diff_request[edge] = shared;
+      } else if (step.op->info().aliases_src) {
         const int shared = diff_request.at(gradient_edges(step.dst[0])[0]);
         requests[shared].last = std::max(requests[shared].last, last);
         diff_request[edge] = shared;

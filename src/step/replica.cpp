@@ -242,6 +242,9 @@ void Replica::clip_gradients() {
     gather(gradients_.result());
     reducer_.wait(stream_.get());
   }
+  if (clip_.needs_all_gradients())  // what is frozen has no part in the norm
+    for (const ElementRange& range : optimizer_.frozen_ranges())
+      fill(*stream_, range.n(), 0.0f, gradients_.result() + range.begin);
   if (grad_scale_ > 0) clip_.apply(*stream_, arena_.n_elements(), gradients_.result(), grad_scale_);
 }
 

@@ -21,6 +21,7 @@ OptimizerSpec read_optimizer(const Config& description) {
   spec.lr = made.default_lr > 0 ? options.get_double("lr", made.default_lr) : options.get_double("lr");
   spec.weight_decay = options.get_double("weight_decay", 0);
   spec.decay_biases = options.get_bool("decay_biases", false);
+  spec.groups = read_parameter_groups(options);
   if (spec.lr < 0)
     throw options.error_at("lr", fmt::format("must not be negative, found {}", spec.lr),
                            "for instance lr: 0.1 with sgd, lr: 1e-3 with adam");
@@ -47,23 +48,47 @@ std::vector<UpdateRange> within(const std::vector<UpdateRange>& ranges,
 
 namespace {
 
-/// Neighbouring segments with one factor of weight decay become one range.
-std::vector<UpdateRange> ranges_of(const OptimizerSpec& spec, const ParameterArena& arena) {
+/// What the parameters of a group have in common. Of those of none: group -1.
+struct Treatment {
+  double lr_factor = 1, weight_decay = 0;
+  bool is_frozen = false;
+  bool operator==(const Treatment&) const = default;
+};
+
+Treatment treatment_of(const OptimizerSpec& spec, int group) {
+  if (group < 0) return {1, spec.weight_decay, false};
+  const ParameterGroup& of = spec.groups[static_cast<size_t>(group)];
+  return {of.lr_factor, of.weight_decay.value_or(spec.weight_decay), of.is_frozen};
+}
+
+struct Treated {
+  Treatment treatment;
   std::vector<UpdateRange> ranges;
+};
+
+/// Neighbouring segments with one treatment and one factor of weight decay become one range.
+std::vector<Treated> ranges_of(const OptimizerSpec& spec, const ParameterArena& arena) {
+  std::vector<Treated> all;
   const std::vector<Segment>& segments = arena.segments();
+  const std::vector<int> groups = groups_of(spec.groups, arena);
   for (size_t i = 0; i < segments.size(); ++i) {
     if (segments[i].is_statistic()) continue;  // averaged by the replica
-    const bool decays = spec.weight_decay > 0 && (spec.decay_biases || segments[i].shape.rank() > 1);
+    const Treatment treatment = treatment_of(spec, groups[i]);
+    const bool decays = treatment.weight_decay > 0 && (spec.decay_biases || segments[i].shape.rank() > 1);
     const float factor = decays ? 1.0f : 0.0f;
     const int64_t begin = segments[i].offset;
     const int64_t end = i + 1 < segments.size() ? segments[i + 1].offset : arena.n_elements();
+    auto treated = std::find_if(all.begin(), all.end(),
+                                [&](const Treated& known) { return known.treatment == treatment; });
+    if (treated == all.end()) treated = all.insert(all.end(), {treatment, {}});
+    std::vector<UpdateRange>& ranges = treated->ranges;
     if (!ranges.empty() && ranges.back().end == begin && ranges.back().factor == factor) {
       ranges.back().end = end;
     } else {
       ranges.push_back({begin, end, begin, factor});
     }
   }
-  return ranges;
+  return all;
 }
 
 }  // namespace
@@ -72,10 +97,14 @@ Optimizer::Optimizer(const OptimizerSpec& spec, const ParameterArena& arena)
     : Optimizer(spec, arena, {{0, arena.n_elements()}}) {}
 
 Optimizer::Optimizer(const OptimizerSpec& spec, const ParameterArena& arena, std::vector<ElementRange> own)
-    : spec_(spec),
-      arena_(arena),
-      own_(std::move(own)),
-      ranges_(arena.device(), within(ranges_of(spec, arena), own_)) {
+    : spec_(spec), arena_(arena), own_(std::move(own)) {
+  for (const Treated& treated : ranges_of(spec, arena)) {
+    const auto& [lr_factor, weight_decay, is_frozen] = treated.treatment;
+    if (is_frozen)
+      for (const UpdateRange& range : treated.ranges) frozen_.push_back({range.begin, range.end});
+    else
+      parts_.push_back({lr_factor, weight_decay, {arena.device(), within(treated.ranges, own_)}});
+  }
   for (const ElementRange& range : own_) n_own_ += range.n();
   for (const std::string& name : spec.rule->slots())
     slots_.push_back({name, arena_.make_parallel(n_own_), nullptr});
@@ -92,8 +121,10 @@ int64_t Optimizer::state_bytes() const {
 }
 
 void Optimizer::update(Stream& stream, const float* gradients, double lr, double grad_scale, int64_t step) {
-  spec_.rule->update(stream, ranges_,
-                     {gradients, arena_.weights(), slot_data_, lr, spec_.weight_decay, grad_scale, step});
+  for (const Part& part : parts_)
+    spec_.rule->update(
+        stream, part.ranges,
+        {gradients, arena_.weights(), slot_data_, lr * part.lr_factor, part.weight_decay, grad_scale, step});
 }
 
 }  // namespace lockstep

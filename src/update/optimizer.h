@@ -11,6 +11,7 @@
 #include "kernels/update_ranges.h"
 #include "src/config/config.h"
 #include "src/network/arena.h"
+#include "src/update/parameter_groups.h"
 #include "src/update/update_rule.h"
 
 namespace lockstep {
@@ -21,9 +22,10 @@ struct OptimizerSpec {
   double lr = 0;
   double weight_decay = 0;
   bool decay_biases = false;  // also on parameters of one dimension
+  std::vector<ParameterGroup> groups;
 };
 
-/// From {NAME: {lr, weight_decay, decay_biases, and the options of its rule}}; see update_rules().
+/// From {NAME: {lr, weight_decay, decay_biases, groups, and the options of its rule}}; see update_rules().
 OptimizerSpec read_optimizer(const Config& description);
 
 /// The parts of `ranges` (ascending, apart) within `own` (likewise). Their states follow one another as the
@@ -32,7 +34,8 @@ std::vector<UpdateRange> within(const std::vector<UpdateRange>& ranges, const st
 
 class Optimizer {
  public:
-  /// own: the ranges of the arena that this rank updates, ascending and apart.
+  /// own: the ranges of the arena that this rank updates, ascending and apart. Throws Error as groups_of()
+  /// does.
   Optimizer(const OptimizerSpec& spec, const ParameterArena& arena, std::vector<ElementRange> own);
   /// Of all weights.
   Optimizer(const OptimizerSpec& spec, const ParameterArena& arena);
@@ -40,6 +43,9 @@ class Optimizer {
   /// One update of the own ranges. `gradients`: the arena's layout, summed over the global
   /// batch; grad_scale = 1 / its samples; `step`: 0 for the first update.
   void update(Stream& stream, const float* gradients, double lr, double grad_scale, int64_t step);
+
+  /// Ranges of the whole arena that no update changes, ascending and apart.
+  const std::vector<ElementRange>& frozen_ranges() const { return frozen_; }
 
   /// State arrays by slot name, for checkpoints ("velocity"; "m", "v").
   struct Slot {
@@ -59,7 +65,13 @@ class Optimizer {
   const ParameterArena& arena_;
   std::vector<ElementRange> own_;
   int64_t n_own_ = 0;
-  UpdateRanges ranges_;  // factor: of the weight decay
+  /// Own ranges with one rate and one weight decay; their factor is 0 where they do not decay.
+  struct Part {
+    double lr_factor, weight_decay;
+    UpdateRanges ranges;
+  };
+  std::vector<Part> parts_;
+  std::vector<ElementRange> frozen_;
   std::vector<Slot> slots_;
   std::vector<float*> slot_data_;
 };

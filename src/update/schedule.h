@@ -2,6 +2,7 @@
 // of the step so that a resumed run continues exactly. One file per schedule in schedules/.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -14,6 +15,12 @@ namespace lockstep {
 struct Position {
   int64_t step, total_steps, steps_per_epoch;  // step: from 0
   double warmup_steps;                         // which the schedule does not see
+
+  /// Of what warm-up leaves: from 0 to 1, where it stays.
+  double progress() const {
+    const double span = std::max(1.0, static_cast<double>(total_steps) - warmup_steps);
+    return std::min(1.0, (static_cast<double>(step) - warmup_steps) / span);
+  }
 };
 
 /// What follows the warm-up: the factor at a position.

@@ -145,7 +145,7 @@ TEST_F(Generate, ALanguageModelOfBytePairs) {
   const std::string ids = written(checkpoint + "--prompt 'abc bca' --length 0 --ids");
   EXPECT_LT(count(ids, " "), 7) << ids;  // merged
   EXPECT_EQ(written(checkpoint + "--prompt abc --length 20").substr(0, 3), "abc");
-  EXPECT_EQ(lockstep("evaluate " + checkpoint).status, 0);
+  EXPECT_EQ(lockstep("evaluate " + checkpoint + " --data " + file("pairs/validation")).status, 0);
   // Data of another tokenizer are refused.
   expect_done("tokenizer train " + file("dates.tsv") + " --vocab-size 262 --special '<|endoftext|>' --out " +
               tokenizer);

@@ -76,6 +76,50 @@ TEST(Optimizer, AdamByHandAndDecaySkipsBiases) {
   EXPECT_FLOAT_EQ(update("adam", 1).first_slot.at("a.weight")[0], 0.05f);  // (1 - beta1) * g
 }
 
+TEST(Optimizer, GroupsHaveARateAndADecayOfTheirOwn) {
+  const Updated plain = update("{adamw: {weight_decay: 0.5}}", 3);
+  const Updated result = update(
+      "{adamw: {weight_decay: 0.5, groups: [{match: '^a', lr_factor: 0.5, weight_decay: 0.25},"
+      " {match: [bias, a.weight], frozen: true}]}}",
+      3);
+  EXPECT_TRUE(result.padding_is_zero);
+  // Three steps of lr 0.05: w * (1 - 0.05 * 0.25) - 0.05 each; biases do not decay. The first match counts.
+  EXPECT_NEAR(result.weights.at("a.weight")[0], 0.3333506, 1e-6);
+  EXPECT_NEAR(result.weights.at("a.bias")[0], 0.35, 1e-6);
+  EXPECT_EQ(result.weights.at("b.weight"), plain.weights.at("b.weight"));
+  for (const float value : result.weights.at("b.bias")) EXPECT_EQ(value, 0.5f);     // bit for bit
+  for (const float value : result.first_slot.at("b.bias")) EXPECT_EQ(value, 0.0f);  // and no state
+  EXPECT_EQ(result.first_slot.at("a.bias"), plain.first_slot.at("a.bias"));
+  // A group that changes nothing has the bits of none.
+  const Updated same = update("{adamw: {weight_decay: 0.5, groups: [{match: weight, lr_factor: 1}]}}", 3);
+  EXPECT_EQ(same.weights, plain.weights);
+}
+
+TEST(Optimizer, GroupsThatMatchNothingAreNamed) {
+  const auto reason = [](const std::string& groups) -> std::string {
+    try {
+      update("{sgd: {lr: 1, groups: " + groups + "}}", 1);
+      return "was taken";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.where().substr(0, 8), "job.yaml") << error.what();
+      EXPECT_FALSE(error.remedy().empty()) << error.what();
+      return error.reason();
+    }
+  };
+  EXPECT_EQ(reason("[{match: a.weigth}]"),
+            "'a.weigth' matches none of the 4 parameters; did you mean 'a.weight'?");
+  EXPECT_EQ(reason("[{match: [weight, '^c']}]").substr(0, 39), "'^c' matches none of the 4 parameters");
+  EXPECT_NE(reason("[{match: '(', frozen: true}]").find("no regular expression"), std::string::npos);
+  EXPECT_NE(reason("[{frozen: true}]").find("no match"), std::string::npos);
+  EXPECT_NE(reason("[{match: a, lr_factor: -1}]").find("negative"), std::string::npos);
+  EXPECT_NE(reason("[{match: a, weight_decay: -1}]").find("negative"), std::string::npos);
+  EXPECT_NE(reason("[{match: a, lr_factor: 2, frozen: true}]").find("frozen group"), std::string::npos);
+  EXPECT_NE(reason("[{match: a, rate: 2}]").find("rate"), std::string::npos);
+  EXPECT_NE(reason("{match: a}").find("is a list"), std::string::npos);
+  EXPECT_NE(reason("[{match: weight, frozen: true}, {match: bias, frozen: true}]").find("all parameters"),
+            std::string::npos);
+}
+
 TEST(Optimizer, SlotsAreNamedForCheckpoints) {
   Graph graph;
   graph.add_input("input", {5});

@@ -36,6 +36,27 @@ TEST(Schedule, LiteralValues) {
                  {1, 0.9695518, 0.8828427, 0.7530734, 0.6, 0.4469266, 0.3171573, 0.2304482});
   // Four steps of warm-up, then one period over the other four.
   expect_factors("{cosine: {warmup_epochs: 1}}", {0.25, 0.5, 0.75, 1, 1, 0.8535534, 0.5, 0.1464466});
+  expect_factors("linear", {1, 0.75, 0.5, 0.25});
+  expect_factors("{linear: {final: 0.2, warmup_epochs: 1}}", {0.25, 0.5, 0.75, 1, 1, 0.8, 0.6, 0.4});
+  expect_factors("polynomial", {1, 0.5625, 0.25, 0.0625});
+  expect_factors("{polynomial: {power: 1, final: 0.5}}", {1, 0.875, 0.75, 0.625});
+  expect_factors("{exponential: {gamma: 0.16}}", {1, 0.6324555, 0.4, 0.2529822, 0.16});  // 4 steps an epoch
+  expect_factors("{exponential: {gamma: 0.16, warmup_epochs: 0.5}}", {0.5, 1, 1, 0.6324555, 0.4});
+  expect_factors("{inverse_root: {warmup_epochs: 1}}", {0.25, 0.5, 0.75, 1, 0.8944272, 0.8164966});
+  expect_factors("inverse_root", {1, 0.7071068, 0.5773503, 0.5});
+  expect_factors("{warmup_stable_decay: {warmup_epochs: 0.5, decay: 0.5}}",
+                 {0.5, 1, 1, 1, 1, 0.75, 0.5, 0.25});
+  expect_factors("{warmup_stable_decay: {decay: 0.5, final: 0.5, shape: cosine}}",
+                 {1, 1, 1, 1, 1, 0.9267767, 0.75, 0.5732233});
+  expect_factors("{warmup_stable_decay: {decay: 0.5, shape: root}}",
+                 {1, 1, 1, 1, 1, 0.5, 0.2928932, 0.1339746});
+}
+
+TEST(Schedule, RefusesWhatIsNoSchedule) {
+  for (const char* text :
+       {"{polynomial: {power: 0}}", "exponential", "{exponential: {gamma: 1.1}}",
+        "{warmup_stable_decay: {decay: 0}}", "{warmup_stable_decay: {shape: round}}", "{linear: {last: 1}}"})
+    EXPECT_THROW(read_schedule(config(text)), Error) << text;
 }
 
 TEST(Schedule, IsAFunctionOfTheStepAlone) {

@@ -109,8 +109,8 @@ class PositionsLayer : public Layer {
     PositionsDesc desc;
     desc.src = context.src[0];
     desc.learned = is_learned();
-    desc.kind = o_.kind == PositionsOptions::Kind::kSinesThenCosines ? PositionKind::kSinesThenCosines
-                                                                     : PositionKind::kInterleaved;
+    desc.sinusoids = o_.kind == PositionsOptions::Kind::kSinesThenCosines ? Sinusoids::kSinesThenCosines
+                                                                          : Sinusoids::kInterleaved;
     desc.max_steps = is_learned() ? o_.max_steps : std::max(context.cache_steps, context.src[0].shape[1]);
     return make_positions(context.config, desc);
   }

@@ -1,0 +1,98 @@
+#include "src/update/parameter_groups.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "kernels/error.h"
+#include "src/config/nearest_word.h"
+
+namespace lockstep {
+
+bool ParameterGroup::matches(const std::string& name) const {
+  return std::any_of(patterns.begin(), patterns.end(),
+                     [&](const Pattern& pattern) { return std::regex_search(name, pattern.regex); });
+}
+
+namespace {
+
+ParameterGroup read_group(const Config& options) {
+  ParameterGroup group;
+  // Which names there are is known later.
+  group.place = options.error_at("match", "matches nothing", "name parameters of the network").where();
+  for (const std::string& text : options.get_strings("match")) {
+    try {
+      group.patterns.push_back({text, std::regex(text)});
+    } catch (const std::regex_error&) {
+      throw options.error_at(
+          "match", "'" + text + "' is no regular expression",
+          "write for instance match: ^encoder, with a backslash before . ( [ + that are meant so");
+    }
+  }
+  if (group.patterns.empty())
+    throw options.error("a group of parameters has no match",
+                        "write for instance {match: ^conv1, frozen: true}");
+  group.lr_factor = options.get_double("lr_factor", 1);
+  if (!(group.lr_factor >= 0))
+    throw options.error_at("lr_factor", fmt::format("must not be negative, found {}", group.lr_factor),
+                           "for instance lr_factor: 0.1, a tenth of the optimizer's rate");
+  if (options.has("weight_decay")) {
+    group.weight_decay = options.get_double("weight_decay");
+    if (!(*group.weight_decay >= 0))
+      throw options.error_at("weight_decay",
+                             fmt::format("must not be negative, found {}", *group.weight_decay),
+                             "for instance weight_decay: 0");
+  }
+  group.is_frozen = options.get_bool("frozen", false);
+  if (group.is_frozen && (options.has("lr_factor") || options.has("weight_decay")))
+    throw options.error("a frozen group has a rate or a weight decay", "leave out frozen, or the other two");
+  options.finish();
+  return group;
+}
+
+}  // namespace
+
+std::vector<ParameterGroup> read_parameter_groups(const Config& options) {
+  std::vector<ParameterGroup> groups;
+  if (!options.has("groups")) return groups;
+  const Config list = options.at("groups");
+  if (!list.is_list())
+    throw list.error("groups is a list", "write for instance groups: [{match: ^conv1, lr_factor: 0.1}]");
+  for (const Config& item : list.items()) groups.push_back(read_group(item));
+  return groups;
+}
+
+std::vector<int> groups_of(const std::vector<ParameterGroup>& groups, const ParameterArena& arena) {
+  std::vector<std::string> names;  // of what an optimizer updates
+  for (const Segment& segment : arena.segments())
+    if (!segment.is_statistic()) names.push_back(segment.name);
+  for (const ParameterGroup& group : groups) {
+    for (const ParameterGroup::Pattern& pattern : group.patterns) {
+      const auto is_found = [&](const std::string& name) { return std::regex_search(name, pattern.regex); };
+      if (std::any_of(names.begin(), names.end(), is_found)) continue;
+      const std::string near = nearest_word(pattern.text, names);
+      constexpr size_t kShown = 8;
+      const std::vector<std::string> shown(
+          names.begin(), names.begin() + static_cast<int64_t>(std::min(kShown, names.size())));
+      throw Error(
+          group.place,
+          fmt::format("'{}' matches none of the {} parameters{}", pattern.text, names.size(),
+                      near.empty() ? "" : "; did you mean '" + near + "'?"),
+          fmt::format("parameters: {}{}", fmt::join(shown, ", "), names.size() > kShown ? ", …" : ""));
+    }
+  }
+  std::vector<int> result;
+  bool all_frozen = !names.empty();
+  for (const Segment& segment : arena.segments()) {
+    const auto found = std::find_if(groups.begin(), groups.end(),
+                                    [&](const ParameterGroup& group) { return group.matches(segment.name); });
+    result.push_back(found == groups.end() ? -1 : static_cast<int>(found - groups.begin()));
+    if (!segment.is_statistic()) all_frozen = all_frozen && found != groups.end() && found->is_frozen;
+  }
+  if (all_frozen)
+    throw Error(groups.front().place, "all parameters are frozen: nothing is left to train",
+                "leave some of them out of the frozen groups");
+  return result;
+}
+
+}  // namespace lockstep
