@@ -20,14 +20,14 @@ struct Sign {
 
 struct LeakyRelu {
   float slope;
-  LOCKSTEP_INLINE float value(float x) const { return x > 0.0f ? x : slope * x; }
-  LOCKSTEP_INLINE float gradient(float y, float g) const { return y > 0.0f ? g : slope * g; }
+  LOCKSTEP_INLINE float value(float x) const { return select(x > 0.0f, x, slope * x); }
+  LOCKSTEP_INLINE float gradient(float y, float g) const { return select(y > 0.0f, g, slope * g); }
 };
 
 struct Elu {
   float alpha;
-  LOCKSTEP_INLINE float value(float x) const { return x > 0.0f ? x : alpha * expm1_nonpositive(x); }
-  LOCKSTEP_INLINE float gradient(float y, float g) const { return y > 0.0f ? g : g * (y + alpha); }
+  LOCKSTEP_INLINE float value(float x) const { return select(x > 0.0f, x, alpha * expm1_nonpositive(x)); }
+  LOCKSTEP_INLINE float gradient(float y, float g) const { return select(y > 0.0f, g, g * (y + alpha)); }
 };
 
 struct Gelu {

@@ -10,6 +10,13 @@
 
 namespace lockstep::cpu {
 
+/// first ? a : b, without a branch: compilers sink what one arm alone needs behind the condition, and such a
+/// loop is no vector code.
+LOCKSTEP_INLINE float select(bool first, float a, float b) {
+  const uint32_t mask = 0u - static_cast<uint32_t>(first);
+  return std::bit_cast<float>((std::bit_cast<uint32_t>(a) & mask) | (std::bit_cast<uint32_t>(b) & ~mask));
+}
+
 /// x = n ln 2 + r, |r| <= ln 2 / 2; exp(r) = 1 + r + r^2 p(r) by its Taylor polynomial. For |x| < 100.
 struct ExponentParts {
   float series;  // exp(r) - 1
@@ -34,27 +41,27 @@ LOCKSTEP_INLINE ExponentParts exponent_parts(float x) {
 LOCKSTEP_INLINE float exp_nonpositive(float x) {
   const ExponentParts e = exponent_parts(x);
   const float y = (e.series + 1.0f) * e.power;
-  return x < -87.33f ? 0.0f : y;
+  return select(x < -87.33f, 0.0f, y);
 }
 
 /// exp(x) - 1 for x <= 0, to about 1 ulp near 0 too. NaN stays NaN.
 LOCKSTEP_INLINE float expm1_nonpositive(float x) {
   const ExponentParts e = exponent_parts(x);
   const float y = e.series * e.power + (e.power - 1.0f);
-  return x < -87.33f ? -1.0f : y;
+  return select(x < -87.33f, -1.0f, y);
 }
 
 /// 1 / (1 + exp(-x)). NaN stays NaN.
 LOCKSTEP_INLINE float sigmoid(float x) {
-  const float e = exp_nonpositive(x > 0.0f ? -x : x);
-  return (x > 0.0f ? 1.0f : e) / (1.0f + e);
+  const float e = exp_nonpositive(select(x > 0.0f, -x, x));
+  return select(x > 0.0f, 1.0f, e) / (1.0f + e);
 }
 
 /// NaN stays NaN.
 LOCKSTEP_INLINE float tanh(float x) {
-  const float e = expm1_nonpositive(x > 0.0f ? -2.0f * x : 2.0f * x);
+  const float e = expm1_nonpositive(2.0f * select(x > 0.0f, -x, x));
   const float y = e / (2.0f + e);
-  return x > 0.0f ? -y : y;
+  return select(x > 0.0f, -y, y);
 }
 
 /// log(1 + e) for 0 <= e <= 1: 2 artanh(e / (2 + e)) by its series. NaN stays NaN.
@@ -86,7 +93,7 @@ LOCKSTEP_INLINE float erf(float x) {
   q = q * s + -7.37332916720468e-03f;
   q = q * s + -1.42647390514189e-02f;
   const float y = x * p / q;
-  return x > 4.0f ? 1.0f : x < -4.0f ? -1.0f : y;  // beyond, it is 1 in float32
+  return select(x > 4.0f, 1.0f, select(x < -4.0f, -1.0f, y));  // beyond, it is 1 in float32
 }
 
 }  // namespace lockstep::cpu
