@@ -122,7 +122,7 @@ void go_on(TrainedModel model, const CommandLine& line, const SamplingOptions& s
 
 void answer_prompt(const CommandLine& line, const SamplingOptions& sampling,
                    const DecodingOptions& decoding) {
-  TrainedModel model = load_model(line.text("CHECKPOINT"));
+  TrainedModel model = load_model(line.text("CHECKPOINT"), line.has("average"));
   if (model.graph.inputs().size() <= 1) return go_on(std::move(model), line, sampling);
   if (!line.has("prompt"))
     throw Error("generate", "there is nothing that the decoder could write for",
@@ -179,6 +179,7 @@ static int generate_command(const Words& words, Communicator& comm) {
       "beams", po::value<int64_t>()->default_value(1), "of a decoder: beginnings that are kept; 1: greedy")(
       "length-penalty", po::value<double>()->default_value(1),
       "beams are compared by log-probability / length^PENALTY")(
+      "average", "the running averages of the weights (the job's key average) in their place")(
       "max-length", po::value<int64_t>()->default_value(0),
       "tokens that a decoder writes at most; 0: as the longest target of training");
   if (!line.parse(words, comm.is_root())) return 0;
@@ -188,6 +189,8 @@ static int generate_command(const Words& words, Communicator& comm) {
     if (line.get<int64_t>(number) < 0)
       throw UsageError(fmt::format("--{} {} is below 0", number, line.get<int64_t>(number)),
                        "give a number of tokens or samples");
+  if (line.has("average") && line.has("data"))
+    throw UsageError("--average and --data are both given", "give --average with --prompt");
   if (line.has("prompt") && line.has("data"))
     throw UsageError("--prompt and --data are both given", "give one of them");
   if (!line.has("data")) {

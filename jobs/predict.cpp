@@ -118,6 +118,7 @@ static int predict_command(const Words& words, Communicator& comm) {
       "drop", po::value<std::string>(), "columns of a table that are no inputs, from 0, such as 0,3")(
       "bits", po::value<int64_t>()->default_value(0),
       "8 or 16 a sample of images; 0: as the network was trained")(
+      "average", "the running averages of the weights (the job's key average) in their place")(
       "on-error", po::value<std::string>()->default_value("stop"),
       "stop: name all images that cannot be read; skip: leave them out");
   if (!line.parse(words, comm.is_root())) return 0;
@@ -144,7 +145,7 @@ static int predict_command(const Words& words, Communicator& comm) {
   std::unique_ptr<Dataset> dataset;
   LoaderOptions loading;
   const auto open = [&] {
-    model = load_model(line.text("CHECKPOINT"));
+    model = load_model(line.text("CHECKPOINT"), line.has("average"));
     share_micro_batches(model.job, comm.size());
     if (!is_dataset) return;
     DataSource source = source_at(model.job.train.value_or(DataSource{}), input.path);
