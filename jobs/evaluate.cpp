@@ -78,6 +78,7 @@ static int evaluate_command(const Words& words, Communicator& comm) {
                                                                 "field of the targets")(
       "layout", po::value<std::string>(), "of images: NCHW or NHWC (default: as in training)")(
       "metrics", po::value<std::string>(), "in place of the job's, for instance 'accuracy, top_5'")(
+      "average", "the running averages of the weights (the job's key average) in their place")(
       "json", "print one JSON object");
   if (!line.parse(words, comm.is_root())) return 0;
   if (!line.has("data"))
@@ -90,7 +91,8 @@ static int evaluate_command(const Words& words, Communicator& comm) {
                                           .input = line.text("input"),
                                           .target = line.text("target"),
                                           .layout = line.text("layout"),
-                                          .metrics = line.text("metrics")},
+                                          .metrics = line.text("metrics"),
+                                          .average = line.has("average")},
                                          comm);
   const ValidationResult& result = evaluation.result;
   const TrainedModel& model = evaluation.model;

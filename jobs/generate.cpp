@@ -154,7 +154,7 @@ void go_on(TrainedModel model, const CommandLine& line, const SamplingOptions& s
 
 void answer_prompt(const CommandLine& line, const SamplingOptions& sampling,
                    const DecodingOptions& decoding) {
-  TrainedModel model = load_model(line.text("CHECKPOINT"));
+  TrainedModel model = load_model(line.text("CHECKPOINT"), line.has("average"));
   if (const MaskToken mask = mask_of(model); mask.id >= 0) {
     if (!line.has("prompt") || line.text("prompt").find(mask.text) == std::string::npos)
       throw Error("generate", "its network guesses masked tokens, and --prompt has none",
@@ -217,6 +217,7 @@ static int generate_command(const Words& words, Communicator& comm) {
       "beams", po::value<int64_t>()->default_value(1), "of a decoder: beginnings that are kept; 1: greedy")(
       "length-penalty", po::value<double>()->default_value(1),
       "beams are compared by log-probability / length^PENALTY")(
+      "average", "the running averages of the weights (the job's key average) in their place")(
       "max-length", po::value<int64_t>()->default_value(0),
       "tokens that a decoder writes at most; 0: as the longest target of training");
   if (!line.parse(words, comm.is_root())) return 0;
@@ -226,6 +227,8 @@ static int generate_command(const Words& words, Communicator& comm) {
     if (line.get<int64_t>(number) < 0)
       throw UsageError(fmt::format("--{} {} is below 0", number, line.get<int64_t>(number)),
                        "give a number of tokens or samples");
+  if (line.has("average") && line.has("data"))
+    throw UsageError("--average and --data are both given", "give --average with --prompt");
   if (line.has("prompt") && line.has("data"))
     throw UsageError("--prompt and --data are both given", "give one of them");
   if (!line.has("data")) {

@@ -140,6 +140,7 @@ static int predict_command(const Words& words, Communicator& comm) {
       "features", po::value<Words>()->composing(),
       "LAYER: write what it gives too, such as vectors of the sample; may be repeated")(
       "attention", "write the weights of attention too, by layer and head")(
+      "average", "the running averages of the weights (the job's key average) in their place")(
       "on-error", po::value<std::string>()->default_value("stop"),
       "stop: name all images that cannot be read; skip: leave them out");
   if (!line.parse(words, comm.is_root())) return 0;
@@ -166,7 +167,7 @@ static int predict_command(const Words& words, Communicator& comm) {
   std::unique_ptr<Dataset> dataset;
   LoaderOptions loading;
   const auto open = [&] {
-    model = load_model(line.text("CHECKPOINT"));
+    model = load_model(line.text("CHECKPOINT"), line.has("average"));
     share_micro_batches(model.job, comm.size());
     if (!is_dataset) return;
     DataSource source = source_at(model.job.train.value_or(DataSource{}), input.path);

@@ -157,8 +157,21 @@ std::set<std::string> names_transposed_outside(const Graph& graph) {
   return names;
 }
 
-int64_t export_weights(const std::string& checkpoint, const std::string& path,
+std::string stored_average(const std::string& name) {
+  constexpr std::string_view kParameters = "/parameters/";
+  return name.starts_with(kParameters) ? "/optimizer/average/" + name.substr(kParameters.size()) : name;
+}
+
+void check_has_averages(const std::string& checkpoint) {
+  for (const CheckpointEntry& entry : list_checkpoint(checkpoint))
+    if (entry.name.starts_with("/optimizer/average/")) return;
+  throw Error(checkpoint, "keeps no averages of its weights",
+              "leave out --average, or train with average: {ema: 0.999} in the job");
+}
+
+int64_t export_weights(const std::string& checkpoint, const std::string& path, bool average,
                        const std::set<std::string>& transposed) {
+  if (average) check_has_averages(checkpoint);
   constexpr std::string_view kParameters = "/parameters/", kBuffers = "/buffers/", kMean = "running_mean";
   int64_t step = read_checkpoint_info(checkpoint).step;
   std::vector<SafetensorsTensor> tensors;
@@ -171,7 +184,7 @@ int64_t export_weights(const std::string& checkpoint, const std::string& path,
       continue;  // the normalisation
     const bool turns = !is_buffer && transposed.count(name) > 0;
     tensors.push_back({name, turns ? Shape{entry.shape[1], entry.shape[0]} : entry.shape, entry.dtype});
-    sources.push_back(entry.name);
+    sources.push_back(average ? stored_average(entry.name) : entry.name);
     if (!name.ends_with(kMean)) continue;
     tensors.push_back(
         {name.substr(0, name.size() - kMean.size()) + std::string(kCounter), {}, DType::kInt64});

@@ -37,11 +37,17 @@ struct ImportResult {
 ImportResult import_weights(const SafetensorsFile& file, const ImportRules& rules,
                             const ParameterArena& arena);
 
+/// Where a checkpoint keeps the running average of a weight "/parameters/NAME"; of statistics their own name.
+std::string stored_average(const std::string& name);
+/// Throws Error where a checkpoint keeps no averages of its weights.
+void check_has_averages(const std::string& checkpoint);
+
 /// Writes the parameters and statistics of a checkpoint, checked against their sums, and for each
 /// running_mean the int64 num_batches_tracked (the checkpoint's step) that PyTorch's
-/// load_state_dict() expects. `transposed`: parameters that are written as (I, O). The normalisation of the
-/// input (/buffers/input.*) is no weight and stays behind. Returns the number of tensors written.
-int64_t export_weights(const std::string& checkpoint, const std::string& path,
+/// load_state_dict() expects. The normalisation of the input (/buffers/input.*) is no weight
+/// and stays behind. average: the running averages of the weights in their place; `transposed`: parameters that
+/// are written as (I, O). Returns the number of tensors written.
+int64_t export_weights(const std::string& checkpoint, const std::string& path, bool average = false,
                        const std::set<std::string>& transposed = {});
 /// The parameters that files of other programs have as (I, O).
 std::set<std::string> names_transposed_outside(const Graph& graph);

@@ -14,7 +14,7 @@ Evaluation evaluate(const std::string& checkpoint, const EvaluateOptions& option
   std::unique_ptr<Dataset> dataset;
   DataFields fields;
   const auto open = [&] {
-    model = load_model(checkpoint);
+    model = load_model(checkpoint, options.average);
     Job& job = model.job;
     if (!options.metrics.empty())
       job.metrics = read_metrics(

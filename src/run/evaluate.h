@@ -16,6 +16,7 @@ struct EvaluateOptions {
   std::string input, target;  // names of its fields; empty: as in training
   std::string layout;         // of images: NCHW or NHWC; empty: as in training
   std::string metrics;        // in place of the job's, "accuracy, top_5"; empty: the job's
+  bool average = false;       // the running averages of the weights in their place
 };
 
 struct Evaluation {

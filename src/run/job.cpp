@@ -138,6 +138,7 @@ Job read_job(Config root) {
   read_losses(root, job);
   job.metrics = read_metrics(root.find("metrics"), job.losses());
   job.optimizer = read_optimizer(root.at("optimizer"));
+  job.optimizer.average = read_weight_average(root);
   if (root.has("schedule")) job.schedule = read_schedule(root.at("schedule"));
   job.clip = read_clip(root);
   if (root.has("init")) job.init = read_init(root.at("init"));

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "io/files/files.h"
+#include "src/network/weights_file.h"
 #include "src/run/checkpoints/train_state.h"
 
 namespace lockstep {
@@ -53,12 +54,17 @@ TrainedModel describe_model(const std::string& checkpoint) {
   return model;
 }
 
-TrainedModel load_model(const std::string& checkpoint) {
+TrainedModel load_model(const std::string& checkpoint, bool average) {
   TrainedModel model = describe_model(checkpoint);
   check_holds_weights(checkpoint, model.graph);
   model.arena = std::make_unique<ParameterArena>(model.graph, model.job.device);
   Normalization none;
-  load_checkpoint(checkpoint, checkpoint_tensors(*model.arena, nullptr, none));
+  std::vector<CheckpointTensor> tensors = checkpoint_tensors(*model.arena, nullptr, none);
+  if (average) {
+    check_has_averages(checkpoint);
+    for (CheckpointTensor& tensor : tensors) tensor.name = stored_average(tensor.name);
+  }
+  load_checkpoint(checkpoint, tensors);
   model.arena->host().upload(*make_stream(model.job.device));
   return model;
 }

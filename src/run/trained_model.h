@@ -26,8 +26,9 @@ bool use_without_gpu(Config& job);
 
 /// What a checkpoint is of, without its weights: `arena` is empty. Throws Error naming the file.
 TrainedModel describe_model(const std::string& checkpoint);
-/// Reads a checkpoint and checks its sums. Does not communicate. Throws Error naming the file.
-TrainedModel load_model(const std::string& checkpoint);
+/// Reads a checkpoint and checks its sums. average: the running averages of the weights in their place. Does
+/// not communicate. Throws Error naming the file, also where it has no averages.
+TrainedModel load_model(const std::string& checkpoint, bool average = false);
 
 /// Gives the job a global batch of one micro-batch per rank, for passes over data in order.
 void share_micro_batches(Job& job, int size);

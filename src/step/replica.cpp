@@ -231,6 +231,7 @@ StepResult Replica::step(DataLoader& loader, int64_t step, int64_t total_steps, 
     clip_gradients();
     optimizer_.update(*stream_, gradients_.result(), result.lr, grad_scale_, step);
   }
+  optimizer_.average(*stream_, step);  // also after an overflow, so that the first step begins it
   weights_changed();
   times_.update += update.seconds();
   return result;

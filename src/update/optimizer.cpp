@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "kernels/optimizer_update.h"
+
 namespace lockstep {
 
 Family<UpdateRuleMaker>& update_rules() {
@@ -30,6 +32,18 @@ OptimizerSpec read_optimizer(const Config& description) {
                            "for instance weight_decay: 1e-4");
   options.finish();
   return spec;
+}
+
+double read_weight_average(const Config& root) {
+  if (!root.has("average")) return 0;
+  Config options = root.at("average");
+  options.positional("ema");
+  const double keep = options.get_double("ema");
+  if (!(keep > 0 && keep < 1))
+    throw options.error_at("ema", fmt::format("must lie between 0 and 1, found {}", keep),
+                           "for instance average: {ema: 0.999}; leave average out for none");
+  options.finish();
+  return keep;
 }
 
 std::vector<UpdateRange> within(const std::vector<UpdateRange>& ranges,
@@ -93,6 +107,19 @@ std::vector<Treated> ranges_of(const OptimizerSpec& spec, const ParameterArena& 
 
 }  // namespace
 
+namespace {
+
+/// What has an average of its own: all weights, also frozen ones.
+std::vector<UpdateRange> weight_ranges(const ParameterArena& arena) {
+  std::vector<UpdateRange> ranges;
+  for (const Segment& segment : arena.segments())
+    if (!segment.is_statistic())
+      ranges.push_back({segment.offset, segment.offset + segment.n_elements(), segment.offset});
+  return ranges;
+}
+
+}  // namespace
+
 Optimizer::Optimizer(const OptimizerSpec& spec, const ParameterArena& arena)
     : Optimizer(spec, arena, {{0, arena.n_elements()}}) {}
 
@@ -105,9 +132,14 @@ Optimizer::Optimizer(const OptimizerSpec& spec, const ParameterArena& arena, std
     else
       parts_.push_back({lr_factor, weight_decay, {arena.device(), within(treated.ranges, own_)}});
   }
-  for (const ElementRange& range : own_) n_own_ += range.n();
+  for (const ElementRange& range : own_) {
+    if (spec.average > 0)
+      averaged_.push_back({range.begin - n_own_, {arena.device(), within(weight_ranges(arena), {range})}});
+    n_own_ += range.n();
+  }
   for (const std::string& name : spec.rule->slots())
     slots_.push_back({name, arena_.make_parallel(n_own_), nullptr});
+  if (spec.average > 0) slots_.push_back({"average", arena_.make_parallel(n_own_), nullptr});
   for (Slot& slot : slots_) {  // slots no longer move
     slot.host = std::make_unique<HostMirror>(slot.memory);
     slot_data_.push_back(slot.memory.as<float>());
@@ -125,6 +157,16 @@ void Optimizer::update(Stream& stream, const float* gradients, double lr, double
     spec_.rule->update(
         stream, part.ranges,
         {gradients, arena_.weights(), slot_data_, lr * part.lr_factor, part.weight_decay, grad_scale, step});
+}
+
+void Optimizer::average(Stream& stream, int64_t step) {
+  // A step of gradient descent from the averages to the weights: average -= -rate * (weight - average). Those
+  // of weights that stay do not change.
+  SgdUpdate rule;
+  rule.lr = step == 0 ? -1.0f : -static_cast<float>(1.0 - spec_.average);
+  rule.weight_decay = -1.0f;
+  for (const Averaged& of : averaged_)
+    sgd_update(stream, rule, of.ranges, arena_.weights(), slot_data_.back() - of.shift, nullptr);
 }
 
 }  // namespace lockstep

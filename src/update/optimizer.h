@@ -23,7 +23,11 @@ struct OptimizerSpec {
   double weight_decay = 0;
   bool decay_biases = false;  // also on parameters of one dimension
   std::vector<ParameterGroup> groups;
+  double average = 0;  // of weights, kept beside them: how much of it stays with each step; 0: there is none
 };
+
+/// The key `average` of a job: {ema: 0.999}, or the number alone. 0 where it is not there.
+double read_weight_average(const Config& root);
 
 /// From {NAME: {lr, weight_decay, decay_biases, groups, and the options of its rule}}; see update_rules().
 OptimizerSpec read_optimizer(const Config& description);
@@ -34,8 +38,7 @@ std::vector<UpdateRange> within(const std::vector<UpdateRange>& ranges, const st
 
 class Optimizer {
  public:
-  /// own: the ranges of the arena that this rank updates, ascending and apart. Throws Error as groups_of()
-  /// does.
+  /// own: the ranges of the arena that this rank updates, ascending and apart.
   Optimizer(const OptimizerSpec& spec, const ParameterArena& arena, std::vector<ElementRange> own);
   /// Of all weights.
   Optimizer(const OptimizerSpec& spec, const ParameterArena& arena);
@@ -47,7 +50,11 @@ class Optimizer {
   /// Ranges of the whole arena that no update changes, ascending and apart.
   const std::vector<ElementRange>& frozen_ranges() const { return frozen_; }
 
-  /// State arrays by slot name, for checkpoints ("velocity"; "m", "v").
+  /// Takes the own weights into their running average (Polyak and Juditsky 1992, with weights that fall
+  /// exponentially); `step` 0: they are it. Nothing where the spec asks for none.
+  void average(Stream& stream, int64_t step);
+
+  /// State arrays by slot name, for checkpoints ("velocity"; "m", "v"; the weights' "average").
   struct Slot {
     std::string name;
     Memory memory;  // on the device
@@ -71,6 +78,12 @@ class Optimizer {
     UpdateRanges ranges;
   };
   std::vector<Part> parts_;
+  /// One own range, whose averages lie `shift` elements before its weights.
+  struct Averaged {
+    int64_t shift;
+    UpdateRanges ranges;
+  };
+  std::vector<Averaged> averaged_;  // none without an average
   std::vector<ElementRange> frozen_;
   std::vector<Slot> slots_;
   std::vector<float*> slot_data_;

@@ -62,36 +62,56 @@ std::vector<ParameterGroup> read_parameter_groups(const Config& options) {
   return groups;
 }
 
-std::vector<int> groups_of(const std::vector<ParameterGroup>& groups, const ParameterArena& arena) {
-  std::vector<std::string> names;  // of what an optimizer updates
-  for (const Segment& segment : arena.segments())
-    if (!segment.is_statistic()) names.push_back(segment.name);
+namespace {
+
+/// The place of the first group that matches; -1: none does.
+int group_of(const std::vector<ParameterGroup>& groups, const std::string& name) {
+  const auto found = std::find_if(groups.begin(), groups.end(),
+                                  [&](const ParameterGroup& group) { return group.matches(name); });
+  return found == groups.end() ? -1 : static_cast<int>(found - groups.begin());
+}
+
+/// Of what an optimizer updates.
+std::vector<std::string> parameter_names(const Graph& graph) {
+  std::vector<std::string> names;
+  for (int v = 0; v < graph.size(); ++v)
+    for (const ParameterSpec& spec : graph.parameters(v))
+      if (spec.role != ParameterSpec::Role::kStatistic)
+        names.push_back(graph.vertex(v).parameters_name + "." + spec.name);
+  return names;
+}
+
+}  // namespace
+
+void check_groups(const std::vector<ParameterGroup>& groups, const Graph& graph) {
+  if (groups.empty()) return;
+  const std::vector<std::string> names = parameter_names(graph);
   for (const ParameterGroup& group : groups) {
     for (const ParameterGroup::Pattern& pattern : group.patterns) {
       const auto is_found = [&](const std::string& name) { return std::regex_search(name, pattern.regex); };
       if (std::any_of(names.begin(), names.end(), is_found)) continue;
       const std::string near = nearest_word(pattern.text, names);
       constexpr size_t kShown = 8;
-      const std::vector<std::string> shown(
-          names.begin(), names.begin() + static_cast<int64_t>(std::min(kShown, names.size())));
-      throw Error(
-          group.place,
-          fmt::format("'{}' matches none of the {} parameters{}", pattern.text, names.size(),
-                      near.empty() ? "" : "; did you mean '" + near + "'?"),
-          fmt::format("parameters: {}{}", fmt::join(shown, ", "), names.size() > kShown ? ", …" : ""));
+      const auto n_shown = static_cast<int64_t>(std::min(kShown, names.size()));
+      throw Error(group.place,
+                  fmt::format("'{}' matches none of the {} parameters{}", pattern.text, names.size(),
+                              near.empty() ? "" : "; did you mean '" + near + "'?"),
+                  fmt::format("parameters: {}{}", fmt::join(names.begin(), names.begin() + n_shown, ", "),
+                              names.size() > kShown ? ", …" : ""));
     }
   }
-  std::vector<int> result;
-  bool all_frozen = !names.empty();
-  for (const Segment& segment : arena.segments()) {
-    const auto found = std::find_if(groups.begin(), groups.end(),
-                                    [&](const ParameterGroup& group) { return group.matches(segment.name); });
-    result.push_back(found == groups.end() ? -1 : static_cast<int>(found - groups.begin()));
-    if (!segment.is_statistic()) all_frozen = all_frozen && found != groups.end() && found->is_frozen;
-  }
-  if (all_frozen)
+  const auto is_frozen = [&](const std::string& name) {
+    const int group = group_of(groups, name);
+    return group >= 0 && groups[static_cast<size_t>(group)].is_frozen;
+  };
+  if (std::all_of(names.begin(), names.end(), is_frozen))
     throw Error(groups.front().place, "all parameters are frozen: nothing is left to train",
                 "leave some of them out of the frozen groups");
+}
+
+std::vector<int> groups_of(const std::vector<ParameterGroup>& groups, const ParameterArena& arena) {
+  std::vector<int> result;
+  for (const Segment& segment : arena.segments()) result.push_back(group_of(groups, segment.name));
   return result;
 }
 

@@ -29,8 +29,11 @@ struct ParameterGroup {
 /// The key `groups` of an optimizer: [{match: PATTERN or list, lr_factor, weight_decay, frozen}].
 std::vector<ParameterGroup> read_parameter_groups(const Config& options);
 
-/// Of each segment of the arena the first group that its name matches; -1: none. Throws Error where a pattern
-/// matches no parameter, naming the nearest ones, or where all parameters are frozen.
+/// Throws Error where a pattern matches no parameter of the graph, naming the nearest ones, or where all
+/// parameters are frozen.
+void check_groups(const std::vector<ParameterGroup>& groups, const Graph& graph);
+
+/// Of each segment of the arena the first group that its name matches; -1: none.
 std::vector<int> groups_of(const std::vector<ParameterGroup>& groups, const ParameterArena& arena);
 
 }  // namespace lockstep

@@ -30,7 +30,9 @@ Updated update(const std::string& text, int n) {
     std::fill_n(arena.weights() + s.offset, s.n_elements(), 0.5f);
     std::fill_n(gradients.as<float>() + s.offset, s.n_elements(), 2.0f);
   }
-  Optimizer optimizer(read_optimizer(config(text)), arena);
+  const OptimizerSpec spec = read_optimizer(config(text));
+  check_groups(spec.groups, graph);
+  Optimizer optimizer(spec, arena);
   const std::unique_ptr<Stream> stream = make_stream(Device{});
   for (int step = 0; step < n; ++step) optimizer.update(*stream, gradients.as<float>(), 0.1, 0.25, step);
   Updated result;
@@ -118,6 +120,38 @@ TEST(Optimizer, GroupsThatMatchNothingAreNamed) {
   EXPECT_NE(reason("{match: a}").find("is a list"), std::string::npos);
   EXPECT_NE(reason("[{match: weight, frozen: true}, {match: bias, frozen: true}]").find("all parameters"),
             std::string::npos);
+}
+
+TEST(Optimizer, WeightsHaveARunningAverage) {
+  Graph graph;
+  graph.add_input("input", {5});
+  graph.append(affine_layer(7), "a");
+  const ParameterArena arena(graph, Device{});
+  const Memory gradients = arena.make_parallel();
+  const Segment& weight = arena.segments()[0];
+  OptimizerSpec spec = read_optimizer(config("{sgd: {lr: 1, groups: [{match: bias, frozen: true}]}}"));
+  const auto root = [](const std::string& text) { return Config::from_text(text, "job.yaml"); };
+  EXPECT_EQ(read_weight_average(root("x: 1")), 0);
+  EXPECT_EQ(read_weight_average(root("average: 0.75")), 0.75);
+  for (const char* text : {"average: 1", "average: {ema: 0}", "average: {ema: nan}", "average: {sma: 3}"})
+    EXPECT_THROW(read_weight_average(root(text)), Error) << text;
+  spec.average = read_weight_average(root("average: {ema: 0.75}"));
+  Optimizer optimizer(spec, arena, {{16, arena.n_elements()}});  // a part, as sharded state has it
+  ASSERT_EQ(optimizer.slots().back().name, "average");
+  const float* const average = optimizer.slots().back().memory.as<float>() - 16;
+  std::fill_n(arena.weights(), arena.n_elements(), 0.5f);
+  std::fill_n(gradients.as<float>(), arena.n_elements(), 1.0f);
+  const std::unique_ptr<Stream> stream = make_stream(Device{});
+  for (int step = 0; step < 3; ++step) {
+    optimizer.update(*stream, gradients.as<float>(), 0.125, 1, step);
+    optimizer.average(*stream, step);
+  }
+  // Weights 0.375, 0.25, 0.125; 0.375 - 0.125 / 4 = 0.34375; 0.34375 - 0.21875 / 4.
+  EXPECT_EQ(arena.weights()[weight.offset + 16], 0.125f);
+  EXPECT_EQ(average[weight.offset + 16], 0.2890625f);
+  const Segment& bias = arena.segments()[1];
+  EXPECT_EQ(bias.name, "a.bias");
+  EXPECT_EQ(average[bias.offset], 0.5f);  // frozen: as the weight, bit for bit
 }
 
 TEST(Optimizer, SlotsAreNamedForCheckpoints) {
