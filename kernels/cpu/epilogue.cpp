@@ -1,6 +1,8 @@
 // See epilogue.h. Threads share the columns, so that every sum runs over the rows in order.
 #include "kernels/cpu/epilogue.h"
 
+#include <omp.h>
+
 #include <algorithm>
 
 #include "kernels/cpu/parallel.h"
@@ -10,7 +12,14 @@ namespace lockstep::cpu {
 
 namespace {
 
-constexpr int64_t kColumns = 256;  // of one task: 1 KiB of a row
+constexpr int64_t kTaskElements = 1 << 14;  // of whole rows
+constexpr int64_t kMostColumns = 4096;      // of one task: their sums stay in the first cache level
+
+/// Columns of one task: neighbours in memory, as many as possible, since rows may be pages apart.
+int64_t columns_of_task(int64_t columns) {
+  const int64_t share = (columns + omp_get_max_threads() - 1) / omp_get_max_threads();
+  return std::clamp<int64_t>((share + 63) / 64 * 64, 64, kMostColumns);
+}
 
 LOCKSTEP_VECTORIZE void add_bias_block(int64_t rows, int64_t columns, int64_t stride, const float* bias,
                                        float* data) {
@@ -179,20 +188,23 @@ T* at(T* pointer, int64_t offset) {
 
 void add_bias(int64_t rows, int64_t columns, const float* bias, bool relu, float* data) {
   if (!bias && !relu) return;
+  const int64_t block = std::max<int64_t>(1, kTaskElements / columns);
 #pragma omp parallel for schedule(static) if (rows * columns >= kParallelElements)
-  for (int64_t begin = 0; begin < columns; begin += kColumns) {
-    const int64_t n = std::min(kColumns, columns - begin);
-    (relu ? add_bias_relu_block : add_bias_block)(rows, n, columns, at(bias, begin), data + begin);
+  for (int64_t begin = 0; begin < rows; begin += block) {
+    const int64_t n = std::min(block, rows - begin);
+    (relu ? add_bias_relu_block : add_bias_block)(n, columns, columns, bias, data + begin * columns);
   }
 }
 
 void backward_epilogue(int64_t rows, int64_t columns, Activation activation, const float* dst,
                        const float* diff_dst, float* masked, float* diff_bias) {
   if (activation == Activation::kNone && !diff_bias) return;
+  const int64_t width = columns_of_task(columns);
 #pragma omp parallel for schedule(static) if (rows * columns >= kParallelElements)
-  for (int64_t begin = 0; begin < columns; begin += kColumns) {
-    const int64_t n = std::min(kColumns, columns - begin);
-    alignas(64) float sums[kColumns] = {};
+  for (int64_t begin = 0; begin < columns; begin += width) {
+    const int64_t n = std::min(width, columns - begin);
+    alignas(64) float sums[kMostColumns];
+    std::fill_n(sums, n, 0.0f);
     column_loop_of(activation)(rows, n, columns, at(dst, begin), diff_dst + begin, at(masked, begin), sums);
     if (diff_bias) std::copy_n(sums, n, diff_bias + begin);
   }

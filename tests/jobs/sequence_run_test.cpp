@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "io/checkpoint/checkpoint.h"
+#include "io/dataset/dataset.h"
 #include "tests/jobs/program.h"
 
 namespace lockstep {
@@ -42,6 +43,14 @@ class SequenceRuns : public testing::Test {
     write_job("stream", "{zoo: char_lstm, hidden: 12, embedding: 6, layers: 2, dropout: 0.2, state: carried}",
               "{train: {path: " + file("text/train") +
                   ", window: 6}, validation: {path: " + file("text/validation") + "}}");
+    const std::string windows = "{train: {path: " + file("text/train") +
+                                ", window: 6}, validation: {path: " + file("text/validation") + "}";
+    write_job("gpt", "{zoo: gpt2_mini, layers: 2, width: 16, heads: 2, positions: 6, dropout: 0.2}",
+              windows + "}");
+    write_job("masked", "{zoo: bert_small, layers: 2, width: 16, heads: 2, positions: 6, dropout: 0.2}",
+              windows + ", masking: 0.3}");
+    write_job("translation", "{zoo: transformer, layers: 1, width: 16, heads: 2, dropout: 0.2}",
+              "{train: " + file("pairs") + ", validation: " + file("pairs") + "}");
     write_job("pairs", "{zoo: seq2seq_attention, hidden: 8, embedding: 6}",
               "{train: " + file("pairs") + ", validation: " + file("pairs") + "}");
   }
@@ -79,7 +88,7 @@ class SequenceRuns : public testing::Test {
 };
 
 TEST_F(SequenceRuns, GoOnInMidStreamWithAnotherNumberOfRanks) {
-  for (const std::string job : {"stream", "pairs"}) {
+  for (const std::string job : {"stream", "pairs", "gpt", "masked", "translation"}) {
     const Ended calm = lockstep(train(job, job + "-calm"));
     ASSERT_EQ(calm.status, 0) << calm.output;
     const std::string expected = read_file(checkpoint(job + "-calm", 14));
@@ -136,6 +145,48 @@ TEST_F(SequenceRuns, TheReportShowsWhatTheDecoderLookedAt) {
   EXPECT_EQ(count(page, "class=\"attention\""), 2);
 }
 
+TEST_F(SequenceRuns, TheReportShowsTheHeadsOfATransformer) {
+  for (const auto& [job, layer, n_maps] :
+       {std::tuple{"gpt", "transformer.h.1.attn.weights 2", 4},
+        {"translation", "decoder.layers.0.encoder_attn.heads.weights 1", 4}}) {
+    const std::string run = std::string(job) + "-heads";
+    const Ended ended = lockstep(train(job, run));
+    ASSERT_EQ(ended.status, 0) << ended.output;
+    const std::string maps = read_file(file(run + "/attention.json"));
+    EXPECT_EQ(count(maps, std::string("\"") + layer + "\""), 1) << maps.substr(0, 2000);
+    EXPECT_GE(count(maps, "\"name\""), n_maps) << maps.substr(0, 2000);
+    EXPECT_NE(read_file(file(run + "/report.html")).find("What it looked at"), std::string::npos);
+  }
+}
+
+TEST_F(SequenceRuns, MaskedTokensAreFilledIn) {
+  const Ended trained = lockstep(train("masked", "filled"));
+  ASSERT_EQ(trained.status, 0) << trained.output;
+  const std::string words = "generate " + checkpoint("filled", 14) + " --prompt ";
+  const Ended ended = lockstep(words + "'a<mask>c<mask>'");
+  EXPECT_EQ(ended.status, 0) << ended.output;
+  EXPECT_NE(ended.output.find("token 2:"), std::string::npos) << ended.output;
+  EXPECT_NE(ended.output.find("token 4:"), std::string::npos) << ended.output;
+  EXPECT_EQ(ended.output.find("<mask>"), std::string::npos) << ended.output;
+  EXPECT_EQ(lockstep(words + "'a<mask>c<mask>'").output, ended.output);
+  expect_refusal(words + "abc", {"--prompt has none", "<mask>"});
+  expect_refusal(words + "'abcabcabc<mask>'", {"10 steps", "6 positions"});
+}
+
+TEST_F(SequenceRuns, PredictWritesFeaturesAndAttention) {
+  const Ended trained = lockstep(train("gpt", "features"));
+  ASSERT_EQ(trained.status, 0) << trained.output;
+  const std::string words =
+      "predict " + checkpoint("features", 14) + " --data " + file("text/validation") + " --out ";
+  const Ended ended =
+      lockstep(words + file("features.h5") + " --features transformer.ln_f --attention --overwrite");
+  ASSERT_EQ(ended.status, 0) << ended.output;
+  const Dataset written = Dataset::open(file("features.h5"));
+  EXPECT_EQ(written.field("transformer.ln_f").shape, (Shape{6, 16}));
+  EXPECT_EQ(written.field("transformer.h.0.attn.weights").shape, (Shape{2, 6, 6}));
+  expect_refusal(words + file("y.h5") + " --features transformer.ln_x", {"did you mean 'transformer.ln_f'"});
+}
+
 TEST_F(SequenceRuns, InspectShowsAScanWithoutItsMemory) {
   write_file(
       file("scan.yaml"),
@@ -163,6 +214,10 @@ TEST_F(SequenceRuns, MistakesAreOneMessageWithARemedy) {
                  {"vocabulary", "--vocabulary-from"});
   expect_refusal(train("pairs", "x") + "--set 'loss={softmax_cross_entropy: {class_axis: last}}'",
                  {"unequal lengths", "token_cross_entropy"});
+  expect_refusal(train("gpt", "x") + "--set model.heads=3", {"3 heads do not divide the width 16"});
+  expect_refusal(train("gpt", "x") + "--set model.positions=5", {"6 steps", "5 positions", "window"});
+  expect_refusal(train("masked", "x") + "--set model.vocabulary=10", {"data.masking", "10"});
+  expect_refusal(train("masked", "x") + "--set data.masking=1.5", {"(0, 1)", "0.15"});
   write_job("labelled", "{zoo: seq2seq, hidden: 8}", "{train: " + file("labelled") + "}");
   expect_refusal(train("labelled", "x"), {"'source'"});
 }

@@ -92,6 +92,16 @@ const std::vector<SmallModel> kModels = {
     {"zoo: caption, hidden: 12, embedding: 8, channels: [4, 8], dropout: 0.3", "token_cross_entropy",
      "{train: {inputs: {image: {path: @/images.h5, field: input}, previous: {path: @/pairs, field: target}}, "
      "target: {path: @/pairs, field: target}}, normalize: none}"},
+    {"zoo: gpt2, layers: 1, width: 16, heads: 2, positions: 8, dropout: 0.2, tied: false",
+     "token_cross_entropy", "{train: {path: @/text, window: 7}}"},
+    {"zoo: gpt2_mini, layers: 2, width: 16, heads: 4, positions: 8, dropout: 0.2", "token_cross_entropy",
+     "{train: {path: @/text, window: {length: 7, stride: 5}}}"},
+    {"zoo: bert, layers: 1, width: 16, heads: 2, positions: 8, dropout: 0.2, padding: 0",
+     "token_cross_entropy", "{train: {path: @/text, window: 7}, masking: 0.3}"},
+    {"zoo: bert_small, layers: 2, width: 16, heads: 4, positions: 32, dropout: 0.2, norm: pre",
+     "token_cross_entropy", "{train: @/labelled, masking: 0.3}"},
+    {"zoo: transformer, layers: 2, width: 16, heads: 2, feed_forward: 20, dropout: 0.2",
+     "token_cross_entropy", "{train: @/pairs}"},
 };
 
 /// Texts, pairs, labelled texts and a series of a few lines of unequal lengths, converted as users do.

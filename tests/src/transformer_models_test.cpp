@@ -157,6 +157,54 @@ void expect_transformer(const std::string& norm) {
 TEST(TransformerModels, PostNormIsPyTorchs) { expect_transformer("post"); }
 TEST(TransformerModels, PreNormIsPyTorchs) { expect_transformer("pre"); }
 
+TEST(TransformerModels, StepByStepGivesTheScoresOfTheWholeSequence) {
+  const auto graph_of = [](int64_t n_steps) {
+    ModelContext context;
+    context.input = {kSteps};
+    context.steps = {{"input", n_steps}};
+    return zoo_graph("zoo: gpt2, vocabulary: 13, positions: 9", context);
+  };
+  const Graph whole = graph_of(kSteps), step = graph_of(1);
+  const std::unique_ptr<ParameterArena> arena = imported(whole, "gpt2");
+  PlanOptions options = plan_options(kN);
+  options.config.training = false;
+  Plan all(whole, *arena, std::vector<LossSpec>{}, options);
+  options.cache_steps = kSteps;
+  Plan one(step, *arena, std::vector<LossSpec>{}, options);
+  all.refresh_weights();
+  one.refresh_weights();
+  const Tokens tokens;
+  const std::vector<int64_t> sample_ids{0, 1, 2, 3};
+  BatchContext batch;
+  batch.n_valid = kN;
+  batch.sample_ids = sample_ids.data();
+  all.forward({tokens.here.data()}, {}, batch);
+  const std::vector<float> expected(all.output(), all.output() + all.output_shape().n_elements());
+  for (int pass = 0; pass < 2; ++pass) {  // the second begins anew
+    for (int64_t t = 0; t < kSteps; ++t) {
+      std::vector<int32_t> ids;
+      for (int64_t n = 0; n < kN; ++n) ids.push_back(tokens.here[static_cast<size_t>(n * kSteps + t)]);
+      batch.first_step = t;
+      one.forward({ids.data()}, {}, batch);
+      for (int64_t n = 0; n < kN; ++n)
+        for (int64_t v = 0; v < kVocabulary; ++v)
+          ASSERT_NEAR(one.output()[n * kVocabulary + v],
+                      expected[static_cast<size_t>((n * kSteps + t) * kVocabulary + v)], 1e-5)
+              << "step " << t << " of sample " << n;
+    }
+  }
+}
+
+TEST(TransformerModels, TiedWeightsAreStoredOnceAndTakeBothGradients) {
+  const auto n_parameters = [](const char* tied) {
+    ModelContext context;
+    context.input = {kSteps};
+    return zoo_graph(std::string("zoo: gpt2, vocabulary: 13, positions: 9, tied: ") + tied, context)
+        .n_parameters();
+  };
+  EXPECT_EQ(n_parameters("false") - n_parameters("true"), 13 * 16);
+}
+
 TEST(TransformerModels, Gpt2HasItsParameters) {
   const auto n_parameters = [](const std::string& options) {
     return build_model(Config::from_text("{" + options + "}", "model"), {}).n_parameters();
