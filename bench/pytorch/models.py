@@ -206,7 +206,43 @@ def language_model(shape, classes, cell=None, hidden=256, layers=1, embedding=64
     return LanguageModel(cell, classes, hidden, layers, embedding)
 
 
-OWN = {f.__name__: f for f in (mlp, lenet5, autoencoder, conv_autoencoder, unet, tdnn, resnet_cifar, resnet18_cifar)}
+class TransformerBlock(nn.Module):
+    def __init__(self, width, heads):
+        super().__init__()
+        self.heads = heads
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(2))
+        self.packed, self.after = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.wide, self.narrow = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+
+    def forward(self, x):
+        n, t, d = x.shape
+        q, k, v = (a.view(n, t, self.heads, -1).transpose(1, 2) for a in self.packed(self.norms[0](x)).chunk(3, 2))
+        seen = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+        x = x + self.after(seen.transpose(1, 2).reshape(n, t, d))
+        return x + self.narrow(nn.functional.gelu(self.wide(self.norms[1](x)), approximate="tanh"))
+
+
+class Gpt2(nn.Module):
+    """Ids (N, T) to scores (N T, classes), the embedding's weights used for both."""
+
+    def __init__(self, classes, width, layers, heads, positions):
+        super().__init__()
+        self.words, self.places = nn.Embedding(classes, width), nn.Embedding(positions, width)
+        self.blocks = nn.Sequential(*(TransformerBlock(width, heads) for _ in range(layers)))
+        self.norm = nn.LayerNorm(width)
+        nn.init.normal_(self.words.weight, std=0.02)
+
+    def forward(self, ids):
+        x = self.words(ids) + self.places.weight[:ids.shape[1]]
+        return nn.functional.linear(self.norm(self.blocks(x)), self.words.weight).flatten(0, 1)
+
+
+def gpt2(shape, classes, width=768, layers=12, heads=12, positions=1024):
+    return Gpt2(classes, width, layers, heads, positions)
+
+
+OWN = {f.__name__: f for f in (mlp, lenet5, autoencoder, conv_autoencoder, unet, tdnn, resnet_cifar, resnet18_cifar, gpt2)}
+OWN.update({"gpt2_mini": gpt2, "gpt2_mini_1024": gpt2})
 OWN.update({f"resnet{depth}": functools.partial(resnet_cifar, depth=depth) for depth in (20, 32, 44, 56, 110)})
 
 OWN.update({f"char_{name}": functools.partial(language_model, cell=cell)

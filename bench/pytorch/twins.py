@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """PyTorch twins of the benchmark jobs: the same model, batch, precision and optimizer.
 
-Times the training step (forward, backward, gradient all-reduce, SGD with momentum) and
+Times the training step (forward, backward, gradient all-reduce, SGD with momentum, of transformers AdamW) and
 prints one JSON object. Data lies in memory before the clock starts. Every variant that
 PyTorch offers for the case is tried (memory format, optimizer form, torch.compile); the
 fastest is the result, so that a comparison is against PyTorch at its best.
@@ -43,6 +43,9 @@ def parse_arguments():
     p.add_argument("--hidden", default="512,512", help="widths of the MLP's hidden layers; units of recurrent ones")
     p.add_argument("--layers", type=int, default=1, help="recurrent layers of char_lstm, char_gru and char_rnn")
     p.add_argument("--embedding", type=int, default=64, help="features of a token there; --input: tokens of a sample")
+    p.add_argument("--width", type=int, default=768, help="features of a token in gpt2 and gpt2_mini")
+    p.add_argument("--heads", type=int, default=12, help="of attention there")
+    p.add_argument("--positions", type=int, default=1024, help="that there are there")
     p.add_argument("--classes", type=int, default=10)
     p.add_argument("--activation", choices=["relu", "tanh", "sigmoid"], default="relu")
     p.add_argument("--pool", choices=["max", "average"], default="max")
@@ -65,13 +68,19 @@ def make_model(args, shape):
     import models
     options = {"mlp": {"hidden": [int(w) for w in args.hidden.split(",")], "activation": args.activation},
                "lenet5": {"activation": args.activation, "pooling": args.pool}}.get(args.model, {})
-    if is_language_model(args):
+    if args.model.startswith("char_"):
         options = {"hidden": int(args.hidden), "layers": args.layers, "embedding": args.embedding}
+    if is_transformer(args):
+        options = {"width": args.width, "layers": args.layers, "heads": args.heads, "positions": args.positions}
     return models.make(args.model, shape, args.classes, **options)
 
 
+def is_transformer(args):
+    return args.model.startswith("gpt2")
+
+
 def is_language_model(args):
-    return args.model.startswith("char_")
+    return args.model.startswith("char_") or is_transformer(args)
 
 
 def load_batches(torch, args, rank):
@@ -117,7 +126,10 @@ def time_variant(torch, args, variant, batches):
         batches = [(src.to(memory_format=torch.channels_last), target) for src, target in batches]
     model = model.to(batches[0][0].device)
     options = {"foreach": True} if variant == "foreach" else {"fused": True}
-    optimizer = torch.optim.SGD(model.parameters(), lr=args.lr, momentum=args.momentum, **options)
+    if is_transformer(args):
+        optimizer = torch.optim.AdamW(model.parameters(), lr=0.001, weight_decay=0.1, **options)
+    else:
+        optimizer = torch.optim.SGD(model.parameters(), lr=args.lr, momentum=args.momentum, **options)
     if args.ranks > 1:
         model = torch.nn.parallel.DistributedDataParallel(model, gradient_as_bucket_view=True)
     if args.device == "cuda":
