@@ -45,8 +45,8 @@ void check_has_averages(const std::string& checkpoint);
 /// Writes the parameters and statistics of a checkpoint, checked against their sums, and for each
 /// running_mean the int64 num_batches_tracked (the checkpoint's step) that PyTorch's
 /// load_state_dict() expects. The normalisation of the input (/buffers/input.*) is no weight
-/// and stays behind. average: the running averages of the weights in their place; `transposed`: parameters that
-/// are written as (I, O). Returns the number of tensors written.
+/// and stays behind. average: the running averages of the weights in their place; `transposed`: parameters
+/// that are written as (I, O). Returns the number of tensors written.
 int64_t export_weights(const std::string& checkpoint, const std::string& path, bool average = false,
                        const std::set<std::string>& transposed = {});
 /// The parameters that files of other programs have as (I, O).

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
+#include <utility>
 
 #include "kernels/optimizer_update.h"
 
@@ -75,6 +77,11 @@ Treatment treatment_of(const OptimizerSpec& spec, int group) {
   return {of.lr_factor, of.weight_decay.value_or(spec.weight_decay), of.is_frozen};
 }
 
+bool is_matrix(const OptimizerSpec& spec, const Segment& segment) {
+  const MatrixRule* matrices = spec.rule->matrices();
+  return matrices && !segment.is_statistic() && matrices->takes(segment.name, segment.shape);
+}
+
 struct Treated {
   Treatment treatment;
   std::vector<UpdateRange> ranges;
@@ -87,7 +94,9 @@ std::vector<Treated> ranges_of(const OptimizerSpec& spec, const ParameterArena& 
   const std::vector<int> groups = groups_of(spec.groups, arena);
   for (size_t i = 0; i < segments.size(); ++i) {
     if (segments[i].is_statistic()) continue;  // averaged by the replica
-    const Treatment treatment = treatment_of(spec, groups[i]);
+    const Treatment of_segment = treatment_of(spec, groups[i]);
+    if (!of_segment.is_frozen && is_matrix(spec, segments[i])) continue;
+    const Treatment& treatment = of_segment;
     const bool decays = treatment.weight_decay > 0 && (spec.decay_biases || segments[i].shape.rank() > 1);
     const float factor = decays ? 1.0f : 0.0f;
     const int64_t begin = segments[i].offset;
@@ -137,12 +146,31 @@ Optimizer::Optimizer(const OptimizerSpec& spec, const ParameterArena& arena, std
       averaged_.push_back({range.begin - n_own_, {arena.device(), within(weight_ranges(arena), {range})}});
     n_own_ += range.n();
   }
+  add_matrices();
   for (const std::string& name : spec.rule->slots())
     slots_.push_back({name, arena_.make_parallel(n_own_), nullptr});
   if (spec.average > 0) slots_.push_back({"average", arena_.make_parallel(n_own_), nullptr});
   for (Slot& slot : slots_) {  // slots no longer move
     slot.host = std::make_unique<HostMirror>(slot.memory);
     slot_data_.push_back(slot.memory.as<float>());
+  }
+}
+
+void Optimizer::add_matrices() {
+  std::map<std::pair<int64_t, int64_t>, std::shared_ptr<MatrixUpdate>> of_shape;
+  const std::vector<int> groups = groups_of(spec_.groups, arena_);
+  for (size_t i = 0; i < arena_.segments().size(); ++i) {
+    const Segment& segment = arena_.segments()[i];
+    const auto& [lr_factor, weight_decay, is_frozen] = treatment_of(spec_, groups[i]);
+    if (is_frozen || !is_matrix(spec_, segment)) continue;
+    if (is_sharded())
+      throw Error(
+          "batch.shard_optimizer",
+          fmt::format("{} updates whole matrices, which ranks cannot share element by element", spec_.name),
+          "leave it out, or take an optimizer that updates by element, such as adamw");
+    std::shared_ptr<MatrixUpdate>& update = of_shape[{segment.shape[0], segment.shape[1]}];
+    if (!update) update = spec_.rule->matrices()->make(arena_.device(), segment.shape);
+    matrices_.push_back({segment.offset, segment.offset, lr_factor, weight_decay, update});
   }
 }
 
@@ -157,6 +185,10 @@ void Optimizer::update(Stream& stream, const float* gradients, double lr, double
     spec_.rule->update(
         stream, part.ranges,
         {gradients, arena_.weights(), slot_data_, lr * part.lr_factor, part.weight_decay, grad_scale, step});
+  for (const Matrix& matrix : matrices_)
+    matrix.update->update(
+        stream, {gradients + matrix.offset, arena_.weights() + matrix.offset, slot_data_[0] + matrix.state,
+                 lr * matrix.lr_factor, matrix.weight_decay, grad_scale});
 }
 
 void Optimizer::average(Stream& stream, int64_t step) {

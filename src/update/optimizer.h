@@ -78,6 +78,15 @@ class Optimizer {
     UpdateRanges ranges;
   };
   std::vector<Part> parts_;
+  /// A matrix that is updated as a whole, and where its state begins.
+  struct Matrix {
+    int64_t offset, state;
+    double lr_factor, weight_decay;
+    std::shared_ptr<MatrixUpdate> update;  // shared by matrices of one shape
+  };
+  void add_matrices();
+
+  std::vector<Matrix> matrices_;
   /// One own range, whose averages lie `shift` elements before its weights.
   struct Averaged {
     int64_t shift;

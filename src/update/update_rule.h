@@ -10,6 +10,7 @@
 
 #include "kernels/update_ranges.h"
 #include "src/config/family.h"
+#include "src/update/matrix_rule.h"
 
 namespace lockstep {
 
@@ -30,6 +31,8 @@ class UpdateRule {
   /// Names of its states in checkpoints, such as {"m", "v"}. They begin as zeros.
   virtual std::vector<std::string> slots() const = 0;
   virtual void update(Stream& stream, const UpdateRanges& ranges, const UpdateArgs& args) const = 0;
+  /// What it does to whole matrices in place of update(); null: nothing.
+  virtual const MatrixRule* matrices() const { return nullptr; }
 };
 
 /// What an optimizer's options say: its rule, and the rate that a job gets without `lr`.

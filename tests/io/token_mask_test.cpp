@@ -1,5 +1,5 @@
-// Which tokens are masked: about as many as asked, the same for input and target, and by seed, epoch and sample
-// alone.
+// Which tokens are masked: about as many as asked, the same for input and target, and by seed, epoch and
+// sample alone.
 #include "io/loader/token_mask.h"
 
 #include <gtest/gtest.h>

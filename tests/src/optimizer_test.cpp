@@ -5,8 +5,11 @@
 
 #include <algorithm>
 #include <map>
+#include <tuple>
 
+#include "io/formats/safetensors.h"
 #include "src/network/layers/layers.h"
+#include "tests/src/sequence_fixture.h"
 
 namespace lockstep {
 namespace {
@@ -152,6 +155,69 @@ TEST(Optimizer, WeightsHaveARunningAverage) {
   const Segment& bias = arena.segments()[1];
   EXPECT_EQ(bias.name, "a.bias");
   EXPECT_EQ(average[bias.offset], 0.5f);  // frozen: as the weight, bit for bit
+}
+
+/// Of tests/fixtures/make_muon_fixture.py.
+std::vector<float> muon_fixture(const std::string& name) {
+  const SafetensorsFile file(std::string(LOCKSTEP_SOURCE_DIR) + "/tests/fixtures/muon.safetensors");
+  for (const SafetensorsEntry& entry : file.entries()) {
+    if (entry.name != name) continue;
+    std::vector<float> values(static_cast<size_t>(entry.shape.n_elements()));
+    file.read(entry, values.data());
+    return values;
+  }
+  ADD_FAILURE() << "the fixture lacks " << name;
+  return {};
+}
+
+TEST(Optimizer, MuonIsPyTorchsForMatricesAndAdamWForTheRest) {
+  Graph graph;
+  for (const auto& [name, in, out] :
+       {std::tuple{"wide", 36, 20}, {"tall", 17, 40}, {"square", 24, 24}, {"wte", 5, 3}}) {
+    const int input = graph.add_input(std::string(name) + "_input", {in});
+    graph.add(name, affine_layer(out), {input});
+  }
+  const ParameterArena arena(graph, Device{});
+  const Memory gradients = arena.make_parallel();
+  const std::unique_ptr<Stream> stream = make_stream(Device{});
+  Optimizer optimizer(read_optimizer(config("{muon: {lr: 0.02, weight_decay: 0.1, adamw_lr: 0.1}}")), arena);
+  const auto draw = [](const std::string& name, int64_t i) {
+    return static_cast<float>(2.0 * (static_cast<double>(fixture_bits(name, i)) * 0x1p-24 - 0.5));
+  };
+  const auto name_of = [](const Segment& s) { return s.name.substr(0, s.name.find('.')); };
+  for (const Segment& s : arena.segments())
+    for (int64_t i = 0; i < s.n_elements(); ++i) arena.weights()[s.offset + i] = draw(name_of(s), i);
+  for (int step = 0; step < 5; ++step) {
+    for (const Segment& s : arena.segments())
+      for (int64_t i = 0; i < s.n_elements(); ++i)  // sums over four samples
+        gradients.as<float>()[s.offset + i] =
+            4 * draw(name_of(s) + "." + std::to_string(s.shape.rank() == 2 ? step : 0), i);
+    optimizer.update(*stream, gradients.as<float>(), 0.02, 0.25, step);
+  }
+  for (const Segment& s : arena.segments()) {
+    if (name_of(s) == "wte" || s.shape.rank() == 1) continue;
+    const std::vector<float> expected = muon_fixture(name_of(s));
+    for (int64_t i = 0; i < s.n_elements(); ++i)
+      ASSERT_NEAR(arena.weights()[s.offset + i], expected[static_cast<size_t>(i)], 2e-5)
+          << s.name << " " << i;
+  }
+  // A bias whose gradient stays the same moves by AdamW's rate in each step.
+  for (const Segment& s : arena.segments()) {
+    if (s.name != "wide.bias") continue;
+    for (int64_t i = 0; i < s.n_elements(); ++i) {
+      const float sign = draw("wide.0", i) > 0 ? 1.0f : -1.0f;
+      EXPECT_NEAR(arena.weights()[s.offset + i], draw("wide", i) - 0.5f * sign, 1e-3);
+    }
+  }
+}
+
+TEST(Optimizer, MuonIsNotSharedElementByElement) {
+  Graph graph;
+  graph.add_input("input", {5});
+  graph.append(affine_layer(7), "a");
+  const ParameterArena arena(graph, Device{});
+  const OptimizerSpec spec = read_optimizer(config("muon"));
+  EXPECT_THROW(Optimizer(spec, arena, {{0, 16}}), Error);
 }
 
 TEST(Optimizer, SlotsAreNamedForCheckpoints) {
