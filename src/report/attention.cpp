@@ -15,8 +15,9 @@ namespace lockstep {
 
 namespace {
 
-constexpr int kCell = 18, kLabel = 7;  // pixels: of a weight, and of a letter
-constexpr size_t kMostSteps = 200;
+constexpr int kCell = 18, kLabel = 7;         // pixels: of a weight, and of a letter
+constexpr int kSmallCell = 5, kCaption = 18;  // where there is no room for tokens
+constexpr size_t kMostSteps = 200, kMostNamedSteps = 30;
 
 struct Map {
   std::string name;
@@ -55,18 +56,48 @@ std::vector<Map> parse_maps(const std::string& path) {
   return maps;
 }
 
+std::string map_cells(const Map& map, int left, int top, int cell) {
+  std::string out;
+  for (size_t r = 0; r < map.rows.size(); ++r) {
+    const int y = top + static_cast<int>(r) * cell;
+    for (size_t c = 0; c < map.columns.size(); ++c) {
+      const double weight = std::clamp(map.weights[r][c], 0.0, 1.0);
+      if (weight < 0.0005) continue;
+      out += fmt::format(
+          "<rect x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\" fill-opacity=\"{:.3f}\"><title>{} → {}: {:.3f}"
+          "</title></rect>",
+          left + static_cast<int>(c) * cell, y, cell - 1, cell - 1, weight, html_escape(visible(map.rows[r])),
+          html_escape(visible(map.columns[c])), weight);
+    }
+  }
+  return out;
+}
+
+std::string svg_begin(int width, int height) {
+  return fmt::format(
+      "<svg class=\"attention\" width=\"{0}\" height=\"{1}\" viewBox=\"0 0 {0} {1}\" role=\"img\" "
+      "aria-label=\"Attention weights\">",
+      width, height);
+}
+
+/// Of long sequences, of which there is one for each head: small cells under the head's name, no tokens but
+/// those that the pointer shows.
+std::string small_map_svg(const Map& map) {
+  const int width = std::max(static_cast<int>(map.columns.size()) * kSmallCell, 10 * kLabel);
+  const int height = kCaption + static_cast<int>(map.rows.size()) * kSmallCell;
+  return svg_begin(width, height) + fmt::format("<text x=\"0\" y=\"12\">{}</text>", html_escape(map.name)) +
+         map_cells(map, 0, kCaption, kSmallCell) + "</svg>\n";
+}
+
 std::string map_svg(const Map& map) {
+  if (std::max(map.rows.size(), map.columns.size()) > kMostNamedSteps) return small_map_svg(map);
   size_t longest_row = 1, longest_column = 1;
   for (const std::string& token : map.rows) longest_row = std::max(longest_row, width_of(token));
   for (const std::string& token : map.columns) longest_column = std::max(longest_column, width_of(token));
   const int left = static_cast<int>(longest_row) * kLabel + 12;
   const int top = longest_column > 1 ? static_cast<int>(longest_column) * kLabel + 8 : 18;
-  const int width = left + static_cast<int>(map.columns.size()) * kCell,
-            height = top + static_cast<int>(map.rows.size()) * kCell;
-  std::string out = fmt::format(
-      "<svg class=\"attention\" width=\"{0}\" height=\"{1}\" viewBox=\"0 0 {0} {1}\" role=\"img\" "
-      "aria-label=\"Attention weights\">",
-      width, height);
+  std::string out = svg_begin(left + static_cast<int>(map.columns.size()) * kCell,
+                              top + static_cast<int>(map.rows.size()) * kCell);
   for (size_t c = 0; c < map.columns.size(); ++c) {
     const int x = left + static_cast<int>(c) * kCell + kCell / 2;
     const std::string turn =
@@ -75,20 +106,10 @@ std::string map_svg(const Map& map) {
                        longest_column > 1 ? x + 4 : x, top - 4, longest_column > 1 ? "start" : "middle", turn,
                        html_escape(visible(map.columns[c])));
   }
-  for (size_t r = 0; r < map.rows.size(); ++r) {
-    const int y = top + static_cast<int>(r) * kCell;
-    out += fmt::format("<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{}</text>", left - 6, y + kCell - 5,
-                       html_escape(visible(map.rows[r])));
-    for (size_t c = 0; c < map.columns.size(); ++c) {
-      const double weight = std::clamp(map.weights[r][c], 0.0, 1.0);
-      out += fmt::format(
-          "<rect x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\" fill-opacity=\"{:.3f}\"><title>{} → {}: {:.3f}"
-          "</title></rect>",
-          left + static_cast<int>(c) * kCell, y, kCell - 1, kCell - 1, weight,
-          html_escape(visible(map.rows[r])), html_escape(visible(map.columns[c])), weight);
-    }
-  }
-  return out + "</svg>\n";
+  for (size_t r = 0; r < map.rows.size(); ++r)
+    out += fmt::format("<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{}</text>", left - 6,
+                       top + static_cast<int>(r) * kCell + kCell - 5, html_escape(visible(map.rows[r])));
+  return out + map_cells(map, left, top, kCell) + "</svg>\n";
 }
 
 }  // namespace

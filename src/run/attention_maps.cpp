@@ -76,7 +76,7 @@ std::vector<AttentionMap> attention_maps(Plan& plan, const Graph& graph, const M
       }
       for (int64_t h = 0; h < heads; ++h) {
         AttentionMap& one = maps.emplace_back(map);
-        if (has_heads) one.name += " " + std::to_string(h + 1);
+        if (has_heads) one.name += ", head " + std::to_string(h + 1);
         for (size_t t = 0; t < map.rows.size(); ++t) {
           const float* const row = weights + ((n * heads + h) * n_rows + static_cast<int64_t>(t)) * n_columns;
           one.weights.insert(one.weights.end(), row, row + n_read);

@@ -147,8 +147,8 @@ TEST_F(SequenceRuns, TheReportShowsWhatTheDecoderLookedAt) {
 
 TEST_F(SequenceRuns, TheReportShowsTheHeadsOfATransformer) {
   for (const auto& [job, layer, n_maps] :
-       {std::tuple{"gpt", "transformer.h.1.attn.weights 2", 4},
-        {"translation", "decoder.layers.0.encoder_attn.heads.weights 1", 4}}) {
+       {std::tuple{"gpt", "transformer.h.1.attn.weights, head 2", 4},
+        {"translation", "decoder.layers.0.encoder_attn.heads.weights, head 1", 4}}) {
     const std::string run = std::string(job) + "-heads";
     const Ended ended = lockstep(train(job, run));
     ASSERT_EQ(ended.status, 0) << ended.output;
