@@ -83,7 +83,8 @@ std::string svg_begin(int width, int height) {
 /// Of long sequences, of which there is one for each head: small cells under the head's name, no tokens but
 /// those that the pointer shows.
 std::string small_map_svg(const Map& map) {
-  const int width = std::max(static_cast<int>(map.columns.size()) * kSmallCell, 10 * kLabel);
+  const int width = std::max(static_cast<int>(map.columns.size()) * kSmallCell,
+                             static_cast<int>(width_of(map.name) + 1) * kLabel);
   const int height = kCaption + static_cast<int>(map.rows.size()) * kSmallCell;
   return svg_begin(width, height) + fmt::format("<text x=\"0\" y=\"12\">{}</text>", html_escape(map.name)) +
          map_cells(map, 0, kCaption, kSmallCell) + "</svg>\n";
