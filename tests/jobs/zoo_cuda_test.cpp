@@ -67,7 +67,8 @@ TEST_P(ZooOnCuda, TrainsAsOnTheCpuWithTheSameBitsOnAnyNumberOfRanks) {
 INSTANTIATE_TEST_SUITE_P(Zoo, ZooOnCuda,
                          testing::Values("perceptron", "mlp", "lenet5", "resnet20", "mobilenet_v2", "tdnn",
                                          "conv_autoencoder", "unet", "char_lstm", "char_gru",
-                                         "sentiment_bilstm", "seq2seq_attention"));
+                                         "sentiment_bilstm", "seq2seq_attention", "gpt2_mini", "bert_small",
+                                         "transformer"));
 
 }  // namespace
 }  // namespace lockstep
