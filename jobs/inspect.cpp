@@ -17,7 +17,6 @@
 #include "jobs/path_kind.h"
 #include "kernels/printable.h"
 #include "src/data/data.h"
-#include "src/network/scan.h"
 #include "src/plan/plan.h"
 #include "src/run/checkpoints/versions.h"
 #include "src/run/progress.h"
@@ -65,7 +64,7 @@ struct LayerRow {
     name = vertex.name;
     type = vertex.layer ? vertex.layer->type() : "input";
     output = vertex.shape;
-    repeats = step_of_scan(vertex) > 0 ||
+    repeats = vertex.scan_step > 0 ||
               (vertex.output > 0 && graph.vertex(vertex.inputs[0]).layer->type() == "split_steps");
     for (int i : vertex.inputs) {
       if (vertex.inputs.size() > 1 || i != v - 1) reads += (reads.empty() ? "" : ", ") + graph.vertex(i).name;

@@ -24,13 +24,14 @@ struct Vertex {
   int recompute = -1;                  // block whose activations are computed again for backward; -1: kept
   std::string parameters_name;         // in front of the names of its parameters
   DType dtype = DType::kFloat32;
-  int64_t n_ids = 0;     // of an input that is ids: the smallest number that is none
-  int lengths = -1;      // the vertex of how many of its steps are valid; -1: all
-  int lengths_of = -1;   // of an input: the input whose lengths it is
-  int output = 0;        // > 0: this output of what it reads, and no layer of its own
-  int state_of = -1;     // of an input: it starts with what that vertex had in the step before
-  bool is_zero = false;  // of an input: zeros, always
-  bool is_part = false;  // of a layer that stands for several; nobody may read it
+  int64_t n_ids = 0;       // of an input that is ids: the smallest number that is none
+  int lengths = -1;        // the vertex of how many of its steps are valid; -1: all
+  int lengths_of = -1;     // of an input: the input whose lengths it is
+  int output = 0;          // > 0: this output of what it reads, and no layer of its own
+  int state_of = -1;       // of an input: it starts with what that vertex had in the step before
+  bool is_zero = false;    // of an input: zeros, always
+  bool is_part = false;    // of a layer that stands for several; nobody may read it
+  int64_t scan_step = -1;  // of a scan that is unrolled: which of its steps
 };
 
 class Graph {
@@ -74,6 +75,7 @@ class Graph {
   /// Makes this vertex the prediction; the last layer's is unless told otherwise.
   void set_output(int vertex) { output_ = vertex; }
 
+  void set_scan_step(int vertex, int64_t step) { vertices_[vertex].scan_step = step; }
   /// Lets what comes of sequences have the lengths that this vertex tells.
   void set_lengths(int vertex, int lengths) { vertices_[vertex].lengths = lengths; }
   /// Marks a vertex whose value people want to see beside the prediction, such as attention weights.

@@ -211,20 +211,26 @@ class Unrolling {
 
 }  // namespace
 
-int64_t step_of_scan(const Vertex& vertex) {
-  if (!vertex.is_part) return -1;
-  for (size_t dot = vertex.name.find('.'); dot != std::string::npos; dot = vertex.name.find('.', dot + 1)) {
-    const size_t end = vertex.name.find('.', dot + 1);
-    const std::string part = vertex.name.substr(dot + 1, end == std::string::npos ? end : end - dot - 1);
-    if (end != std::string::npos && !part.empty() && part.size() < 10 &&
-        part.find_first_not_of("0123456789") == std::string::npos)
-      return std::stoll(part);
-  }
-  return -1;
+namespace {
+
+/// N of "NAME.N.…"; -1: the name is another.
+int64_t step_of(const std::string& vertex, const std::string& scan) {
+  if (!vertex.starts_with(scan + ".")) return -1;
+  const size_t begin = scan.size() + 1, end = vertex.find('.', begin);
+  const std::string digits = vertex.substr(begin, end == std::string::npos ? 0 : end - begin);
+  const bool is_number =
+      !digits.empty() && digits.size() < 10 && digits.find_first_not_of("0123456789") == std::string::npos;
+  return is_number ? std::stoll(digits) : -1;
 }
 
+}  // namespace
+
 int add_scan(Graph& graph, const std::string& name, const ScanBody& body, const ScanInputs& inputs) {
-  return graph.add_parts([&] { return Unrolling(graph, name, body, inputs).run(); });
+  const int first = graph.size();
+  const int last = graph.add_parts([&] { return Unrolling(graph, name, body, inputs).run(); });
+  for (int v = first; v < graph.size(); ++v)
+    if (const int64_t step = step_of(graph.vertex(v).name, name); step >= 0) graph.set_scan_step(v, step);
+  return last;
 }
 
 }  // namespace lockstep

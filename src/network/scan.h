@@ -36,7 +36,4 @@ struct ScanInputs {
 /// Throws Error: sequences of other lengths, a carry that changes its shape, running averages in the body.
 int add_scan(Graph& graph, const std::string& name, const ScanBody& body, const ScanInputs& inputs);
 
-/// The step of a scan that a vertex was unrolled for; -1: of none.
-int64_t step_of_scan(const Vertex& vertex);
-
 }  // namespace lockstep

@@ -8,7 +8,6 @@
 
 #include "kernels/elementwise.h"
 #include "src/data/augment/augment.h"
-#include "src/network/scan.h"
 #include "src/plan/plan_impl.h"
 #include "src/plan/stopwatch.h"
 
@@ -232,7 +231,7 @@ std::string Plan::str() const {
   };
   for (size_t s = 0; s < p.steps.size(); ++s) {
     const PlanStep& step = p.steps[s];
-    if (step.vertex >= 0 && step_of_scan(p.graph.vertex(step.vertex)) > 0) {
+    if (step.vertex >= 0 && p.graph.vertex(step.vertex).scan_step > 0) {
       ++n_alike;
       continue;
     }

@@ -199,6 +199,20 @@ TEST_F(SequenceRuns, InspectShowsAScanWithoutItsMemory) {
   EXPECT_LT(count(ended.output, "\n"), 60) << "a line for each step";
 }
 
+TEST_F(SequenceRuns, InspectShowsEveryPartOfAttentionInABlock) {
+  write_file(
+      file("blocks.yaml"),
+      "model:\n  input: [6]\n  layers:\n    - {embedding: {width: 8, vocabulary: 20, name: words}}\n"
+      "    - {positions: sinusoidal}\n    - block:\n        - {multi_head_attention: {heads: 2, causal: "
+      "true, name: look}}\n        - {add: [input, look]}\n      name: blocks\n      repeat: 3\n"
+      "    - {affine: {features: 20, each_step: true, weight_of: words}}\n");
+  const Ended ended = lockstep("inspect " + file("blocks.yaml"));
+  EXPECT_EQ(ended.status, 0) << ended.output;
+  for (const char* part : {"blocks.2.look.q_proj", "blocks.2.look.heads", "blocks.1.look.v_proj"})
+    EXPECT_NE(ended.output.find(part), std::string::npos) << part << "\n" << ended.output;
+  EXPECT_EQ(ended.output.find("of the scan"), std::string::npos) << ended.output;
+}
+
 TEST_F(SequenceRuns, MistakesAreOneMessageWithARemedy) {
   expect_refusal(train("stream", "x") + "--set data.order=shuffled",
                  {"data.order", "carries its state", "data.order: streams"});
