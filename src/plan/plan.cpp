@@ -212,6 +212,7 @@ int Plan::n_fused() const { return impl_->n_fused; }
 
 int64_t Plan::value_bytes(int vertex) const {
   const int id = impl_->value_of[vertex];
+  if (id < 0) return 0;
   for (int other = vertex + 1; other < impl_->graph.size(); ++other) {
     if (impl_->value_of[other] == id) return 0;
   }
