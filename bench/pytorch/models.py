@@ -242,7 +242,7 @@ def gpt2(shape, classes, width=768, layers=12, heads=12, positions=1024):
 
 
 OWN = {f.__name__: f for f in (mlp, lenet5, autoencoder, conv_autoencoder, unet, tdnn, resnet_cifar, resnet18_cifar, gpt2)}
-OWN.update({"gpt2_mini": gpt2, "gpt2_mini_1024": gpt2})
+OWN.update({"gpt2_mini": gpt2, "gpt2_mini_1024": gpt2, "gpt2_1024": gpt2})
 OWN.update({f"resnet{depth}": functools.partial(resnet_cifar, depth=depth) for depth in (20, 32, 44, 56, 110)})
 
 OWN.update({f"char_{name}": functools.partial(language_model, cell=cell)
