@@ -26,8 +26,7 @@ class RowCache {
   /// from the dataset then. Fills the blocks where nobody has. count >= 1. Throws Error if the dataset cannot
   /// be read (and the block stays empty).
   const std::byte* find(int64_t first, int64_t count = 1) const {
-    const int64_t last = (first + count - 1) / block_rows_;
-    for (int64_t block = first / block_rows_; block <= last; ++block)
+    for (int64_t block = first / block_rows_; block * block_rows_ < first + count; ++block)
       if (states_[block].load(std::memory_order_acquire) != kFull && !fill(block)) return nullptr;
     return rows_ + first * row_bytes_;
   }
