@@ -87,6 +87,7 @@ TEST(JobFilePage, NamesEveryKeyAndNoOther) {
   expect_names("data", 0, data);
   std::set<std::string> options = known(completed("optimizer: {sgd: {lr: 1, zzzz: 1}}\n"), keys);
   options.merge(known(completed("optimizer: {adam: {zzzz: 1}}\n"), keys));
+  options.merge(known(completed("optimizer: {muon: {zzzz: 1}}\n"), keys));
   expect_names("optimizer", 1, options);
 }
 
