@@ -120,7 +120,15 @@ copy_with_libraries() {
   cp -L "$1" "$root/bin/${2:-}"
   while read -r library; do cp -Lu "$library" "$root/lib/x86_64-linux-gnu/"; done < <(ldd "$1" | awk '$3 ~ /^\// {print $3}')
 }
-for tool in readlink dirname sed cmp env cat ln; do copy_with_libraries "$(type -P $tool)"; done
+for tool in readlink dirname cmp env cat ln; do copy_with_libraries "$(type -P $tool)"; done
+# sed has libraries that the bundle has too (libpcre2-8, by way of SELinux): they are its own.
+mkdir -p "$root/tools/lib"
+cp -L "$(type -P sed)" "$root/tools/"
+while read -r library; do
+  [ "${library##*/}" = libc.so.6 ] || cp -Lu "$library" "$root/tools/lib/"
+done < <(ldd "$(type -P sed)" | awk '$3 ~ /^\// {print $3}')
+printf '#!/bin/sh\nLD_LIBRARY_PATH=/tools/lib exec /tools/sed "$@"\n' >"$root/bin/sed"
+chmod +x "$root/bin/sed"
 copy_with_libraries "$(readlink -f /bin/sh)" sh
 cp -L $loader "$root/lib64/"
 glibc=$(dirname "$("$loader" --list /bin/sh | awk '$1 == "libc.so.6" {print $3}')")

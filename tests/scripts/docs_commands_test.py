@@ -77,7 +77,7 @@ def check_words():
             if words[0] in ("help", "--help", "--version", "version"):
                 continue
             name = words[0]
-            if name in ("bench", "convert") and len(words) > 1 and re.fullmatch(r"[a-z][a-z-]*", words[1]):
+            if name in ("bench", "convert", "tokenizer") and len(words) > 1 and re.fullmatch(r"[a-z][a-z-]*", words[1]):
                 name += " " + words[1]
             text = help_of(name)
             if text is None:
