@@ -186,13 +186,16 @@ static int predict_command(const Words& words, Communicator& comm) {
         !graphs.empty())
       model.graph = std::move(graphs.back());
   };
-  check_on_root(comm, open);
+  const auto open_and_show = [&] {
+    open();
+    if (line.has("attention")) show_attention(model.graph);
+    for (const std::string& layer : line.has("features") ? line.get<Words>("features") : Words{})
+      show_layer(model.graph, layer);
+  };
+  check_on_root(comm, open_and_show);
   all_or_none(comm, [&] {
-    if (!comm.is_root()) open();
+    if (!comm.is_root()) open_and_show();
   });
-  if (line.has("attention")) show_attention(model.graph);
-  for (const std::string& layer : line.has("features") ? line.get<Words>("features") : Words{})
-    show_layer(model.graph, layer);
   Temporaries temporaries;
   ConvertInput rows;
   if (!is_dataset)
