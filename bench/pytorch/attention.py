@@ -7,15 +7,10 @@ Each case runs in pairs, one after the other on the same core: the benchmark of 
 then PyTorch (eager, one thread, processor time): scaled_dot_product_attention, cross_entropy. A ratio is PyTorch's
 time over Lockstep's; the median of the pairs counts, the lowest and highest stand beside it.
 """
-import argparse
-import os
-import re
-import statistics
-import subprocess
-import time
-
 import torch
 import torch.nn.functional as F
+
+import pairs
 
 # causal or full, batch, steps, features, heads; or cross_entropy, rows, classes
 CASES = {
@@ -55,42 +50,7 @@ def torch_step(kind, *sizes):
     return cross_entropy_step(*sizes) if kind == "cross_entropy" else attention_step(kind == "causal", *sizes)
 
 
-def torch_ms(step, repeats):
-    step()
-    times = []
-    for _ in range(repeats):
-        begin = time.process_time()
-        step()
-        times.append(time.process_time() - begin)
-    return 1e3 * statistics.median(times)
-
-
-def main():
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("bench")
-    p.add_argument("cases", nargs="*")
-    p.add_argument("--pairs", type=int, default=5)
-    args = p.parse_args()
-    torch.set_num_threads(1)
-    print(f"torch {torch.__version__}")
-    for name in args.cases or CASES:
-        case = CASES[name]
-        repeats = 5 if name in ("long", "long_64", "vocabulary") else 30
-        step = torch_step(*case)
-        ratios, ours, theirs, shares = [], [], [], []
-        for _ in range(args.pairs):
-            out = subprocess.run([args.bench, *map(str, case), str(repeats)], capture_output=True, text=True, check=True,
-                                 env={**os.environ, "OMP_NUM_THREADS": "1"}).stdout
-            found = re.match(r"ms (\S+) .* share (\S+)", out)
-            ours.append(float(found[1]))
-            shares.append(float(found[2]))
-            theirs.append(torch_ms(step, repeats))
-            ratios.append(theirs[-1] / ours[-1])
-        limit = "memory copy" if case[0] == "cross_entropy" else "matrix product"
-        print(f"{name:11} {'x'.join(map(str, case)):24} Lockstep {statistics.median(ours):9.3f} ms  PyTorch "
-              f"{statistics.median(theirs):9.3f} ms  ratio {statistics.median(ratios):.2f} "
-              f"[{min(ratios):.2f} {max(ratios):.2f}]  share of {limit} {statistics.median(shares):.2f}", flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    pairs.run(__doc__, CASES, torch_step,
+              lambda name, case: 5 if name in ("long", "long_64", "vocabulary") else 30,
+              lambda case: "memory copy" if case[0] == "cross_entropy" else "matrix product")

@@ -45,11 +45,11 @@ class AffineOp : public Op {
                              : TensorDesc{AffineExtents(desc).dst}};
     info_.backward_needs_dst = masks();
 
-    const int64_t src_copy = turns_ && !src_turned_ ? padded(rows_ * in_) : 0;
-    const int64_t dst_copy = turns_ && !dst_turned_ ? padded(rows_ * out_) : 0;
+    const int64_t src_copy = turns_ && !src_turned_ ? padded_floats(rows_ * in_) : 0;
+    const int64_t dst_copy = turns_ && !dst_turned_ ? padded_floats(rows_ * out_) : 0;
     info_.scratchpad_bytes = (src_copy + dst_copy) * 4;
     if (config.training) {
-      const int64_t masked = masks() ? padded(rows_ * out_) : 0;
+      const int64_t masked = masks() ? padded_floats(rows_ * out_) : 0;
       const int64_t product = is_of_steps() ? weight_gradient_scratch(rows_, out_, in_) : 0;
       info_.scratchpad_bytes = std::max(info_.scratchpad_bytes, (masked + dst_copy + product) * 4);
     }
@@ -71,7 +71,7 @@ class AffineOp : public Op {
       if (!src_turned_) {
         transpose(rows_, in_, src, scratch);
         src = scratch;
-        scratch += padded(rows_ * in_);
+        scratch += padded_floats(rows_ * in_);
       }
       float* product = dst_turned_ ? dst : scratch;
       multiply('N', 'N', out_, rows_, in_, weights, src, product);
@@ -101,7 +101,7 @@ class AffineOp : public Op {
     }
     if (masks()) {
       diff_dst = masked;
-      scratch += padded(rows_ * out_);
+      scratch += padded_floats(rows_ * out_);
     }
     const float* turned = diff_dst;  // diff_dst^T
     if (turns_ && !dst_turned_) {
@@ -127,7 +127,6 @@ class AffineOp : public Op {
  private:
   bool is_of_steps() const { return desc_.src.shape.rank() > 2; }
   bool masks() const { return desc_.activation != Activation::kNone; }
-  static int64_t padded(int64_t n_floats) { return (n_floats + 15) / 16 * 16; }  // to 64 bytes
 
   AffineDesc desc_;
   int64_t rows_, in_, out_;  // N, I, O

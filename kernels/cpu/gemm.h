@@ -9,6 +9,9 @@
 
 namespace lockstep::cpu {
 
+/// So many floats that the next array begins at a multiple of 64 bytes.
+inline int64_t padded_floats(int64_t n) { return (n + 15) / 16 * 16; }
+
 /// c (m, n) = op(a) · op(b), all dense row-major; op transposes where the letter is 'T'.
 inline void multiply(char op_a, char op_b, int64_t m, int64_t n, int64_t k, const float* a, const float* b,
                      float* c) {

@@ -5,46 +5,14 @@
 #include <cstring>
 
 #include "kernels/cpu/recurrent_tiles.h"
-#include "kernels/vectorize.h"
-#if defined(__FMA__)
-#include <immintrin.h>
-#endif
+#include "kernels/cpu/tile_lanes.h"
 
 namespace lockstep::cpu {
 
 namespace {
 
-#if defined(__AVX512F__)
-constexpr int kWidth = 16, kTileRows = 12;
-#elif defined(__FMA__)
-constexpr int kWidth = 8, kTileRows = 6;
-#else
-constexpr int kWidth = 4, kTileRows = 3;
-#endif
 constexpr int kVectors = static_cast<int>(kPanelColumns) / kWidth;
 constexpr int64_t kTransposedBlock = 128;  // of k
-
-using Floats = Vector<float, kWidth>;
-using Words = Vector<uint32_t, kWidth>;
-
-LOCKSTEP_INLINE Floats load(const float* from) {
-  Floats v;
-  __builtin_memcpy(&v, from, sizeof(v));
-  return v;
-}
-LOCKSTEP_INLINE void put(float* to, const Floats& v) { __builtin_memcpy(to, &v, sizeof(v)); }
-LOCKSTEP_INLINE Floats all(float value) { return value - Floats{}; }
-
-/// a b + c, rounded once where the machine can.
-LOCKSTEP_INLINE Floats fused(Floats a, Floats b, Floats c) {
-#if defined(__AVX512F__)
-  return (Floats)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
-#elif defined(__FMA__)
-  return (Floats)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
-#else
-  return a * b + c;
-#endif
-}
 
 /// NaN stays NaN.
 LOCKSTEP_INLINE Floats at_most(Floats x, Floats limit) {

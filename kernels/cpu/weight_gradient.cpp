@@ -18,7 +18,6 @@ constexpr int64_t kLeastWide = 512;  // narrower columns are packed at full rate
 /// The matrix that is transposed by sgemm is the wider one: then the result is the gradient, or its
 /// transpose.
 bool turns(int64_t out, int64_t in) { return in > out; }
-int64_t padded_size(int64_t n) { return (n + 15) / 16 * 16; }
 
 }  // namespace
 
@@ -26,7 +25,7 @@ int64_t weight_gradient_scratch(int64_t rows, int64_t out, int64_t in) {
   const int64_t wide = std::max(out, in);
   if (wide < kLeastWide) return 0;
   const int64_t copy = std::min(rows, kChunkRows) * (wide + kPad);
-  return padded_size(copy) + (turns(out, in) ? padded_size(out * in) : 0);
+  return padded_floats(copy) + (turns(out, in) ? padded_floats(out * in) : 0);
 }
 
 void weight_gradient(int64_t rows, int64_t out, int64_t in, const float* diff, const float* src, float* dst,
@@ -37,7 +36,7 @@ void weight_gradient(int64_t rows, int64_t out, int64_t in, const float* diff, c
   const float* const from = is_turned ? src : diff;
   const float* const other = is_turned ? diff : src;
   float* const copy = scratch;
-  float* const sum = is_turned ? scratch + padded_size(std::min(rows, kChunkRows) * (wide + kPad)) : dst;
+  float* const sum = is_turned ? scratch + padded_floats(std::min(rows, kChunkRows) * (wide + kPad)) : dst;
   for (int64_t first = 0; first < rows; first += kChunkRows) {
     const int64_t n = std::min(kChunkRows, rows - first);
 #pragma omp parallel for schedule(static) if (n * wide >= kParallelElements)

@@ -143,6 +143,7 @@ class Unrolling {
   }
 
   void step(int64_t t, std::vector<int>& carry, std::vector<std::vector<int>>& outputs) {
+    const int first = graph_.size();
     std::vector<int> now(body_.graph.size(), -1);
     for (size_t c = 0; c < carry.size(); ++c) now[body_.carries[c].input] = carry[c];
     const auto value = [&](int v) { return now[v] >= 0 ? now[v] : now[v] = at_step(v, t); };
@@ -165,6 +166,7 @@ class Unrolling {
       carry[c] = next;
     }
     for (size_t i = 0; i < outputs.size(); ++i) outputs[i].push_back(value(body_.outputs[i]));
+    for (int v = first; v < graph_.size(); ++v) graph_.set_scan_step(v, t);
   }
 
   /// Adds body vertex v, with the parameters of its first copy.
@@ -211,26 +213,8 @@ class Unrolling {
 
 }  // namespace
 
-namespace {
-
-/// N of "NAME.N.…"; -1: the name is another.
-int64_t step_of(const std::string& vertex, const std::string& scan) {
-  if (!vertex.starts_with(scan + ".")) return -1;
-  const size_t begin = scan.size() + 1, end = vertex.find('.', begin);
-  const std::string digits = vertex.substr(begin, end == std::string::npos ? 0 : end - begin);
-  const bool is_number =
-      !digits.empty() && digits.size() < 10 && digits.find_first_not_of("0123456789") == std::string::npos;
-  return is_number ? std::stoll(digits) : -1;
-}
-
-}  // namespace
-
 int add_scan(Graph& graph, const std::string& name, const ScanBody& body, const ScanInputs& inputs) {
-  const int first = graph.size();
-  const int last = graph.add_parts([&] { return Unrolling(graph, name, body, inputs).run(); });
-  for (int v = first; v < graph.size(); ++v)
-    if (const int64_t step = step_of(graph.vertex(v).name, name); step >= 0) graph.set_scan_step(v, step);
-  return last;
+  return graph.add_parts([&] { return Unrolling(graph, name, body, inputs).run(); });
 }
 
 }  // namespace lockstep

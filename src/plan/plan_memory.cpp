@@ -24,6 +24,13 @@ Plan::Impl::Places Plan::Impl::place_memory() {
     return static_cast<int>(requests.size()) - 1;
   };
 
+  const auto is_shown = [&](int v) {
+    return std::find(shown_values.begin(), shown_values.end(), v) != shown_values.end();
+  };
+  const auto is_judged = [&](int v) {
+    return options.keeps_judged && !losses.empty() && steps[losses[0].step].src[0] == v;
+  };
+
   // Values. An alias lengthens the life of its root. Steps that never run have no times.
   std::vector<int> value_request(values.size(), -1);
   for (int v = 0; v < static_cast<int>(values.size()); ++v) {
@@ -38,14 +45,12 @@ Plan::Impl::Places Plan::Impl::place_memory() {
       last = std::max(last, step.forward_time);
       if (step.runs_backward && step.op->info().backward_needs_src) last = std::max(last, step.backward_time);
     }
-    const bool is_shown = std::find(shown_values.begin(), shown_values.end(), v) != shown_values.end();
     const bool kept =
-        v == output_value || is_shown ||
+        v == output_value || is_shown(v) ||
         std::any_of(losses.begin(), losses.end(), [&](const PlanLoss& loss) { return loss.value == v; });
-    const bool is_judged = options.keeps_judged && !losses.empty() && steps[losses[0].step].src[0] == v;
     const bool is_state =
         std::any_of(states.begin(), states.end(), [&](const PlanState& state) { return state.out == v; });
-    if (kept || is_judged || is_state) last = end;
+    if (kept || is_judged(v) || is_state) last = end;
     if (value.root == v) {
       value_request[v] = request(value.desc.n_bytes(), producer.forward_time, last);
     } else {
@@ -58,10 +63,8 @@ Plan::Impl::Places Plan::Impl::place_memory() {
   const auto may_be_overwritten = [&](int v) {
     const PlanValue& value = values[v];
     const bool is_alone = value.readers.size() == 1 && value.root == v && value_request[v] >= 0;
-    const bool is_judged = options.keeps_judged && !losses.empty() && steps[losses[0].step].src[0] == v;
-    const bool is_shown = std::find(shown_values.begin(), shown_values.end(), v) != shown_values.end();
     const PlanStep& producer = steps[value.producer];
-    return is_alone && !is_judged && !is_shown && options.config.training &&
+    return is_alone && !is_judged(v) && !is_shown(v) && options.config.training &&
            !(producer.runs_backward && producer.op->info().backward_needs_dst);
   };
 

@@ -88,15 +88,14 @@ struct Treated {
 };
 
 /// Neighbouring segments with one treatment and one factor of weight decay become one range.
-std::vector<Treated> ranges_of(const OptimizerSpec& spec, const ParameterArena& arena) {
+std::vector<Treated> ranges_of(const OptimizerSpec& spec, const ParameterArena& arena,
+                               const std::vector<int>& groups) {
   std::vector<Treated> all;
   const std::vector<Segment>& segments = arena.segments();
-  const std::vector<int> groups = groups_of(spec.groups, arena);
   for (size_t i = 0; i < segments.size(); ++i) {
     if (segments[i].is_statistic()) continue;  // averaged by the replica
-    const Treatment of_segment = treatment_of(spec, groups[i]);
-    if (!of_segment.is_frozen && is_matrix(spec, segments[i])) continue;
-    const Treatment& treatment = of_segment;
+    const Treatment treatment = treatment_of(spec, groups[i]);
+    if (!treatment.is_frozen && is_matrix(spec, segments[i])) continue;
     const bool decays = treatment.weight_decay > 0 && (spec.decay_biases || segments[i].shape.rank() > 1);
     const float factor = decays ? 1.0f : 0.0f;
     const int64_t begin = segments[i].offset;
@@ -114,10 +113,6 @@ std::vector<Treated> ranges_of(const OptimizerSpec& spec, const ParameterArena& 
   return all;
 }
 
-}  // namespace
-
-namespace {
-
 /// What has an average of its own: all weights, also frozen ones.
 std::vector<UpdateRange> weight_ranges(const ParameterArena& arena) {
   std::vector<UpdateRange> ranges;
@@ -134,7 +129,8 @@ Optimizer::Optimizer(const OptimizerSpec& spec, const ParameterArena& arena)
 
 Optimizer::Optimizer(const OptimizerSpec& spec, const ParameterArena& arena, std::vector<ElementRange> own)
     : spec_(spec), arena_(arena), own_(std::move(own)) {
-  for (const Treated& treated : ranges_of(spec, arena)) {
+  const std::vector<int> groups = groups_of(spec.groups, arena);
+  for (const Treated& treated : ranges_of(spec, arena, groups)) {
     const auto& [lr_factor, weight_decay, is_frozen] = treated.treatment;
     if (is_frozen)
       for (const UpdateRange& range : treated.ranges) frozen_.push_back({range.begin, range.end});
@@ -146,7 +142,7 @@ Optimizer::Optimizer(const OptimizerSpec& spec, const ParameterArena& arena, std
       averaged_.push_back({range.begin - n_own_, {arena.device(), within(weight_ranges(arena), {range})}});
     n_own_ += range.n();
   }
-  add_matrices();
+  add_matrices(groups);
   for (const std::string& name : spec.rule->slots())
     slots_.push_back({name, arena_.make_parallel(n_own_), nullptr});
   if (spec.average > 0) slots_.push_back({"average", arena_.make_parallel(n_own_), nullptr});
@@ -156,9 +152,8 @@ Optimizer::Optimizer(const OptimizerSpec& spec, const ParameterArena& arena, std
   }
 }
 
-void Optimizer::add_matrices() {
+void Optimizer::add_matrices(const std::vector<int>& groups) {
   std::map<std::pair<int64_t, int64_t>, std::shared_ptr<MatrixUpdate>> of_shape;
-  const std::vector<int> groups = groups_of(spec_.groups, arena_);
   for (size_t i = 0; i < arena_.segments().size(); ++i) {
     const Segment& segment = arena_.segments()[i];
     const auto& [lr_factor, weight_decay, is_frozen] = treatment_of(spec_, groups[i]);
@@ -170,7 +165,7 @@ void Optimizer::add_matrices() {
           "leave it out, or take an optimizer that updates by element, such as adamw");
     std::shared_ptr<MatrixUpdate>& update = of_shape[{segment.shape[0], segment.shape[1]}];
     if (!update) update = spec_.rule->matrices()->make(arena_.device(), segment.shape);
-    matrices_.push_back({segment.offset, segment.offset, lr_factor, weight_decay, update});
+    matrices_.push_back({segment.offset, lr_factor, weight_decay, update});
   }
 }
 
@@ -187,7 +182,7 @@ void Optimizer::update(Stream& stream, const float* gradients, double lr, double
         {gradients, arena_.weights(), slot_data_, lr * part.lr_factor, part.weight_decay, grad_scale, step});
   for (const Matrix& matrix : matrices_)
     matrix.update->update(
-        stream, {gradients + matrix.offset, arena_.weights() + matrix.offset, slot_data_[0] + matrix.state,
+        stream, {gradients + matrix.offset, arena_.weights() + matrix.offset, slot_data_[0] + matrix.offset,
                  lr * matrix.lr_factor, matrix.weight_decay, grad_scale});
 }
 

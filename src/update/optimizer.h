@@ -78,13 +78,13 @@ class Optimizer {
     UpdateRanges ranges;
   };
   std::vector<Part> parts_;
-  /// A matrix that is updated as a whole, and where its state begins.
+  /// A matrix that is updated as a whole, at that offset of the arena and of the states.
   struct Matrix {
-    int64_t offset, state;
+    int64_t offset;
     double lr_factor, weight_decay;
     std::shared_ptr<MatrixUpdate> update;  // shared by matrices of one shape
   };
-  void add_matrices();
+  void add_matrices(const std::vector<int>& groups);  // of each segment
 
   std::vector<Matrix> matrices_;
   /// One own range, whose averages lie `shift` elements before its weights.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "kernels/affine.h"
 #include "kernels/elementwise.h"
@@ -31,6 +32,18 @@ void OrthogonalStep::Call::run(Stream& stream, const Memory& batch) {
   op->forward(stream, args);
 }
 
+OrthogonalStep::Call OrthogonalStep::bound(std::unique_ptr<Op> op, Tensor src, std::vector<Tensor> params,
+                                           Tensor dst) const {
+  Call call;
+  call.workspace = Memory(config_.device, op->info().workspace_bytes);
+  call.scratchpad = Memory(config_.device, op->info().scratchpad_bytes);
+  call.op = std::move(op);
+  call.src = {std::move(src)};
+  call.params = std::move(params);
+  call.dst = {std::move(dst)};
+  return call;
+}
+
 OrthogonalStep::Call OrthogonalStep::product(const Memory& a, const Shape& shape_a, const Memory& b,
                                              const Shape& shape_b, const Memory& to) {
   // Rows of one sample's steps: such an affine map keeps its matrices dense.
@@ -38,25 +51,14 @@ OrthogonalStep::Call OrthogonalStep::product(const Memory& a, const Shape& shape
   desc.src = {shape_a.with_front(1)};
   desc.out_features = shape_b[0];
   desc.has_bias = false;
-  Call call;
-  call.op = make_affine(config_, desc);
-  call.src = {{a.data(), desc.src}};
-  call.params = {{b.data(), {shape_b}}};
-  call.dst = {{to.data(), {Shape{1, shape_a[0], shape_b[0]}}}};
-  call.workspace = Memory(config_.device, call.op->info().workspace_bytes);
-  call.scratchpad = Memory(config_.device, call.op->info().scratchpad_bytes);
-  return call;
+  return bound(make_affine(config_, desc), {a.data(), desc.src}, {{b.data(), {shape_b}}},
+               {to.data(), {Shape{1, shape_a[0], shape_b[0]}}});
 }
 
 OrthogonalStep::Call OrthogonalStep::turn(const Memory& from, const Shape& shape, const Memory& to) {
-  Call call;
   const TensorDesc src{shape.with_front(1)};
-  call.op = make_permute(config_, src, {0, 2, 1});
-  call.src = {{from.data(), src}};
-  call.dst = {{to.data(), {Shape{1, shape[1], shape[0]}}}};
-  call.workspace = Memory(config_.device, call.op->info().workspace_bytes);
-  call.scratchpad = Memory(config_.device, call.op->info().scratchpad_bytes);
-  return call;
+  return bound(make_permute(config_, src, {0, 2, 1}), {from.data(), src}, {},
+               {to.data(), {Shape{1, shape[1], shape[0]}}});
 }
 
 OrthogonalStep::OrthogonalStep(Device device, const Shape& shape, const MuonOptions& options)
@@ -82,7 +84,7 @@ OrthogonalStep::OrthogonalStep(Device device, const Shape& shape, const MuonOpti
   stream->synchronize();
   const Shape x{m_, n_}, gram{m_, m_};
   if (rows_ > columns_) {
-    to_x_ = turn(u_, {rows_, columns_}, x_);
+    to_x_ = turn(product_, {rows_, columns_}, x_);
     back_ = turn(x_, x, u_);
   }
   turn_x_ = turn(x_, x, turned_);
@@ -109,18 +111,11 @@ void OrthogonalStep::update(Stream& stream, const MatrixArgs& args) {
 
   const double norm = std::sqrt(sum_of_squares(stream, n, u_.as<float>()));
   const bool is_turned = rows_ > columns_;
-  if (is_turned) to_x_.run(stream, batch_);
   float* const x = x_.as<float>();
-  if (!is_turned) {
-    fill(stream, n, 0.0f, x);
-    blend(stream, n, 1, x, 1, u_.as<float>());
-  }
-  // x = x / |u|, as a blend of x with itself.
-  const double scale = 1 / std::max(norm, kEpsilon);
-  fill(stream, n, 0.0f, product_.as<float>());
-  blend(stream, n, 1, product_.as<float>(), scale, x);
-  fill(stream, n, 0.0f, x);
-  blend(stream, n, 1, x, 1, product_.as<float>());
+  float* const scaled = is_turned ? product_.as<float>() : x;  // u / |u|
+  fill(stream, n, 0.0f, scaled);
+  blend(stream, n, 1, scaled, 1 / std::max(norm, kEpsilon), u_.as<float>());
+  if (is_turned) to_x_.run(stream, batch_);
   for (int step = 0; step < options_.steps; ++step) {
     gram_of_.run(stream, batch_);
     square_of_.run(stream, batch_);

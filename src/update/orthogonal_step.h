@@ -37,6 +37,7 @@ class OrthogonalStep : public MatrixUpdate {
   };
   Call product(const Memory& a, const Shape& shape_a, const Memory& b, const Shape& shape_b,
                const Memory& to);
+  Call bound(std::unique_ptr<Op> op, Tensor src, std::vector<Tensor> params, Tensor dst) const;
   Call turn(const Memory& from, const Shape& shape, const Memory& to);
   /// y = alpha y + beta x, n elements.
   void blend(Stream& stream, int64_t n, double alpha, float* y, double beta, const float* x);

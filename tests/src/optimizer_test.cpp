@@ -7,7 +7,6 @@
 #include <map>
 #include <tuple>
 
-#include "io/formats/safetensors.h"
 #include "src/network/layers/layers.h"
 #include "tests/src/sequence_fixture.h"
 
@@ -157,19 +156,7 @@ TEST(Optimizer, WeightsHaveARunningAverage) {
   EXPECT_EQ(average[bias.offset], 0.5f);  // frozen: as the weight, bit for bit
 }
 
-/// Of tests/fixtures/make_muon_fixture.py.
-std::vector<float> muon_fixture(const std::string& name) {
-  const SafetensorsFile file(std::string(LOCKSTEP_SOURCE_DIR) + "/tests/fixtures/muon.safetensors");
-  for (const SafetensorsEntry& entry : file.entries()) {
-    if (entry.name != name) continue;
-    std::vector<float> values(static_cast<size_t>(entry.shape.n_elements()));
-    file.read(entry, values.data());
-    return values;
-  }
-  ADD_FAILURE() << "the fixture lacks " << name;
-  return {};
-}
-
+/// Against tests/fixtures/make_muon_fixture.py.
 TEST(Optimizer, MuonIsPyTorchsForMatricesAndAdamWForTheRest) {
   Graph graph;
   for (const auto& [name, in, out] :
@@ -196,7 +183,7 @@ TEST(Optimizer, MuonIsPyTorchsForMatricesAndAdamWForTheRest) {
   }
   for (const Segment& s : arena.segments()) {
     if (name_of(s) == "wte" || s.shape.rank() == 1) continue;
-    const std::vector<float> expected = muon_fixture(name_of(s));
+    const std::vector<float> expected = fixture_values("muon.safetensors", name_of(s));
     for (int64_t i = 0; i < s.n_elements(); ++i)
       ASSERT_NEAR(arena.weights()[s.offset + i], expected[static_cast<size_t>(i)], 2e-5)
           << s.name << " " << i;

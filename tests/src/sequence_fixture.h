@@ -1,8 +1,14 @@
-// Numbers that fixtures of sequences and their tests both make from a name: tests/fixtures/make_fixtures.py.
+// Numbers that fixtures of sequences and their tests both make from a name (tests/fixtures/make_fixtures.py),
+// and those that Python wrote.
 #pragma once
+
+#include <gtest/gtest.h>
 
 #include <cstdint>
 #include <string>
+#include <vector>
+
+#include "io/formats/safetensors.h"
 
 namespace lockstep {
 
@@ -14,6 +20,24 @@ inline uint64_t fixture_bits(const std::string& name, int64_t i) {
   z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
   z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
   return (z ^ (z >> 31)) >> 40;
+}
+
+/// A file of tests/fixtures.
+inline SafetensorsFile fixture_file(const std::string& file) {
+  return SafetensorsFile(std::string(LOCKSTEP_SOURCE_DIR) + "/tests/fixtures/" + file);
+}
+
+/// One of its tensors, as float32; the test fails where there is none.
+inline std::vector<float> fixture_values(const std::string& file, const std::string& name) {
+  const SafetensorsFile from = fixture_file(file);
+  for (const SafetensorsEntry& entry : from.entries()) {
+    if (entry.name != name) continue;
+    std::vector<float> values(static_cast<size_t>(entry.shape.n_elements()));
+    from.read(entry, values.data());
+    return values;
+  }
+  ADD_FAILURE() << file << " lacks " << name;
+  return {};
 }
 
 }  // namespace lockstep

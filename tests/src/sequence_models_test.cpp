@@ -3,33 +3,20 @@
 // names.
 #include <cmath>
 
-#include "io/formats/safetensors.h"
-#include "src/update/optimizer.h"
 #include "tests/src/network.h"
 #include "tests/src/sequence_fixture.h"
+#include "tests/src/token_trajectory.h"
 
 namespace lockstep {
 namespace {
 
 constexpr int64_t kN = 4, kVocabulary = 11;
 
-std::vector<float> fixture(const std::string& name) {
-  const SafetensorsFile file(std::string(LOCKSTEP_SOURCE_DIR) + "/tests/fixtures/sequences.safetensors");
-  for (const SafetensorsEntry& entry : file.entries()) {
-    if (entry.name != name) continue;
-    std::vector<float> values(static_cast<size_t>(entry.shape.n_elements()));
-    file.read(entry, values.data());
-    return values;
-  }
-  ADD_FAILURE() << "the fixture lacks " << name;
-  return {};
-}
-
 Graph zoo_graph(const std::string& options, const ModelContext& context) {
   return build_model(Config::from_text("{" + options + ", hidden: 6, embedding: 5}", "model"), context);
 }
 
-/// Ten steps of Adam; expects the fixture's output before the first one, and its losses.
+/// Ten steps of Adam from weights that follow from their names.
 void expect_trajectory(const std::string& name, const Graph& graph, const std::vector<const void*>& inputs,
                        const std::vector<int64_t>& targets) {
   const std::unique_ptr<ParameterArena> arena = random_arena(graph, 1);
@@ -40,33 +27,9 @@ void expect_trajectory(const std::string& name, const Graph& graph, const std::v
   }
   const std::unique_ptr<Stream> stream = make_stream(network_device());
   arena->host().upload(*stream);
-  Plan plan(graph, *arena, loss_from("token_cross_entropy"), plan_options(kN));
-  Optimizer optimizer(read_optimizer(Config::from_text("{adam: {lr: 0.02}}", "optimizer")), *arena);
-  const Memory gradients = arena->make_parallel();
-  const std::vector<int64_t> sample_ids{0, 1, 2, 3};
-  BatchContext batch;
-  batch.n_valid = kN;
-  batch.sample_ids = sample_ids.data();
-  const std::vector<float> losses = fixture(name + "/losses");
-  ASSERT_EQ(losses.size(), 10u);
-  for (int step = 0; step < 10; ++step) {
-    plan.refresh_weights();
-    plan.forward(inputs, {targets.data()}, batch);
-    const double* sums = plan.loss_values();
-    EXPECT_NEAR(sums[kLossSum] / sums[kWeightSum], losses[static_cast<size_t>(step)], 1e-4 * losses[0])
-        << "step " << step;
-    const double scale = 1 / sums[kWeightSum];
-    if (step == 0) {
-      std::vector<float> found(plan.output(), plan.output() + plan.output_shape().n_elements());
-      std::vector<float> expected = fixture(name + "/output");
-      for (size_t i = 0; i < found.size(); ++i)  // nobody asks what stands behind the end of a row
-        if (targets[i / kVocabulary] < 0) found[i] = expected[i] = 0;
-      expect_near(found, expected, 1e-5, "output");
-    }
-    plan.backward(gradients.as<float>(), nullptr);
-    optimizer.update(*stream, gradients.as<float>(), 0.02, scale, step);
-    stream->synchronize();
-  }
+  stream->synchronize();
+  expect_token_trajectory({"sequences.safetensors", name, kN, kVocabulary, 0.02}, graph, *arena, inputs,
+                          targets);
 }
 
 TEST(SequenceModels, CharLstmHasPyTorchsTrajectory) {

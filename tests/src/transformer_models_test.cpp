@@ -3,32 +3,17 @@
 // tests/fixtures/make_transformer_fixtures.py wrote the numbers.
 #include <gtest/gtest.h>
 
-#include "io/formats/safetensors.h"
 #include "src/network/weights_file.h"
-#include "src/update/optimizer.h"
 #include "tests/src/network.h"
 #include "tests/src/sequence_fixture.h"
+#include "tests/src/token_trajectory.h"
 
 namespace lockstep {
 namespace {
 
 constexpr int64_t kN = 4, kVocabulary = 13, kSteps = 7;
 
-SafetensorsFile fixture_file() {
-  return SafetensorsFile(std::string(LOCKSTEP_SOURCE_DIR) + "/tests/fixtures/transformers.safetensors");
-}
-
-std::vector<float> fixture(const std::string& name) {
-  const SafetensorsFile file = fixture_file();
-  for (const SafetensorsEntry& entry : file.entries()) {
-    if (entry.name != name) continue;
-    std::vector<float> values(static_cast<size_t>(entry.shape.n_elements()));
-    file.read(entry, values.data());
-    return values;
-  }
-  ADD_FAILURE() << "the fixture lacks " << name;
-  return {};
-}
+constexpr const char* kFixture = "transformers.safetensors";
 
 Graph zoo_graph(const std::string& options, const ModelContext& context) {
   return build_model(
@@ -40,42 +25,15 @@ std::unique_ptr<ParameterArena> imported(const Graph& graph, const std::string& 
   ImportRules rules;
   rules.renames.emplace_back(std::regex("^" + name + "/"), "");
   rules.ignored.emplace_back("(gpt2|bert|post|pre)/.*|output|losses");
-  import_weights(fixture_file(), rules, *arena);
+  import_weights(fixture_file(kFixture), rules, *arena);
   return arena;
 }
 
-/// Ten steps of Adam; expects the fixture's scores before the first one, and its losses.
+/// Ten steps of Adam from the fixture's weights.
 void expect_trajectory(const std::string& name, const Graph& graph, const std::vector<const void*>& inputs,
                        const std::vector<int64_t>& targets) {
   const std::unique_ptr<ParameterArena> arena = imported(graph, name);
-  const std::unique_ptr<Stream> stream = make_stream(network_device());
-  Plan plan(graph, *arena, loss_from("token_cross_entropy"), plan_options(kN));
-  Optimizer optimizer(read_optimizer(Config::from_text("{adam: {lr: 0.01}}", "optimizer")), *arena);
-  const Memory gradients = arena->make_parallel();
-  const std::vector<int64_t> sample_ids{0, 1, 2, 3};
-  BatchContext batch;
-  batch.n_valid = kN;
-  batch.sample_ids = sample_ids.data();
-  const std::vector<float> losses = fixture(name + "/losses");
-  ASSERT_EQ(losses.size(), 10u);
-  for (int step = 0; step < 10; ++step) {
-    plan.refresh_weights();
-    plan.forward(inputs, {targets.data()}, batch);
-    const double* sums = plan.loss_values();
-    EXPECT_NEAR(sums[kLossSum] / sums[kWeightSum], losses[static_cast<size_t>(step)], 1e-4 * losses[0])
-        << "step " << step;
-    const double scale = 1 / sums[kWeightSum];
-    if (step == 0) {
-      std::vector<float> found(plan.output(), plan.output() + plan.output_shape().n_elements());
-      std::vector<float> expected = fixture(name + "/output");
-      for (size_t i = 0; i < found.size(); ++i)  // nobody asks what stands behind the end of a row
-        if (targets[i / kVocabulary] < 0) found[i] = expected[i] = 0;
-      expect_near(found, expected, 1e-4, "scores");
-    }
-    plan.backward(gradients.as<float>(), nullptr);
-    optimizer.update(*stream, gradients.as<float>(), 0.01, scale, step);
-    stream->synchronize();
-  }
+  expect_token_trajectory({kFixture, name, kN, kVocabulary, 0.01, 1e-4}, graph, *arena, inputs, targets);
 }
 
 /// Row n of the fixture's tokens, and the next ones.

@@ -121,14 +121,6 @@ class PositionsLayer : public Layer {
   PositionsOptions o_;
 };
 
-double read_dropout_option(const Config& options) {
-  const double dropout = options.get_double("dropout", 0);
-  if (!(dropout >= 0 && dropout < 1))
-    throw options.error_at("dropout", fmt::format("must lie in [0, 1), found {}", dropout),
-                           "for instance dropout: 0.1");
-  return dropout;
-}
-
 const bool attention_layer_registered = register_layer("attention", [](Config& options) {
   options.positional("heads");
   AttentionOptions o;
@@ -136,7 +128,7 @@ const bool attention_layer_registered = register_layer("attention", [](Config& o
   o.causal = options.get_bool("causal", false);
   o.packed = options.get_bool("packed", false);
   o.self = o.packed || options.get_bool("self", false);
-  o.dropout = read_dropout_option(options);
+  o.dropout = read_probability(options, "dropout");
   return attention_layer(o);
 });
 

@@ -200,6 +200,8 @@ std::shared_ptr<const Layer> flatten_layer();
 
 /// A size that must be given: at least 1.
 int64_t read_size(const Config& options, const std::string& key);
+/// Below 1; 0 where it is not given.
+double read_probability(const Config& options, const std::string& key);
 /// Reads options that are one number or one per axis: {kernel: 5} or {kernel: [5, 3]}.
 std::array<int64_t, 2> read_pair(const Config& options, const std::string& key,
                                  std::array<int64_t, 2> fallback);

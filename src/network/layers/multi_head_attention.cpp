@@ -12,7 +12,6 @@ class MultiHeadAttentionLayer : public Layer {
  public:
   explicit MultiHeadAttentionLayer(const MultiHeadAttentionOptions& options) : o_(options) {}
   std::string type() const override { return "multi_head_attention"; }
-  int max_inputs() const override { return 2; }
   Shape infer(std::span<const Shape> src) const override { return src[0]; }  // of its parts, see expand()
   std::unique_ptr<Op> lower(const LowerContext&) const override { return nullptr; }
 
@@ -55,10 +54,7 @@ const bool multi_head_attention_registered = register_layer("multi_head_attentio
   MultiHeadAttentionOptions o;
   o.heads = read_size(options, "heads");
   o.causal = options.get_bool("causal", false);
-  o.dropout = options.get_double("dropout", 0);
-  if (!(o.dropout >= 0 && o.dropout < 1))
-    throw options.error_at("dropout", fmt::format("must lie in [0, 1), found {}", o.dropout),
-                           "for instance dropout: 0.1");
+  o.dropout = read_probability(options, "dropout");
   return multi_head_attention_layer(o);
 });
 

@@ -16,6 +16,14 @@ int64_t read_size(const Config& options, const std::string& key) {
   return value;
 }
 
+double read_probability(const Config& options, const std::string& key) {
+  const double probability = options.get_double(key, 0);
+  if (!(probability >= 0 && probability < 1))
+    throw options.error_at(key, fmt::format("must lie in [0, 1), found {}", probability),
+                           fmt::format("for instance {}: 0.1", key));
+  return probability;
+}
+
 std::array<int64_t, 2> read_pair(const Config& options, const std::string& key,
                                  std::array<int64_t, 2> fallback) {
   const std::vector<int64_t> values = options.get_ints(key, {fallback[0], fallback[1]});
