@@ -174,7 +174,7 @@ class GpuCheck(unittest.TestCase):
         without = self.script("path/python8", "exit 1")
         status, rows, _ = self.check("steps", "--python", without)
         self.assertEqual((status, {row["verdict"] for row in rows.values()}), (0, {"ok"}))
-        self.assertEqual(len(rows), 16)
+        self.assertEqual(len(rows), 20)
         self.assertIn("PyTorch sees no GPU", rows["mlp tf32"]["result"])
         self.assertIn("--set device=cuda --set precision=tf32", self.said("bin/said"))
 
