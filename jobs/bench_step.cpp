@@ -120,7 +120,7 @@ struct BenchData {
       if (!shorter.empty()) graph = std::move(shorter.back()), shorter.pop_back();
       return;
     }
-    graph = build_model(*job.model, {});
+    graph = build_graph(job, {});
     if (!job.further_losses.empty())
       throw Error("bench step", "random data is made for one loss only", "name data in the job file");
     const Shape output = graph.vertex(loss_vertex(graph, job.loss)).shape;

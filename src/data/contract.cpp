@@ -112,6 +112,9 @@ Graph build_graph(const DataOptions& job, const DataContract& contract, const Se
   context.inputs = contract.inputs;
   context.ragged = contract.ragged;
   context.steps = sequences.steps;
+  const bool knows_data = contract.input.rank() > 0 || !contract.inputs.empty();
+  if (!knows_data && job.train && job.train->window.length > 0)
+    context.steps.emplace("input", job.train->window.length);
   context.carries_states = sequences.carries_states;
   for (const auto& [name, tokens] : contract.vocabularies)
     context.vocabularies[name] = static_cast<int64_t>(tokens.size());
