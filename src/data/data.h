@@ -110,8 +110,8 @@ LoaderOptions make_loader_options(const DataOptions& job, const Dataset& dataset
                                   int rank, int size, const Augmentation* augmentation = nullptr);
 
 /// The graph of a job behind its data; checks that every layer is read. `sequences`: for other steps than the
-/// data's. With an empty contract: as the model says where the data are not there, and sequences as long as the
-/// windows that would be cut of them.
+/// data's. With an empty contract: as the model says where the data are not there, and sequences as long as
+/// the windows that would be cut of them.
 struct SequenceOptions {
   std::map<std::string, int64_t> steps;  // of a sample, by inputs
   bool carries_states = false;
