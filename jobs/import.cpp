@@ -50,6 +50,12 @@ ImportRules read_rules(const CommandLine& line) {
   for (const std::string& word : words("ignore")) rules.ignored.push_back(read_pattern("--ignore", word));
   for (const std::string& word : words("allow-missing"))
     rules.may_be_missing.push_back(read_pattern("--allow-missing", word));
+  const std::string layout = line.text("layout");
+  if (layout != "pytorch" && layout != "keras")
+    throw UsageError(
+        fmt::format("--layout {} is none of pytorch, keras", layout),
+        "keras: kernels (in, out) and (height, width, in, out), gates of GRUs in the order z, r, h");
+  if (layout == "keras") rules.layout = ImportRules::Layout::kKeras;
   return rules;
 }
 
@@ -119,7 +125,8 @@ static int import_command(const Words& words, Communicator& comm) {
       "REGEX: leave out the file's tensors of these (renamed) names")(
       "allow-missing", po::value<Words>()->composing(),
       "REGEX: the model's tensors of these names may be missing; the job's init fills them")(
-      "overwrite", "replace the file --out");
+      "layout", po::value<std::string>()->default_value("pytorch"),
+      "whose names, axes and gates the file has: pytorch or keras")("overwrite", "replace the file --out");
   if (!line.parse(words, comm.is_root())) return 0;
   if (!line.has("job"))
     throw UsageError(
@@ -162,7 +169,8 @@ static int import_command(const Words& words, Communicator& comm) {
 
 namespace {
 const bool import_registered = commands().add(
-    "import", {.summary = "make a checkpoint from a safetensors file of PyTorch", .run = import_command}, 5);
+    "import",
+    {.summary = "make a checkpoint from a safetensors file of PyTorch or Keras", .run = import_command}, 5);
 }
 
 }  // namespace lockstep

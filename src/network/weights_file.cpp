@@ -9,6 +9,7 @@
 #include "io/checkpoint/checkpoint.h"
 #include "kernels/error.h"
 #include "kernels/printable.h"
+#include "src/network/keras_weights.h"
 
 namespace lockstep {
 
@@ -25,7 +26,7 @@ bool is_no_weight(const std::string& name) {
 }
 
 /// "transformer." where the model's names begin so, those of the file do not, and would be the model's.
-std::string missing_prefix(const SafetensorsFile& file, const ParameterArena& arena) {
+std::string missing_prefix(const std::vector<SourceTensor>& tensors, const ParameterArena& arena) {
   std::set<std::string> wanted, prefixes;
   for (const Segment& segment : arena.segments()) {
     wanted.insert(segment.name);
@@ -33,9 +34,10 @@ std::string missing_prefix(const SafetensorsFile& file, const ParameterArena& ar
   }
   for (const std::string& prefix : prefixes) {
     bool fits = false, has_it = false;
-    for (const SafetensorsEntry& entry : file.entries()) {
-      has_it = has_it || entry.name.starts_with(prefix);
-      fits = fits || (wanted.count(entry.name) == 0 && wanted.count(prefix + entry.name) > 0);
+    for (const SourceTensor& tensor : tensors) {
+      has_it = has_it || tensor.name_in_file.starts_with(prefix);
+      fits =
+          fits || (wanted.count(tensor.name_in_file) == 0 && wanted.count(prefix + tensor.name_in_file) > 0);
     }
     if (fits && !has_it) return prefix;
   }
@@ -74,7 +76,26 @@ void add_list(std::string& text, const char* title, const std::vector<std::strin
     text += fmt::format("\n  {} ({}):\n    {}", title, lines.size(), fmt::join(lines, "\n    "));
 }
 
+std::vector<SourceTensor> tensors_of(const SafetensorsFile& file, const ImportRules& rules,
+                                     const ParameterArena& arena) {
+  if (rules.layout == ImportRules::Layout::kKeras) return keras_tensors(file, rules, arena);
+  std::vector<SourceTensor> tensors;
+  for (const SafetensorsEntry& entry : file.entries())
+    tensors.push_back({renamed(entry.name, rules), entry.name, entry.shape,
+                       [&file, &entry](float* dst) { file.read(entry, dst); }});
+  return tensors;
+}
+
 }  // namespace
+
+std::string renamed(std::string name, const ImportRules& rules) {
+  check_length(name);
+  for (const auto& [pattern, replacement] : rules.renames) {
+    name = std::regex_replace(name, pattern, replacement);
+    check_length(name);
+  }
+  return name;
+}
 
 ImportResult import_weights(const SafetensorsFile& file, const ImportRules& rules,
                             const ParameterArena& arena) {
@@ -82,29 +103,25 @@ ImportResult import_weights(const SafetensorsFile& file, const ImportRules& rule
   for (const Segment& segment : arena.segments()) wanted[segment.name] = &segment;
 
   ImportResult result;
-  const std::string prefix = missing_prefix(file, arena);
-  std::map<std::string, const SafetensorsEntry*> found;
+  const std::vector<SourceTensor> tensors = tensors_of(file, rules, arena);
+  const std::string prefix = missing_prefix(tensors, arena);
+  std::map<std::string, const SourceTensor*> found;
   std::vector<std::string> missing, surplus, misshaped, doubled;
-  for (const SafetensorsEntry& entry : file.entries()) {
-    std::string name = entry.name;
-    check_length(name);
-    for (const auto& [pattern, replacement] : rules.renames) {
-      name = std::regex_replace(name, pattern, replacement);
-      check_length(name);
-    }
+  for (const SourceTensor& tensor : tensors) {
+    std::string name = tensor.name;
     if (wanted.count(name) == 0 && wanted.count(prefix + name) > 0) name = prefix + name;
     const std::string title =
-        name == entry.name ? name : fmt::format("{} (in the file: {})", name, entry.name);
+        name == tensor.name_in_file ? name : fmt::format("{} (in the file: {})", name, tensor.name_in_file);
     const auto target = wanted.find(name);
     if (target == wanted.end() && is_no_weight(name)) continue;
     if (matches(name, rules.ignored)) {
       result.ignored.push_back(title);
     } else if (target == wanted.end()) {
-      surplus.push_back(title + " " + entry.shape.str());
-    } else if (const Shape shape = shape_outside(*target->second); !(entry.shape == shape)) {
-      misshaped.push_back(fmt::format("{}: {}, the model needs {}", title, entry.shape.str(), shape.str()));
+      surplus.push_back(title + " " + tensor.shape.str());
+    } else if (const Shape shape = shape_outside(*target->second); !(tensor.shape == shape)) {
+      misshaped.push_back(fmt::format("{}: {}, the model needs {}", title, tensor.shape.str(), shape.str()));
       found[name] = nullptr;
-    } else if (!found.emplace(name, &entry).second) {
+    } else if (!found.emplace(name, &tensor).second) {
       doubled.push_back(title);
     }
   }
@@ -126,10 +143,10 @@ ImportResult import_weights(const SafetensorsFile& file, const ImportRules& rule
                 "rename with --map 'REGEX=TEXT', leave out with --ignore REGEX, and keep initial values with "
                 "--allow-missing REGEX");
   }
-  for (const auto& [name, entry] : found) {
+  for (const auto& [name, tensor] : found) {
     const Segment& segment = *wanted.at(name);
     float* const values = arena.host().as<float>() + segment.offset;
-    file.read(*entry, values);
+    tensor->read(values);
     if (segment.spec.is_transposed_outside) {
       const std::vector<float> turned = transposed_matrix(values, segment.shape[1], segment.shape[0]);
       std::copy(turned.begin(), turned.end(), values);

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <regex>
 #include <set>
 #include <string>
@@ -21,7 +22,18 @@ struct ImportRules {
   std::vector<std::pair<std::regex, std::string>> renames;
   std::vector<std::regex> ignored;         // whole names in the file, renamed: left out
   std::vector<std::regex> may_be_missing;  // whole names in the model: may keep their initial values
+  /// Whose names, axes and gates the file has: PyTorch's, or Keras 3's (keras_weights.h).
+  enum class Layout { kPyTorch, kKeras } layout = Layout::kPyTorch;
 };
+
+/// One tensor on its way to a parameter.
+struct SourceTensor {
+  std::string name, name_in_file;  // renamed by the rules; as it stands there
+  Shape shape;
+  std::function<void(float* dst)> read;
+};
+/// The name that the rules make of one in a file. Throws Error on one of more than 1000 bytes.
+std::string renamed(std::string name, const ImportRules& rules);
 
 struct ImportResult {
   int64_t n_tensors = 0, n_values = 0;            // taken from the file

@@ -190,7 +190,8 @@ TEST_F(Faults, AProgramOfItsOwnIsToldOfALostRank) {
   const std::vector<std::string> saved = list_checkpoints(run + "/checkpoints");
   ASSERT_FALSE(saved.empty());
   EXPECT_EQ(fs::path(saved.back()).filename(), checkpoint_file_name(8));  // all that both ranks had done
-  const Ended ended = lockstep_on(1, "train " + place_->file("lost.yaml") + " --out " + run + " --resume auto");
+  const Ended ended =
+      lockstep_on(1, "train " + place_->file("lost.yaml") + " --out " + run + " --resume auto");
   EXPECT_EQ(ended.status, 0) << ended.output;
 }
 

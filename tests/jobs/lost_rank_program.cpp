@@ -1,9 +1,10 @@
-// A program of its own around Run, of whose two ranks the second one dies: what the library then tells the first.
+// A program of its own around Run, of whose two ranks the second one dies: what the library then tells the
+// first.
 //
 //   mpirun -n 2 lost_rank_program JOB RUN_FOLDER FILE
 //
-// The status that RunOptions::when_rank_lost was called with goes to FILE; the first rank then goes on by itself to
-// its own end, with status 3.
+// The status that RunOptions::when_rank_lost was called with goes to FILE; the first rank then goes on by
+// itself to its own end, with status 3.
 #include <fmt/format.h>
 #include <signal.h>
 #include <unistd.h>
