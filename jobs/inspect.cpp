@@ -231,8 +231,9 @@ void print_classes(const Dataset& dataset, const Field& label, const std::map<in
     least = std::min(least, n), most = std::max(most, n);
     width = std::max(width, name_of_class(id).size());
   }
-  fmt::print("  {} classes in '{}': {} to {} samples each\n", counts.size(), printable(label.name),
-             grouped(static_cast<double>(least)), grouped(static_cast<double>(most)));
+  fmt::print("  {} classes in '{}': {}{} samples each\n", counts.size(), printable(label.name),
+             least < most ? grouped(static_cast<double>(least)) + " to " : "",
+             grouped(static_cast<double>(most)));
   size_t n_shown = 0;
   for (const auto& [id, n] : counts) {
     if (++n_shown > kMostShown) break;
@@ -311,7 +312,8 @@ int inspect_dataset(const std::string& path, bool json, bool asks_values, const 
       object.set("nan", values.n_nan).set("infinite", values.n_infinite);
       if (values.n_nan + values.n_infinite < values.n)
         add_note(fmt::format("from {:.6g} to {:.6g}", values.least, values.most));
-      if (!statistics) add_note(fmt::format("mean {:.4g}", values.mean));
+      if (!statistics && &field != find_class_field(dataset))
+        add_note(fmt::format("mean {:.4g}", values.mean));
       if (values.n_nan > 0) add_note(fmt::format("{} NaN", grouped(static_cast<double>(values.n_nan))));
       if (values.n_infinite > 0)
         add_note(fmt::format("{} infinite", grouped(static_cast<double>(values.n_infinite))));

@@ -46,7 +46,10 @@ struct CsvOptions {
   int64_t target_column = -1;    // from 0, as in the file; -1: last; -2: no target
   bool target_is_class = true;   // false: float32 regression target
   std::vector<int64_t> dropped;  // columns to leave out, from 0
-  std::vector<int64_t> shape;    // of one input sample, e.g. {1, 8, 8}
+  /// A column that is no input but the int64 field "group", for split_dataset(): whole numbers as they are,
+  /// texts as a hash of theirs. From 0; -1: none.
+  int64_t group_column = -1;
+  std::vector<int64_t> shape;  // of one input sample, e.g. {1, 8, 8}
   std::vector<std::string> class_names;
 };
 ConvertResult convert_csv(Communicator& comm, const CsvOptions& csv, const ConvertOptions& options);

@@ -263,6 +263,41 @@ TEST_F(SplitDataset, RaggedRowsAndVocabulariesGoAlong) {
   }
 }
 
+TEST_F(SplitDataset, AColumnOfATableIsAGroup) {
+  std::string text = "name,x,kind\n";
+  for (int i = 0; i < 60; ++i)
+    text += (i % 3 ? "p" + std::to_string(i % 7) : std::to_string(i % 5)) + "," + std::to_string(i) + "," +
+            std::to_string(i % 2) + "\n";
+  CsvOptions csv;
+  csv.path = folder.write("g.csv", text);
+  csv.group_column = 0;
+  convert_csv(comm, csv, into("grouped", 2));
+  SplitOptions split = options(folder.file("grouped"), "a=0.5,b=0.5");
+  split.rule = SplitRule::kGrouped;
+  split.group_by = "group";
+  split_dataset(comm, split, into("by-group"));
+  comm.barrier();
+  std::map<std::string, std::string> part_of;
+  int n_rows = 0;
+  for (const char* name : {"a", "b"}) {
+    const Dataset part = Dataset::open(folder.file(std::string("by-group/") + name));
+    EXPECT_EQ(part.field("input").shape, Shape{1});
+    for (int64_t row = 0; row < part.n_samples(); ++row, ++n_rows) {
+      uint8_t x = 0;
+      int64_t group = -1;
+      part.read("input", row, 1, &x);
+      part.read("group", row, 1, &group);
+      const std::string patient = x % 3 ? "p" + std::to_string(x % 7) : std::to_string(x % 5);
+      if (x % 3 == 0) {
+        EXPECT_EQ(group, x % 5);
+      }
+      EXPECT_EQ(part_of.try_emplace(patient, name).first->second, name) << patient;
+    }
+  }
+  EXPECT_EQ(n_rows, 60);
+  EXPECT_EQ(part_of.size(), 12U);
+}
+
 TEST_F(SplitDataset, FaultsLeaveNothing) {
   const std::string path = dataset();
   SplitOptions split = options(path, "train=0.9,test=0.1");
