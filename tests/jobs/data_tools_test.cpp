@@ -5,6 +5,7 @@
 #include <cmath>
 #include <filesystem>
 
+#include "io/checkpoint/checkpoint.h"
 #include "io/dataset/dataset.h"
 #include "tests/io/archives.h"
 #include "tests/jobs/program.h"
@@ -158,6 +159,16 @@ TEST(DataTools, BalancedTrainingHasTheSameBitsOnAnyNumberOfRanksAndResumes) {
   // evaluate weighs as training did, and knows the mean image, from the checkpoint alone.
   const Ended inspected = lockstep("inspect --json " + folder.file("run1" + last));
   EXPECT_SAYS(inspected, "\"/buffers/input.mean\", \"dtype\": \"float32\", \"shape\": [36]");
+  std::vector<float> mean(36);
+  load_checkpoint(folder.file("run1" + last), {{"/buffers/input.mean", {36}, DType::kFloat32, mean.data()}});
+  for (int p = 0; p < 36; ++p) {
+    int64_t sum = 0;
+    for (int i = 0; i < 240; ++i) {
+      const int label = i % 24 < 12 ? 0 : i % 24 < 20 ? 1 : i % 24 < 23 ? 2 : 3;
+      sum += 60 * label + (i * 31 + p * 17) % 40;
+    }
+    EXPECT_EQ(mean[static_cast<size_t>(p)], static_cast<float>(static_cast<double>(sum) / 240)) << p;
+  }
   const Ended evaluated =
       lockstep("evaluate " + folder.file("run1" + last) + " --data " + folder.file("m") + " --json");
   EXPECT_EQ(evaluated.status, 0) << evaluated.output;
