@@ -86,18 +86,22 @@ double measure_peak(const Job& job) {
 }
 
 /// Forward, and backward for weights and inputs; the first layers with weights need no
-/// gradient of their input.
+/// gradient of their input, and a frozen trunk none at all.
 double flops_per_sample(const Graph& graph) {
   double flops = 0;
   std::vector<bool> wants_gradient(graph.size(), false);
+  const std::vector<bool> is_trunk = graph.trunk();
   for (int v = 0; v < graph.size(); ++v) {
     const Vertex& vertex = graph.vertex(v);
     if (!vertex.layer) continue;
     bool src_wants = false;
     for (int i : vertex.inputs) src_wants = src_wants || wants_gradient[i];
-    wants_gradient[v] = src_wants || !vertex.layer->parameters(graph.input_shapes(v)).empty();
-    flops +=
-        (src_wants ? 6.0 : 4.0) * static_cast<double>(vertex.layer->multiply_adds(graph.input_shapes(v)));
+    wants_gradient[v] =
+        src_wants || (!is_trunk[v] && !vertex.layer->parameters(graph.input_shapes(v)).empty());
+    flops += (src_wants           ? 6.0
+              : wants_gradient[v] ? 4.0
+                                  : 2.0) *
+             static_cast<double>(vertex.layer->multiply_adds(graph.input_shapes(v)));
   }
   return flops;
 }
@@ -258,7 +262,12 @@ static int bench_step_command(const Words& words, Communicator& comm) {
   });
   set_compute_threads(job.threads);
   std::unique_ptr<BenchData> bench;
-  all_or_none(comm, [&] { bench = std::make_unique<BenchData>(job, comm.rank()); });
+  all_or_none(comm, [&] {
+    bench = std::make_unique<BenchData>(job, comm.rank());
+    check_groups(job.optimizer.groups, bench->graph);
+    freeze_groups(job.optimizer.groups, bench->graph);
+    for (Graph& shorter : bench->shorter) freeze_groups(job.optimizer.groups, shorter);
+  });
   const PeakMemory memory;
   const int64_t free_before = free_bytes(job.device);
   const std::shared_ptr<const Augmentation> augmentation = make_augmentation(

@@ -116,14 +116,13 @@ Duplicates find_duplicates(const Dataset& dataset, const Field& field,
       const auto [at, is_new] = first_of.try_emplace({hash.low, hash.high}, first + i);
       if (is_new) continue;
       ++found.n;
-      const auto is_other = [&] {
-        return !class_ids.empty() &&
-               class_ids[static_cast<size_t>(at->second)] != class_ids[static_cast<size_t>(first + i)];
-      };
-      const bool first_other = is_other() && found.n_other == 0;
-      found.n_other += is_other();
+      const int64_t earlier = at->second;
+      const bool is_other = !class_ids.empty() && class_ids[static_cast<size_t>(earlier)] !=
+                                                      class_ids[static_cast<size_t>(first + i)];
+      const bool first_other = is_other && found.n_other == 0;
+      found.n_other += is_other;
       if (found.n == 1 || first_other) {
-        found.first_row = at->second;
+        found.first_row = earlier;
         found.second_row = first + i;
       }
     }

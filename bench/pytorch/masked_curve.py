@@ -92,7 +92,7 @@ def plot(path, lines):
         label, source = line.split("=", 1)
         with open(source) as f:
             records = [json.loads(text) for text in f]
-        records = [r for r in records if "accuracy" in r and "step" in r and r.get("kind", "step") == "step"]
+        records = [r for r in records if "accuracy" in r and "step" in r and r.get("kind") in ("step", "train")]
         axes.plot([r["step"] for r in records], [100 * r["accuracy"] for r in records], label=label)
     axes.set_xlabel("step")
     axes.set_ylabel("masked characters guessed, %")

@@ -77,7 +77,7 @@ class Parser {
           skip_space();
           expect(':');
           skip_space();
-          members.emplace_back(std::move(key), tree(depth + 1));
+          members.push_back({std::move(key), tree(depth + 1)});
         });
         return {std::move(members)};
       }

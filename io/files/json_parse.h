@@ -3,7 +3,6 @@
 
 #include <string>
 #include <string_view>
-#include <utility>
 #include <variant>
 #include <vector>
 
@@ -16,8 +15,9 @@ namespace lockstep {
 MetricsLine parse_json_object(std::string_view text);
 
 struct JsonValue;
+struct JsonMember;
 using JsonArray = std::vector<JsonValue>;
-using JsonMembers = std::vector<std::pair<std::string, JsonValue>>;  // in the order of the text
+using JsonMembers = std::vector<JsonMember>;  // in the order of the text
 
 struct JsonValue {
   std::variant<std::monostate, bool, double, std::string, JsonArray, JsonMembers> value;  // monostate: null
@@ -30,6 +30,12 @@ struct JsonValue {
   const JsonMembers* members() const { return std::get_if<JsonMembers>(&value); }
   /// The last member of that name; null where this is no object or has none.
   const JsonValue* find(std::string_view name) const;
+};
+
+/// A type of its own: a std::pair would have to be complete where JsonValue is declared.
+struct JsonMember {
+  std::string name;
+  JsonValue value;
 };
 
 /// A JSON text of any kind, nested at most 100 deep. Throws Error{"", what and where}.

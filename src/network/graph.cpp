@@ -262,6 +262,21 @@ std::vector<std::string> Graph::names() const {
   return result;
 }
 
+std::vector<bool> Graph::trunk() const {
+  std::vector<bool> is_trunk(vertices_.size()), behind_trained(vertices_.size());
+  for (int v = 0; v < size(); ++v) {
+    const Vertex& vertex = vertices_[v];
+    for (const int i : vertex.inputs) behind_trained[v] = behind_trained[v] || behind_trained[i];
+    if (!vertex.layer || vertex.output > 0 || vertex.layer->parameters(input_shapes(v)).empty()) continue;
+    const bool own_frozen = vertices_[vertex.parameters_of].is_frozen || parameters(v).empty();
+    const bool is_frozen = vertex.weight_of >= 0 ? own_frozen && vertices_[vertex.weight_of].is_frozen
+                                                 : vertices_[vertex.parameters_of].is_frozen;
+    is_trunk[v] = is_frozen && !behind_trained[v];
+    behind_trained[v] = behind_trained[v] || !is_frozen;
+  }
+  return is_trunk;
+}
+
 std::vector<Shape> Graph::input_shapes(int vertex) const {
   std::vector<Shape> shapes;
   for (int i : vertices_[vertex].inputs) shapes.push_back(vertices_[i].shape);

@@ -31,6 +31,7 @@ struct Vertex {
   int state_of = -1;       // of an input: it starts with what that vertex had in the step before
   bool is_zero = false;    // of an input: zeros, always
   bool is_part = false;    // of a layer that stands for several; nobody may read it
+  bool is_frozen = false;  // training leaves all of its own parameters and statistics as they are
   int64_t scan_step = -1;  // of a scan that is unrolled: which of its steps
 };
 
@@ -62,6 +63,11 @@ class Graph {
   void tie(int vertex, int owner);
   /// Adds a layer behind the last vertex, named TYPE + running number if `name` is empty.
   int append(std::shared_ptr<const Layer> layer, const std::string& name = {});
+  /// Training shall leave that vertex's own parameters and statistics as they are.
+  void freeze(int vertex) { vertices_[vertex].is_frozen = true; }
+  /// Of each vertex whether it has parameters, all frozen, and nothing in front of it is trained: then it
+  /// needs no gradient, and is in training what it is in evaluation.
+  std::vector<bool> trunk() const;
   /// Marks vertices as one block whose activations backward computes again instead of keeping.
   void recompute(const std::vector<int>& vertices);
   /// Adds the vertices of one layer, or network, that stands for several: `add` returns the last one.

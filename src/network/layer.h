@@ -16,6 +16,7 @@
 namespace lockstep {
 
 class Graph;
+class OnnxVertex;
 
 /// How a parameter starts. `fan_in`/`fan_out` count connections per output/input unit.
 struct ParameterSpec {
@@ -86,6 +87,10 @@ class Layer {
                      const std::vector<int>& /*inputs*/) const {
     return -1;
   }
+
+  /// Adds what it is in ONNX's operators, in evaluation. Refuses where it has no form there
+  /// (src/network/onnx.h).
+  virtual void to_onnx(OnnxVertex& vertex) const;
 
   /// Whether lower() can close with this activation.
   virtual bool fuses(Activation) const { return false; }

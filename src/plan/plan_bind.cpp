@@ -51,7 +51,7 @@ void Plan::Impl::bind() {
   }
 
   // Elements below the lowest offset of what is still to come are final. Parameters that no
-  // gradient reaches are final, and zero, from the start.
+  // gradient reaches are final, and zero, from the start; those of a frozen trunk nobody reads.
   int64_t lowest = arena.n_elements();
   std::vector<bool> written(arena.segments().size());
   for (auto call = backward_calls.rbegin(); call != backward_calls.rend(); ++call) {
@@ -66,7 +66,8 @@ void Plan::Impl::bind() {
   }
   for (size_t i = 0; i < written.size(); ++i) {
     const Segment& segment = arena.segments()[i];
-    if (!written[i]) zero_gradients.emplace_back(segment.offset, segment.n_elements());
+    if (!written[i] && !is_trunk[static_cast<size_t>(segment.vertex)])
+      zero_gradients.emplace_back(segment.offset, segment.n_elements());
   }
 
   std::vector<int64_t> input_bytes;

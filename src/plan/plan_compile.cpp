@@ -34,7 +34,8 @@ int Plan::Impl::add_step(std::string name, std::shared_ptr<Op> op, std::vector<i
   for (int slot = 0; slot < static_cast<int>(step.src.size()); ++slot) {
     values[step.src[slot]].readers.push_back({index, slot});
   }
-  bool wants_diff = vertex >= 0 && !arena.of_vertex(graph, vertex).empty();
+  bool wants_diff =
+      vertex >= 0 && !is_trunk[static_cast<size_t>(vertex)] && !arena.of_vertex(graph, vertex).empty();
   for (int value : step.src) wants_diff = wants_diff || values[value].wants_diff;
   for (const TensorDesc& desc : op->info().dst) {
     const int value = add_value(desc, index);
@@ -214,9 +215,13 @@ class Plan::Impl::Compiler {
     };
     for (int i : vertex.inputs) add_source(i);
     std::string note;
+    if (p_.is_trunk[static_cast<size_t>(v)]) {
+      context.config.training = false;
+      note = "frozen ";
+    }
     if (sum >= 0) {
       add_source(other);
-      note = "+ '" + p_.graph.vertex(other).name + "' ";
+      note += "+ '" + p_.graph.vertex(other).name + "' ";
       ++p_.n_fused;
     }
     const int closing = sum >= 0 ? sum : v;
@@ -243,7 +248,7 @@ class Plan::Impl::Compiler {
     }
     for (size_t i = 0; i < src.size(); ++i) src[i] = p_.in_form(src[i], op->info().src[i]);
     const bool synchronizes =
-        p_.options.synchronize && p_.options.config.training && vertex.layer->synchronizes();
+        p_.options.synchronize && context.config.training && vertex.layer->synchronizes();
     if (synchronizes) note = "over the whole batch " + note;
     const int value = p_.add_step(vertex.name + " (" + vertex.layer->type() + ")", op, src, v, note);
     if (synchronizes) p_.synchronize(p_.steps.back());

@@ -115,6 +115,7 @@ struct Plan::Impl {
   std::vector<PlanUnit> units;  // in the order of the forward pass
   std::vector<PlanCall> forward_calls, backward_calls;
   size_t calls_before_loss = 0;    // of forward_calls
+  std::vector<bool> is_trunk;      // per vertex; see Graph::trunk()
   std::vector<int> value_of;       // per vertex; -1: it has none of its own
   std::vector<int> input_values;   // per graph input, then the records of an augmentation
   std::vector<int> target_values;  // per target
@@ -159,7 +160,11 @@ struct Plan::Impl {
   std::vector<std::pair<int, Tensor*>> external;
 
   Impl(const Graph& g, const ParameterArena& a, const PlanOptions& o)
-      : graph(g), arena(a), options(o), stream(o.stream ? o.stream : make_stream(o.config.device)) {}
+      : graph(g),
+        arena(a),
+        options(o),
+        stream(o.stream ? o.stream : make_stream(o.config.device)),
+        is_trunk(g.trunk()) {}
 
   bool is_cuda() const { return options.config.device.kind == Device::Kind::kCuda; }
   /// Whether work is recorded: not where the host takes part, or looks at the clock after each step.

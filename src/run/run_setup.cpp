@@ -15,6 +15,7 @@ RunSetup::RunSetup(const Job& given, Communicator& comm) : job(given) {
     data = open_data(job);
     use_class_counts(data.contract, job);
     graph = build_graph(job, data.contract);
+    freeze_groups(job.optimizer.groups, graph);
     const Shape output = graph.vertex(loss_vertex(graph, job.loss)).shape;
     job.metrics.check(output);
     check_groups(job.optimizer.groups, graph);
@@ -22,6 +23,7 @@ RunSetup::RunSetup(const Job& given, Communicator& comm) : job(given) {
     check_batch_statistics(graph, job, data.train->n_samples());
     const LoaderOptions loading = loader_options(job, 0, 1);
     shorter = sequence_graphs(job, data.contract, graph, *data.train, loading);
+    for (Graph& one : shorter) freeze_groups(job.optimizer.groups, one);
     if (!shorter.empty()) graph = std::move(shorter.back()), shorter.pop_back();
     steps_per_epoch = lockstep::steps_per_epoch(loading, *data.train);
     if (!graph.states().empty() && !job.local_checkpoints.folder.empty())

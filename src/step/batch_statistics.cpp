@@ -5,9 +5,10 @@
 namespace lockstep {
 
 void check_batch_statistics(const Graph& graph, const StepOptions& job, int64_t n_samples) {
+  const std::vector<bool> is_trunk = graph.trunk();
   for (int v = 0; v < graph.size(); ++v) {
     const Vertex& vertex = graph.vertex(v);
-    if (!vertex.layer || vertex.layer->type() != "batch_norm") continue;
+    if (!vertex.layer || vertex.layer->type() != "batch_norm" || is_trunk[static_cast<size_t>(v)]) continue;
     if (vertex.shape.n_elements() != vertex.shape[0]) continue;  // more than one place per channel
     const bool synchronized = vertex.layer->synchronizes();
     const int64_t batch = synchronized ? job.global_batch : job.micro_batch;

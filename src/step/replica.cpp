@@ -23,18 +23,33 @@ namespace {
 constexpr int64_t kStopSignals = kLossValues, kFlags = kLossValues + 1, kMetrics = kLossValues + 2;
 
 /// With the momentum as factor.
-std::vector<UpdateRange> ranges_of_statistics(const ParameterArena& arena) {
+std::vector<UpdateRange> ranges_of_statistics(const ParameterArena& arena, const Graph& graph) {
+  const std::vector<bool> is_trunk = graph.trunk();
   std::vector<UpdateRange> ranges;
   for (const Segment& segment : arena.segments()) {
-    if (!segment.is_statistic()) continue;
+    if (!segment.is_statistic() || is_trunk[static_cast<size_t>(segment.vertex)]) continue;
     ranges.push_back({segment.offset, segment.offset + segment.n_elements(), segment.offset,
                       static_cast<float>(segment.spec.momentum)});
   }
   return ranges;
 }
 
-std::vector<Bucket> cut(const ParameterArena& arena, const BucketSizes& sizes) {
-  return make_buckets(arena.borders(), sizes.first_bytes, sizes.bytes);
+/// The front of the arena, up to where all parameters are of a frozen trunk: what has gradients. Where ranks
+/// share the update it is the whole, as their shares are parts of it.
+int64_t with_gradients(const StepOptions& job, const ParameterArena& arena, const Graph& graph) {
+  if (job.shard_optimizer) return arena.n_elements();
+  const std::vector<bool> is_trunk = graph.trunk();
+  int64_t last = 0;
+  for (const Segment& segment : arena.segments())
+    if (!is_trunk[static_cast<size_t>(segment.vertex)]) last = segment.offset + segment.n_elements();
+  const std::vector<int64_t> borders = arena.borders();
+  return *std::lower_bound(borders.begin(), borders.end(), last);
+}
+
+std::vector<Bucket> cut(const ParameterArena& arena, int64_t n_elements, const BucketSizes& sizes) {
+  std::vector<int64_t> borders = arena.borders();
+  borders.erase(std::upper_bound(borders.begin(), borders.end(), n_elements), borders.end());
+  return make_buckets(borders, sizes.first_bytes, sizes.bytes);
 }
 
 }  // namespace
@@ -46,13 +61,17 @@ Replica::Replica(const StepOptions& job, Graph graph, Communicator& comm, const 
       shorter_(wanted.shorter),
       arena_(graph_, job.device),
       stream_(make_stream(job.device)),
+      n_gradients_(with_gradients(job, arena_, graph_)),
       gradients_(arena_, job.n_micro() / comm.size(), job.wire, job.error_feedback),
       states_(graph_, job.device, job.micro_batch, job.n_micro() / comm.size()),
-      reducer_(comm, job.reduction, cut(arena_, plan_buckets(job, comm, arena_, wanted.communication_plan)),
+      reducer_(comm, job.reduction,
+               cut(arena_, n_gradients_, plan_buckets(job, comm, arena_, wanted.communication_plan)),
                job.device, ReducerOptions{.scatters = job.shard_optimizer, .wire = job.wire}),
-      optimizer_(job.optimizer, arena_, reducer_.own_ranges()),
+      optimizer_(
+          job.optimizer, arena_,
+          job.shard_optimizer ? reducer_.own_ranges() : std::vector<ElementRange>{{0, arena_.n_elements()}}),
       clip_(job.clip, job.device),
-      statistics_(job.device, within(ranges_of_statistics(arena_), reducer_.own_ranges())),
+      statistics_(job.device, within(ranges_of_statistics(arena_, graph_), reducer_.own_ranges())),
       row_size_(kMetrics + job.metrics.n_sums()),
       loss_rows_(gradients_.n_micro() * row_size_) {
   PlanOptions options;
@@ -98,11 +117,10 @@ void Replica::run_micro_batches(DataLoader& loader, int64_t step) {
     together_->run(loader, step, static_cast<float>(loss_scale_.now));
     for (int64_t m = 0; m < gradients_.n_micro(); ++m) {
       read_losses(together_->plan(m), m);
-      copy(*stream_, gradients_.target(m), together_->gradients(m),
-           arena_.n_elements() * int64_t{sizeof(float)});
-      gradients_.merge(*stream_, m, 0, arena_.n_elements());
+      copy(*stream_, gradients_.target(m), together_->gradients(m), n_gradients_ * int64_t{sizeof(float)});
+      gradients_.merge(*stream_, m, 0, n_gradients_);
     }
-    start_buckets(arena_.n_elements());
+    start_buckets(n_gradients_);
     return;
   }
   for (int64_t m = 0; m < gradients_.n_micro(); ++m) {
@@ -119,13 +137,14 @@ void Replica::run_micro_batches(DataLoader& loader, int64_t step) {
     if (!states_.empty()) plan.get_states(states_.after(m));
     if (m + 1 < gradients_.n_micro()) {
       plan.backward(gradients_.target(m), nullptr);
-      gradients_.merge(*stream_, m, 0, arena_.n_elements());
+      gradients_.merge(*stream_, m, 0, n_gradients_);
     } else {
       // The last micro-batch: every range is merged with the pending partial sums as soon as
       // it is final, and its buckets start their way over the ranks under the rest of backward.
       plan.backward(
           gradients_.target(m),
           [&](int64_t final_below) {
+            final_below = std::min(final_below, n_gradients_);
             gradients_.merge(*stream_, m, merged_, final_below);
             merged_ = final_below;
             start_buckets(final_below);
@@ -245,13 +264,15 @@ void Replica::clip_gradients() {
   }
   if (clip_.needs_all_gradients())  // what is frozen has no part in the norm
     for (const ElementRange& range : optimizer_.frozen_ranges())
-      fill(*stream_, range.n(), 0.0f, gradients_.result() + range.begin);
-  if (grad_scale_ > 0) clip_.apply(*stream_, arena_.n_elements(), gradients_.result(), grad_scale_);
+      if (range.begin < n_gradients_)
+        fill(*stream_, std::min(range.end, n_gradients_) - range.begin, 0.0f,
+             gradients_.result() + range.begin);
+  if (grad_scale_ > 0) clip_.apply(*stream_, n_gradients_, gradients_.result(), grad_scale_);
 }
 
 bool Replica::overflowed() {
   double sum = 0;
-  for (const ElementRange& range : optimizer_.own_ranges())
+  for (const ElementRange& range : reducer_.own_ranges())
     sum += sum_of_squares(*stream_, range.n(), gradients_.result() + range.begin);
   const bool here = !std::isfinite(sum);
   return optimizer_.is_sharded() ? comm_.all_reduce_max(here) != 0 : here;

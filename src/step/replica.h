@@ -123,6 +123,7 @@ class Replica {
   std::shared_ptr<Stream> stream_;
   std::unique_ptr<PlanSet> plans_;
   std::unique_ptr<SynchronizedBatch> together_;  // where layers take statistics over the whole batch
+  const int64_t n_gradients_;  // elements of the arena that have gradients: all but a frozen trunk's
   MicroBatchTree gradients_;
   std::vector<std::unique_ptr<HostMirror>> residuals_;  // of gradients_
   CarriedStates states_;

@@ -64,7 +64,7 @@ double Replica::gradient_norm() {
     gather(gradients_.result());
     reducer_.wait(stream_.get());
   }
-  return std::sqrt(sum_of_squares(*stream_, arena_.n_elements(), gradients_.result())) * grad_scale_;
+  return std::sqrt(sum_of_squares(*stream_, n_gradients_, gradients_.result())) * grad_scale_;
 }
 
 SyncVerdict Replica::compare_weights() {

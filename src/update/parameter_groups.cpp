@@ -109,6 +109,17 @@ void check_groups(const std::vector<ParameterGroup>& groups, const Graph& graph)
                 "leave some of them out of the frozen groups");
 }
 
+void freeze_groups(const std::vector<ParameterGroup>& groups, Graph& graph) {
+  for (int v = 0; v < graph.size(); ++v) {
+    const std::vector<ParameterSpec> own = graph.parameters(v);
+    const bool is_frozen = std::all_of(own.begin(), own.end(), [&](const ParameterSpec& spec) {
+      const int group = group_of(groups, graph.vertex(v).parameters_name + "." + spec.name);
+      return group >= 0 && groups[static_cast<size_t>(group)].is_frozen;
+    });
+    if (is_frozen && !own.empty()) graph.freeze(v);
+  }
+}
+
 std::vector<int> groups_of(const std::vector<ParameterGroup>& groups, const ParameterArena& arena) {
   std::vector<int> result;
   for (const Segment& segment : arena.segments()) result.push_back(group_of(groups, segment.name));

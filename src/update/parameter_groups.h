@@ -33,6 +33,9 @@ std::vector<ParameterGroup> read_parameter_groups(const Config& options);
 /// parameters are frozen.
 void check_groups(const std::vector<ParameterGroup>& groups, const Graph& graph);
 
+/// Freezes the vertices all of whose own parameters and statistics are frozen.
+void freeze_groups(const std::vector<ParameterGroup>& groups, Graph& graph);
+
 /// Of each segment of the arena the first group that its name matches; -1: none.
 std::vector<int> groups_of(const std::vector<ParameterGroup>& groups, const ParameterArena& arena);
 

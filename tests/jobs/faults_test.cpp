@@ -180,5 +180,19 @@ TEST_F(Faults, TheWatchdogCanBeOff) {
   EXPECT_NE(refused.output.find("must be at least 5"), std::string::npos) << refused.output;
 }
 
+TEST_F(Faults, AProgramOfItsOwnIsToldOfALostRank) {
+  write_file(place_->file("lost.yaml"), read_file(place_->job()));
+  const std::string told = place_->file("told"), run = place_->file("lost");
+  run_shell("env OMPI_MCA_odls_base_sigkill_timeout=2 " + std::string(LOCKSTEP_MPIEXEC) + " -n 2 " +
+            LOCKSTEP_LOST_RANK_PROGRAM + " " + place_->file("lost.yaml") + " " + run + " " + told);
+  ASSERT_TRUE(fs::exists(told));
+  EXPECT_EQ(read_file(told), "86");  // the status that `lockstep train` ends with
+  const std::vector<std::string> saved = list_checkpoints(run + "/checkpoints");
+  ASSERT_FALSE(saved.empty());
+  EXPECT_EQ(fs::path(saved.back()).filename(), checkpoint_file_name(8));  // all that both ranks had done
+  const Ended ended = lockstep_on(1, "train " + place_->file("lost.yaml") + " --out " + run + " --resume auto");
+  EXPECT_EQ(ended.status, 0) << ended.output;
+}
+
 }  // namespace
 }  // namespace lockstep

@@ -2,7 +2,10 @@
 // and bfloat16 (on GPUs also float16), and prints one line each: both losses, and a hash of all weights and
 // running averages. zoo_ranks_test compares the lines of 1, 2, 4 and 8 ranks, zoo_cuda_test those of devices.
 //
-//   mpirun -n P zoo_ranks_program FOLDER [cpu|cuda] [NAME]
+//   mpirun -n P zoo_ranks_program FOLDER [cpu|cuda|onnx] [NAME]
+//
+// onnx (one rank): writes each trained network, and some of further layers, as an ONNX file into FOLDER, with
+// inputs and outputs; the hash is then of the file's structure (scripts/check-onnx).
 //
 // FOLDER: for the random data, shared by the ranks. NAME: only models whose options hold that text.
 #include <fmt/format.h>
@@ -25,6 +28,7 @@
 #include "src/run/job.h"
 #include "src/run/run_setup.h"
 #include "src/step/replica.h"
+#include "tests/jobs/onnx_files.h"
 
 namespace lockstep {
 namespace {
@@ -104,6 +108,46 @@ const std::vector<SmallModel> kModels = {
      "token_cross_entropy", "{train: @/pairs}"},
 };
 
+// Layers that no network of the zoo has, for ONNX.
+const std::vector<SmallModel> kFurtherLayers = {
+    {"layers: [{conv: {channels: 4, kernel: 3, padding: 1, padding_mode: reflect}}, {leaky_relu: 0.1}, "
+     "{conv: {channels: 4, kernel: [3, 2], padding: [1, 0, 2, 1], padding_mode: replicate, groups: 2}}, "
+     "{elu: 0.5}, "
+     "{conv: {channels: 4, kernel: 3, stride: 2, dilation: 2, padding: 2, padding_mode: circular}}, "
+     "{prelu: {per_channel: true}}, {average_pool: {kernel: 3, stride: 2, padding: 1, ceil: true, "
+     "count_padding: true}}, relu6, flatten, {prelu: {}}, {affine: {features: 5, bias: false}}, softmax, "
+     "{scale: 0.5}], input: [2, 17, 16]",
+     "l2"},
+    {"layers: [{local_conv: {channels: 3, kernel: 3, stride: 2, padding: [1, 0, 1, 2]}}, gelu, "
+     "{weighted_pool: {weights: [[1, 2], [2, 4]], stride: 2, ceil: true}}, {weighted_pool: {weights: [[1, "
+     "-2]], "
+     "stride: 1, normalize: false}}, {local_response_norm: {size: 3}}, {adaptive_average_pool: [2, 3]}, "
+     "{gelu: {approximate: tanh}}, {permute: [1, 2, 0]}, {reshape: [6, -1]}, {layer_norm: {affine: false}}, "
+     "{power: 2}, {shift: 1}, square_root, log, exp, absolute], input: [2, 15, 13]",
+     "l2"},
+    {"layers: [{average_pool: {kernel: 3, stride: 2, padding: 1, name: a}}, {max_pool: {kernel: 3, stride: "
+     "2, "
+     "padding: 1, ceil: true, from: input, name: b}}, {slice: {axis: 1, begin: 0, end: -1, from: b, name: "
+     "c}}, "
+     "{slice: {axis: 2, begin: 1, from: c, name: d}}, {global_average_pool: {name: e, from: a}}, {multiply: "
+     "{from: "
+     "[a, e], name: f}}, {broadcast_add: {from: [f, e], name: g}}, {subtract: {from: [g, a], name: h}}, "
+     "{exp: {name: "
+     "i}}, {divide: {from: [h, i], name: j}}, {concat: {axis: 0, from: [j, a, d]}}, {batch_norm: {affine: "
+     "false}}, "
+     "{dropout: {p: 0.3, scaling: test}}, {conv_transpose: {channels: 3, kernel: 4, stride: 2, padding: 1, "
+     "output_padding: 1}}, {sign: {at_zero: 1}}], input: [3, 12, 12]",
+     "l2"},
+    {"layers: [{conv1d: {channels: 6, kernel: 3, padding: [2, 0], padding_mode: replicate}}, tanh, "
+     "{max_pool1d: {kernel: 2, ceil: true}}, {average_pool1d: {kernel: 3, stride: 1, padding: 1}}, {permute: "
+     "[1, 0]}, "
+     "{rnn: {hidden: 5, activation: relu}}, {gru: {hidden: 6, reset: before, update: takes, direction: "
+     "reversed}}, "
+     "{gru: {hidden: 6, direction: bidirectional, layers: 2}}, {lstm: {hidden: 7, form: peepholes}}, "
+     "{lstm: {hidden: 5, form: coupled, bias: false}}, reverse_steps, first_step], input: [4, 11]",
+     "l2"},
+};
+
 /// Texts, pairs, labelled texts and a series of a few lines of unequal lengths, converted as users do.
 void make_sequences(const std::filesystem::path& folder, Communicator& world) {
   const RandomStream random(5, RandomPurpose::kSynthetic, 0, 0);
@@ -149,13 +193,22 @@ std::string job_text(const SmallModel& small, const std::string& precision, cons
       device, precision, small.model, small.loss, kGlobal, kMicro);
 }
 
+std::string onnx_folder;  // empty: no files are asked for
+int n_onnx = 0;
+
 /// Two steps; prints both losses and a hash of the weights.
-void step_and_tell(const SmallModel& small, const std::string& precision, Replica& replica,
-                   DataLoader& loader, Communicator& world) {
+void step_and_tell(const SmallModel& small, const std::string& precision, const Graph& graph,
+                   Replica& replica, DataLoader& loader, Communicator& world) {
   std::array<double, 2> losses{};
   for (int64_t step = 0; step < 2; ++step) losses[step] = replica.step(loader, step, 2).loss;
   const SyncVerdict verdict = replica.compare_weights();  // brings them to the host
   if (!verdict.tensors.empty()) throw Error(small.model, verdict.str());
+  if (!onnx_folder.empty()) {
+    const std::string stem = fmt::format("network-{:02}", n_onnx++);
+    fmt::print("{} structure {}\n", small.model,
+               write_onnx_case(onnx_folder, stem, small.model, graph, replica.arena()));
+    return;
+  }
   uint64_t hash = 0xcbf29ce484222325u;
   for (const Segment& segment : replica.arena().segments()) {
     const auto* words = replica.arena().host().as<const uint32_t>() + segment.offset;
@@ -174,7 +227,7 @@ void train_sequences(const SmallModel& small, const std::string& precision, cons
   const RunSetup setup(job, world);
   Replica replica(job, setup.graph, world, {.shorter = setup.shorter});
   DataLoader loader(*setup.data.train, setup.loader_options(job, world.rank(), world.size()), 0);
-  step_and_tell(small, precision, replica, loader, world);
+  step_and_tell(small, precision, setup.graph, replica, loader, world);
 }
 
 void train(const SmallModel& small, const std::string& precision, const std::string& device,
@@ -199,7 +252,7 @@ void train(const SmallModel& small, const std::string& precision, const std::str
                     make_loader_options(job, *opened.train, opened.train_fields, graph, true, {},
                                         world.rank(), world.size()),
                     0);
-  step_and_tell(small, precision, replica, loader, world);
+  step_and_tell(small, precision, graph, replica, loader, world);
 }
 
 }  // namespace
@@ -209,15 +262,23 @@ int run(int argc, char** argv) {
   Communicator world = Communicator::world();
   set_compute_threads(1);
   if (argc < 2 || argc > 4) {
-    if (world.is_root()) fmt::print(stderr, "usage: zoo_ranks_program FOLDER [cpu|cuda] [NAME]\n");
+    if (world.is_root()) fmt::print(stderr, "usage: zoo_ranks_program FOLDER [cpu|cuda|onnx] [NAME]\n");
     return 2;
   }
-  const std::string device = argc > 2 ? argv[2] : "cpu", name = argc > 3 ? argv[3] : "";
+  std::string device = argc > 2 ? argv[2] : "cpu";
+  const std::string name = argc > 3 ? argv[3] : "";
+  std::vector<SmallModel> models = kModels;
+  if (device == "onnx") {
+    onnx_folder = argv[1];
+    device = "cpu";
+    models.insert(models.end(), kFurtherLayers.begin(), kFurtherLayers.end());
+  }
   try {
     make_sequences(argv[1], world);
-    for (const SmallModel& small : kModels) {
+    for (const SmallModel& small : models) {
       if (std::string_view(small.model).find(name) == std::string_view::npos) continue;
       for (const char* precision : {"float32", "bfloat16", "float16"}) {
+        if (!onnx_folder.empty() && std::string_view(precision) != "float32") continue;
         if (device == "cuda" || std::string_view(precision) != "float16")
           train(small, precision, device, argv[1], world);
       }

@@ -78,7 +78,8 @@ LoaderOptions loader_options(const Job& job, const JobData& data, const Graph& g
 Steps train_on_ranks(const Job& job, int64_t n_steps) {
   Communicator world = Communicator::world();
   const JobData data = open_data(job);
-  const Graph graph = build_graph(job, data.contract);
+  Graph graph = build_graph(job, data.contract);
+  freeze_groups(job.optimizer.groups, graph);
   Replica replica(job, graph, world, {.augmentation = augmentation_of(job, data, graph)});
   DataLoader loader(*data.train, loader_options(job, data, replica.graph(), world.rank(), world.size()), 0);
   Steps result;
@@ -149,6 +150,9 @@ Steps train_serially(const Job& job, int64_t n_steps) {
     result.losses.push_back(tree_sum(losses, 0, n_micro) / n);
     result.accuracies.push_back(tree_sum(correct, 0, n_micro) / n);
     result.n_samples.push_back(static_cast<int64_t>(n));
+    for (const ElementRange& frozen : optimizer.frozen_ranges())
+      for (int64_t i = frozen.begin; i < frozen.end; ++i)
+        squares -= static_cast<double>(sum.as<float>()[i]) * sum.as<float>()[i];
     result.gradient_norm = std::sqrt(squares) / n;
     const double lr =
         job.optimizer.lr * job.schedule.factor(s, 4 * loader.steps_per_epoch(), loader.steps_per_epoch());
@@ -229,6 +233,50 @@ TEST_F(ReplicaTest, ShardedOptimizerStateChangesNoBit) {
     EXPECT_EQ(world.all_reduce_sum(sharded.optimizer().state_bytes()), whole.optimizer().state_bytes());
     EXPECT_LE(world.all_reduce_max(sharded.optimizer().state_bytes()),
               1.1 * double(whole.optimizer().state_bytes()) / world.size());
+  }
+}
+
+// The emulation computes all gradients and leaves those of the trunk.
+TEST_F(ReplicaTest, AFrozenTrunkHasNoGradients) {
+  Communicator world = Communicator::world();
+  const std::string model = "zoo: mlp, hidden: [64, 64, 64]";
+  const char* const optimizer =
+      "{sgd: {lr: 0.1, momentum: 0.9, groups: [{match: '^fc[12][.]', frozen: true}]}}";
+  const Job job = make_job(model, optimizer, ", first_bucket_mb: 0.001, bucket_mb: 0.001");
+  expect_same_bits(train_on_ranks(job, 5), train_serially(job, 5));
+
+  Graph graph = build_model(*job.model, {{1, 8, 8}, 4});
+  Replica whole(job, graph, world);
+  freeze_groups(job.optimizer.groups, graph);
+  Replica frozen(job, graph, world);
+  EXPECT_LT(frozen.reducer().buckets().back().end, whole.reducer().buckets().back().end / 2);
+  PlanOptions options;
+  options.micro_batch = job.micro_batch;
+  const Plan short_way(frozen.graph(), frozen.arena(), job.loss, options);
+  const Plan long_way(whole.graph(), whole.arena(), job.loss, options);
+  EXPECT_LT(short_way.activation_bytes(), long_way.activation_bytes());
+}
+
+// Batch norm of a trunk takes its running statistics and leaves them, also with the rest of a graph beside
+// it.
+TEST_F(ReplicaTest, StatisticsOfAFrozenTrunkStay) {
+  const std::string model =
+      "layers: [{conv: {channels: 4, kernel: 3, padding: 1, name: conv1}}, {batch_norm: {name: bn1}}, relu, "
+      "{conv: {channels: 4, kernel: 3, padding: 1, name: conv2}}, {batch_norm: {name: bn2}}, relu, flatten, "
+      "{affine: 4}]";
+  for (const char* shard : {"", ", shard_optimizer: true"}) {
+    const Job job =
+        make_job(model, "{sgd: {lr: 0.1, groups: [{match: '^(conv|bn)1', frozen: true}]}}", shard);
+    Graph graph = build_model(*job.model, {{1, 8, 8}, 4});
+    const ParameterArena start(graph, job.device);
+    initialize(start, job.init, job.seed);
+    const Steps trained = train_on_ranks(job, 5);
+    for (const Segment& segment : start.segments()) {
+      const bool stays =
+          std::memcmp(trained.weights.data() + segment.offset, start.weights() + segment.offset,
+                      static_cast<size_t>(segment.n_elements()) * 4) == 0;
+      EXPECT_EQ(stays, segment.name.starts_with("conv1") || segment.name.starts_with("bn1")) << segment.name;
+    }
   }
 }
 

@@ -7,6 +7,7 @@
 #include "kernels/nonlinearity.h"
 #include "kernels/reshape.h"
 #include "src/network/layers/layers.h"
+#include "src/network/onnx.h"
 
 namespace lockstep {
 
@@ -28,6 +29,17 @@ class ActivationLayer : public Layer {
     return make_activation(context.config, {context.src[0], activation_});
   }
   std::optional<Activation> activation() const override { return activation_; }
+  void to_onnx(OnnxVertex& vertex) const override {
+    const std::string& x = vertex.input();
+    switch (activation_) {
+      case Activation::kNone: return vertex.set_output(x);
+      case Activation::kRelu: return vertex.set_output(vertex.add("Relu", {x}));
+      case Activation::kRelu6:
+        return vertex.set_output(vertex.add("Clip", {x, vertex.constant(0), vertex.constant(6)}));
+      case Activation::kTanh: return vertex.set_output(vertex.add("Tanh", {x}));
+      case Activation::kSigmoid: return vertex.set_output(vertex.add("Sigmoid", {x}));
+    }
+  }
 
  private:
   Activation activation_;
@@ -45,8 +57,40 @@ class NonlinearityLayer : public Layer {
   std::unique_ptr<Op> lower(const LowerContext& context) const override {
     return make_nonlinearity(context.config, {context.src[0], function_, alpha_});
   }
+  void to_onnx(OnnxVertex& vertex) const override {
+    const std::string& x = vertex.input();
+    switch (function_) {
+      case Nonlinearity::kLeakyRelu:
+        return vertex.set_output(vertex.add("LeakyRelu", {x}, {{"alpha", alpha_}}));
+      case Nonlinearity::kElu: return vertex.set_output(vertex.add("Elu", {x}, {{"alpha", alpha_}}));
+      case Nonlinearity::kGelu: {
+        const std::string erf =
+            vertex.add("Erf", {vertex.add("Mul", {x, vertex.constant(0.70710678118654752F)})});
+        return vertex.set_output(half_of_one_plus(vertex, erf));
+      }
+      case Nonlinearity::kGeluTanh: {
+        const std::string cube = vertex.add("Mul", {vertex.add("Mul", {x, x}), x});
+        const std::string inner =
+            vertex.add("Add", {x, vertex.add("Mul", {cube, vertex.constant(0.044715F)})});
+        const std::string scaled = vertex.add("Mul", {inner, vertex.constant(0.79788456080286536F)});
+        return vertex.set_output(half_of_one_plus(vertex, vertex.add("Tanh", {scaled})));
+      }
+      case Nonlinearity::kSign: {
+        // Sign is 0 at 0.
+        const std::string at_zero = vertex.add("Equal", {x, vertex.constant(0)});
+        return vertex.set_output(
+            vertex.add("Where", {at_zero, vertex.constant(alpha_), vertex.add("Sign", {x})}));
+      }
+    }
+  }
 
  private:
+  /// x (1 + value) / 2
+  static std::string half_of_one_plus(OnnxVertex& vertex, const std::string& value) {
+    const std::string one_plus = vertex.add("Add", {value, vertex.constant(1)});
+    return vertex.add("Mul", {vertex.add("Mul", {vertex.input(), vertex.constant(0.5F)}), one_plus});
+  }
+
   Nonlinearity function_;
   float alpha_;
 };

@@ -4,6 +4,7 @@
 
 #include "kernels/pool2d.h"
 #include "src/network/layers/layers.h"
+#include "src/network/onnx.h"
 
 namespace lockstep {
 
@@ -25,6 +26,17 @@ class AdaptivePoolLayer : public Layer {
         "pool before the sample is flattened");
   }
 
+  void to_onnx(OnnxVertex& vertex) const override {
+    const Shape& s = vertex.shape();
+    if (extents_ == std::array<int64_t, 2>{1, 1} || (s.rank() == 2 && extents_[1] == 1))
+      return vertex.set_output(vertex.add("GlobalAveragePool", {vertex.input()}));
+    // The mean over windows of one axis is a product with a matrix: along the width, then along the height.
+    std::string x =
+        vertex.add("MatMul", {vertex.input(), windows(vertex, s[s.rank() - 1], extents_[1], true)});
+    if (s.rank() == 3) x = vertex.add("MatMul", {windows(vertex, s[1], extents_[0], false), x});
+    vertex.set_output(x);
+  }
+
   std::unique_ptr<Op> lower(const LowerContext& context) const override {
     Pool2dDesc desc;
     desc.src = context.src[0];
@@ -34,6 +46,19 @@ class AdaptivePoolLayer : public Layer {
   }
 
  private:
+  /// (extent, n) or turned round (n, extent): window i goes from floor(i extent / n) to ceil((i + 1) extent /
+  /// n).
+  static std::string windows(OnnxVertex& vertex, int64_t extent, int64_t n, bool by_columns) {
+    std::vector<float> weights(static_cast<size_t>(extent * n));
+    for (int64_t i = 0; i < n; ++i) {
+      const int64_t begin = i * extent / n, end = ((i + 1) * extent + n - 1) / n;
+      for (int64_t j = begin; j < end; ++j)
+        weights[static_cast<size_t>(by_columns ? j * n + i : i * extent + j)] =
+            1.0F / static_cast<float>(end - begin);
+    }
+    return vertex.constant(by_columns ? Shape{extent, n} : Shape{n, extent}, std::move(weights));
+  }
+
   std::array<int64_t, 2> extents_;
 };
 

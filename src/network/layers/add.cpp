@@ -3,6 +3,7 @@
 
 #include "kernels/sum.h"
 #include "src/network/layers/layers.h"
+#include "src/network/onnx.h"
 
 namespace lockstep {
 
@@ -26,6 +27,12 @@ class AddLayer : public Layer {
 
   bool fuses(Activation activation) const override { return sum_fuses(activation); }
   bool is_residual_sum() const override { return true; }
+
+  void to_onnx(OnnxVertex& vertex) const override {
+    std::string sum = vertex.input();
+    for (size_t i = 1; i < vertex.n_inputs(); ++i) sum = vertex.add("Add", {sum, vertex.input(i)});
+    vertex.set_output(sum);
+  }
 
   std::unique_ptr<Op> lower(const LowerContext& context) const override {
     return make_sum(context.config, {context.src, context.fused});

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "src/network/layers/layers.h"
+#include "src/network/onnx.h"
 
 namespace lockstep {
 
@@ -35,6 +36,26 @@ class AdditiveAttentionLayer : public Layer {
   int64_t multiply_adds(std::span<const Shape> src) const override {
     return src[1].n_elements() + src[2].n_elements();
   }
+  void to_onnx(OnnxVertex& vertex) const override {
+    const int64_t n_steps = vertex.shape(1)[0], width = vertex.shape()[0];
+    const std::string query = vertex.unsqueeze(vertex.input(0), 1);
+    const std::string mixed = vertex.add("Tanh", {vertex.add("Add", {query, vertex.input(1)})});
+    const std::string v = vertex.add("Reshape", {vertex.parameter(0), vertex.wholes({width, 1})});
+    std::string scores = vertex.reshape(vertex.add("MatMul", {mixed, v}), {n_steps});
+    std::string weights;
+    if (vertex.n_inputs() > 3) {
+      const std::string valid = vertex.below_lengths(3, n_steps);
+      scores = vertex.add("Where", {valid, scores, vertex.constant(-1e30F)});
+      weights = vertex.add("Softmax", {scores}, {{"axis", int64_t{-1}}});
+      weights = vertex.add("Where", {valid, weights, vertex.constant(0)});
+    } else {
+      weights = vertex.add("Softmax", {scores}, {{"axis", int64_t{-1}}});
+    }
+    const std::string sum = vertex.add("MatMul", {vertex.unsqueeze(weights, 1), vertex.input(2)});
+    vertex.set_output(weights, 1);
+    vertex.set_output(vertex.squeeze(sum, 1));
+  }
+
   std::unique_ptr<Op> lower(const LowerContext& context) const override {
     AdditiveAttentionDesc desc;
     desc.query = context.src[0];

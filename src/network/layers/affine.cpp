@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "src/network/layers/layers.h"
+#include "src/network/onnx.h"
 
 namespace lockstep {
 
@@ -46,6 +47,18 @@ class AffineLayer : public Layer {
     return std::make_shared<AffineLayer>(options);
   }
   bool fuses(Activation) const override { return true; }
+
+  void to_onnx(OnnxVertex& vertex) const override {
+    const std::string weight = vertex.parameter(0);
+    if (vertex.shape().rank() == 1) {
+      std::vector<std::string> reads{vertex.input(), weight};
+      if (o_.bias) reads.push_back(vertex.parameter(1));
+      return vertex.set_output(vertex.add("Gemm", reads, {{"transB", int64_t{1}}}));
+    }
+    std::string y = vertex.add("MatMul", {vertex.input(), vertex.transpose(weight, {1, 0})});
+    if (o_.bias) y = vertex.add("Add", {y, vertex.parameter(1)});
+    vertex.set_output(y);
+  }
 
   std::unique_ptr<Op> lower(const LowerContext& context) const override {
     AffineDesc desc;

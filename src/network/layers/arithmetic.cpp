@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "src/network/layers/layers.h"
+#include "src/network/onnx.h"
 
 namespace lockstep {
 
@@ -35,6 +36,16 @@ std::string type_of(Map map) {
   return {};
 }
 
+/// The option that a plain value stands for: {scale: 2}.
+const char* parameter_of(Map map) {
+  switch (map) {
+    case Map::kScale: return "factor";
+    case Map::kShift: return "by";
+    case Map::kPower: return "exponent";
+    default: return nullptr;
+  }
+}
+
 class ArithmeticLayer : public Layer {
  public:
   explicit ArithmeticLayer(Arithmetic arithmetic) : arithmetic_(arithmetic) {}
@@ -45,6 +56,23 @@ class ArithmeticLayer : public Layer {
   bool keeps_steps() const override { return true; }
   std::unique_ptr<Op> lower(const LowerContext& context) const override {
     return make_binary(context.config, {arithmetic_, context.src[0], context.src[1]});
+  }
+  void to_onnx(OnnxVertex& vertex) const override {
+    // Samples are aligned at their last axes: the shorter one gets axes of 1 behind N.
+    const int rank = vertex.output_shape().rank();
+    const auto aligned = [&](size_t i) {
+      const Shape& shape = vertex.shape(i);
+      if (shape.rank() == rank) return vertex.input(i);
+      std::vector<int64_t> extents(static_cast<size_t>(rank - shape.rank()), 1);
+      extents.insert(extents.end(), shape.begin(), shape.end());
+      return vertex.reshape(vertex.input(i), Shape(std::span<const int64_t>(extents)));
+    };
+    const char* op = arithmetic_ == Arithmetic::kAdd        ? "Add"
+                     : arithmetic_ == Arithmetic::kSubtract ? "Sub"
+                     : arithmetic_ == Arithmetic::kMultiply ? "Mul"
+                                                            : "Div";
+    const std::string a = aligned(0), b = aligned(1);
+    vertex.set_output(vertex.add(op, {a, b}));
   }
 
  private:
@@ -60,21 +88,24 @@ class MapLayer : public Layer {
   std::unique_ptr<Op> lower(const LowerContext& context) const override {
     return make_map(context.config, {context.src[0], map_, parameter_});
   }
+  void to_onnx(OnnxVertex& vertex) const override {
+    const std::string& x = vertex.input();
+    const std::string parameter = parameter_of(map_) ? vertex.constant(static_cast<float>(parameter_)) : "";
+    switch (map_) {
+      case Map::kScale: return vertex.set_output(vertex.add("Mul", {x, parameter}));
+      case Map::kShift: return vertex.set_output(vertex.add("Add", {x, parameter}));
+      case Map::kPower: return vertex.set_output(vertex.add("Pow", {x, parameter}));
+      case Map::kAbsolute: return vertex.set_output(vertex.add("Abs", {x}));
+      case Map::kSquareRoot: return vertex.set_output(vertex.add("Sqrt", {x}));
+      case Map::kLog: return vertex.set_output(vertex.add("Log", {x}));
+      case Map::kExp: return vertex.set_output(vertex.add("Exp", {x}));
+    }
+  }
 
  private:
   Map map_;
   double parameter_;
 };
-
-/// The option that a plain value stands for: {scale: 2}.
-const char* parameter_of(Map map) {
-  switch (map) {
-    case Map::kScale: return "factor";
-    case Map::kShift: return "by";
-    case Map::kPower: return "exponent";
-    default: return nullptr;
-  }
-}
 
 const bool arithmetic_layer_registered = [] {
   for (const Arithmetic arithmetic :

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "src/network/layers/conv_options.h"
+#include "src/network/onnx.h"
 
 namespace lockstep {
 
@@ -38,6 +39,8 @@ class OverTimeLayer : public Layer {
     return images_->multiply_adds({&image, 1});
   }
   bool fuses(Activation activation) const override { return images_->fuses(activation); }
+
+  void to_onnx(OnnxVertex& vertex) const override { images_->to_onnx(vertex); }
 
   std::unique_ptr<Op> lower(const LowerContext& context) const override {
     LowerContext of_images = context;

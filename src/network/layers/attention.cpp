@@ -3,9 +3,13 @@
 
 #include <fmt/format.h>
 
+#include <array>
+#include <cmath>
+
 #include "kernels/positions.h"
 #include "kernels/random.h"
 #include "src/network/layers/layers.h"
+#include "src/network/onnx.h"
 
 namespace lockstep {
 
@@ -53,6 +57,8 @@ class AttentionLayer : public Layer {
     return 2 * src[0][0] * (o_.packed ? src[0][0] : src[1][0]) * width_of(src[0]);
   }
 
+  void to_onnx(OnnxVertex& vertex) const override;
+
   std::unique_ptr<Op> lower(const LowerContext& context) const override {
     AttentionDesc desc;
     desc.query = context.src[0];
@@ -82,6 +88,48 @@ class AttentionLayer : public Layer {
   AttentionOptions o_;
 };
 
+void AttentionLayer::to_onnx(OnnxVertex& vertex) const {
+  const int64_t width = width_of(vertex.shape()), deep = width / o_.heads, n_queries = vertex.shape()[0];
+  const int64_t n_keys = o_.packed ? n_queries : vertex.shape(1)[0];
+  const size_t at_lengths = o_.packed ? 1 : 3;
+  const bool has_lengths = vertex.n_inputs() > at_lengths;
+  std::array<std::string, 3> of;  // queries, keys, values
+  for (int64_t i = 0; i < 3; ++i)
+    of[static_cast<size_t>(i)] =
+        o_.packed ? vertex.add("Slice", {vertex.input(), vertex.wholes({i * width}),
+                                         vertex.wholes({(i + 1) * width}), vertex.wholes({2})})
+                  : vertex.input(static_cast<size_t>(i));
+  const auto by_heads = [&](const std::string& value, int64_t n, std::vector<int64_t> axes) {
+    return vertex.transpose(vertex.reshape(value, {n, o_.heads, deep}), std::move(axes));
+  };
+  const std::string queries = by_heads(of[0], n_queries, {0, 2, 1, 3}),
+                    keys = by_heads(of[1], n_keys, {0, 2, 3, 1});
+  const std::string scale = vertex.constant(static_cast<float>(1 / std::sqrt(static_cast<double>(deep))));
+  std::string scores = vertex.add("Mul", {vertex.add("MatMul", {queries, keys}), scale});
+  std::string seen, valid;  // of the scores (N, heads, T, S); of the keys (N, S)
+  if (o_.causal) {
+    std::vector<uint8_t> back(static_cast<size_t>(n_queries * n_keys));
+    for (int64_t t = 0; t < n_queries; ++t)
+      for (int64_t s = 0; s <= t && s < n_keys; ++s) back[static_cast<size_t>(t * n_keys + s)] = 1;
+    seen = vertex.truths({n_queries, n_keys}, std::move(back));
+  }
+  if (has_lengths) {
+    valid = vertex.below_lengths(at_lengths, n_keys);
+    const std::string of_keys = vertex.reshape(valid, {1, 1, n_keys});
+    seen = seen.empty() ? of_keys : vertex.add("And", {seen, of_keys});
+  }
+  if (!seen.empty()) scores = vertex.add("Where", {seen, scores, vertex.constant(-1e30F)});
+  std::string weights = vertex.add("Softmax", {scores}, {{"axis", int64_t{-1}}});
+  if (has_lengths)
+    weights = vertex.add("Where", {seen, weights, vertex.constant(0)});  // rows without any key
+  const std::string mixed = vertex.add("MatMul", {weights, by_heads(of[2], n_keys, {0, 2, 1, 3})});
+  std::string y = vertex.reshape(vertex.transpose(mixed, {0, 2, 1, 3}), {n_queries, width});
+  if (has_lengths && (o_.self || o_.packed))
+    y = vertex.add("Where", {vertex.reshape(valid, {n_queries, 1}), y, vertex.constant(0)});
+  if (vertex.wants_output(0)) vertex.set_output(weights, 1);
+  vertex.set_output(y);
+}
+
 class PositionsLayer : public Layer {
  public:
   explicit PositionsLayer(const PositionsOptions& options) : o_(options) {}
@@ -105,18 +153,33 @@ class PositionsLayer : public Layer {
     spec.deviation = o_.deviation;
     return {spec};
   }
+  void to_onnx(OnnxVertex& vertex) const override {
+    const int64_t n_steps = vertex.shape()[0], width = vertex.shape()[1];
+    std::string places;
+    if (is_learned()) {
+      const std::vector<int64_t> first{0}, last{n_steps};
+      places = vertex.add("Slice", {vertex.parameter(0), vertex.wholes(first), vertex.wholes(last)});
+    } else {
+      places = vertex.constant({n_steps, width}, sinusoid_table(n_steps, width, sinusoids()));
+    }
+    vertex.set_output(vertex.add("Add", {vertex.input(), places}));
+  }
+
   std::unique_ptr<Op> lower(const LowerContext& context) const override {
     PositionsDesc desc;
     desc.src = context.src[0];
     desc.learned = is_learned();
-    desc.sinusoids = o_.kind == PositionsOptions::Kind::kSinesThenCosines ? Sinusoids::kSinesThenCosines
-                                                                          : Sinusoids::kInterleaved;
+    desc.sinusoids = sinusoids();
     desc.max_steps = is_learned() ? o_.max_steps : std::max(context.cache_steps, context.src[0].shape[1]);
     return make_positions(context.config, desc);
   }
 
  private:
   bool is_learned() const { return o_.kind == PositionsOptions::Kind::kLearned; }
+  Sinusoids sinusoids() const {
+    return o_.kind == PositionsOptions::Kind::kSinesThenCosines ? Sinusoids::kSinesThenCosines
+                                                                : Sinusoids::kInterleaved;
+  }
 
   PositionsOptions o_;
 };

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "src/network/layers/layers.h"
+#include "src/network/onnx.h"
 
 namespace lockstep {
 
@@ -42,6 +43,20 @@ class BatchNormLayer : public Layer {
   }
   bool fuses_residual() const override { return true; }
   bool synchronizes() const override { return o_.synchronized; }
+
+  void to_onnx(OnnxVertex& vertex) const override {
+    const int64_t channels = vertex.shape()[0];
+    const auto all = [&](float value) {
+      return vertex.constant({channels}, std::vector<float>(static_cast<size_t>(channels), value));
+    };
+    const size_t first = o_.affine ? 2 : 0;  // of the statistics
+    const std::string weight = o_.affine ? vertex.parameter(0) : all(1),
+                      bias = o_.affine ? vertex.parameter(1) : all(0);
+    vertex.set_output(
+        vertex.add("BatchNormalization",
+                   {vertex.input(), weight, bias, vertex.parameter(first), vertex.parameter(first + 1)},
+                   {{"epsilon", static_cast<float>(o_.epsilon)}}));
+  }
 
   std::unique_ptr<Op> lower(const LowerContext& context) const override {
     return make_batch_norm(context.config, {.src = context.src[0],

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "src/network/layers/layers.h"
+#include "src/network/onnx.h"
 
 namespace lockstep {
 
@@ -35,6 +36,12 @@ class ConcatLayer : public Layer {
     const int axis = sample_axis(axis_, context.src[0].shape.without_front());
     return make_concat(context.config, {context.src, 1 + axis});
   }
+  void to_onnx(OnnxVertex& vertex) const override {
+    std::vector<std::string> parts;
+    for (size_t i = 0; i < vertex.n_inputs(); ++i) parts.push_back(vertex.input(i));
+    vertex.set_output(
+        vertex.add("Concat", parts, {{"axis", int64_t{1} + sample_axis(axis_, vertex.shape())}}));
+  }
 
  private:
   int axis_;
@@ -61,6 +68,12 @@ class SliceLayer : public Layer {
     const int axis = sample_axis(axis_, sample);
     const auto [begin, end] = range(sample[axis]);
     return make_slice(context.config, {context.src[0], 1 + axis, begin, end});
+  }
+  void to_onnx(OnnxVertex& vertex) const override {
+    const int axis = sample_axis(axis_, vertex.shape());
+    const auto [begin, end] = range(vertex.shape()[axis]);
+    vertex.set_output(vertex.add(
+        "Slice", {vertex.input(), vertex.wholes({begin}), vertex.wholes({end}), vertex.wholes({1 + axis})}));
   }
 
  private:

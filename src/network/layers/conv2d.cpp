@@ -8,6 +8,7 @@
 
 #include "kernels/chain.h"
 #include "src/network/layers/conv_options.h"
+#include "src/network/onnx.h"
 
 namespace lockstep {
 
@@ -55,6 +56,14 @@ class Conv2dLayer : public Layer {
     return infer(src).n_elements() * (src[0][0] / o_.groups) * o_.kernel[0] * o_.kernel[1];
   }
   bool fuses(Activation) const override { return true; }
+
+  void to_onnx(OnnxVertex& vertex) const override {
+    const Conv2dOnnx onnx(o_, vertex.shape().rank() == 2 ? 1 : 2);
+    std::vector<std::string> reads{padded_in_onnx(o_, vertex), vertex.parameter(0)};
+    if (o_.bias) reads.push_back(vertex.parameter(1));
+    const bool pads_itself = o_.padding_mode == PaddingMode::kZeros;
+    vertex.set_output(vertex.add("Conv", reads, onnx.attributes(pads_itself)));
+  }
 
   std::unique_ptr<Op> lower(const LowerContext& context) const override {
     const bool pads_itself = o_.padding_mode == PaddingMode::kZeros || o_.padding == std::array<int64_t, 4>{};

@@ -114,4 +114,53 @@ void check_image_and_groups(const Shape& src, int64_t out_channels, int64_t grou
   }
 }
 
+std::vector<OnnxAttribute> Conv2dOnnx::attributes(bool pads) const {
+  const auto first = static_cast<size_t>(2 - n_axes);
+  std::vector<int64_t> kernel, stride, dilation, before, after;
+  for (size_t axis = first; axis < 2; ++axis) {
+    kernel.push_back(o.kernel[axis]);
+    stride.push_back(o.stride[axis]);
+    dilation.push_back(o.dilation[axis]);
+    before.push_back(pads ? o.padding[2 * axis] : 0);
+    after.push_back(pads ? o.padding[2 * axis + 1] : 0);
+  }
+  before.insert(before.end(), after.begin(), after.end());
+  return {{"kernel_shape", kernel},
+          {"strides", stride},
+          {"dilations", dilation},
+          {"pads", before},
+          {"group", o.groups}};
+}
+
+std::string padded_in_onnx(const Conv2dOptions& o, OnnxVertex& vertex) {
+  if (o.padding_mode == PaddingMode::kZeros || o.padding == std::array<int64_t, 4>{}) return vertex.input();
+  const int rank = vertex.shape().rank(), n_axes = rank == 2 ? 1 : 2;
+  std::string x = vertex.input();
+  if (o.padding_mode == PaddingMode::kCircular) {
+    // The operator for it came later than opset 17: ends of each axis are put before and behind it.
+    for (int i = 0; i < n_axes; ++i) {
+      const size_t axis = static_cast<size_t>(2 - n_axes + i);
+      const int64_t extent = vertex.shape()[1 + i], before = o.padding[2 * axis],
+                    after = o.padding[2 * axis + 1];
+      const auto cut = [&](int64_t begin, int64_t end) {
+        return vertex.add("Slice", {x, vertex.wholes({begin}), vertex.wholes({end}), vertex.wholes({2 + i})});
+      };
+      std::vector<std::string> parts;
+      if (before > 0) parts.push_back(cut(extent - before, extent));
+      parts.push_back(x);
+      if (after > 0) parts.push_back(cut(0, after));
+      if (parts.size() > 1) x = vertex.add("Concat", parts, {{"axis", int64_t{2} + i}});
+    }
+    return x;
+  }
+  std::vector<int64_t> pads{0, 0}, after{0, 0};
+  for (size_t axis = static_cast<size_t>(2 - n_axes); axis < 2; ++axis) {
+    pads.push_back(o.padding[2 * axis]);
+    after.push_back(o.padding[2 * axis + 1]);
+  }
+  pads.insert(pads.end(), after.begin(), after.end());
+  const std::string mode = o.padding_mode == PaddingMode::kReflect ? "reflect" : "edge";
+  return vertex.add("Pad", {x, vertex.wholes(pads)}, {{"mode", mode}});
+}
+
 }  // namespace lockstep

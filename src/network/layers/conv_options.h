@@ -2,6 +2,7 @@
 #pragma once
 
 #include "src/network/layers/layers.h"
+#include "src/network/onnx.h"
 
 namespace lockstep {
 
@@ -18,5 +19,15 @@ void require_zeros(const Conv2dOptions& options, const char* layer);
 
 /// Throws Error if `src` is no image or groups do not divide the channels.
 void check_image_and_groups(const Shape& src, int64_t out_channels, int64_t groups);
+
+/// A convolution's attributes in ONNX, of its last `n_axes` axes.
+struct Conv2dOnnx {
+  const Conv2dOptions& o;
+  int n_axes;
+  Conv2dOnnx(const Conv2dOptions& options, int axes) : o(options), n_axes(axes) {}
+  std::vector<OnnxAttribute> attributes(bool pads) const;
+};
+/// Its input with the padding that is not of zeros; else the input itself.
+std::string padded_in_onnx(const Conv2dOptions& options, OnnxVertex& vertex);
 
 }  // namespace lockstep

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "src/network/layers/conv_options.h"
+#include "src/network/onnx.h"
 
 namespace lockstep {
 
@@ -47,6 +48,15 @@ class ConvTranspose2dLayer : public Layer {
     return src[0].n_elements() * (o_.channels / o_.groups) * o_.kernel[0] * o_.kernel[1];
   }
   bool fuses(Activation) const override { return true; }
+
+  void to_onnx(OnnxVertex& vertex) const override {
+    std::vector<std::string> reads{vertex.input(), vertex.parameter(0)};
+    if (o_.bias) reads.push_back(vertex.parameter(1));
+    std::vector<OnnxAttribute> attributes = Conv2dOnnx(o_, 2).attributes(true);
+    attributes.push_back(
+        {"output_padding", std::vector<int64_t>(o_.output_padding.begin(), o_.output_padding.end())});
+    vertex.set_output(vertex.add("ConvTranspose", reads, attributes));
+  }
 
   std::unique_ptr<Op> lower(const LowerContext& context) const override {
     return make_conv_transpose2d(context.config, {.src = context.src[0],

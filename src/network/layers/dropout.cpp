@@ -3,6 +3,7 @@
 
 #include "kernels/random.h"
 #include "src/network/layers/layers.h"
+#include "src/network/onnx.h"
 
 namespace lockstep {
 
@@ -14,6 +15,11 @@ class DropoutLayer : public Layer {
   std::string type() const override { return "dropout"; }
   Shape infer(std::span<const Shape> src) const override { return src[0]; }
   bool keeps_steps() const override { return true; }
+  void to_onnx(OnnxVertex& vertex) const override {
+    if (!test_time_scaling_) return vertex.set_output(vertex.input());
+    vertex.set_output(vertex.add("Mul", {vertex.input(), vertex.constant(static_cast<float>(1 - p_))}));
+  }
+
   std::unique_ptr<Op> lower(const LowerContext& context) const override {
     return make_dropout(context.config, {context.src[0], p_, test_time_scaling_, hash_name(context.name)});
   }

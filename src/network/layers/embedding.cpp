@@ -5,6 +5,7 @@
 
 #include "kernels/one_hot.h"
 #include "src/network/layers/layers.h"
+#include "src/network/onnx.h"
 
 namespace lockstep {
 
@@ -39,6 +40,9 @@ class EmbeddingLayer : public Layer {
     desc.padding_id = options_.padding_id;
     return make_embedding(context.config, desc);
   }
+  void to_onnx(OnnxVertex& vertex) const override {
+    vertex.set_output(vertex.add("Gather", {vertex.parameter(0), vertex.input()}));
+  }
 
  private:
   EmbeddingOptions options_;
@@ -56,6 +60,12 @@ class OneHotLayer : public Layer {
     desc.ids = context.src[0];
     desc.classes = classes_;
     return make_one_hot(context.config, desc);
+  }
+  void to_onnx(OnnxVertex& vertex) const override {
+    const std::string values = vertex.constant({2}, {0, 1});
+    // onnxruntime has it for ids of 64 bits.
+    const std::string ids = vertex.add("Cast", {vertex.input()}, {{"to", int64_t{7}}});
+    vertex.set_output(vertex.add("OneHot", {ids, vertex.whole(classes_), values}));
   }
 
  private:

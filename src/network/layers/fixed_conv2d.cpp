@@ -1,6 +1,6 @@
 // Convolution with constant weights, such as edge filters: shapes are the convolution's, parameters
 // there are none. The op around the convolution's own holds the weights and drops their gradients.
-#include "src/network/layers/layers.h"
+#include "src/network/layers/conv_options.h"
 
 namespace lockstep {
 
@@ -41,9 +41,17 @@ class FixedConv2dOp : public Op {
 class FixedConv2dLayer : public Layer {
  public:
   FixedConv2dLayer(const Conv2dOptions& options, std::vector<float> weights)
-      : conv_(conv2d_layer(options)), weights_(std::move(weights)) {}
+      : options_(options), conv_(conv2d_layer(options)), weights_(std::move(weights)) {}
   std::string type() const override { return "fixed_conv"; }
   Shape infer(std::span<const Shape> src) const override { return conv_->infer(src); }
+
+  void to_onnx(OnnxVertex& vertex) const override {
+    const Shape& sample = vertex.shape();
+    const Shape shape = conv_->parameters({&sample, 1}).front().shape;
+    vertex.set_output(
+        vertex.add("Conv", {padded_in_onnx(options_, vertex), vertex.constant(shape, weights_)},
+                   Conv2dOnnx(options_, 2).attributes(options_.padding_mode == PaddingMode::kZeros)));
+  }
 
   std::unique_ptr<Op> lower(const LowerContext& context) const override {
     const Shape sample = context.src[0].shape.without_front();
@@ -57,6 +65,7 @@ class FixedConv2dLayer : public Layer {
   }
 
  private:
+  Conv2dOptions options_;
   std::shared_ptr<const Layer> conv_;
   std::vector<float> weights_;
 };

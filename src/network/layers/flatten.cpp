@@ -1,6 +1,7 @@
 // Flatten: any sample shape to one vector, row-major. A view: no element moves.
 #include "kernels/reshape.h"
 #include "src/network/layers/layers.h"
+#include "src/network/onnx.h"
 
 namespace lockstep {
 
@@ -10,6 +11,9 @@ class FlattenLayer : public Layer {
  public:
   std::string type() const override { return "flatten"; }
   Shape infer(std::span<const Shape> src) const override { return {src[0].n_elements()}; }
+  void to_onnx(OnnxVertex& vertex) const override {
+    vertex.set_output(vertex.add("Flatten", {vertex.input()}, {{"axis", int64_t{1}}}));
+  }
   std::unique_ptr<Op> lower(const LowerContext& context) const override {
     const TensorDesc& src = context.src[0];
     return make_reshape(context.config, src, {src.shape[0], src.n_elements() / src.shape[0]});

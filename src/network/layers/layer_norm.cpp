@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "src/network/layers/layers.h"
+#include "src/network/onnx.h"
 
 namespace lockstep {
 
@@ -28,6 +29,21 @@ class LayerNormLayer : public Layer {
     using Role = ParameterSpec::Role;
     return {{.name = "weight", .shape = normalized, .role = Role::kWeight, .initial = 1},
             {.name = "bias", .shape = normalized, .role = Role::kBias, .initial = 0}};
+  }
+
+  void to_onnx(OnnxVertex& vertex) const override {
+    std::vector<std::string> reads{vertex.input()};
+    if (affine_) {
+      reads.push_back(vertex.parameter(0));
+      reads.push_back(vertex.parameter(1));
+    } else {
+      const Shape& s = vertex.shape();
+      const Shape normalized(std::span<const int64_t>(s.end() - axes_, s.end()));
+      reads.push_back(vertex.constant(
+          normalized, std::vector<float>(static_cast<size_t>(normalized.n_elements()), 1.0F)));
+    }
+    vertex.set_output(vertex.add("LayerNormalization", reads,
+                                 {{"axis", int64_t{-axes_}}, {"epsilon", static_cast<float>(epsilon_)}}));
   }
 
   std::unique_ptr<Op> lower(const LowerContext& context) const override {

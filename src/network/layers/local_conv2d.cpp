@@ -27,6 +27,32 @@ class LocalConv2dLayer : public Layer {
     return specs;
   }
 
+  void to_onnx(OnnxVertex& vertex) const override {
+    // ONNX has no such operator: every place's window is gathered, and a product of matrices for each place.
+    const Shape &s = vertex.shape(), dst = vertex.output_shape();
+    const auto& pad = o_.padding;
+    const std::string x =
+        vertex.add("Pad", {vertex.input(), vertex.wholes({0, 0, pad[0], pad[2], 0, 0, pad[1], pad[3]})});
+    const int64_t height = s[1] + pad[0] + pad[1], width = s[2] + pad[2] + pad[3];
+    const int64_t places = dst[1] * dst[2], window = o_.kernel[0] * o_.kernel[1];
+    std::vector<int64_t> indices;
+    for (int64_t p = 0; p < dst[1]; ++p)
+      for (int64_t q = 0; q < dst[2]; ++q)
+        for (int64_t i = 0; i < o_.kernel[0]; ++i)
+          for (int64_t j = 0; j < o_.kernel[1]; ++j)
+            indices.push_back((p * o_.stride[0] + i) * width + q * o_.stride[1] + j);
+    const std::string flat = vertex.reshape(x, {s[0], height * width});
+    const std::string gathered = vertex.add("Gather", {flat, vertex.wholes(indices)}, {{"axis", int64_t{2}}});
+    std::string windows = vertex.reshape(gathered, {s[0], places, window});
+    windows = vertex.transpose(windows, {2, 0, 1, 3});  // (places, N, C, window)
+    windows = vertex.add("Reshape", {windows, vertex.wholes({places, -1, s[0] * window})});
+    const std::string weights = vertex.transpose(vertex.parameter(0), {0, 2, 1});
+    std::string y = vertex.transpose(vertex.add("MatMul", {windows, weights}), {1, 2, 0});  // (N, K, places)
+    y = vertex.reshape(y, dst);
+    if (o_.bias) y = vertex.add("Add", {y, vertex.parameter(1)});
+    vertex.set_output(y);
+  }
+
   std::unique_ptr<Op> lower(const LowerContext& context) const override {
     return make_local_conv2d(context.config, {.src = context.src[0],
                                               .out_channels = o_.channels,

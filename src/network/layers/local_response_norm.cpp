@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "src/network/layers/layers.h"
+#include "src/network/onnx.h"
 
 namespace lockstep {
 
@@ -17,6 +18,17 @@ class LocalResponseNormLayer : public Layer {
     if (src[0].rank() < 1)
       throw Error("", "needs at least one dimension per sample", "give the data or the model a shape");
     return src[0];
+  }
+  void to_onnx(OnnxVertex& vertex) const override {
+    if (o_.size % 2 == 0)
+      vertex.refuse(
+          fmt::format("a window of {} channels reaches farther back, and ONNX's farther ahead", o_.size),
+          "use an odd size");
+    vertex.set_output(vertex.add("LRN", {vertex.input()},
+                                 {{"size", o_.size},
+                                  {"alpha", static_cast<float>(o_.alpha)},
+                                  {"beta", static_cast<float>(o_.beta)},
+                                  {"bias", static_cast<float>(o_.k)}}));
   }
   std::unique_ptr<Op> lower(const LowerContext& context) const override {
     return make_local_response_norm(

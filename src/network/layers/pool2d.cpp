@@ -9,6 +9,7 @@
 
 #include "src/network/layers/layers.h"
 #include "src/network/model_limits.h"
+#include "src/network/onnx.h"
 
 namespace lockstep {
 
@@ -50,6 +51,46 @@ class PoolLayer : public Layer {
     return dst;
   }
 
+  void to_onnx(OnnxVertex& vertex) const override {
+    // A last window that hangs over the edge is padding more: readers of ceil_mode differ.
+    std::vector<int64_t> kernel, stride, pads, after;
+    bool hangs_over = false;
+    for (int i = 1; i <= n_axes_; ++i) {
+      const auto axis = static_cast<size_t>(i + 1 - n_axes_);
+      const int64_t reach = (vertex.output_shape()[i] - 1) * o_.stride[axis] + o_.kernel[axis];
+      const int64_t padded = vertex.shape()[i] + o_.padding[2 * axis] + o_.padding[2 * axis + 1];
+      const int64_t more = std::max<int64_t>(0, reach - padded);
+      hangs_over = hangs_over || more > 0;
+      kernel.push_back(o_.kernel[axis]);
+      stride.push_back(o_.stride[axis]);
+      pads.push_back(o_.padding[2 * axis]);
+      after.push_back(o_.padding[2 * axis + 1] + more);
+    }
+    pads.insert(pads.end(), after.begin(), after.end());
+    std::vector<OnnxAttribute> attributes = {{"kernel_shape", kernel}, {"strides", stride}, {"pads", pads}};
+    const std::string& x = vertex.input();
+    if (o_.pooling == Pooling::kMax) return vertex.set_output(vertex.add("MaxPool", {x}, attributes));
+    if (o_.pooling == Pooling::kAverage) {
+      attributes.push_back({"count_include_pad", int64_t{o_.count_padding}});
+      std::string y = vertex.add("AveragePool", {x}, attributes);
+      if (o_.count_padding && hangs_over) {
+        const std::vector<float> ones(static_cast<size_t>(o_.kernel[0] * o_.kernel[1]), 1.0F);
+        const float all = static_cast<float>(ones.size());
+        y = vertex.add("Mul", {y, factors(vertex, ones, all)});
+      }
+      return vertex.set_output(y);
+    }
+    const int64_t channels = vertex.shape()[0];
+    std::vector<float> weights;
+    for (int64_t c = 0; c < channels; ++c)
+      weights.insert(weights.end(), o_.weights.begin(), o_.weights.end());
+    attributes.push_back({"group", channels});
+    const std::string weight = vertex.constant({channels, 1, o_.kernel[0], o_.kernel[1]}, std::move(weights));
+    std::string y = vertex.add("Conv", {x, weight}, attributes);
+    if (o_.normalize) y = vertex.add("Mul", {y, factors(vertex, o_.weights, 1)});
+    vertex.set_output(y);
+  }
+
   std::unique_ptr<Op> lower(const LowerContext& context) const override {
     Pool2dDesc desc;
     desc.src = context.src[0];
@@ -65,6 +106,30 @@ class PoolLayer : public Layer {
   }
 
  private:
+  /// Of each window `all` over the sum of the weights that count: inside the image, or with count_padding
+  /// inside the padded one. As a constant of the output's last axes.
+  std::string factors(OnnxVertex& vertex, const std::vector<float>& weights, float all) const {
+    const Shape &src = vertex.shape(), &dst = vertex.output_shape();
+    const auto counts = [&](size_t axis, int64_t window, int64_t k) {
+      const int i = static_cast<int>(axis) - 1 + n_axes_;
+      const int64_t extent = i < 1 ? 1 : src[i], place = window * o_.stride[axis] + k - o_.padding[2 * axis];
+      const int64_t border = o_.count_padding ? 1 : 0;
+      return place >= -border * o_.padding[2 * axis] && place < extent + border * o_.padding[2 * axis + 1];
+    };
+    const int64_t rows = n_axes_ == 2 ? dst[1] : 1, columns = dst[n_axes_];
+    std::vector<float> result;
+    for (int64_t p = 0; p < rows; ++p)
+      for (int64_t q = 0; q < columns; ++q) {
+        float sum = 0;
+        for (int64_t i = 0; i < o_.kernel[0]; ++i)
+          for (int64_t j = 0; j < o_.kernel[1]; ++j)
+            if ((n_axes_ == 1 || counts(0, p, i)) && counts(1, q, j))
+              sum += weights[static_cast<size_t>(i * o_.kernel[1] + j)];
+        result.push_back(all / sum);
+      }
+    return vertex.constant(n_axes_ == 2 ? Shape{rows, columns} : Shape{columns}, std::move(result));
+  }
+
   Pool2dOptions o_;
   int n_axes_;
 };

@@ -2,6 +2,7 @@
 #include "kernels/prelu.h"
 
 #include "src/network/layers/layers.h"
+#include "src/network/onnx.h"
 
 namespace lockstep {
 
@@ -21,6 +22,16 @@ class PreluLayer : public Layer {
     ParameterSpec slope{"weight", {per_channel_ ? src[0][0] : 1}};
     slope.initial = initial_;
     return {slope};
+  }
+  void to_onnx(OnnxVertex& vertex) const override {
+    std::string slope = vertex.parameter(0);
+    const int rank = vertex.shape().rank();
+    if (per_channel_ && rank > 1) {
+      std::vector<int64_t> extents(static_cast<size_t>(rank), 1);
+      extents[0] = -1;
+      slope = vertex.add("Reshape", {slope, vertex.wholes(extents)});
+    }
+    vertex.set_output(vertex.add("PRelu", {vertex.input(), slope}));
   }
   std::unique_ptr<Op> lower(const LowerContext& context) const override {
     return make_prelu(context.config, {context.src[0], per_channel_});

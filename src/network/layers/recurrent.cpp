@@ -6,6 +6,7 @@
 
 #include "src/network/graph.h"
 #include "src/network/layers/layers.h"
+#include "src/network/onnx.h"
 
 namespace lockstep {
 
@@ -81,6 +82,8 @@ class RecurrentLayer : public Layer {
     return make_recurrent(context.config, desc);
   }
 
+  void to_onnx(OnnxVertex& vertex) const override;
+
   int expand(Graph& graph, const std::string& name, const std::vector<int>& inputs) const override {
     const bool carries = o_.carries_state || graph.carries_states();
     const bool begins_elsewhere = inputs.size() > 1;
@@ -139,6 +142,69 @@ class RecurrentLayer : public Layer {
   std::string suffix_;
   bool is_single_ = false;
 };
+
+/// The blocks of `rows` that ONNX wants, in its order: of each the block here, or with a minus sign its
+/// negative.
+std::vector<float> gates_in_onnx(std::span<const float> values, int64_t n_gates,
+                                 const std::vector<int>& order, int negative) {
+  const auto block = static_cast<int64_t>(values.size()) / n_gates;
+  std::vector<float> result;
+  for (size_t i = 0; i < order.size(); ++i)
+    for (const float value :
+         values.subspan(static_cast<size_t>(order[i] * block), static_cast<size_t>(block)))
+      result.push_back(static_cast<int>(i) == negative ? -value : value);
+  return result;
+}
+
+void RecurrentLayer::to_onnx(OnnxVertex& vertex) const {
+  const int64_t h = o_.hidden, in = vertex.shape()[1], n_gates = gates_of(o_.cell);
+  // ONNX stacks i, o, f, c and z, r, h; here they are i, f, g, o (coupled: f, g, o) and r, z, n.
+  const bool is_coupled = o_.cell == RecurrentCell::kLstmCoupled, is_gru = o_.cell == RecurrentCell::kGru;
+  const std::vector<int> order = is_coupled         ? std::vector<int>{0, 2, 0, 1}
+                                 : is_lstm(o_.cell) ? std::vector<int>{0, 3, 1, 2}
+                                 : is_gru           ? std::vector<int>{1, 0, 2}
+                                                    : std::vector<int>{0};
+  // 1 - sigmoid(a) = sigmoid(-a): the coupled input gate, and an update gate that takes.
+  const int negative = is_coupled || (is_gru && !o_.update_keeps) ? 0 : -1;
+  const auto n_blocks = static_cast<int64_t>(order.size());
+  const auto stacked = [&](size_t parameter) {
+    return gates_in_onnx(vertex.parameter_values(parameter), n_gates, order, negative);
+  };
+  std::vector<std::string> reads{vertex.transpose(vertex.input(), {1, 0, 2}),
+                                 vertex.constant({1, n_blocks * h, in}, stacked(0)),
+                                 vertex.constant({1, n_blocks * h, h}, stacked(1))};
+  std::string bias;
+  if (o_.bias) {
+    std::vector<float> both = stacked(2), hidden = stacked(3);
+    both.insert(both.end(), hidden.begin(), hidden.end());
+    bias = vertex.constant({1, 2 * n_blocks * h}, std::move(both));
+  }
+  reads.push_back(bias);
+  const bool has_lengths = vertex.n_inputs() > 1 && vertex.shape(1).rank() == 0;
+  reads.push_back(has_lengths ? vertex.input(1) : "");
+  for (size_t i = has_lengths ? 2 : 1; i < vertex.n_inputs(); ++i)
+    reads.push_back(vertex.unsqueeze(vertex.input(i), 0));
+  if (o_.cell == RecurrentCell::kLstmPeephole) {
+    reads.resize(7);
+    reads.push_back(vertex.constant(
+        {1, 3 * h}, gates_in_onnx(vertex.parameter_values(o_.bias ? 4 : 2), 3, {0, 2, 1}, -1)));
+  }
+  while (reads.back().empty()) reads.pop_back();
+  std::vector<OnnxAttribute> attributes = {{"hidden_size", h},
+                                           {"direction", std::string(o_.reversed ? "reverse" : "forward")}};
+  if (is_gru) attributes.push_back({"linear_before_reset", int64_t{o_.reset_after}});
+  if (o_.cell == RecurrentCell::kRnnTanh || o_.cell == RecurrentCell::kRnnRelu)
+    attributes.push_back(
+        {"activations", std::vector<std::string>{o_.cell == RecurrentCell::kRnnTanh ? "Tanh" : "Relu"}});
+  const std::string y = vertex.add(is_lstm(o_.cell) ? "LSTM"
+                                   : is_gru         ? "GRU"
+                                                    : "RNN",
+                                   reads, attributes, n_states());
+  for (int s = 0; s < n_states(); ++s)
+    if (vertex.wants_output(static_cast<size_t>(s)))
+      vertex.set_output(vertex.squeeze(y + "." + std::to_string(1 + s), 0), static_cast<size_t>(1 + s));
+  vertex.set_output(vertex.transpose(vertex.squeeze(y, 1), {1, 0, 2}));
+}
 
 /// What all three kinds have.
 RecurrentOptions read_recurrent(Config& options, RecurrentCell cell) {

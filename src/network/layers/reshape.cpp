@@ -9,6 +9,7 @@
 #include "kernels/permute.h"
 #include "src/network/layers/layers.h"
 #include "src/network/model_limits.h"
+#include "src/network/onnx.h"
 
 namespace lockstep {
 
@@ -42,6 +43,10 @@ class ReshapeLayer : public Layer {
     return dst;
   }
 
+  void to_onnx(OnnxVertex& vertex) const override {
+    vertex.set_output(vertex.reshape(vertex.input(), vertex.output_shape()));
+  }
+
   std::unique_ptr<Op> lower(const LowerContext& context) const override {
     const Shape sample = context.src[0].shape.without_front();
     return make_reshape(context.config, context.src[0],
@@ -68,6 +73,12 @@ class PermuteLayer : public Layer {
     Shape dst = src[0];
     for (int i = 0; i < dst.rank(); ++i) dst[i] = src[0][static_cast<int>(axes_[static_cast<size_t>(i)])];
     return dst;
+  }
+
+  void to_onnx(OnnxVertex& vertex) const override {
+    std::vector<int64_t> axes{0};
+    for (const int64_t axis : axes_) axes.push_back(1 + axis);
+    vertex.set_output(vertex.transpose(vertex.input(), axes));
   }
 
   std::unique_ptr<Op> lower(const LowerContext& context) const override {

@@ -2,6 +2,7 @@
 #include "kernels/softmax.h"
 
 #include "src/network/layers/layers.h"
+#include "src/network/onnx.h"
 
 namespace lockstep {
 
@@ -16,6 +17,9 @@ class SoftmaxLayer : public Layer {
       throw Error("", "needs several values per sample, got one number",
                   "put a layer of one score per class before it, for instance affine: 10");
     return src[0];
+  }
+  void to_onnx(OnnxVertex& vertex) const override {
+    vertex.set_output(vertex.add("Softmax", {vertex.input()}, {{"axis", int64_t{-1}}}));
   }
   std::unique_ptr<Op> lower(const LowerContext& context) const override {
     return make_softmax(context.config, context.src[0]);

@@ -5,6 +5,7 @@
 
 #include "src/network/graph.h"
 #include "src/network/layers/layers.h"
+#include "src/network/onnx.h"
 
 namespace lockstep {
 
@@ -16,6 +17,14 @@ Shape one_step(const Shape& sequence) {
     throw Error("", fmt::format("needs a sequence (T, features) per sample, got shape {}", sequence.str()),
                 "put it behind a layer that gives sequences, such as lstm");
   return sequence.without_front();
+}
+
+/// (N, T, 1, …) numbers: 1 for steps of the sequence (T, …), 0 behind its lengths, which are input 1.
+std::string valid_steps(OnnxVertex& vertex, const Shape& sequence) {
+  const std::string valid = vertex.add("Cast", {vertex.below_lengths(1, sequence[0])}, {{"to", int64_t{1}}});
+  std::vector<int64_t> extents(static_cast<size_t>(sequence.rank()), 1);
+  extents[0] = sequence[0];
+  return vertex.reshape(valid, Shape(std::span<const int64_t>(extents)));
 }
 
 class PickStepLayer : public Layer {
@@ -31,8 +40,30 @@ class PickStepLayer : public Layer {
     desc.first = first_;
     return make_pick_step(context.config, desc);
   }
+  void to_onnx(OnnxVertex& vertex) const override {
+    if (first_ || vertex.n_inputs() == 1) {
+      const std::string step = vertex.whole(first_ ? 0 : vertex.shape()[0] - 1);
+      return vertex.set_output(vertex.add("Gather", {vertex.input(), step}, {{"axis", int64_t{1}}}));
+    }
+    // Step length - 1 of each row; rows of length 0 give 0, as the steps behind the lengths are.
+    const std::string wide = vertex.add("Cast", {vertex.input(1)}, {{"to", int64_t{7}}});
+    const std::string last = vertex.add("Sub", {wide, vertex.whole(1)});
+    const std::string place = vertex.add("Max", {last, vertex.whole(0)});
+    const std::string y =
+        vertex.add("GatherND", {vertex.input(), vertex.unsqueeze(place, 1)}, {{"batch_dims", int64_t{1}}});
+    vertex.set_output(vertex.add("Mul", {y, any_step(vertex, wide)}));
+  }
 
  private:
+  /// (N, 1, …) numbers: 1 where the length is above 0.
+  static std::string any_step(OnnxVertex& vertex, const std::string& lengths) {
+    const std::string any = vertex.add("Greater", {lengths, vertex.whole(0)});
+    const std::string number = vertex.add("Cast", {any}, {{"to", int64_t{1}}});
+    std::vector<int64_t> extents(static_cast<size_t>(vertex.shape().rank()), 1);
+    extents[0] = -1;
+    return vertex.add("Reshape", {number, vertex.wholes(extents)});
+  }
+
   bool first_;
 };
 
@@ -46,6 +77,16 @@ class MeanStepsLayer : public Layer {
     desc.src = context.src[0];
     desc.has_lengths = context.src.size() > 1;
     return make_mean_steps(context.config, desc);
+  }
+  void to_onnx(OnnxVertex& vertex) const override {
+    if (vertex.n_inputs() == 1)
+      return vertex.set_output(vertex.add("ReduceMean", {vertex.input()},
+                                          {{"axes", std::vector<int64_t>{1}}, {"keepdims", int64_t{0}}}));
+    const std::string valid = valid_steps(vertex, vertex.shape());
+    const std::string kept = vertex.add("Mul", {vertex.input(), valid});
+    const std::string sum = vertex.add("ReduceSum", {kept, vertex.wholes({1})}, {{"keepdims", int64_t{0}}});
+    const std::string n = vertex.add("ReduceSum", {valid, vertex.wholes({1})}, {{"keepdims", int64_t{0}}});
+    vertex.set_output(vertex.add("Div", {sum, vertex.add("Max", {n, vertex.constant(1)})}));
   }
 };
 
@@ -62,6 +103,12 @@ class SplitStepsLayer : public Layer {
   Shape infer_further(int, std::span<const Shape> src) const override { return one_step(src[0]); }
   std::unique_ptr<Op> lower(const LowerContext& context) const override {
     return make_split_steps(context.config, context.src[0]);
+  }
+  void to_onnx(OnnxVertex& vertex) const override {
+    for (int64_t t = 0; t < n_steps_; ++t)
+      if (t == 0 || vertex.wants_output(static_cast<size_t>(t - 1)))
+        vertex.set_output(vertex.add("Gather", {vertex.input(), vertex.whole(t)}, {{"axis", int64_t{1}}}),
+                          static_cast<size_t>(t));
   }
 
  private:
@@ -82,6 +129,11 @@ class JoinStepsLayer : public Layer {
   }
   std::unique_ptr<Op> lower(const LowerContext& context) const override {
     return make_join_steps(context.config, context.src[0], static_cast<int64_t>(context.src.size()));
+  }
+  void to_onnx(OnnxVertex& vertex) const override {
+    std::vector<std::string> steps;
+    for (size_t i = 0; i < vertex.n_inputs(); ++i) steps.push_back(vertex.unsqueeze(vertex.input(i), 1));
+    vertex.set_output(vertex.add("Concat", steps, {{"axis", int64_t{1}}}));
   }
 };
 
@@ -119,6 +171,14 @@ class SelectRowsLayer : public Layer {
     desc.step = step_;
     return make_select_rows(context.config, desc);
   }
+  void to_onnx(OnnxVertex& vertex) const override {
+    const std::string wide = vertex.add("Cast", {vertex.input(2)}, {{"to", int64_t{7}}});
+    const std::string is_valid = vertex.add("Greater", {wide, vertex.whole(step_)});
+    std::vector<int64_t> extents(static_cast<size_t>(1 + vertex.shape().rank()), 1);
+    extents[0] = -1;
+    const std::string rows = vertex.add("Reshape", {is_valid, vertex.wholes(extents)});
+    vertex.set_output(vertex.add("Where", {rows, vertex.input(0), vertex.input(1)}));
+  }
 
  private:
   int64_t step_;
@@ -138,6 +198,19 @@ class ReverseStepsLayer : public Layer {
     desc.src = context.src[0];
     desc.has_lengths = context.src.size() > 1;
     return make_reverse_steps(context.config, desc);
+  }
+  void to_onnx(OnnxVertex& vertex) const override {
+    const int64_t n_steps = vertex.shape()[0];
+    if (vertex.n_inputs() == 1) {
+      std::vector<int64_t> backward;
+      for (int64_t t = n_steps - 1; t >= 0; --t) backward.push_back(t);
+      return vertex.set_output(
+          vertex.add("Gather", {vertex.input(), vertex.wholes(backward)}, {{"axis", int64_t{1}}}));
+    }
+    const std::string wide = vertex.add("Cast", {vertex.input(1)}, {{"to", int64_t{7}}});
+    const std::string turned = vertex.add("ReverseSequence", {vertex.input(), wide},
+                                          {{"batch_axis", int64_t{0}}, {"time_axis", int64_t{1}}});
+    vertex.set_output(vertex.add("Mul", {turned, valid_steps(vertex, vertex.shape())}));
   }
 };
 
