@@ -13,6 +13,8 @@
 #include "io/files/metrics.h"
 #include "jobs/augmented_sheet.h"
 #include "jobs/command.h"
+#include "jobs/contact_sheet.h"
+#include "jobs/dataset_values.h"
 #include "jobs/job_file.h"
 #include "jobs/path_kind.h"
 #include "kernels/printable.h"
@@ -192,14 +194,89 @@ struct Lengths {
   }
 };
 
-int inspect_dataset(const std::string& path, bool json) {
+/// Numbers are looked at without being asked for up to this size.
+constexpr int64_t kLookedAtBytes = int64_t{256} << 20;
+
+int64_t field_bytes(const Dataset& dataset, const Field& field) {
+  const int64_t n = field.ragged ? dataset.n_elements(field.name) : dataset.n_samples();
+  return n * field.shape.n_elements() * size_of(field.dtype);
+}
+
+void print_shards(const Dataset& dataset) {
+  int64_t fewest = INT64_MAX, most = 0, smallest = INT64_MAX, largest = 0;
+  for (const Dataset::Shard& shard : dataset.shards()) {
+    std::error_code none;
+    const auto n_bytes = static_cast<int64_t>(std::filesystem::file_size(shard.path, none));
+    fewest = std::min(fewest, shard.n_samples), most = std::max(most, shard.n_samples);
+    smallest = std::min(smallest, n_bytes), largest = std::max(largest, n_bytes);
+  }
+  if (dataset.shards().size() < 2) return;
+  const auto count = [](int64_t n) { return grouped(static_cast<double>(n)); };
+  fmt::print("  files of {}{} samples, {}{}\n", fewest < most ? count(fewest) + " to " : "", count(most),
+             smallest < largest ? human_bytes(smallest) + " to " : "", human_bytes(largest));
+}
+
+/// How many samples each class has; the field's numbers are `ids`.
+void print_classes(const Dataset& dataset, const Field& label, const std::map<int64_t, int64_t>& counts) {
+  constexpr size_t kMostShown = 30, kMostName = 24;
+  const std::vector<std::string>& names = dataset.class_names();
+  const auto name_of_class = [&](int64_t id) {
+    const bool is_named = id >= 0 && id < static_cast<int64_t>(names.size());
+    std::string name = is_named ? printable(names[static_cast<size_t>(id)]) : std::to_string(id);
+    return name.size() > kMostName ? name.substr(0, kMostName - 1) + "~" : name;
+  };
+  int64_t least = INT64_MAX, most = 0;
+  size_t width = 5;
+  for (const auto& [id, n] : counts) {
+    least = std::min(least, n), most = std::max(most, n);
+    width = std::max(width, name_of_class(id).size());
+  }
+  fmt::print("  {} classes in '{}': {}{} samples each\n", counts.size(), printable(label.name),
+             least < most ? grouped(static_cast<double>(least)) + " to " : "",
+             grouped(static_cast<double>(most)));
+  size_t n_shown = 0;
+  for (const auto& [id, n] : counts) {
+    if (++n_shown > kMostShown) break;
+    fmt::print("    {:{}} {:>11}  {}\n", name_of_class(id), width, grouped(static_cast<double>(n)),
+               text_bar(n, most, 40));
+  }
+  if (counts.size() > kMostShown) fmt::print("    … and {} more\n", counts.size() - kMostShown);
+  std::string absent;
+  for (size_t id = 0; id < names.size(); ++id)
+    if (!counts.contains(static_cast<int64_t>(id)))
+      absent += (absent.empty() ? "" : ", ") + name_of_class(static_cast<int64_t>(id));
+  if (!absent.empty()) fmt::print("    without a sample: {}\n", absent);
+}
+
+void print_duplicates(const Field& field, const Duplicates& duplicates) {
+  if (duplicates.n == 0) return;
+  fmt::print(
+      "  {} sample{} equal in '{}' to an earlier one{}, for instance rows {} and {}\n",
+      grouped(static_cast<double>(duplicates.n)), duplicates.n == 1 ? " is" : "s are", printable(field.name),
+      duplicates.n_other > 0
+          ? fmt::format(", {} of them in another class", grouped(static_cast<double>(duplicates.n_other)))
+          : "",
+      duplicates.first_row, duplicates.second_row);
+}
+
+int inspect_dataset(const std::string& path, bool json, bool asks_values, const std::string& sheet) {
   DatasetOptions options;
   options.partial = true;  // to look at what is there
   const Dataset dataset = Dataset::open(path, options);
   std::vector<std::string> fields;
-  if (!json)
-    fmt::print("{}: {} samples in {} files\n", path, grouped(static_cast<double>(dataset.n_samples())),
-               dataset.shards().size());
+  if (!sheet.empty()) {
+    write_contact_sheet(dataset, sheet);
+    if (!json) fmt::print("{}: written\n", sheet);
+    return 0;
+  }
+  int64_t n_all_bytes = 0;
+  for (const Field& field : dataset.fields()) n_all_bytes += field_bytes(dataset, field);
+  const bool looks = asks_values || n_all_bytes <= kLookedAtBytes;
+  if (!json) {
+    fmt::print("{}: {} samples in {} files, {}\n", path, grouped(static_cast<double>(dataset.n_samples())),
+               dataset.shards().size(), human_bytes(n_all_bytes));
+    print_shards(dataset);
+  }
   for (const Field& field : dataset.fields()) {
     const Dataset::Statistics* statistics = dataset.statistics(field.name);
     JsonObject object;
@@ -229,11 +306,38 @@ int inspect_dataset(const std::string& path, bool json) {
       object.set("vocabulary", static_cast<int64_t>(vocabulary.size()));
       add_note(fmt::format("vocabulary of {}", grouped(static_cast<double>(vocabulary.size()))));
     }
+    if (looks) {
+      const FieldValues values = read_field_values(dataset, field);
+      object.set("min", values.least).set("max", values.most).set("mean_of_values", values.mean);
+      object.set("nan", values.n_nan).set("infinite", values.n_infinite);
+      if (values.n_nan + values.n_infinite < values.n)
+        add_note(fmt::format("from {:.6g} to {:.6g}", values.least, values.most));
+      if (!statistics && &field != find_class_field(dataset))
+        add_note(fmt::format("mean {:.4g}", values.mean));
+      if (values.n_nan > 0) add_note(fmt::format("{} NaN", grouped(static_cast<double>(values.n_nan))));
+      if (values.n_infinite > 0)
+        add_note(fmt::format("{} infinite", grouped(static_cast<double>(values.n_infinite))));
+    }
     fields.push_back(object.str());
     if (!json)
       fmt::print("  {:16} {:10} {:18} {}\n", printable(field.name), name_of(field.dtype),
                  field.ragged ? "ragged " + field.shape.str() : field.shape.str(), note);
   }
+  const Field* label = find_class_field(dataset);
+  std::vector<int64_t> class_ids;
+  std::map<int64_t, int64_t> counts;
+  if (label != nullptr) class_ids = read_class_ids(dataset, *label);
+  for (const int64_t id : class_ids) ++counts[id];
+  // Whole numbers all of whose values are rare are targets, not classes.
+  const bool has_classes =
+      label != nullptr && (!dataset.class_names().empty() || 2 * counts.size() <= class_ids.size());
+  const Field* input = nullptr;
+  Duplicates duplicates;
+  for (const Field& field : dataset.fields())
+    if (looks && input == nullptr && !field.ragged && &field != label && field.shape.n_elements() > 1)
+      input = &field;
+  if (input != nullptr)
+    duplicates = find_duplicates(dataset, *input, has_classes ? class_ids : std::vector<int64_t>{});
   if (json) {
     std::vector<std::string> names;
     for (const std::string& name : dataset.class_names()) names.push_back(json_quote(name));
@@ -245,13 +349,23 @@ int inspect_dataset(const std::string& path, bool json) {
     for (const Dataset::PassedOver& passed : dataset.passed_over())
       passed_over.push_back(JsonObject().set("name", passed.name).set("reason", passed.reason).str());
     object.set_raw("fields", join_json(fields)).set_raw("class_names", join_json(names));
-    object.set_raw("passed_over", join_json(passed_over));
+    object.set_raw("passed_over", join_json(passed_over)).set("bytes", n_all_bytes);
+    if (has_classes) {
+      JsonObject of_classes;
+      for (const auto& [id, n] : counts) of_classes.set(std::to_string(id), n);
+      object.set_raw("class_counts", of_classes.str());
+    }
+    if (input != nullptr)
+      object.set("duplicates", duplicates.n).set("duplicates_of_another_class", duplicates.n_other);
     fmt::print("{}\n", object.str());
     return 0;
   }
   if (!dataset.class_names().empty())
     fmt::print("  {} classes: {}\n", dataset.class_names().size(),
                printable(fmt::format("{}", fmt::join(dataset.class_names(), ", "))));
+  if (has_classes) print_classes(dataset, *label, counts);
+  if (input != nullptr) print_duplicates(*input, duplicates);
+  if (!looks) fmt::print("  --values reads all numbers: ranges, NaN, equal samples\n");
   for (const Dataset::PassedOver& passed : dataset.passed_over()) {
     fmt::print("  passed over: {} {}{}\n", passed.name, passed.reason,
                passed.remedy.empty() ? "" : "; " + passed.remedy);
@@ -307,11 +421,14 @@ static int inspect_command(const Words& words) {
   CommandLine line("inspect PATH [--json]",
                    "Shows a job file (layers, shapes, parameters, plan), a dataset or a checkpoint.",
                    {"PATH"});
-  line.add()("json", "print one JSON object")("set", po::value<Words>()->composing(),
-                                              "KEY=VALUE: change a key of the job file")(
+  line.add()("json", "print one JSON object")(
+      "values", "of a dataset above 256 MiB, too: the range of all numbers, NaN, equal samples")(
+      "sheet", po::value<std::string>(),
+      "FILE.html or FILE.png: instead, draw a dataset's images class by class")(
+      "set", po::value<Words>()->composing(), "KEY=VALUE: change a key of the job file")(
       "augmented", po::value<std::string>(),
       "OUT.png: instead, draw samples of a job's data as training would see them")(
-      "overwrite", "replace the file OUT.png");
+      "overwrite", "replace the file that is drawn");
   if (!line.parse(words)) return 0;
   const std::string path = line.get<std::string>("PATH");
   const bool json = line.has("json");
@@ -323,6 +440,11 @@ static int inspect_command(const Words& words) {
     write_augmented_sheet(read_job(read_job_file(path, assignments)), line.get<std::string>("augmented"));
     return 0;
   }
+  if (line.has("sheet")) {
+    if (path_kind(path) != PathKind::kDataset)
+      throw UsageError("--sheet is for datasets", "name a dataset of images; for jobs there is --augmented");
+    check_output_file(line.text("sheet"), line.has("overwrite"), {path});
+  }
   switch (path_kind(path)) {
     case PathKind::kJob: return inspect_job(path, assignments, json);
     case PathKind::kCheckpoint: return inspect_checkpoint(path, json);
@@ -331,7 +453,7 @@ static int inspect_command(const Words& words) {
       if (checkpoints.empty()) throw Error(path, "the run folder holds no checkpoints yet", "train first");
       return inspect_checkpoint(checkpoints.back(), json);
     }
-    case PathKind::kDataset: return inspect_dataset(path, json);
+    case PathKind::kDataset: return inspect_dataset(path, json, line.has("values"), line.text("sheet"));
   }
   return 0;
 }

@@ -46,7 +46,10 @@ struct CsvOptions {
   int64_t target_column = -1;    // from 0, as in the file; -1: last; -2: no target
   bool target_is_class = true;   // false: float32 regression target
   std::vector<int64_t> dropped;  // columns to leave out, from 0
-  std::vector<int64_t> shape;    // of one input sample, e.g. {1, 8, 8}
+  /// A column that is no input but the int64 field "group", for split_dataset(): whole numbers as they are,
+  /// texts as a hash of theirs. From 0; -1: none.
+  int64_t group_column = -1;
+  std::vector<int64_t> shape;  // of one input sample, e.g. {1, 8, 8}
   std::vector<std::string> class_names;
 };
 ConvertResult convert_csv(Communicator& comm, const CsvOptions& csv, const ConvertOptions& options);
@@ -59,13 +62,36 @@ struct IdxOptions {
 };
 ConvertResult convert_idx(Communicator& comm, const IdxOptions& idx, const ConvertOptions& options);
 
-/// NumPy's .npy: inputs (N, …), labels (N). (N, C, H, W) becomes "image", all else "input"; whole numbers of
-/// 8 bits and less than 0 or of 16 bits become int32, float16 float32. Whole labels become "label" int64,
-/// others "target".
+/// NumPy's .npy: inputs (N, …), labels (N), each in one file or in several, one behind the other. (N, C, H,
+/// W) and uint8 (N, H, W) become "image", all else "input"; whole numbers of 8 bits and less than 0 or of 16
+/// bits become int32, those of 64 bits uint8 or int32 where all fit, float16 float32. Whole labels become
+/// "label" int64, others "target".
 struct NpyOptions {
-  std::string path, labels;  // labels may be empty
+  std::vector<std::string> files, labels;  // labels may be none
+  std::string layout;          // of images: "NCHW", "NHWC" (turned); "": refused where it is unclear
+  std::vector<int64_t> shape;  // of an input sample; none: as stored
+  bool as_stored = false;      // types and shapes as the files have them
 };
 ConvertResult convert_npy(Communicator& comm, const NpyOptions& npy, const ConvertOptions& options);
+
+/// Two arrays of a .npz archive, likewise.
+struct NpzOptions {
+  std::string path;
+  std::string input, target;  // names of arrays; "": by their usual names; target "none": there is none
+  std::string layout;
+  std::vector<int64_t> shape;
+};
+ConvertResult convert_npz(Communicator& comm, const NpzOptions& npz, const ConvertOptions& options);
+
+/// CIFAR's binary batches: "image" (3, 32, 32) uint8 and "label" int64. Records of 3,073 bytes are
+/// CIFAR-10's, of 3,074 (two labels) CIFAR-100's. Class names come from batches.meta.txt, or
+/// fine_label_names.txt or coarse_label_names.txt, beside the files; else they are numbers.
+struct CifarOptions {
+  std::vector<std::string> paths;  // files, one behind the other; or the folder that holds them
+  bool test = false;    // of a folder: test_batch.bin or test.bin, else data_batch_*.bin or train.bin
+  bool coarse = false;  // of CIFAR-100: the twenty superclasses
+};
+ConvertResult convert_cifar(Communicator& comm, const CifarOptions& cifar, const ConvertOptions& options);
 
 /// A folder with one sub-folder of JPEG or PNG files per class (image_listing.h). Images become "image"
 /// (C, H, W) uint8, or int32 where files hold 16 bits; all are of one size, or resized to height x width
@@ -80,6 +106,19 @@ struct ImagesOptions {
   bool classes = true;  // false: all images below the folder (or one file), without labels
 };
 ConvertResult convert_images(Communicator& comm, const ImagesOptions& images, const ConvertOptions& options);
+
+/// tar archives of samples (WebDataset): files with one key, all of their name up to the first dot behind the
+/// last slash, are a sample: an image, and its class as the text of KEY.cls or the value of label_key in
+/// KEY.json. Labels that are all whole numbers stay as they are, others are numbered in their order. .tar.gz
+/// is unpacked first. Images are treated as those of folders (ImagesOptions: folder and classes do not
+/// apply).
+struct TarOptions {
+  std::vector<std::string> files;
+  std::string image;  // extension of the images, without a dot; "": any that is read here
+  std::string label;  // "cls", "json:KEY"; "": .cls, else the key "label" of .json; "none": no labels
+  ImagesOptions images;
+};
+ConvertResult convert_tar(Communicator& comm, const TarOptions& tar, const ConvertOptions& options);
 
 /// Text as one stream: the files' contents one after the other (UTF-8, without a byte order mark) become the
 /// flat dataset "tokens", ids uint8 where they fit, else int32, with its vocabulary (vocabulary.h; of words

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cstring>
 #include <map>
 #include <memory>
@@ -14,6 +15,7 @@
 #include "io/convert/csv_file.h"
 #include "io/convert/csv_row.h"
 #include "io/convert/csv_scan.h"
+#include "io/files/checksum.h"
 #include "io/files/gzip.h"
 #include "kernels/error.h"
 #include "kernels/printable.h"
@@ -73,6 +75,15 @@ std::vector<std::string> find_classes(const InputFile& file, const CsvOptions& c
   return csv.class_names;
 }
 
+/// The same number for the same text; never below 0.
+int64_t group_number(const std::string& text) {
+  int64_t number = -1;
+  const char* end = text.data() + text.size();
+  const auto read = std::from_chars(text.data(), end, number);
+  if (read.ec == std::errc{} && read.ptr == end && number >= 0) return number;
+  return static_cast<int64_t>(piece_checksum(text.data(), static_cast<int64_t>(text.size())) >> 1);
+}
+
 /// Parses rows of the file on demand.
 class CsvReader {
  public:
@@ -84,6 +95,8 @@ class CsvReader {
         as_bytes_(scan.all_bytes),
         has_target_(layout.target_column != kNoColumn),
         target_is_class_(csv.target_is_class),
+        separator_(csv.separator),
+        group_column_(csv.group_column),
         values_(static_cast<size_t>(parser_.n_inputs())) {
     if (scan.text_labels)
       for (size_t i = 0; i < class_names.size(); ++i) ids_[class_names[i]] = static_cast<int64_t>(i);
@@ -100,7 +113,9 @@ class CsvReader {
       for_each_line(file_, begin, end, [&](std::string_view line, int64_t line_begin) {
         if (is_blank_line(line)) return true;
         try {
-          store(parser_.parse(line, values_.data()), at++, dst);
+          store(parser_.parse(line, values_.data()), at, dst);
+          if (group_column_ >= 0) store_group(line, at, dst.back());
+          ++at;
         } catch (const CsvFault& fault) {
           throw located(file_, line_begin, fault);
         }
@@ -113,6 +128,15 @@ class CsvReader {
 
  private:
   Error changed() const { return Error(file_.name(), "has changed while it was read", "convert it again"); }
+
+  void store_group(std::string_view line, size_t at, std::byte* dst) {
+    split_csv_row(line, separator_, fields_);
+    const CsvField& field = fields_[static_cast<size_t>(group_column_)];
+    if (field.text.empty())
+      throw CsvFault{field.position, "the group is empty", "fill it in or remove the row"};
+    const int64_t group = group_number(field.text);
+    std::memcpy(dst + at * sizeof group, &group, sizeof group);
+  }
 
   void store(std::string_view target, size_t at, std::span<std::byte* const> dst) const {
     const size_t n = values_.size();
@@ -139,13 +163,18 @@ class CsvReader {
   CsvRowParser parser_;
   std::vector<int64_t> row_begin_;
   bool as_bytes_, has_target_, target_is_class_;
+  char separator_;
+  int64_t group_column_;
   std::map<std::string, int64_t, std::less<>> ids_;
   std::vector<float> values_;
+  std::vector<CsvField> fields_;
 };
 
 }  // namespace
 
-ConvertInput open_csv(Communicator& comm, const CsvOptions& csv, const std::string& scratch) {
+ConvertInput open_csv(Communicator& comm, const CsvOptions& given, const std::string& scratch) {
+  CsvOptions csv = given;
+  if (csv.group_column >= 0) csv.dropped.push_back(csv.group_column);
   check_on_root(comm, [&] { check_options(csv); });
   const std::string path = plain_file(comm, csv.path, scratch, "input.csv");
   InputFile file;
@@ -194,6 +223,7 @@ ConvertInput open_csv(Communicator& comm, const CsvOptions& csv, const std::stri
   if (layout.target_column != kNoColumn)
     source.fields.push_back(csv.target_is_class ? Field{"label", DType::kInt64, {}}
                                                 : Field{"target", DType::kFloat32, {}});
+  if (csv.group_column >= 0) source.fields.push_back({"group", DType::kInt64, {}});
   source.notes = describe_table(csv, layout, scan, names, source.fields);
   auto reader =
       std::make_shared<CsvReader>(std::move(file), csv, layout, std::move(scan), source.class_names);

@@ -9,16 +9,14 @@
 
 #include "comm/agreement.h"
 #include "io/convert/convert_rows.h"
-#include "io/convert/image_rows.h"
+#include "io/convert/image_source.h"
 #include "kernels/error.h"
 
 namespace lockstep {
 
 namespace fs = std::filesystem;
 
-namespace {
-
-void check_options(const ImagesOptions& options) {
+void check_image_options(const ImagesOptions& options) {
   if (options.channels != 1 && options.channels != 3)
     throw Error("convert images", fmt::format("{} channels are not possible", options.channels),
                 "give 1 (grey) or 3 (RGB)");
@@ -33,6 +31,8 @@ void check_options(const ImagesOptions& options) {
                 "give 8 or 16, or leave it out");
 }
 
+namespace {
+
 /// What --on-error skip leaves of the listing.
 void drop_damaged(Communicator& comm, ImageRows& rows, ImageListing& listing, const std::string& folder) {
   constexpr size_t kShown = 100;
@@ -43,6 +43,8 @@ void drop_damaged(Communicator& comm, ImageRows& rows, ImageListing& listing, co
   for (size_t i = 0; i < std::min(kShown, damaged.size()); ++i) text += "\n    " + damaged[i].second;
   if (damaged.size() > kShown) text += "\n    …";
   std::vector<int64_t> labels, per_class(std::max<size_t>(1, listing.class_names.size()));
+  std::vector<bool> had(per_class.size());  // numbers of classes may have gaps
+  for (const int64_t label : listing.labels) had[static_cast<size_t>(label)] = true;
   auto next = damaged.begin();
   for (int64_t row = 0; row < static_cast<int64_t>(listing.labels.size()); ++row) {
     if (next != damaged.end() && next->first == row) {
@@ -61,7 +63,7 @@ void drop_damaged(Communicator& comm, ImageRows& rows, ImageListing& listing, co
     listing.notes.push_back("  " + damaged[i].second);
   if (damaged.size() > kShown) listing.notes.emplace_back("  …");
   for (size_t c = 0; c < listing.class_names.size(); ++c)
-    if (per_class[c] == 0)
+    if (per_class[c] == 0 && had[c])
       throw AgreedError(folder + "/" + listing.class_names[c], "holds no image that can be read" + text,
                         "replace the files or remove the folder");
   if (rows.n_rows() == 0)
@@ -70,22 +72,16 @@ void drop_damaged(Communicator& comm, ImageRows& rows, ImageListing& listing, co
 
 }  // namespace
 
-ConvertInput open_images(Communicator& comm, const ImagesOptions& options) {
-  ImageListing listing;
-  check_on_root(comm, [&] {
-    check_options(options);
-    listing = options.classes ? list_class_folders(options.folder, options.on_error)
-                              : list_images(options.folder, options.on_error);
-  });
-  share_listing(comm, listing);
-  const std::string folder =
-      listing.is_file ? fs::path(options.folder).parent_path().string() : options.folder;
-  auto rows = std::make_shared<ImageRows>(
-      ImageRows::Options{folder.empty() ? "." : folder, options.channels, options.height, options.width,
-                         options.height > 0, options.bits == 0 ? 8 : options.bits, options.bits != 0},
-      listing.files, comm);
+ImageRows::Options image_row_options(const ImagesOptions& options, const std::string& folder) {
+  return {folder,           options.channels,   options.height,
+          options.width,    options.height > 0, options.bits == 0 ? 8 : options.bits,
+          options.bits != 0};
+}
+
+ConvertInput image_source(Communicator& comm, const ImagesOptions& options, ImageListing listing,
+                          const std::shared_ptr<ImageRows>& rows, const std::string& place) {
   if (options.bits == 0) rows->find_bits(comm);
-  if (options.on_error == OnError::kSkip) drop_damaged(comm, *rows, listing, options.folder);
+  if (options.on_error == OnError::kSkip) drop_damaged(comm, *rows, listing, place);
   rows->find_size(comm);
 
   ConvertInput source;
@@ -108,6 +104,21 @@ ConvertInput open_images(Communicator& comm, const ImagesOptions& options) {
   };
   source.check_read = [rows, &comm] { rows->check(comm); };
   return source;
+}
+
+ConvertInput open_images(Communicator& comm, const ImagesOptions& options) {
+  ImageListing listing;
+  check_on_root(comm, [&] {
+    check_image_options(options);
+    listing = options.classes ? list_class_folders(options.folder, options.on_error)
+                              : list_images(options.folder, options.on_error);
+  });
+  share_listing(comm, listing);
+  const std::string folder =
+      listing.is_file ? fs::path(options.folder).parent_path().string() : options.folder;
+  const auto rows = std::make_shared<ImageRows>(image_row_options(options, folder.empty() ? "." : folder),
+                                                listing.files, comm);
+  return image_source(comm, options, std::move(listing), rows, options.folder);
 }
 
 ConvertResult convert_images(Communicator& comm, const ImagesOptions& images, const ConvertOptions& options) {

@@ -42,29 +42,27 @@ void to_planes(const std::vector<From>& src, int64_t channels, int64_t n, To* ds
 /// Decodes one file after the other.
 class ImageRows::Reader {
  public:
-  const Image& decode(const std::string& path, const Options& options) {
-    InputFile file(path);
-    content_.resize(static_cast<size_t>(file.n_bytes()));
-    file.read(0, content_.data(), file.n_bytes());
+  const Image& decode(const ImageRows& rows, int64_t row) {
+    const Options& options = rows.options_;
+    const std::string path = rows.path_of(row);
+    rows.fetch(row, content_);
     if (options.bits == 8 && !options.may_scale && ImageDecoder::stored_bits(content_) == 16)
       throw wrong_name(path);
     return decoder_.decode(content_, options.channels, path, options.bits);
   }
 
-  int64_t stored_bits(const std::string& path, bool header_tells) {
-    InputFile file(path);
-    const int64_t n = header_tells ? std::min(file.n_bytes(), ImageDecoder::kHeaderBytes) : file.n_bytes();
-    content_.resize(static_cast<size_t>(n));
-    file.read(0, content_.data(), n);
+  int64_t stored_bits(const ImageRows& rows, int64_t row, bool header_tells) {
+    rows.fetch(row, content_, header_tells ? ImageDecoder::kHeaderBytes : INT64_MAX);
     return ImageDecoder::stored_bits(content_);
   }
 
   /// dst: one row.
-  void read(const std::string& path, const Options& options, std::byte* dst) {
-    const Image* image = &decode(path, options);
+  void read(const ImageRows& rows, int64_t row, std::byte* dst) {
+    const Options& options = rows.options_;
+    const Image* image = &decode(rows, row);
     if (image->height != options.height || image->width != options.width) {
       if (!options.resizes)
-        throw Error(path,
+        throw Error(rows.path_of(row),
                     fmt::format("is {} x {} (height x width), {} {} x {}", image->height, image->width,
                                 kFirstImage, options.height, options.width),
                     "give --size HEIGHT,WIDTH to resize all images");
@@ -95,6 +93,12 @@ ImageRows::ImageRows(Options options, std::vector<std::string> files, const Comm
     : options_(std::move(options)), files_(std::move(files)) {
   for (int i = 0; i < n_threads(comm); ++i) readers_.push_back(std::make_unique<Reader>());
 }
+ImageRows::ImageRows(Options options, std::vector<std::string> files, std::vector<std::string> archives,
+                     std::vector<ImagePlace> places, const Communicator& comm)
+    : ImageRows(std::move(options), std::move(files), comm) {
+  for (const std::string& archive : archives) archives_.emplace_back(archive);
+  places_ = std::move(places);
+}
 ImageRows::~ImageRows() = default;
 
 Field ImageRows::field() const {
@@ -102,7 +106,21 @@ Field ImageRows::field() const {
           Shape{options_.channels, options_.height, options_.width}};
 }
 
-std::string ImageRows::path_of(int64_t row) const { return options_.folder + "/" + files_[row]; }
+std::string ImageRows::path_of(int64_t row) const {
+  return options_.folder.empty() ? files_[row] : options_.folder + "/" + files_[row];
+}
+
+void ImageRows::fetch(int64_t row, std::vector<uint8_t>& content, int64_t n_most) const {
+  if (places_.empty()) {
+    const InputFile file(path_of(row));
+    content.resize(static_cast<size_t>(std::min(file.n_bytes(), n_most)));
+    file.read(0, content.data(), static_cast<int64_t>(content.size()));
+    return;
+  }
+  const ImagePlace& place = places_[row];
+  content.resize(static_cast<size_t>(std::min(place.n_bytes, n_most)));
+  archives_[place.archive].read(place.offset, content.data(), static_cast<int64_t>(content.size()));
+}
 
 template <typename Work>
 void ImageRows::for_each(int64_t n, const Work& work) {
@@ -134,12 +152,12 @@ void ImageRows::find_bits(Communicator& comm) {
   all_or_none(comm, [&] {
     const int64_t n_mine = (n_rows() - comm.rank() + comm.size() - 1) / comm.size();
     for_each(n_mine, [&](Reader& reader, int64_t i) {
-      const std::string path = path_of(i * comm.size() + comm.rank());
-      const detail::ImageFormat* format = detail::format_of_name(path);
+      const int64_t row = i * comm.size() + comm.rank();
+      const detail::ImageFormat* format = detail::format_of_name(path_of(row));
       if (format == nullptr || format->decoder.stored_bits == nullptr)
         return;  // opening all of a million JPEGs takes long
       try {
-        if (reader.stored_bits(path, format->decoder.header_tells_bits) == 16) largest = 16;
+        if (reader.stored_bits(*this, row, format->decoder.header_tells_bits) == 16) largest = 16;
       } catch (const Error&) {  // who reads the row reports it
       }
     });
@@ -153,7 +171,7 @@ std::vector<std::pair<int64_t, std::string>> ImageRows::drop_damaged(Communicato
     for_each(n_mine, [&](Reader& reader, int64_t i) {
       const int64_t row = i * comm.size() + comm.rank();
       try {
-        reader.decode(path_of(row), options_);
+        reader.decode(*this, row);
       } catch (const Error& error) {
         keep_failure(row, error);
       }
@@ -161,9 +179,14 @@ std::vector<std::pair<int64_t, std::string>> ImageRows::drop_damaged(Communicato
   });
   const std::map<int64_t, std::string> failures = all_failures(comm);
   std::vector<std::string> good;
-  for (int64_t row = 0; row < n_rows(); ++row)
-    if (!failures.contains(row)) good.push_back(std::move(files_[row]));
+  std::vector<ImagePlace> good_places;
+  for (int64_t row = 0; row < n_rows(); ++row) {
+    if (failures.contains(row)) continue;
+    good.push_back(std::move(files_[row]));
+    if (!places_.empty()) good_places.push_back(places_[row]);
+  }
   files_ = std::move(good);
+  places_ = std::move(good_places);
   failures_.clear();
   return {failures.begin(), failures.end()};
 }
@@ -175,7 +198,7 @@ void ImageRows::find_size(Communicator& comm) {
     for (int64_t row = 0; row < n_rows() && size[0] == 0;
          ++row) {  // damaged ones are reported with all others
       try {
-        const Image& image = readers_[0]->decode(path_of(row), options_);
+        const Image& image = readers_[0]->decode(*this, row);
         size[0] = image.height;
         size[1] = image.width;
       } catch (const Error& error) {
@@ -194,7 +217,7 @@ void ImageRows::read(std::span<const int64_t> rows, std::byte* dst) {
   const int64_t row_bytes = row.shape.n_elements() * size_of(row.dtype);
   for_each(static_cast<int64_t>(rows.size()), [&](Reader& reader, int64_t i) {
     try {
-      reader.read(path_of(rows[i]), options_, dst + i * row_bytes);
+      reader.read(*this, rows[i], dst + i * row_bytes);
     } catch (const Error& error) {
       keep_failure(rows[i], error);
     }
@@ -236,10 +259,11 @@ void ImageRows::check(Communicator& comm) const {
   const std::string remedy = other_size ? "give --size HEIGHT,WIDTH to resize all images"
                                         : "replace or remove such files, or say --on-error skip";
   if (n == 1) {
-    const size_t colon = options_.folder.size() + 1 + files_[all.begin()->first].size();
+    const size_t colon = path_of(all.begin()->first).size();
     throw AgreedError(text.substr(0, colon), text.substr(colon + 2), remedy);
   }
-  throw AgreedError(options_.folder, fmt::format("{} files cannot be taken:\n  {}", n, text), remedy);
+  throw AgreedError(options_.folder.empty() ? "images" : options_.folder,
+                    fmt::format("{} files cannot be taken:\n  {}", n, text), remedy);
 }
 
 }  // namespace lockstep

@@ -169,7 +169,10 @@ RowConverter::RowConverter(const Field& stored, DType target, const std::vector<
     return;
   }
   const Shape element = stored.element();
-  const int64_t n_channels = element.rank() > 0 ? element[0] : 1;
+  int64_t n_channels = element.rank() > 0 ? element[0] : 1;
+  const auto n_given = static_cast<int64_t>(std::max(mean.size(), stddev.size()));
+  const bool is_whole = !stored.windows && window_.n_rows == 0 && drop_first + drop_last == 0;
+  if (is_whole && n_given > 1 && n_given == n_elements_) n_channels = n_given;  // a mean image
   for (const auto* values : {&mean, &stddev}) {
     const auto n = static_cast<int64_t>(values->size());
     if (n > 1 && n != n_channels) {

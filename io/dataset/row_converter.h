@@ -15,13 +15,14 @@ namespace lockstep {
 class RowConverter {
  public:
   /// From `stored` to float32: dst = (float32(src) - mean) * (1 / stddev), the two roundings
-  /// in this order. mean and stddev: empty, one value, or one per channel (first dimension
-  /// of a stored element, see Field). uint8 stays uint8 where that is asked for. To int32 or int64: whole
-  /// numbers; with n_classes > 0 within [0, n_classes). window (C, h, w): of samples (C, H, W) only the
-  /// pixels in the middle, as torchvision's CenterCrop. drop_first, drop_last: of the first dimension of a
-  /// sample only what lies between these. Throws Error on statistics of another length, stddev <= 0, another
-  /// target type, a window that is larger than the samples, or nothing left.
-  /// A ragged field has rows of one element here; drops are none of its business.
+  /// in this order. mean and stddev: empty, one value, one per channel (first dimension
+  /// of a stored element, see Field), or one per number of a sample without window and drops. uint8 stays
+  /// uint8 where that is asked for. To int32 or int64: whole numbers; with n_classes > 0 within [0,
+  /// n_classes). window (C, h, w): of samples (C, H, W) only the pixels in the middle, as torchvision's
+  /// CenterCrop. drop_first, drop_last: of the first dimension of a sample only what lies between these.
+  /// Throws Error on statistics of another length, stddev <= 0, another target type, a window that is larger
+  /// than the samples, or nothing left. A ragged field has rows of one element here; drops are none of its
+  /// business.
   RowConverter(const Field& stored, DType target, const std::vector<float>& mean,
                const std::vector<float>& stddev, int64_t n_classes, const std::string& where,
                const Shape& window = {}, int64_t drop_first = 0, int64_t drop_last = 0);

@@ -20,8 +20,10 @@ class ChannelMoments {
   /// How many means the field has.
   static int64_t n_channels(const Field& field);
 
-  /// int64 fields are ids, of which a mean says nothing.
-  static bool applies_to(const Field& field) { return field.dtype != DType::kInt64; }
+  /// int64 fields are ids, of which a mean says nothing; no converter makes half precision.
+  static bool applies_to(const Field& field) {
+    return field.dtype != DType::kInt64 && field.dtype != DType::kBFloat16 && field.dtype != DType::kFloat16;
+  }
 
   /// `count` rows of the field, row-major.
   void add(const void* rows, int64_t count);

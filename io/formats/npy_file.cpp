@@ -46,13 +46,15 @@ std::string value_of(const std::string& header, const std::string& key) {
 
 }  // namespace
 
-NpyFile::NpyFile(const std::string& path) : file_(path) {
+NpyFile::NpyFile(const std::string& path, const std::string& shown)
+    : file_(path, shown.empty() ? path : shown) {
   unsigned char magic[12] = {};
   file_.read(0, magic, std::min<int64_t>(sizeof magic, file_.n_bytes()));
   if (std::memcmp(magic, "\x93NUMPY", 6) != 0) {
     const bool is_zip = std::memcmp(magic, "PK\x03\x04", 4) == 0;
-    throw Error(path, is_zip ? "is a .npz archive of several arrays" : "is not a .npy file",
-                is_zip ? "save one array: numpy.save(\"x.npy\", numpy.load(\"x.npz\")[NAME])"
+    throw Error(name(), is_zip ? "is a .npz archive of several arrays" : "is not a .npy file",
+                is_zip ? "say `lockstep convert npz`, or save one array: numpy.save(\"x.npy\", "
+                         "numpy.load(\"x.npz\")[NAME])"
                        : "save it by numpy.save");
   }
   const int64_t prefix = magic[6] == 1 ? 10 : 12;
@@ -60,13 +62,13 @@ NpyFile::NpyFile(const std::string& path) : file_(path) {
                                ? magic[8] + 256 * magic[9]
                                : magic[8] + 256 * magic[9] + 65536 * magic[10] + (int64_t{magic[11]} << 24);
   if (magic[6] < 1 || magic[6] > 3 || n_header > kMaxHeader || prefix + n_header > file_.n_bytes())
-    throw Error(path, "has a header that is no .npy file's", "save it by numpy.save");
+    throw Error(name(), "has a header that is no .npy file's", "save it by numpy.save");
   std::string header(static_cast<size_t>(n_header), '\0');
   file_.read(prefix, header.data(), n_header);
   begin_ = prefix + n_header;
   parse_header(header);
   if (const int64_t n = n_rows_ * shape_.n_elements() * n_bytes_; file_.n_bytes() - begin_ < n)
-    throw Error(path, fmt::format("is cut short: {} of {} bytes of elements", file_.n_bytes() - begin_, n),
+    throw Error(name(), fmt::format("is cut short: {} of {} bytes of elements", file_.n_bytes() - begin_, n),
                 "save or copy it again");
   row_.resize(static_cast<size_t>(shape_.n_elements() * n_bytes_));
 }

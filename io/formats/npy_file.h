@@ -15,9 +15,10 @@ namespace lockstep {
 
 class NpyFile {
  public:
-  /// Throws Error: no .npy file of numbers with at least one dimension, cut short, or of a type without a
-  /// place here (objects, text, complex numbers).
-  explicit NpyFile(const std::string& path);
+  /// `name` is what errors show, where it differs from the path (an array of an archive). Throws Error: no
+  /// .npy file of numbers with at least one dimension, cut short, or of a type without a place here (objects,
+  /// text, complex numbers).
+  explicit NpyFile(const std::string& path, const std::string& name = {});
 
   const std::string& name() const { return file_.name(); }
   int64_t n_rows() const { return n_rows_; }

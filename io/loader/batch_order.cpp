@@ -27,14 +27,16 @@ int64_t BatchOrder::steps_per_epoch(Order order, int64_t n_samples, int64_t glob
 }
 
 BatchOrder::BatchOrder(Order order, int64_t n_samples, int64_t global_batch, uint64_t seed, Shuffle shuffle,
-                       const LengthBuckets& buckets)
+                       const LengthBuckets& buckets, const BalancedOrder* balanced)
     : order_(order),
       n_samples_(n_samples),
       global_batch_(global_batch),
       steps_per_epoch_(steps_per_epoch(order, n_samples, global_batch)),
       seed_(seed),
       sampler_(n_samples, seed, shuffle),
-      buckets_(&buckets) {
+      buckets_(&buckets),
+      balanced_(balanced) {
+  assert(order != Order::kBalanced || balanced != nullptr);
   if (order != Order::kByLength) return;
   for (int bucket = 0; bucket < buckets.n_buckets(); ++bucket)
     within_.emplace_back(std::max<int64_t>(1, buckets.begin(bucket + 1) - buckets.begin(bucket)));
@@ -53,6 +55,7 @@ void BatchOrder::samples_at(int64_t epoch, int64_t step, int64_t first, int64_t 
     case Order::kStreams:
       for (int64_t i = 0; i < count; ++i) ids[i] = (first + i) * steps_per_epoch_ + step;
       return;
+    case Order::kBalanced: return balanced_->samples_at(epoch, step * global_batch_ + first, count, ids);
     case Order::kByLength: return by_length(epoch, step, first, count, ids);
   }
 }

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "io/loader/balanced_order.h"
 #include "io/loader/length_buckets.h"
 #include "io/loader/sampler.h"
 
@@ -13,16 +14,17 @@ namespace lockstep {
 enum class Order : uint8_t {
   kShuffled,  // the samples at positions [s * G, (s + 1) * G) of a Sampler
   kStreams,   // row r of the global batch reads its own run of L = floor(n / G) samples: r * L + s at step s
-  kByLength   // samples of like length together: permuted within their bucket and cut into batches, of which
+  kByLength,  // samples of like length together: permuted within their bucket and cut into batches, of which
               // the full ones come in a permuted order and the last one, which is not full, comes last
+  kBalanced   // the samples at positions [s * G, (s + 1) * G) of a BalancedOrder
 };
 
 class BatchOrder {
  public:
-  /// `buckets`: of kByLength, grouped; must outlive the order. Throws Error where kStreams has fewer samples
-  /// than a step has rows.
+  /// `buckets`: of kByLength, grouped; `balanced`: of kBalanced, else null; must outlive the order. Throws
+  /// Error where kStreams has fewer samples than a step has rows.
   BatchOrder(Order order, int64_t n_samples, int64_t global_batch, uint64_t seed, Shuffle shuffle,
-             const LengthBuckets& buckets);
+             const LengthBuckets& buckets, const BalancedOrder* balanced = nullptr);
 
   int64_t steps_per_epoch() const { return steps_per_epoch_; }
   /// In [1, G].
@@ -42,6 +44,7 @@ class BatchOrder {
   uint64_t seed_;
   Sampler sampler_;
   const LengthBuckets* buckets_;
+  const BalancedOrder* balanced_;
   std::vector<Permutation> within_;  // one per bucket
 };
 

@@ -13,6 +13,7 @@
 #include <cstring>
 #include <exception>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <system_error>
 #include <thread>
@@ -51,6 +52,7 @@ struct DataLoader::Impl {
   const Dataset& dataset;
   const LoaderOptions options;
   const LengthBuckets buckets;
+  const std::optional<BalancedOrder> balanced;
   const BatchOrder order;
   const int64_t start_step;
   LoaderSources sources;
@@ -101,7 +103,11 @@ DataLoader::Impl::Impl(const Dataset& data, LoaderOptions o, int64_t start)
     : dataset((check_loader(data, o, start), data)),
       options(std::move(o)),
       buckets(data, options.fields, options.order == Order::kByLength),
-      order(options.order, data.n_samples(), options.global_batch, options.seed, options.shuffle, buckets),
+      balanced(options.order == Order::kBalanced
+                   ? std::optional<BalancedOrder>(std::in_place, data, options.class_field, options.seed)
+                   : std::nullopt),
+      order(options.order, data.n_samples(), options.global_batch, options.seed, options.shuffle, buckets,
+            balanced ? &*balanced : nullptr),
       start_step(start),
       sources(data, options, buckets) {
   // One more than held ready: the one in the consumer's hands.

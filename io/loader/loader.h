@@ -27,7 +27,8 @@ struct LoaderOptions {
   int64_t first_micro = 0, n_micro = 1;
   uint64_t seed = 0;
   Order order = Order::kShuffled;
-  Shuffle shuffle;  // of kShuffled
+  Shuffle shuffle;          // of kShuffled
+  std::string class_field;  // of kBalanced: the dataset's labels
   /// That read, decode and convert; each fills micro-batches of its own. 0: one on the CPU, where the cores
   /// compute; up to four beside a GPU, as many as the process may use.
   int threads = 1;

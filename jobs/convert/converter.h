@@ -30,6 +30,10 @@ double read_validation_fraction(const CommandLine& line);
 TokenLevel read_level(const std::string& word);
 /// Of --on-error: stop or skip. Throws UsageError.
 OnError read_on_error(const CommandLine& line);
+/// --channels, --size, --bits and --on-error of converters of images.
+void add_image_options(CommandLine& line);
+/// What they say. Throws UsageError.
+void read_image_options(const CommandLine& line, ImagesOptions& images);
 /// The closing line on the root rank; returns the exit status.
 int report_result(const ConvertResult& result, const std::string& out, Communicator& comm);
 

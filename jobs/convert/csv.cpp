@@ -20,6 +20,8 @@ int convert_csv_words(const Words& words, Communicator& comm) {
                                                              "the target is a number, not a class")(
       "header", po::value<int>()->default_value(-1),
       "lines to skip; -1: skip the first if it names the columns")(
+      "group", po::value<int64_t>()->default_value(-1),
+      "column that is no input but the field group, for lockstep split --group-by group")(
       "drop", po::value<std::string>(), "columns to leave out, from 0, such as 0,3");
   if (!line.parse(words, comm.is_root())) return 0;
   CsvOptions csv;
@@ -28,6 +30,7 @@ int convert_csv_words(const Words& words, Communicator& comm) {
   csv.header_lines = line.get<int>("header");
   csv.target_column = line.get<int64_t>("target");
   csv.target_is_class = !line.has("regression");
+  csv.group_column = line.get<int64_t>("group");
   if (line.has("shape")) csv.shape = line.numbers("shape", 1, "1,28,28");
   if (line.has("drop")) csv.dropped = line.numbers("drop", 0, "0,3");
   const ConvertOptions options = read_common(line);

@@ -84,6 +84,8 @@ DataContract make_contract(const Dataset& data, const DataFields& fields, const 
       contract.normalization.stddev.push_back(scaled ? static_cast<float>(deviation) : 1.0f);
     }
   }
+  if (mode == DataOptions::Normalize::kMeanImage) contract.normalization = mean_image(data, fields, job);
+  contract.class_counts = count_classes(job, data, fields);
   return contract;
 }
 

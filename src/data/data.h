@@ -18,7 +18,7 @@ namespace lockstep {
 /// Subtracted and divided per channel after conversion to float32. Measured on the training
 /// data, stored in checkpoints, applied to validation and prediction data alike.
 struct Normalization {
-  std::vector<float> mean, stddev;  // equal sizes: channels, 1 for all elements, or empty
+  std::vector<float> mean, stddev;  // equal sizes: channels, 1 for all, one per element, or empty
 };
 
 /// What a network expects of its data; travels in checkpoints.
@@ -32,6 +32,9 @@ struct DataContract {
   std::map<std::string, Shape> inputs;            // of all inputs, likewise; sequences: the longest
   std::set<std::string> ragged;  // inputs, and the target (""), that are sequences of unequal lengths
   Normalization normalization;
+  /// Of losses that weigh classes by them, in the order of the job's losses: how often each class comes in
+  /// the training data; empty for others, or all of it where no loss asks.
+  std::vector<std::vector<int64_t>> class_counts;
 };
 
 struct DataFields {
@@ -69,6 +72,13 @@ int64_t find_mask_token(const std::vector<std::string>& vocabulary, const DataOp
 void check_vocabularies(const Dataset& data, const DataFields& fields, const DataContract& contract);
 
 DataContract make_contract(const Dataset& training_data, const DataFields& fields, const DataOptions& job);
+
+/// Reads the targets of the losses that ask for it; see DataContract::class_counts. Throws Error naming the
+/// loss or the field where there are no classes to count.
+std::vector<std::vector<int64_t>> count_classes(const DataOptions& job, const Dataset& dataset,
+                                                const DataFields& fields);
+/// Tells the losses of a job what was counted.
+void use_class_counts(const DataContract& contract, DataOptions& job);
 
 /// The opened datasets of a job and what follows from them.
 struct JobData {

@@ -125,19 +125,26 @@ void read_data(const Config& root, DataOptions& options) {
     if (options.validation) options.validation->is_masked = true;
   }
   const std::string normalize =
-      data->get_choice("normalize", "auto", {"auto", "none", "unit", "mean", "standardize"});
-  options.normalize = normalize == "none"   ? DataOptions::Normalize::kNone
-                      : normalize == "unit" ? DataOptions::Normalize::kUnit
-                      : normalize == "mean" ? DataOptions::Normalize::kMean
-                      : normalize == "auto" ? DataOptions::Normalize::kAuto
-                                            : DataOptions::Normalize::kStandardize;
+      data->get_choice("normalize", "auto", {"auto", "none", "unit", "mean", "standardize", "mean_image"});
+  options.normalize = normalize == "none"         ? DataOptions::Normalize::kNone
+                      : normalize == "unit"       ? DataOptions::Normalize::kUnit
+                      : normalize == "mean"       ? DataOptions::Normalize::kMean
+                      : normalize == "mean_image" ? DataOptions::Normalize::kMeanImage
+                      : normalize == "auto"       ? DataOptions::Normalize::kAuto
+                                                  : DataOptions::Normalize::kStandardize;
   options.augment = read_augment(*data);
   options.shuffle = read_shuffle(*data);
-  const std::string order = data->get_choice("order", "auto", {"auto", "shuffled", "streams", "by_length"});
+  const std::string order =
+      data->get_choice("order", "auto", {"auto", "shuffled", "streams", "by_length", "balanced"});
   options.order = order == "shuffled"    ? DataOptions::Order::kShuffled
                   : order == "streams"   ? DataOptions::Order::kStreams
                   : order == "by_length" ? DataOptions::Order::kByLength
+                  : order == "balanced"  ? DataOptions::Order::kBalanced
                                          : DataOptions::Order::kAuto;
+  if (options.order == DataOptions::Order::kBalanced &&
+      (!options.shuffle.is_on || options.shuffle.window > 0))
+    throw data->error_at("order", "is balanced, which is an order of its own, beside another shuffle",
+                         "leave out data.shuffle");
   options.data_threads = read_count(*data, "threads", 0, 0, DataOptions::kMostDataThreads);
   options.prefetch = read_count(*data, "prefetch", options.prefetch, 1, 10'000);
   options.prefetch_bytes = read_mib(*data, "prefetch_mb", 256);

@@ -45,7 +45,7 @@ struct DataOptions : ModelOptions {
 
   static constexpr int kMostDataThreads = 256;  // of a rank
   std::optional<DataSource> train, validation;
-  enum class Normalize { kAuto, kNone, kUnit, kMean, kStandardize } normalize = Normalize::kAuto;
+  enum class Normalize { kAuto, kNone, kUnit, kMean, kStandardize, kMeanImage } normalize = Normalize::kAuto;
   AugmentSpec augment;  // of training images
   /// Tokens that the network is to guess, by `token` of the input's vocabulary ("": <mask> or [MASK]).
   struct Masking {
@@ -54,8 +54,8 @@ struct DataOptions : ModelOptions {
   } masking;
   Shuffle shuffle;
   /// Of training samples. kAuto: streams where the network carries states, by length where rows have
-  /// lengths, else shuffled.
-  enum class Order { kAuto, kShuffled, kStreams, kByLength } order = Order::kAuto;
+  /// lengths, else shuffled. kBalanced: every class equally often.
+  enum class Order { kAuto, kShuffled, kStreams, kByLength, kBalanced } order = Order::kAuto;
   int data_threads = 0;  // of each rank, that read and decode; 0: as the device and the cores suggest
   int64_t prefetch = 4;  // micro-batches, at first
   int64_t prefetch_bytes = int64_t{256} << 20;  // up to which it may grow

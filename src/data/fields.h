@@ -20,6 +20,9 @@ std::vector<std::string> with_mask_token(std::vector<std::string> vocabulary,
                                          const DataOptions::Masking& masking);
 /// Elements of the longest row of a field as it is read, cut to max_length (0: not).
 int64_t longest_row(const Dataset& data, const std::string& field, int64_t max_length);
+/// data.normalize: mean_image: means of each number of the input over all samples, deviations of 1. Throws
+/// Error for sequences, and beside augmentation.
+Normalization mean_image(const Dataset& data, const DataFields& fields, const DataOptions& job);
 /// The vertex that is augmented; -1: none is.
 int augmented_input(const DataOptions& job, const Graph& graph);
 /// The field that an input of the graph reads.

@@ -138,7 +138,11 @@ Order order_of(const DataOptions& job, const Dataset& dataset, const std::vector
   if (job.order == Wanted::kByLength && !has_lengths)
     throw Error("data.order", "no field has rows of unequal lengths to order by",
                 "leave data.order out, or name data with NAME_offsets");
+  if (job.order == Wanted::kBalanced && has_lengths)
+    throw Error("data.order", "rows of unequal lengths are not balanced",
+                "leave data.order out; class_weights of the loss can weigh the classes");
   if (carries || job.order == Wanted::kStreams) return Order::kStreams;
+  if (job.order == Wanted::kBalanced) return Order::kBalanced;
   if (job.order == Wanted::kByLength) return Order::kByLength;
   return job.order == Wanted::kAuto && has_lengths && job.shuffle.is_on ? Order::kByLength : Order::kShuffled;
 }
@@ -262,6 +266,12 @@ LoaderOptions make_loader_options(const DataOptions& job, const Dataset& dataset
   options.seed = job.seed;
   options.shuffle = job.shuffle;
   options.order = order_of(job, dataset, options.fields, graph);
+  if (options.order == Order::kBalanced) {
+    if (!job.loss.is_classification() || loss_target_input(graph, job.loss) >= 0)
+      throw Error("data.order", "balanced counts classes, and the loss " + job.loss.name + " has none",
+                  "leave data.order out, or use a loss of classes");
+    options.class_field = job.loss.target.empty() ? fields.target : job.loss.target;
+  }
   options.prefetch = job.prefetch;
   options.prefetch_limit_bytes = job.prefetch_bytes;
   options.threads = job.data_threads;

@@ -41,7 +41,8 @@ Error output_misfit(const char* loss, const char* needs, const TensorDesc& predi
 
 std::string LossOptionsText::str() const {
   return fmt::format("half: {}, mean: {}, smoothing: {}, ignore: {}, margin: {}, weights: [{}]", half, mean,
-                     smoothing, ignore ? std::to_string(*ignore) : "none", margin, fmt::join(weights, ","));
+                     smoothing, ignore ? std::to_string(*ignore) : "none", margin,
+                     balanced ? "balanced" : fmt::format("{}", fmt::join(weights, ",")));
 }
 
 }  // namespace lockstep

@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -45,6 +46,13 @@ class LossRule {
   /// an output.
   virtual std::unique_ptr<Op> make_op(const OpConfig& config, const TensorDesc& prediction,
                                       double weight) const = 0;
+  /// Whether its options follow from how often each class comes in the training data.
+  virtual bool wants_class_counts() const { return false; }
+  /// Then the rule for data with counts[c] samples (pixels, steps) of class c. Without them, where no data
+  /// are there to be counted, all classes weigh the same.
+  virtual std::shared_ptr<const LossRule> with_class_counts(std::span<const int64_t> /*counts*/) const {
+    return nullptr;
+  }
   /// Its options as one line: checkpoints keep it, and losses of runs are compared only where it is equal.
   virtual std::string options() const = 0;
 };
@@ -88,6 +96,7 @@ struct LossOptionsText {
   std::optional<int64_t> ignore = {};
   double margin = 1;
   std::vector<float> weights = {};
+  bool balanced = false;
   std::string str() const;
 };
 

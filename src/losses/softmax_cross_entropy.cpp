@@ -1,6 +1,8 @@
 // Softmax and the cross-entropy with class ids, per sample, pixel or step; of tokens, each step's next one.
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "src/losses/loss.h"
 
 namespace lockstep {
@@ -9,8 +11,8 @@ namespace {
 
 class SoftmaxCrossEntropyLoss : public LossRule {
  public:
-  explicit SoftmaxCrossEntropyLoss(SoftmaxCrossEntropyDesc desc, bool of_tokens = false)
-      : desc_(std::move(desc)), of_tokens_(of_tokens) {}
+  explicit SoftmaxCrossEntropyLoss(SoftmaxCrossEntropyDesc desc, bool is_balanced, bool of_tokens = false)
+      : desc_(std::move(desc)), is_balanced_(is_balanced), of_tokens_(of_tokens) {}
 
   bool is_classification() const override { return true; }
   bool has_accuracy() const override { return true; }
@@ -27,7 +29,7 @@ class SoftmaxCrossEntropyLoss : public LossRule {
   bool has_classes_last() const override { return desc_.classes_last; }
   bool is_of_tokens() const override { return of_tokens_; }
   bool is_plain_log_likelihood() const override {
-    return desc_.class_weights.empty() && desc_.label_smoothing == 0;
+    return desc_.class_weights.empty() && !is_balanced_ && desc_.label_smoothing == 0;
   }
 
   std::unique_ptr<Op> make_op(const OpConfig& config, const TensorDesc& prediction,
@@ -40,30 +42,60 @@ class SoftmaxCrossEntropyLoss : public LossRule {
                           "end the network with 'flatten' and 'affine: CLASSES'");
     SoftmaxCrossEntropyDesc desc = desc_;
     desc.prediction = prediction;
+    if (is_balanced_ && !counts_.empty())
+      desc.class_weights = balanced_weights(n_classes(prediction.shape.without_front()));
     desc.weight = weight;
     return make_softmax_cross_entropy(config, desc);
   }
+  bool wants_class_counts() const override { return is_balanced_; }
+  std::shared_ptr<const LossRule> with_class_counts(std::span<const int64_t> counts) const override {
+    auto rule = std::make_shared<SoftmaxCrossEntropyLoss>(*this);
+    rule->counts_.assign(counts.begin(), counts.end());
+    if (desc_.ignore && *desc_.ignore >= 0 && *desc_.ignore < static_cast<int64_t>(counts.size()))
+      rule->counts_[static_cast<size_t>(*desc_.ignore)] = 0;
+    return rule;
+  }
   std::string options() const override {
-    return LossOptionsText{
-        .smoothing = desc_.label_smoothing, .ignore = desc_.ignore, .weights = desc_.class_weights}
+    return LossOptionsText{.smoothing = desc_.label_smoothing,
+                           .ignore = desc_.ignore,
+                           .weights = desc_.class_weights,
+                           .balanced = is_balanced_}
         .str();
   }
 
  private:
   int class_axis(const Shape& prediction) const { return desc_.classes_last ? prediction.rank() - 1 : 0; }
 
+  /// n / (K * count) for each of the K classes that come at all, as sklearn's compute_class_weight; 0 for the
+  /// others.
+  std::vector<float> balanced_weights(int64_t n_outputs) const {
+    double n = 0, n_present = 0;
+    for (const int64_t count : counts_) {
+      n += static_cast<double>(count);
+      n_present += count > 0;
+    }
+    std::vector<float> weights(static_cast<size_t>(n_outputs), 0);
+    for (size_t c = 0; c < std::min(weights.size(), counts_.size()); ++c)
+      if (counts_[c] > 0) weights[c] = static_cast<float>(n / (n_present * static_cast<double>(counts_[c])));
+    return weights;
+  }
+
   SoftmaxCrossEntropyDesc desc_;
-  bool of_tokens_;
+  std::vector<int64_t> counts_;  // of the training data, where they are known
+  bool is_balanced_, of_tokens_;
 };
 
-SoftmaxCrossEntropyDesc read_softmax_cross_entropy(const Config& options) {
+SoftmaxCrossEntropyDesc read_softmax_cross_entropy(const Config& options, bool* is_balanced) {
   SoftmaxCrossEntropyDesc desc;
-  for (const double weight : options.get_doubles("class_weights", {})) {
-    if (weight < 0)
-      throw options.error_at("class_weights", fmt::format("must not be negative, found {}", weight),
-                             "give one weight of 0 or more per class");
-    desc.class_weights.push_back(static_cast<float>(weight));
-  }
+  const std::optional<Config> weights = options.find("class_weights");
+  *is_balanced = weights && !weights->is_list() && options.get_string("class_weights") == "balanced";
+  if (!*is_balanced)
+    for (const double weight : options.get_doubles("class_weights", {})) {
+      if (weight < 0)
+        throw options.error_at("class_weights", fmt::format("must not be negative, found {}", weight),
+                               "give one weight of 0 or more per class");
+      desc.class_weights.push_back(static_cast<float>(weight));
+    }
   desc.label_smoothing = options.get_double("label_smoothing", 0);
   if (desc.label_smoothing < 0 || desc.label_smoothing >= 1)
     throw options.error_at("label_smoothing",
@@ -76,20 +108,22 @@ SoftmaxCrossEntropyDesc read_softmax_cross_entropy(const Config& options) {
 const bool token_cross_entropy_loss_registered = losses().add(
     "token_cross_entropy",
     [](Config& options) {
-      SoftmaxCrossEntropyDesc desc = read_softmax_cross_entropy(options);
+      bool is_balanced = false;
+      SoftmaxCrossEntropyDesc desc = read_softmax_cross_entropy(options, &is_balanced);
       // Steps behind the end of a row have a target that is no token.
       if (!desc.ignore) desc.ignore = -1;
       desc.classes_last = true;
-      return std::make_shared<SoftmaxCrossEntropyLoss>(desc, true);
+      return std::make_shared<SoftmaxCrossEntropyLoss>(desc, is_balanced, true);
     },
     7);
 
 const bool softmax_cross_entropy_loss_registered = losses().add(
     "softmax_cross_entropy",
     [](Config& options) {
-      SoftmaxCrossEntropyDesc desc = read_softmax_cross_entropy(options);
+      bool is_balanced = false;
+      SoftmaxCrossEntropyDesc desc = read_softmax_cross_entropy(options, &is_balanced);
       desc.classes_last = options.get_choice("class_axis", "first", {"first", "last"}) == "last";
-      return std::make_shared<SoftmaxCrossEntropyLoss>(desc);
+      return std::make_shared<SoftmaxCrossEntropyLoss>(desc, is_balanced);
     },
     1);
 

@@ -91,7 +91,7 @@ Run::Impl::Impl(const Job& job, Communicator& comm, const RunOptions& options)
       folder_(comm, options.out.empty() ? "runs/" + job.name : options.out,
               {options.resume, options.overwrite, options.job_file}),
       setup_(job, comm),
-      replica_(job, setup_.graph, comm,
+      replica_(setup_.job, setup_.graph, comm,
                {.augmentation = setup_.augmentation,
                 .shorter = setup_.shorter,
                 .communication_plan = folder_.communication_plan()}),
@@ -107,8 +107,9 @@ Run::Impl::Impl(const Job& job, Communicator& comm, const RunOptions& options)
       state_.finished && (state_.step >= total_steps_ || out_of_patience() || epoch_without_mistakes());
   guard();
   if (setup_.data.validation) {
-    validator_ = std::make_unique<Validator>(job, replica_.graph(), replica_.arena(), *setup_.data.validation,
-                                             setup_.data.validation_fields, setup_.data.contract, comm);
+    validator_ =
+        std::make_unique<Validator>(setup_.job, replica_.graph(), replica_.arena(), *setup_.data.validation,
+                                    setup_.data.validation_fields, setup_.data.contract, comm);
   }
 }
 

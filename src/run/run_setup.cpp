@@ -8,11 +8,12 @@
 
 namespace lockstep {
 
-RunSetup::RunSetup(const Job& job, Communicator& comm) {
+RunSetup::RunSetup(const Job& given, Communicator& comm) : job(given) {
   const auto build = [&] {
     if (!job.train)
       throw Error("job " + job.name, "there is no data to train on", "add data: {train: {path: FOLDER}}");
     data = open_data(job);
+    use_class_counts(data.contract, job);
     graph = build_graph(job, data.contract);
     freeze_groups(job.optimizer.groups, graph);
     const Shape output = graph.vertex(loss_vertex(graph, job.loss)).shape;
@@ -50,8 +51,8 @@ RunSetup::RunSetup(const Job& job, Communicator& comm) {
     *text = comm.broadcast_string(*text);
 }
 
-LoaderOptions RunSetup::loader_options(const Job& job, int rank, int size) const {
-  return make_loader_options(job, *data.train, data.train_fields, graph, true, data.contract.normalization,
+LoaderOptions RunSetup::loader_options(const Job& of, int rank, int size) const {
+  return make_loader_options(of, *data.train, data.train_fields, graph, true, data.contract.normalization,
                              rank, size, augmentation.get());
 }
 

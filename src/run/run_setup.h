@@ -12,6 +12,7 @@
 namespace lockstep {
 
 struct RunSetup {
+  Job job;  // with what its losses ask of the data
   JobData data;
   Graph graph;
   std::vector<Graph>

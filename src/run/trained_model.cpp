@@ -50,6 +50,7 @@ TrainedModel describe_model(const std::string& checkpoint) {
   model.job = read_job(job);
   use_on_this_machine(model.job);
   model.contract = read_contract(checkpoint, model.info);
+  use_class_counts(model.contract, model.job);
   model.graph = build_graph(model.job, model.contract);
   return model;
 }

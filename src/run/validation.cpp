@@ -22,6 +22,7 @@ LoaderOptions evaluation_loader(const Job& job, const Graph& graph, const Datase
   LoaderOptions options = make_loader_options(job, dataset, fields, graph, true, contract.normalization,
                                               comm.rank(), comm.size());
   options.shuffle.is_on = false;
+  if (options.order == Order::kBalanced) options.order = Order::kShuffled;  // every sample once
   options.ranks = &comm;
   return options;
 }

@@ -1,4 +1,4 @@
-// Readers of foreign binary files: IDX, safetensors, images, gzip, TensorBoard events.
+// Readers of foreign binary files: IDX, .npz, tar, safetensors, images, gzip, TensorBoard events.
 #include <fcntl.h>
 
 #include <numeric>
@@ -8,7 +8,10 @@
 #include "io/files/gzip.h"
 #include "io/formats/idx_file.h"
 #include "io/formats/image_decode.h"
+#include "io/formats/npy_file.h"
 #include "io/formats/safetensors.h"
+#include "io/formats/tar_file.h"
+#include "io/formats/zip_file.h"
 #include "tests/fuzz/reader.h"
 #include "tests/support/hdf5_files.h"
 
@@ -28,6 +31,28 @@ void read_idx(std::string_view bytes) {
     for (int64_t i = 0; i < n; ++i) sum += idx_element(file.type(), src + i * width);
   });
   static_cast<void>(sum);
+}
+
+void read_npz(std::string_view bytes) {
+  const MemoryFile memory(bytes), unpacked("");
+  const ZipFile file(memory.path());
+  for (const ZipFile::Entry& entry : file.entries()) {
+    if (entry.n_bytes > (1 << 20)) continue;
+    attempt([&] {
+      file.extract(entry, unpacked.path());
+      NpyFile array(unpacked.path(), entry.name);
+      std::vector<std::byte> row(static_cast<size_t>(array.shape().n_elements() * size_of(array.dtype())));
+      for (int64_t i = 0; i < array.n_rows(); ++i) array.read_row(i, row.data());
+    });
+  }
+}
+
+void read_tar(std::string_view bytes) {
+  const MemoryFile memory(bytes);
+  for (const TarEntry& entry : list_tar(memory.path(), "a.tar"))
+    if (entry.offset < 512 || entry.n_bytes < 0 ||
+        entry.offset + entry.n_bytes > static_cast<int64_t>(bytes.size()))
+      throw std::logic_error("an entry lies outside of the archive");
 }
 
 void read_safetensors(std::string_view bytes) {
@@ -77,7 +102,8 @@ void read_events(std::string_view bytes) {
 
 const bool registered = register_reader("events", read_events) && register_reader("gzip", read_gzip) &&
                         register_reader("idx", read_idx) && register_reader("image", read_image) &&
-                        register_reader("safetensors", read_safetensors);
+                        register_reader("npz", read_npz) &&
+                        register_reader("safetensors", read_safetensors) && register_reader("tar", read_tar);
 
 }  // namespace
 

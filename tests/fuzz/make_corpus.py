@@ -6,9 +6,12 @@
 What fuzzing has found since lies beside them, under names of its own (found-…).
 """
 import gzip
+import io
 import json
 import random
 import struct
+import tarfile
+import zipfile
 import zlib
 from pathlib import Path
 
@@ -114,6 +117,27 @@ def png(width, height, color, depth, rows, palette=b"", interlace=0):
 seed("image", "png-rgb", b"\1" + png(3, 2, 2, 8, (b"\0" + bytes(range(9))) * 2))
 seed("image", "png-palette", b"\0" + png(5, 2, 3, 2, b"\0\x1b\x80" * 2, bytes(12)))
 seed("image", "png-grey16-interlaced", b"\0" + png(1, 1, 4, 16, b"\0\1\2\3\4", interlace=1))
+def npy(descr, shape, elements, fortran=False):
+    header = f"{{'descr': '{descr}', 'fortran_order': {fortran}, 'shape': {shape}, }}"
+    header = header.ljust((len(header) + 74) // 64 * 64 - 11) + "\n"
+    return b"\x93NUMPY\1\0" + struct.pack("<H", len(header)) + header.encode() + elements
+for name, method in (("stored", zipfile.ZIP_STORED), ("deflated", zipfile.ZIP_DEFLATED)):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", method) as archive:
+        for entry, data in (("x.npy", npy("<f2", (2, 3), bytes(12), True)), ("y.npy", npy(">i4", (2,), bytes(8)))):
+            info = zipfile.ZipInfo(entry, (1980, 1, 1, 0, 0, 0))
+            info.compress_type = method
+            with archive.open(info, "w", force_zip64=True) as out:
+                out.write(data)
+    seed("npz", name, file.getvalue())
+for name, kind in (("ustar", tarfile.USTAR_FORMAT), ("gnu", tarfile.GNU_FORMAT), ("pax", tarfile.PAX_FORMAT)):
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w", format=kind) as archive:
+        for entry in ("a.cls", "/".join(["folder"] * 20) + "/b.png"):
+            info = tarfile.TarInfo(entry)
+            info.size = 5
+            archive.addfile(info, io.BytesIO(b"12345"))
+    seed("tar", name, file.getvalue()[:6144])
 seed("gzip", "text", gzip.compress(b"1,2,3\n" * 40, mtime=0))
 seed("gzip", "members", gzip.compress(b"a", mtime=0) + gzip.compress(b"", mtime=0))
 # `evaluate` on a stranger's checkpoint: a flag and 0 to 250 bytes of shape, class names, numbers, tensors, the job

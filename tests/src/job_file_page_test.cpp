@@ -83,7 +83,7 @@ TEST(JobFilePage, NamesEveryKeyAndNoOther) {
   expect_names("train", 0, known(completed("train: {epochs: 8, zzzz: 1}\n"), keys));
   expect_names("checkpoint", 0, known(completed("checkpoint: {zzzz: 1}\n"), keys));
   std::set<std::string> data = known(completed("data: {train: a, zzzz: 1}\n"), keys);
-  data.insert({"none", "unit", "mean", "standardize", "auto"});  // the second table
+  data.insert({"none", "unit", "mean", "mean_image", "standardize", "auto"});  // the second table
   expect_names("data", 0, data);
   std::set<std::string> options = known(completed("optimizer: {sgd: {lr: 1, zzzz: 1}}\n"), keys);
   options.merge(known(completed("optimizer: {adam: {zzzz: 1}}\n"), keys));

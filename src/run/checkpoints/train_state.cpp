@@ -112,7 +112,21 @@ Shape read_shape(const std::string& path, const std::string& text) {
   return Shape(std::span<const int64_t>(extents));
 }
 
-/// Mean or stddev of the input: one value per channel, or one for all.
+/// "3,0,12".
+std::vector<int64_t> read_counts(const std::string& path, const std::string& text) {
+  std::vector<int64_t> counts;
+  for (const char *at = text.data(), *end = at + text.size(); at < end;) {
+    int64_t count = -1;
+    const auto read = std::from_chars(at, end, count);
+    if (read.ec != std::errc{} || count < 0 || (read.ptr < end && *read.ptr != ','))
+      throw Error(path, "its counts of classes are no numbers", "use a checkpoint written by training");
+    counts.push_back(count);
+    at = read.ptr + 1;
+  }
+  return counts;
+}
+
+/// Mean or stddev of the input: one value per channel, per number, or one for all.
 std::vector<float> read_normalization(const std::string& path, const CheckpointEntry& entry) {
   constexpr int64_t kMostChannels = int64_t{1} << 24;
   if (entry.shape.rank() != 1 || entry.dtype != DType::kFloat32 || entry.shape[0] > kMostChannels)
@@ -234,6 +248,9 @@ CheckpointInfo make_checkpoint_info(const Job& job, const TrainState& state, con
     info.texts["class_names"] =
         fmt::format("{}", fmt::join(contract.class_names, std::string(1, kSeparator)));
   }
+  for (size_t i = 0; i < contract.class_counts.size(); ++i)
+    info.texts["class_counts_of_" + std::to_string(i)] =
+        fmt::format("{}", fmt::join(contract.class_counts[i], ","));
   add_sequences(contract, info);
   return info;
 }
@@ -283,6 +300,12 @@ DataContract read_contract(const std::string& path, const CheckpointInfo& info) 
       contract.vocabularies[name.substr(kVocabulary.size())] = split_texts(text);
     if (name == "ragged" && number(info, "ragged", 0) > 0)
       for (const std::string& ragged : split_texts(text)) contract.ragged.insert(ragged);
+  }
+
+  for (size_t i = 0;; ++i) {
+    const auto counts = info.texts.find("class_counts_of_" + std::to_string(i));
+    if (counts == info.texts.end()) break;
+    contract.class_counts.push_back(read_counts(path, counts->second));
   }
 
   for (const CheckpointEntry& entry : list_checkpoint(path)) {

@@ -130,7 +130,7 @@ ConvertInput open_csv_input(Communicator& comm, const TrainedModel& model,
 
 ConvertInput open_npy_input(Communicator& comm, const TrainedModel& model,
                             const PredictionInputOptions& options) {
-  ConvertInput source = open_npy(comm, {options.path, ""});
+  ConvertInput source = open_npy(comm, {.files = {options.path}, .as_stored = true});
   const Shape &stored = source.fields[0].shape, &wanted = model.contract.input;
   check_on_root(comm, [&] {
     // (N, H, W) is (N, 1, H, W), and a row of all elements has their order.
