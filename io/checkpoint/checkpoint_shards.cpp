@@ -37,7 +37,7 @@ std::vector<std::vector<Held>> held_by_all(Communicator& comm, const std::vector
   std::vector<std::vector<Held>> all;
   for (const std::string& other : comm.all_gather_strings(text)) {
     all.emplace_back(other.size() / sizeof(Held));
-    std::memcpy(all.back().data(), other.data(), other.size());
+    if (!other.empty()) std::memcpy(all.back().data(), other.data(), other.size());
   }
   return all;
 }
