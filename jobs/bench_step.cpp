@@ -18,7 +18,6 @@
 #include "kernels/random.h"
 #include "src/data/data.h"
 #include "src/network/loss_place.h"
-#include "src/network/model.h"
 #include "src/run/progress.h"
 #include "src/step/replica.h"
 

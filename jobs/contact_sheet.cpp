@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "io/dataset/row_converter.h"
+#include "io/dataset/stored_numbers.h"
 #include "io/files/files.h"
 #include "jobs/dataset_values.h"
 #include "kernels/error.h"
@@ -68,7 +69,7 @@ std::vector<SheetLine> choose_rows(const Dataset& dataset) {
   const Field* label = find_class_field(dataset);
   std::map<int64_t, std::vector<int64_t>> by_class;
   if (label != nullptr) {
-    const std::vector<int64_t> ids = read_class_ids(dataset, *label);
+    const std::vector<int64_t> ids = read_whole_numbers(dataset, *label);
     for (size_t row = 0; row < ids.size(); ++row) by_class[ids[row]].push_back(static_cast<int64_t>(row));
   }
   if (label == nullptr || by_class.size() > static_cast<size_t>(dataset.n_samples()) / 2) {

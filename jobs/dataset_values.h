@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <string>
 #include <vector>
 
@@ -18,12 +17,6 @@ struct FieldValues {
 
 /// Reads the whole field, ragged or not. The mean is summed in double in the order of the numbers.
 FieldValues read_field_values(const Dataset& dataset, const Field& field);
-
-/// The field of classes: whole numbers, one a sample, under a usual name (label, labels, target, targets, y);
-/// null: there is none.
-const Field* find_class_field(const Dataset& dataset);
-/// The numbers of all samples of a field of whole numbers, one a sample.
-std::vector<int64_t> read_class_ids(const Dataset& dataset, const Field& field);
 
 struct Duplicates {
   int64_t n = 0;                            // samples whose input equals that of an earlier one

@@ -9,6 +9,7 @@
 
 #include "io/checkpoint/checkpoint.h"
 #include "io/dataset/dataset.h"
+#include "io/dataset/stored_numbers.h"
 #include "io/files/files.h"
 #include "io/files/metrics.h"
 #include "jobs/augmented_sheet.h"
@@ -277,6 +278,7 @@ int inspect_dataset(const std::string& path, bool json, bool asks_values, const 
                dataset.shards().size(), human_bytes(n_all_bytes));
     print_shards(dataset);
   }
+  const Field* label = find_class_field(dataset);
   for (const Field& field : dataset.fields()) {
     const Dataset::Statistics* statistics = dataset.statistics(field.name);
     JsonObject object;
@@ -312,8 +314,7 @@ int inspect_dataset(const std::string& path, bool json, bool asks_values, const 
       object.set("nan", values.n_nan).set("infinite", values.n_infinite);
       if (values.n_nan + values.n_infinite < values.n)
         add_note(fmt::format("from {:.6g} to {:.6g}", values.least, values.most));
-      if (!statistics && &field != find_class_field(dataset))
-        add_note(fmt::format("mean {:.4g}", values.mean));
+      if (!statistics && &field != label) add_note(fmt::format("mean {:.4g}", values.mean));
       if (values.n_nan > 0) add_note(fmt::format("{} NaN", grouped(static_cast<double>(values.n_nan))));
       if (values.n_infinite > 0)
         add_note(fmt::format("{} infinite", grouped(static_cast<double>(values.n_infinite))));
@@ -323,10 +324,9 @@ int inspect_dataset(const std::string& path, bool json, bool asks_values, const 
       fmt::print("  {:16} {:10} {:18} {}\n", printable(field.name), name_of(field.dtype),
                  field.ragged ? "ragged " + field.shape.str() : field.shape.str(), note);
   }
-  const Field* label = find_class_field(dataset);
   std::vector<int64_t> class_ids;
   std::map<int64_t, int64_t> counts;
-  if (label != nullptr) class_ids = read_class_ids(dataset, *label);
+  if (label != nullptr) class_ids = read_whole_numbers(dataset, *label);
   for (const int64_t id : class_ids) ++counts[id];
   // Whole numbers all of whose values are rare are targets, not classes.
   const bool has_classes =

@@ -5,6 +5,7 @@
 
 #include "comm/agreement.h"
 #include "io/convert/split_dataset.h"
+#include "io/dataset/stored_numbers.h"
 #include "jobs/convert/converter.h"
 #include "kernels/error.h"
 #include "src/data/data.h"
@@ -21,13 +22,8 @@ std::string usual_label(const std::string& path, const std::string& layout) {
   DatasetOptions options;
   options.layout = layout;
   const Dataset dataset = Dataset::open(path, options);
-  for (const char* name : {"label", "labels", "target", "targets", "y"})
-    for (const Field& field : dataset.fields()) {
-      const bool is_whole =
-          field.dtype == DType::kUInt8 || field.dtype == DType::kInt32 || field.dtype == DType::kInt64;
-      if (field.name == name && is_whole && !field.ragged && field.shape.n_elements() == 1) return name;
-    }
-  return "";
+  const Field* field = find_class_field(dataset);
+  return field ? field->name : "";
 }
 
 /// Parts inside of the dataset's folder would be taken for a part of it, or the other way round.

@@ -7,6 +7,7 @@
 #include <limits>
 #include <memory>
 
+#include "io/dataset/stored_numbers.h"
 #include "kernels/error.h"
 
 namespace lockstep {
@@ -14,21 +15,6 @@ namespace lockstep {
 namespace {
 
 bool is_npy_float(DType type) { return type == DType::kFloat32 || type == DType::kFloat64; }
-
-/// Element i of a row as NpyFile gives it; exact for whole numbers below 2^53.
-double npy_number(DType type, const std::byte* row, int64_t i) {
-  const auto as = [&]<typename T>(T number) {
-    std::memcpy(&number, row + i * static_cast<int64_t>(sizeof number), sizeof number);
-    return static_cast<double>(number);
-  };
-  switch (type) {
-    case DType::kUInt8: return as(uint8_t{});
-    case DType::kInt32: return as(int32_t{});
-    case DType::kInt64: return as(int64_t{});
-    case DType::kFloat32: return as(float{});
-    default: return as(double{});
-  }
-}
 
 /// Files one behind the other.
 class NpyParts {
@@ -168,7 +154,7 @@ struct NpyInput {
 int64_t largest_label(NpyParts& labels) {
   double largest = -1;
   for (int64_t row = 0; row < labels.n_rows(); ++row) {
-    const double id = npy_number(labels.dtype(), labels.row(row), 0);
+    const double id = stored_number(labels.dtype(), labels.row(row), 0);
     if (id < 0)
       throw Error(labels.name(), fmt::format("row {} has the label {}, but class ids start at 0", row, id),
                   "number the classes from 0");
@@ -221,7 +207,7 @@ ConvertInput open_npy_rows(std::vector<NpyFile> input_files, std::vector<NpyFile
       const std::byte* row = labels->row(rows[i]);
       const int64_t n = labels->shape().n_elements();
       for (int64_t k = 0; k < n; ++k) {
-        const double label = npy_number(labels->dtype(), row, k);
+        const double label = stored_number(labels->dtype(), row, k);
         const auto target = static_cast<float>(label);
         const auto id = static_cast<int64_t>(label);
         if (regression)

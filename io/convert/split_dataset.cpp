@@ -3,13 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstring>
 #include <filesystem>
 #include <memory>
 
 #include "comm/agreement.h"
 #include "io/convert/convert_output.h"
 #include "io/convert/convert_rows.h"
+#include "io/dataset/stored_numbers.h"
 #include "kernels/error.h"
 
 namespace lockstep {
@@ -19,29 +19,14 @@ namespace fs = std::filesystem;
 namespace {
 
 /// All rows of a field of one whole number a row.
-std::vector<int64_t> read_whole_numbers(const Dataset& dataset, const std::string& name, const char* what) {
+std::vector<int64_t> one_number_a_row(const Dataset& dataset, const std::string& name, const char* what) {
   const Field& field = dataset.field(name);
-  const bool is_whole =
-      field.dtype == DType::kUInt8 || field.dtype == DType::kInt32 || field.dtype == DType::kInt64;
-  if (field.ragged || !is_whole || field.shape.n_elements() != 1)
+  if (field.ragged || !is_whole(field.dtype) || field.shape.n_elements() != 1)
     throw Error(dataset.path(),
                 fmt::format("field '{}' is {} {}{}, not one whole number a sample", name,
                             name_of(field.dtype), field.ragged ? "ragged " : "", field.shape.str()),
                 fmt::format("name another field for the {}", what));
-  const int64_t n = dataset.n_samples();
-  std::vector<std::byte> stored(static_cast<size_t>(n * size_of(field.dtype)));
-  dataset.read(name, 0, n, stored.data());
-  std::vector<int64_t> values(static_cast<size_t>(n));
-  const auto widen = [&]<typename T>(T value) {
-    for (size_t i = 0; i < values.size(); ++i) {
-      std::memcpy(&value, stored.data() + i * sizeof value, sizeof value);
-      values[i] = static_cast<int64_t>(value);
-    }
-  };
-  if (field.dtype == DType::kUInt8) widen(uint8_t{});
-  if (field.dtype == DType::kInt32) widen(int32_t{});
-  if (field.dtype == DType::kInt64) widen(int64_t{});
-  return values;
+  return read_whole_numbers(dataset, field);
 }
 
 /// One row is no sample there.
@@ -125,8 +110,8 @@ std::vector<ConvertResult> split_dataset(Communicator& comm, const SplitOptions&
     dataset = std::make_shared<const Dataset>(Dataset::open(split.path, opening));
     refuse_stream(*dataset);
     std::vector<int64_t> labels, groups;
-    if (!split.label.empty()) labels = read_whole_numbers(*dataset, split.label, "classes");
-    if (split.rule == SplitRule::kGrouped) groups = read_whole_numbers(*dataset, split.group_by, "groups");
+    if (!split.label.empty()) labels = one_number_a_row(*dataset, split.label, "classes");
+    if (split.rule == SplitRule::kGrouped) groups = one_number_a_row(*dataset, split.group_by, "groups");
     if (split.rule == SplitRule::kStratified && labels.empty())
       throw Error(split.path, "has no field of classes to stratify by", "name one: --label FIELD");
     rows = split_rows(

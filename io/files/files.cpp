@@ -173,14 +173,14 @@ void rename_durably(const std::string& from, const std::string& to) {
   sync_folder(std::filesystem::path(to).parent_path().string());
 }
 
-void write_text_file_atomically(const std::string& path, std::string_view text) {
+void write_file_atomically(const std::string& path, const std::function<void(FileHandle&)>& write) {
   const std::filesystem::path target(path);
   std::string temporary = (target.parent_path() / ".").string();
   temporary += target.filename().string();
   temporary += ".tmp";
   try {
     FileHandle file(temporary, O_WRONLY | O_CREAT | O_TRUNC);
-    file.write_at(text.data(), static_cast<int64_t>(text.size()), 0);
+    write(file);
     file.sync();
     file.close();
     rename_durably(temporary, path);
@@ -188,6 +188,11 @@ void write_text_file_atomically(const std::string& path, std::string_view text) 
     ::unlink(temporary.c_str());
     throw;
   }
+}
+
+void write_text_file_atomically(const std::string& path, std::string_view text) {
+  write_file_atomically(
+      path, [&](FileHandle& file) { file.write_at(text.data(), static_cast<int64_t>(text.size()), 0); });
 }
 
 void check_output_file(const std::string& path, bool overwrite, const std::vector<std::string>& inputs) {

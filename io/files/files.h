@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -57,7 +58,10 @@ void sync_folder(const std::string& folder);
 /// Renames and makes the new name durable. Replaces `to`.
 void rename_durably(const std::string& from, const std::string& to);
 
-/// Readers see the old or the new text, never a part: temporary name, sync, rename.
+/// Readers see the old or the new file, never a part: temporary name beside it, sync, rename. `write` fills
+/// the file; what it throws leaves the old one.
+void write_file_atomically(const std::string& path, const std::function<void(FileHandle&)>& write);
+/// The same of a text.
 void write_text_file_atomically(const std::string& path, std::string_view text);
 
 /// Throws Error where `path` exists and is not to be overwritten, is no regular file, or is one of `inputs`

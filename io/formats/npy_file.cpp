@@ -8,19 +8,13 @@
 #include <cstring>
 
 #include "kernels/error.h"
+#include "kernels/float16.h"
 
 namespace lockstep {
 
 namespace {
 
 constexpr int64_t kMaxHeader = 1 << 16;
-
-float from_half(uint16_t half) {
-  const uint32_t sign = uint32_t{half & 0x8000U} << 16, exponent = half >> 10 & 31U, mantissa = half & 0x3ffU;
-  if (exponent == 0) return std::copysign(std::ldexp(static_cast<float>(mantissa), -24), sign ? -1.0F : 1.0F);
-  const uint32_t wide = exponent == 31 ? 255 : exponent + 112;
-  return std::bit_cast<float>(sign | wide << 23 | mantissa << 13);
-}
 
 template <typename T>
 T read_as(const unsigned char* bytes, bool swaps) {
@@ -171,7 +165,7 @@ void NpyFile::read_row(int64_t row, std::byte* dst) {
     }
     case DType::kFloat32: {
       auto* out = reinterpret_cast<float*>(dst);
-      if (n_bytes_ == 2) store(out, [s](auto* p) { return from_half(read_as<uint16_t>(p, s)); });
+      if (n_bytes_ == 2) store(out, [s](auto* p) { return half_to_float(read_as<uint16_t>(p, s)); });
       if (n_bytes_ == 4) store(out, [s](auto* p) { return read_as<float>(p, s); });
       finite(out);
       break;

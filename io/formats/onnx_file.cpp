@@ -1,11 +1,8 @@
 #include "io/formats/onnx_file.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <bit>
-#include <filesystem>
 
 #include "io/files/files.h"
 #include "kernels/error.h"
@@ -181,10 +178,7 @@ void write_onnx(const std::string& path, const OnnxModel& model) {
         path,
         fmt::format("the network takes {} bytes, and an ONNX file holds less than 2 GiB", parts.n_bytes),
         "export a smaller network, or its weights alone to safetensors");
-  const std::filesystem::path target(path);
-  const std::string temporary = (target.parent_path() / ("." + target.filename().string() + ".tmp")).string();
-  try {
-    FileHandle file(temporary, O_WRONLY | O_CREAT | O_TRUNC);
+  write_file_atomically(path, [&](FileHandle& file) {
     file.reserve(parts.n_bytes);  // a full disk is met here
     int64_t at = 0;
     const auto write = [&](const void* data, int64_t n_bytes) {
@@ -196,13 +190,7 @@ void write_onnx(const std::string& path, const OnnxModel& model) {
       write(model.tensors[i].data, model.tensors[i].n_bytes());
     }
     write(parts.last.data(), static_cast<int64_t>(parts.last.size()));
-    file.sync();
-    file.close();
-    rename_durably(temporary, path);
-  } catch (...) {
-    ::unlink(temporary.c_str());
-    throw;
-  }
+  });
 }
 
 }  // namespace lockstep

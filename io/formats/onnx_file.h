@@ -50,7 +50,7 @@ struct OnnxModel {
   std::vector<std::pair<std::string, std::string>> metadata;
 };
 
-/// The file without the tensors' data, which hold the place of nothing: what tests compare.
+/// The bytes of the file without the tensors' data: what tests compare.
 std::string onnx_structure(const OnnxModel& model);
 
 /// Writes the file; readers see the old or the new one. Throws Error on a file of 2 GiB or more, which

@@ -1,9 +1,5 @@
 // Writing .safetensors: the header is known before any content, which then streams behind it.
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <filesystem>
 #include <memory>
 #include <numeric>
 #include <set>
@@ -72,10 +68,7 @@ void write_safetensors(const std::string& path, const std::vector<SafetensorsTen
     n_most = std::max(n_most, n_bytes_of(tensor));
   }
   const auto buffer = std::make_unique_for_overwrite<char[]>(static_cast<size_t>(n_most));
-  const std::filesystem::path target(path);
-  const std::string temporary = (target.parent_path() / ("." + target.filename().string() + ".tmp")).string();
-  try {
-    FileHandle file(temporary, O_WRONLY | O_CREAT | O_TRUNC);
+  write_file_atomically(path, [&](FileHandle& file) {
     file.reserve(n_bytes);  // a full disk is met here
     file.write_at(header.data(), static_cast<int64_t>(header.size()), 0);
     int64_t at = static_cast<int64_t>(header.size());
@@ -84,13 +77,7 @@ void write_safetensors(const std::string& path, const std::vector<SafetensorsTen
       file.write_at(buffer.get(), n_bytes_of(tensors[i]), at);
       at += n_bytes_of(tensors[i]);
     }
-    file.sync();
-    file.close();
-    rename_durably(temporary, path);
-  } catch (...) {
-    ::unlink(temporary.c_str());
-    throw;
-  }
+  });
 }
 
 }  // namespace lockstep

@@ -2,9 +2,9 @@
 #include "io/loader/balanced_order.h"
 
 #include <algorithm>
-#include <cstring>
 #include <map>
 
+#include "io/dataset/stored_numbers.h"
 #include "kernels/error.h"
 
 namespace lockstep {
@@ -16,32 +16,12 @@ constexpr uint64_t kOfSlots = uint64_t{3} << 61, kOfDecks = kOfSlots + 1;
 
 std::vector<int64_t> read_labels(const Dataset& dataset, const std::string& name) {
   const Field& field = dataset.field(name);
-  const bool is_whole =
-      field.dtype == DType::kUInt8 || field.dtype == DType::kInt32 || field.dtype == DType::kInt64;
-  if (!is_whole || field.ragged || field.windows || field.shape.n_elements() != 1)
+  if (!is_whole(field.dtype) || field.ragged || field.windows || field.shape.n_elements() != 1)
     throw Error(dataset.path(),
                 "balanced sampling needs one class a sample, and '" + name + "' holds " +
                     std::string(name_of(field.dtype)) + " " + field.shape.str(),
                 "leave out data.order: balanced, or name another target");
-  constexpr int64_t kAtOnce = int64_t{1} << 20;
-  const int64_t n = dataset.n_samples(), n_bytes = size_of(field.dtype);
-  std::vector<std::byte> stored(static_cast<size_t>(std::min(n, kAtOnce) * n_bytes));
-  std::vector<int64_t> labels(static_cast<size_t>(n));
-  for (int64_t first = 0; first < n; first += kAtOnce) {
-    const int64_t count = std::min(kAtOnce, n - first);
-    dataset.read(name, first, count, stored.data());
-    for (int64_t i = 0; i < count; ++i) {
-      int64_t& label = labels[static_cast<size_t>(first + i)];
-      const auto take = [&]<typename T>(T value) {
-        std::memcpy(&value, stored.data() + i * n_bytes, sizeof value);
-        label = static_cast<int64_t>(value);
-      };
-      if (field.dtype == DType::kUInt8) take(uint8_t{});
-      if (field.dtype == DType::kInt32) take(int32_t{});
-      if (field.dtype == DType::kInt64) take(int64_t{});
-    }
-  }
-  return labels;
+  return read_whole_numbers(dataset, field);
 }
 
 }  // namespace

@@ -2,45 +2,26 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstring>
+#include <span>
 
+#include "io/dataset/stored_numbers.h"
 #include "src/data/data.h"
 
 namespace lockstep {
 
 namespace {
 
-constexpr int64_t kCountedAtOnce = int64_t{1} << 20, kMostCountedClasses = int64_t{1} << 24;
+constexpr int64_t kMostCountedClasses = int64_t{1} << 24;
 
 /// Of all numbers of a field; those below 0 are of no class.
 std::vector<int64_t> count_ids(const Dataset& dataset, const std::string& name) {
   const Field& field = dataset.field(name);
-  const bool is_whole =
-      field.dtype == DType::kUInt8 || field.dtype == DType::kInt32 || field.dtype == DType::kInt64;
-  if (!is_whole || field.windows)
+  if (!is_whole(field.dtype) || field.windows)
     throw Error(dataset.path(), fmt::format("'{}' holds no classes that could be counted", name),
                 "give class_weights as a list");
-  const int64_t of_row = field.shape.n_elements();
-  const int64_t n = field.ragged ? dataset.n_elements(name) : dataset.n_samples();
-  const int64_t rows = std::max<int64_t>(1, kCountedAtOnce / std::max<int64_t>(1, of_row));
-  const int64_t n_bytes = size_of(field.dtype);
-  std::vector<std::byte> stored(static_cast<size_t>(std::min(n, rows) * of_row * n_bytes));
   std::vector<int64_t> counts;
-  for (int64_t first = 0; first < n; first += rows) {
-    const int64_t count = std::min(rows, n - first);
-    if (field.ragged)
-      dataset.read_elements(name, first, count, stored.data());
-    else
-      dataset.read(name, first, count, stored.data());
-    for (int64_t i = 0; i < count * of_row; ++i) {
-      int64_t id = 0;
-      const auto take = [&]<typename T>(T value) {
-        std::memcpy(&value, stored.data() + i * n_bytes, sizeof value);
-        id = static_cast<int64_t>(value);
-      };
-      if (field.dtype == DType::kUInt8) take(uint8_t{});
-      if (field.dtype == DType::kInt32) take(int32_t{});
-      if (field.dtype == DType::kInt64) take(int64_t{});
+  for_each_whole_number(dataset, field, [&](std::span<const int64_t> ids) {
+    for (const int64_t id : ids) {
       if (id < 0) continue;
       if (id >= kMostCountedClasses)
         throw Error(dataset.path(), fmt::format("'{}' holds the class {}", name, id),
@@ -48,7 +29,7 @@ std::vector<int64_t> count_ids(const Dataset& dataset, const std::string& name) 
       if (id >= static_cast<int64_t>(counts.size())) counts.resize(static_cast<size_t>(id) + 1);
       ++counts[static_cast<size_t>(id)];
     }
-  }
+  });
   return counts;
 }
 

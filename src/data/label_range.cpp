@@ -3,44 +3,25 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstring>
+#include <span>
 
+#include "io/dataset/stored_numbers.h"
 #include "src/network/loss_place.h"
 
 namespace lockstep {
 
 namespace {
 
-constexpr int64_t kMostLabels = 10'000'000, kAtOnce = 1 << 16;
-
-template <typename T>
-int64_t largest(const std::byte* values, int64_t n) {
-  int64_t most = -1;
-  for (int64_t i = 0; i < n; ++i) {
-    T value;
-    std::memcpy(&value, values + i * int64_t{sizeof(T)}, sizeof value);
-    most = std::max(most, static_cast<int64_t>(value));
-  }
-  return most;
-}
+constexpr int64_t kMostLabels = 10'000'000;
 
 /// -1 where it is not known.
 int64_t largest_label(const Dataset& dataset, const std::string& name) {
   const Field& field = dataset.field(name);
-  if (field.shape.n_elements() != 1 || dataset.n_samples() > kMostLabels) return -1;
-  const int64_t size = size_of(field.dtype);
-  std::vector<std::byte> labels(static_cast<size_t>(kAtOnce * size));
+  if (field.shape.n_elements() != 1 || dataset.n_samples() > kMostLabels || !is_whole(field.dtype)) return -1;
   int64_t most = -1;
-  for (int64_t first = 0; first < dataset.n_samples(); first += kAtOnce) {
-    const int64_t n = std::min(kAtOnce, dataset.n_samples() - first);
-    dataset.read(name, first, n, labels.data());
-    switch (field.dtype) {
-      case DType::kUInt8: most = std::max(most, largest<uint8_t>(labels.data(), n)); break;
-      case DType::kInt32: most = std::max(most, largest<int32_t>(labels.data(), n)); break;
-      case DType::kInt64: most = std::max(most, largest<int64_t>(labels.data(), n)); break;
-      default: return -1;
-    }
-  }
+  for_each_whole_number(dataset, field, [&](std::span<const int64_t> labels) {
+    for (const int64_t label : labels) most = std::max(most, label);
+  });
   return most;
 }
 

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <numeric>
 
+#include "io/files/checksum.h"
+
 namespace lockstep {
 
 /// The state of one export.
@@ -18,7 +20,7 @@ class OnnxWalk {
   OnnxNetwork network;
   std::vector<std::map<size_t, std::string>> values;  // of each vertex, by output
   std::map<const Segment*, std::string> initializers;
-  std::map<std::string, std::string> known_constants;  // by their content
+  std::map<std::string, std::string> known_constants;  // by type, shape and a hash of their content
   std::string batch_size;                              // [N], int64
 
   const float* host_weights(const Segment& segment) const {
@@ -46,6 +48,19 @@ std::string OnnxWalk::samples() {
   return batch_size;
 }
 
+namespace {
+
+/// One value for all, one per channel (the first dimension), or one per number of a sample.
+Shape shape_of_statistics(int64_t n, const Shape& sample) {
+  if (n == 1) return {1};
+  if (n != sample[0]) return sample;
+  std::vector<int64_t> extents(static_cast<size_t>(sample.rank()), 1);
+  extents[0] = n;
+  return Shape(std::span<const int64_t>(extents));
+}
+
+}  // namespace
+
 void OnnxWalk::add_inputs(const OnnxOptions& options) {
   bool is_first = true;
   const auto type_of = [](const Vertex& v) {
@@ -58,13 +73,7 @@ void OnnxWalk::add_inputs(const OnnxOptions& options) {
     std::string value = vertex.name;
     if (is_first && !options.mean.empty() && vertex.dtype == DType::kFloat32) {
       OnnxVertex at(*this, v);
-      Shape shape{static_cast<int64_t>(options.mean.size())};
-      if (options.mean.size() > 1)
-        for (int axis = 1; axis < vertex.shape.rank(); ++axis) {
-          std::vector<int64_t> extents(shape.begin(), shape.end());
-          extents.push_back(1);
-          shape = Shape(std::span<const int64_t>(extents));
-        }
+      const Shape shape = shape_of_statistics(static_cast<int64_t>(options.mean.size()), vertex.shape);
       std::vector<float> factors;
       for (const float deviation : options.stddev) factors.push_back(1.0F / deviation);
       value = at.add("Mul",
@@ -82,8 +91,7 @@ void OnnxWalk::add_inputs(const OnnxOptions& options) {
                                   ? samples()
                                   : at.add("Concat", {samples(), at.wholes(extents)}, {{"axis", int64_t{0}}});
     std::string zeros = at.add("ConstantOfShape", {shape});  // float 0
-    if (vertex.dtype == DType::kInt32)
-      zeros = at.add("Cast", {zeros}, {{"to", static_cast<int64_t>(OnnxType::kInt32)}});
+    if (vertex.dtype == DType::kInt32) zeros = at.cast(zeros, OnnxType::kInt32);
     values[static_cast<size_t>(v)][0] = zeros;
   }
 }
@@ -145,11 +153,8 @@ OnnxVertex::OnnxVertex(OnnxWalk& walk, int vertex)
 
 size_t OnnxVertex::n_inputs() const { return walk_.graph.vertex(vertex_).inputs.size(); }
 
-const std::string& OnnxVertex::input(size_t i) const {
-  const int from = walk_.graph.vertex(vertex_).inputs[i];
-  const Vertex& v = walk_.graph.vertex(from);
-  const int owner = v.output > 0 ? v.inputs[0] : from;
-  return walk_.values[static_cast<size_t>(owner)].at(static_cast<size_t>(v.output));
+std::string OnnxVertex::input(size_t i) const {
+  return walk_.value_of(walk_.graph.vertex(vertex_).inputs[i]);
 }
 
 const Shape& OnnxVertex::shape(size_t i) const {
@@ -174,9 +179,6 @@ std::string OnnxVertex::parameter(size_t i) const {
   }
   return name;
 }
-const Shape& OnnxVertex::parameter_shape(size_t i) const {
-  return walk_.arena.of_vertex(walk_.graph, vertex_)[i]->shape;
-}
 std::span<const float> OnnxVertex::parameter_values(size_t i) const {
   const Segment* segment = walk_.arena.of_vertex(walk_.graph, vertex_)[i];
   return {walk_.host_weights(*segment), static_cast<size_t>(segment->n_elements())};
@@ -189,10 +191,9 @@ template <typename T>
 std::string add_constant(OnnxNetwork& network, std::map<std::string, std::string>& known,
                          std::deque<std::vector<T>>& kept, const Shape& shape, OnnxType type,
                          std::vector<T> values) {
-  const std::string content =
-      fmt::format("{} {} ", static_cast<int>(type), shape.str()) +
-      std::string(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(T));
-  std::string& name = known[content];
+  const Hash128 hash = hash128(values.data(), static_cast<int64_t>(values.size() * sizeof(T)));
+  std::string& name =
+      known[fmt::format("{} {} {:x} {:x}", static_cast<int>(type), shape.str(), hash.low, hash.high)];
   if (!name.empty()) return name;
   name = fmt::format("/constant_{}", known.size());
   kept.push_back(std::move(values));
@@ -250,11 +251,14 @@ std::string OnnxVertex::squeeze(const std::string& value, int64_t axis) {
   return add("Squeeze", {value, wholes({axis})});
 }
 
+std::string OnnxVertex::cast(const std::string& value, OnnxType type) {
+  return add("Cast", {value}, {{"to", static_cast<int64_t>(type)}});
+}
+
 std::string OnnxVertex::below_lengths(size_t slot, int64_t n) {
   std::vector<int64_t> places(static_cast<size_t>(n));
   std::iota(places.begin(), places.end(), 0);
-  const std::string lengths = add("Cast", {input(slot)}, {{"to", static_cast<int64_t>(OnnxType::kInt64)}});
-  return add("Less", {wholes(places), unsqueeze(lengths, 1)});
+  return add("Less", {wholes(places), unsqueeze(cast(input(slot), OnnxType::kInt64), 1)});
 }
 
 void OnnxVertex::set_output(const std::string& value, size_t further) {

@@ -32,7 +32,7 @@ class OnnxVertex {
   OnnxVertex(OnnxWalk& walk, int vertex);
 
   size_t n_inputs() const;
-  const std::string& input(size_t i = 0) const;
+  std::string input(size_t i = 0) const;
   const Shape& shape(size_t i = 0) const;  // of a sample of input i
   /// Whether somebody reads that further output.
   bool wants_output(size_t further) const;
@@ -40,7 +40,6 @@ class OnnxVertex {
 
   /// The layer's parameter number i, by the name and shape that checkpoints have.
   std::string parameter(size_t i) const;
-  const Shape& parameter_shape(size_t i) const;
   std::span<const float> parameter_values(size_t i) const;
 
   std::string constant(const Shape& shape, std::vector<float> values);
@@ -58,6 +57,7 @@ class OnnxVertex {
   std::string transpose(const std::string& value, std::vector<int64_t> axes);
   std::string unsqueeze(const std::string& value, int64_t axis);
   std::string squeeze(const std::string& value, int64_t axis);
+  std::string cast(const std::string& value, OnnxType type);
   /// (N, n) truths: whether place i is below the lengths (N) of input `slot`.
   std::string below_lengths(size_t slot, int64_t n);
 

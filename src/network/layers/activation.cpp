@@ -30,7 +30,7 @@ class ActivationLayer : public Layer {
   }
   std::optional<Activation> activation() const override { return activation_; }
   void to_onnx(OnnxVertex& vertex) const override {
-    const std::string& x = vertex.input();
+    const std::string x = vertex.input();
     switch (activation_) {
       case Activation::kNone: return vertex.set_output(x);
       case Activation::kRelu: return vertex.set_output(vertex.add("Relu", {x}));
@@ -58,7 +58,7 @@ class NonlinearityLayer : public Layer {
     return make_nonlinearity(context.config, {context.src[0], function_, alpha_});
   }
   void to_onnx(OnnxVertex& vertex) const override {
-    const std::string& x = vertex.input();
+    const std::string x = vertex.input();
     switch (function_) {
       case Nonlinearity::kLeakyRelu:
         return vertex.set_output(vertex.add("LeakyRelu", {x}, {{"alpha", alpha_}}));

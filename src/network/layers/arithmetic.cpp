@@ -89,7 +89,7 @@ class MapLayer : public Layer {
     return make_map(context.config, {context.src[0], map_, parameter_});
   }
   void to_onnx(OnnxVertex& vertex) const override {
-    const std::string& x = vertex.input();
+    const std::string x = vertex.input();
     const std::string parameter = parameter_of(map_) ? vertex.constant(static_cast<float>(parameter_)) : "";
     switch (map_) {
       case Map::kScale: return vertex.set_output(vertex.add("Mul", {x, parameter}));

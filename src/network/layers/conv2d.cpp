@@ -58,11 +58,11 @@ class Conv2dLayer : public Layer {
   bool fuses(Activation) const override { return true; }
 
   void to_onnx(OnnxVertex& vertex) const override {
-    const Conv2dOnnx onnx(o_, vertex.shape().rank() == 2 ? 1 : 2);
+    const int n_axes = vertex.shape().rank() == 2 ? 1 : 2;
     std::vector<std::string> reads{padded_in_onnx(o_, vertex), vertex.parameter(0)};
     if (o_.bias) reads.push_back(vertex.parameter(1));
     const bool pads_itself = o_.padding_mode == PaddingMode::kZeros;
-    vertex.set_output(vertex.add("Conv", reads, onnx.attributes(pads_itself)));
+    vertex.set_output(vertex.add("Conv", reads, conv_in_onnx(o_, n_axes, pads_itself)));
   }
 
   std::unique_ptr<Op> lower(const LowerContext& context) const override {

@@ -114,7 +114,7 @@ void check_image_and_groups(const Shape& src, int64_t out_channels, int64_t grou
   }
 }
 
-std::vector<OnnxAttribute> Conv2dOnnx::attributes(bool pads) const {
+std::vector<OnnxAttribute> conv_in_onnx(const Conv2dOptions& o, int n_axes, bool pads) {
   const auto first = static_cast<size_t>(2 - n_axes);
   std::vector<int64_t> kernel, stride, dilation, before, after;
   for (size_t axis = first; axis < 2; ++axis) {

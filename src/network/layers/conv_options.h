@@ -20,13 +20,8 @@ void require_zeros(const Conv2dOptions& options, const char* layer);
 /// Throws Error if `src` is no image or groups do not divide the channels.
 void check_image_and_groups(const Shape& src, int64_t out_channels, int64_t groups);
 
-/// A convolution's attributes in ONNX, of its last `n_axes` axes.
-struct Conv2dOnnx {
-  const Conv2dOptions& o;
-  int n_axes;
-  Conv2dOnnx(const Conv2dOptions& options, int axes) : o(options), n_axes(axes) {}
-  std::vector<OnnxAttribute> attributes(bool pads) const;
-};
+/// A convolution's attributes in ONNX, of its last `n_axes` axes; without `pads` padding is done before it.
+std::vector<OnnxAttribute> conv_in_onnx(const Conv2dOptions& options, int n_axes, bool pads);
 /// Its input with the padding that is not of zeros; else the input itself.
 std::string padded_in_onnx(const Conv2dOptions& options, OnnxVertex& vertex);
 

@@ -52,7 +52,7 @@ class ConvTranspose2dLayer : public Layer {
   void to_onnx(OnnxVertex& vertex) const override {
     std::vector<std::string> reads{vertex.input(), vertex.parameter(0)};
     if (o_.bias) reads.push_back(vertex.parameter(1));
-    std::vector<OnnxAttribute> attributes = Conv2dOnnx(o_, 2).attributes(true);
+    std::vector<OnnxAttribute> attributes = conv_in_onnx(o_, 2, true);
     attributes.push_back(
         {"output_padding", std::vector<int64_t>(o_.output_padding.begin(), o_.output_padding.end())});
     vertex.set_output(vertex.add("ConvTranspose", reads, attributes));

@@ -64,7 +64,7 @@ class OneHotLayer : public Layer {
   void to_onnx(OnnxVertex& vertex) const override {
     const std::string values = vertex.constant({2}, {0, 1});
     // onnxruntime has it for ids of 64 bits.
-    const std::string ids = vertex.add("Cast", {vertex.input()}, {{"to", int64_t{7}}});
+    const std::string ids = vertex.cast(vertex.input(), OnnxType::kInt64);
     vertex.set_output(vertex.add("OneHot", {ids, vertex.whole(classes_), values}));
   }
 

@@ -48,9 +48,8 @@ class FixedConv2dLayer : public Layer {
   void to_onnx(OnnxVertex& vertex) const override {
     const Shape& sample = vertex.shape();
     const Shape shape = conv_->parameters({&sample, 1}).front().shape;
-    vertex.set_output(
-        vertex.add("Conv", {padded_in_onnx(options_, vertex), vertex.constant(shape, weights_)},
-                   Conv2dOnnx(options_, 2).attributes(options_.padding_mode == PaddingMode::kZeros)));
+    vertex.set_output(vertex.add("Conv", {padded_in_onnx(options_, vertex), vertex.constant(shape, weights_)},
+                                 conv_in_onnx(options_, 2, options_.padding_mode == PaddingMode::kZeros)));
   }
 
   std::unique_ptr<Op> lower(const LowerContext& context) const override {

@@ -68,7 +68,7 @@ class PoolLayer : public Layer {
     }
     pads.insert(pads.end(), after.begin(), after.end());
     std::vector<OnnxAttribute> attributes = {{"kernel_shape", kernel}, {"strides", stride}, {"pads", pads}};
-    const std::string& x = vertex.input();
+    const std::string x = vertex.input();
     if (o_.pooling == Pooling::kMax) return vertex.set_output(vertex.add("MaxPool", {x}, attributes));
     if (o_.pooling == Pooling::kAverage) {
       attributes.push_back({"count_include_pad", int64_t{o_.count_padding}});

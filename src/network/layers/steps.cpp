@@ -21,7 +21,7 @@ Shape one_step(const Shape& sequence) {
 
 /// (N, T, 1, …) numbers: 1 for steps of the sequence (T, …), 0 behind its lengths, which are input 1.
 std::string valid_steps(OnnxVertex& vertex, const Shape& sequence) {
-  const std::string valid = vertex.add("Cast", {vertex.below_lengths(1, sequence[0])}, {{"to", int64_t{1}}});
+  const std::string valid = vertex.cast(vertex.below_lengths(1, sequence[0]), OnnxType::kFloat);
   std::vector<int64_t> extents(static_cast<size_t>(sequence.rank()), 1);
   extents[0] = sequence[0];
   return vertex.reshape(valid, Shape(std::span<const int64_t>(extents)));
@@ -46,7 +46,7 @@ class PickStepLayer : public Layer {
       return vertex.set_output(vertex.add("Gather", {vertex.input(), step}, {{"axis", int64_t{1}}}));
     }
     // Step length - 1 of each row; rows of length 0 give 0, as the steps behind the lengths are.
-    const std::string wide = vertex.add("Cast", {vertex.input(1)}, {{"to", int64_t{7}}});
+    const std::string wide = vertex.cast(vertex.input(1), OnnxType::kInt64);
     const std::string last = vertex.add("Sub", {wide, vertex.whole(1)});
     const std::string place = vertex.add("Max", {last, vertex.whole(0)});
     const std::string y =
@@ -58,7 +58,7 @@ class PickStepLayer : public Layer {
   /// (N, 1, …) numbers: 1 where the length is above 0.
   static std::string any_step(OnnxVertex& vertex, const std::string& lengths) {
     const std::string any = vertex.add("Greater", {lengths, vertex.whole(0)});
-    const std::string number = vertex.add("Cast", {any}, {{"to", int64_t{1}}});
+    const std::string number = vertex.cast(any, OnnxType::kFloat);
     std::vector<int64_t> extents(static_cast<size_t>(vertex.shape().rank()), 1);
     extents[0] = -1;
     return vertex.add("Reshape", {number, vertex.wholes(extents)});
@@ -172,7 +172,7 @@ class SelectRowsLayer : public Layer {
     return make_select_rows(context.config, desc);
   }
   void to_onnx(OnnxVertex& vertex) const override {
-    const std::string wide = vertex.add("Cast", {vertex.input(2)}, {{"to", int64_t{7}}});
+    const std::string wide = vertex.cast(vertex.input(2), OnnxType::kInt64);
     const std::string is_valid = vertex.add("Greater", {wide, vertex.whole(step_)});
     std::vector<int64_t> extents(static_cast<size_t>(1 + vertex.shape().rank()), 1);
     extents[0] = -1;
@@ -207,7 +207,7 @@ class ReverseStepsLayer : public Layer {
       return vertex.set_output(
           vertex.add("Gather", {vertex.input(), vertex.wholes(backward)}, {{"axis", int64_t{1}}}));
     }
-    const std::string wide = vertex.add("Cast", {vertex.input(1)}, {{"to", int64_t{7}}});
+    const std::string wide = vertex.cast(vertex.input(1), OnnxType::kInt64);
     const std::string turned = vertex.add("ReverseSequence", {vertex.input(), wide},
                                           {{"batch_axis", int64_t{0}}, {"time_axis", int64_t{1}}});
     vertex.set_output(vertex.add("Mul", {turned, valid_steps(vertex, vertex.shape())}));

@@ -94,7 +94,6 @@ WrittenDataset write_dataset(const std::string& checkpoint, const std::string& d
     loading = make_loader_options(model.job, *dataset, fields, model.graph, true,
                                   model.contract.normalization, comm.rank(), comm.size());
     loading.shuffle.is_on = false;
-    if (loading.order == Order::kBalanced) loading.order = Order::kShuffled;
     loading.order = Order::kShuffled;
     loading.ranks = &comm;
     set_compute_threads(model.job.threads);

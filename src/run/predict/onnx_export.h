@@ -1,5 +1,4 @@
-// A trained network for other programs: as an ONNX file that runs without Lockstep, or its weights as NumPy
-// arrays.
+// A trained network for other programs: as an ONNX file, which runs without Lockstep.
 #pragma once
 
 #include <cstdint>
