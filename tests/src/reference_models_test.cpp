@@ -157,7 +157,10 @@ class ReferenceModels : public testing::TestWithParam<Case> {
 
 TEST_P(ReferenceModels, OutputLossGradientsAndStatistics) {
   const Fixture fixture(GetParam().name);
-  const double tolerance = fixture.values("tolerance").at(0), of_sums = fixture.values("tolerance").at(1);
+  const double tolerance = fixture.values("tolerance").at(0);
+  // A dot product with the probe adds the rounding of up to millions of elements: 2.2e-5 of the norm was seen
+  // of a bias of ResNet-20 on AVX-512, 0.9e-5 of the same on AVX2.
+  const double of_sums = std::max<double>(fixture.values("tolerance").at(1), 5e-5);
   ASSERT_LT(of_sums, 0.01) << "float32 says little of this network";
   PlanOptions evaluation = plan_options(GetParam().samples);
   evaluation.config.training = false;

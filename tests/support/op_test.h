@@ -109,9 +109,11 @@ Values rounded_to_bfloat16(const Values& values);
 DenseTensor random_tensor(const Shape& shape, uint64_t seed, double low = -1.0, double high = 1.0);
 
 /// Expects equal sizes, at least one element, no NaN, and for every i
-///   |actual_i - expected_i| <= relative * max(|expected_i|, rms(expected)).
-/// relative 0: exactly equal. Counts the comparisons; returns how many it made.
-int64_t expect_close(const Values& actual, const Values& expected, double relative, const std::string& what);
+///   |actual_i - expected_i| <= relative * max(|expected_i|, rms(expected), scale).
+/// relative 0: exactly equal. scale: the size of the terms, where they cancel in the sum. Counts the
+/// comparisons; returns how many it made.
+int64_t expect_close(const Values& actual, const Values& expected, double relative, const std::string& what,
+                     double scale = 0);
 
 /// Central differences of a float64 function: d f / d x_i by (f(x + h e_i) - f(x - h e_i)) / 2h.
 Values numeric_gradient(const std::function<double(const Values&)>& f, Values x, double h = 1e-5);

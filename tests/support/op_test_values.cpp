@@ -185,11 +185,12 @@ DenseTensor random_tensor(const Shape& shape, uint64_t seed, double low, double 
   return {shape, random_values(shape.n_elements(), seed, low, high)};
 }
 
-int64_t expect_close(const Values& actual, const Values& expected, double relative, const std::string& what) {
+int64_t expect_close(const Values& actual, const Values& expected, double relative, const std::string& what,
+                     double scale) {
   EXPECT_FALSE(expected.empty()) << what << ": nothing to compare";
   EXPECT_EQ(actual.size(), expected.size()) << what;
   if (actual.size() != expected.size()) return 0;
-  const double scale = rms(expected);
+  scale = std::max(scale, rms(expected));
   int64_t n_wrong = 0;
   for (size_t i = 0; i < expected.size(); ++i) {
     const double tolerance = relative == 0 ? 0 : relative * std::max(std::abs(expected[i]), scale);
