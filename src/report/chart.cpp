@@ -100,10 +100,11 @@ std::string legend(const std::vector<const ChartLine*>& lines) {
   std::string out = "<span class=\"legend\">";
   for (const ChartLine* line : lines) {
     out += fmt::format(
-        "<span class=\"key\"><svg width=\"22\" height=\"10\" aria-hidden=\"true\"><path class=\"line s{0}\" "
+        "<span class=\"key\"><svg width=\"22\" height=\"10\" aria-hidden=\"true\"><path class=\"line{3} "
+        "s{0}\" "
         "d=\"M1 5H21\"/>{1}</svg>{2}</span>",
         line->color, line->dots ? fmt::format("<path class=\"dots s{}\" d=\"M11 5h0\"/>", line->color) : "",
-        html_escape(line->name));
+        html_escape(line->name), line->dashed ? " dashed" : "");
   }
   return out + "</span>";
 }
@@ -190,9 +191,11 @@ Series smoothed(Series series, bool log) {
 void append_paths(std::string& out, const Frame& frame, const ChartLine& line, const Series& drawn) {
   const size_t n = line.series.x.size();
   const bool smooth = line.smooth_from > 0 && n > line.smooth_from;
-  path(out, smooth ? "line faint" : "line", line.color, path_of(drawn, frame));
+  const char* const strong = line.dashed ? "line dashed" : "line";
+  if (!smooth || !line.only_smooth)
+    path(out, smooth ? "line faint" : strong, line.color, path_of(drawn, frame));
   if (smooth) {
-    path(out, "line", line.color, path_of(smoothed(line.series, frame.y.log), frame));
+    path(out, strong, line.color, path_of(smoothed(line.series, frame.y.log), frame));
   }
   if (line.dots && n <= kMostDots) {
     path(out, "dots", line.color, dots_of(drawn, frame));

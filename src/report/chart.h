@@ -11,9 +11,11 @@ namespace lockstep {
 
 struct ChartLine {
   std::string name;
-  int color = 1;           // 1 … 3: the page's series colours
-  bool dots = false;       // mark each point (drawn while there are at most 80)
-  size_t smooth_from = 0;  // > 0: with more points, all of them faint behind their moving mean
+  int color = 1;             // 1 … 8: the page's series colours
+  bool dashed = false;       // beside another of its colour
+  bool dots = false;         // mark each point (drawn while there are at most 80)
+  size_t smooth_from = 0;    // > 0: with more points, all of them faint behind their moving mean
+  bool only_smooth = false;  // the moving mean alone
   Series series;
 };
 

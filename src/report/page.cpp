@@ -75,6 +75,33 @@ double best_step(const RunData& run, const RunSummary& summary) {
 
 }  // namespace
 
+std::string page_head(const std::string& title) {
+  std::string out =
+      "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
+      "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
+      "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; "
+      "style-src 'unsafe-inline'; script-src 'unsafe-inline'\">\n<title>" +
+      html_escape(title) + "</title>\n<style>";
+  out += report_css();
+  return out + "</style>\n</head>\n<body>\n<main>\n";
+}
+
+std::string page_end(const std::string& footer) {
+  std::string out = "<footer>" + footer + "</footer>\n</main>\n<script>";
+  out += report_script();
+  return out + "</script>\n</body>\n</html>\n";
+}
+
+std::string with_links(const std::vector<PagePart>& parts) {
+  std::string links, out;
+  for (const PagePart& part : parts) {
+    if (part.html.empty()) continue;
+    links += fmt::format("<a href=\"#{}\">{}</a>\n", part.id, html_escape(part.title));
+    out += fmt::format("<div id=\"{}\">\n{}</div>\n", part.id, part.html);
+  }
+  return "<nav>" + links + "</nav>\n" + out;
+}
+
 std::string verdict_html(const Verdict& verdict) {
   std::string out = fmt::format("<section class=\"card verdict\">\n<p><b{}>{}.</b>",
                                 verdict.warns ? " class=\"warn\"" : "", html_escape(verdict.headline));
@@ -122,31 +149,20 @@ std::string time_split_html(const RunData& run, bool wide) {
 std::string report_page(const std::string& run_folder) {
   const RunData run = read_run(run_folder);
   const RunSummary summary = summarize(run);
-  std::string out =
-      "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
-      "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
-      "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; "
-      "style-src 'unsafe-inline'; script-src 'unsafe-inline'\">\n<title>" +
-      html_escape(run.name) + " – Lockstep report</title>\n<style>";
-  out += report_css();
-  out += "</style>\n</head>\n<body>\n<main>\n";
+  std::string out = page_head(run.name + " – Lockstep report");
   out += headline_html(run, summary);
   Verdict verdict = judge(run, summary);
   judge_predictions(run_folder, verdict);
   out += verdict_html(verdict);
-  out += charts_html(run, summary);
-  out += confusion_section(run_folder);
-  out += attention_html(run_folder);
-  out += filters_html(run_folder, run.job, best_step(run, summary));
-  out += events_html(run);
-  out += job_html(run);
+  out += with_links({{"charts", "Charts", charts_html(run, summary)},
+                     {"confusion", "Confusion", confusion_section(run_folder)},
+                     {"attention", "Attention", attention_html(run_folder)},
+                     {"filters", "Filters", filters_html(run_folder, run.job, best_step(run, summary))},
+                     {"events", "Events", events_html(run)},
+                     {"job", "Set-up and job", job_html(run)}});
   const std::string version = run.text("version");
-  out += fmt::format(
-      "<footer>Made by Lockstep{}{}. Values as logged in metrics.jsonl.</footer>\n</main>\n<script>",
-      version.empty() ? "" : " ", html_escape(version));
-  out += report_script();
-  out += "</script>\n</body>\n</html>\n";
-  return out;
+  return out + page_end(fmt::format("Made by Lockstep{}{}. Values as logged in metrics.jsonl.",
+                                    version.empty() ? "" : " ", html_escape(version)));
 }
 
 void write_report(const std::string& run_folder) {

@@ -2,11 +2,23 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "src/report/run_data.h"
 #include "src/report/verdict.h"
 
 namespace lockstep {
+
+/// The beginning of a document, up to <main>, and its end with the script; both hold a page's whole style.
+std::string page_head(const std::string& title);
+/// footer: HTML.
+std::string page_end(const std::string& footer);
+
+struct PagePart {
+  std::string id, title, html;
+};
+/// The parts that are not empty, each as a target of a link in the row before them.
+std::string with_links(const std::vector<PagePart>& parts);
 
 std::string headline_html(const RunData& run, const RunSummary& summary);
 std::string verdict_html(const Verdict& verdict);

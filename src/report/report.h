@@ -12,6 +12,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 namespace lockstep {
 
@@ -20,5 +21,8 @@ namespace lockstep {
 /// an unreadable optional part is named on the page. Throws Error when metrics.jsonl is
 /// missing, empty or broken, and when the page cannot be written.
 void write_report(const std::string& run_folder);
+
+/// Writes a page that shows two or more runs beside each other (comparison.h) to `path`, likewise.
+void write_comparison(const std::vector<std::string>& run_folders, const std::string& path);
 
 }  // namespace lockstep

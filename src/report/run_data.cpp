@@ -147,6 +147,35 @@ double RunData::total_s(const std::string& key) const {
   return values.empty() ? kNaN : sum;
 }
 
+Series RunData::gap(const std::string& key) const {
+  const Series trained = train.series(key), validated = validation.series(key);
+  Series gap;
+  size_t row = 0;
+  for (size_t i = 0; i < validated.x.size(); ++i) {
+    double sum = 0;
+    int64_t n = 0;
+    for (; row < trained.x.size() && trained.x[row] <= validated.x[i]; ++row) {
+      if (!std::isfinite(trained.y[row])) continue;
+      sum += trained.y[row];
+      ++n;
+    }
+    gap.x.push_back(validated.x[i]);
+    gap.y.push_back(n > 0 ? validated.y[i] - sum / static_cast<double>(n) : kNaN);
+  }
+  return gap;
+}
+
+Series RunData::share_of_time(const std::string& key) const {
+  Series share = train.series(key);
+  const Series now = train.series("time_s");
+  if (now.empty()) return {};
+  for (size_t i = share.y.size(); i-- > 0;) {
+    const double passed = i > 0 ? now.y[i] - now.y[i - 1] : kNaN;
+    share.y[i] = passed > 0 ? std::min(1.0, share.y[i] / passed) : kNaN;
+  }
+  return share;
+}
+
 RunData read_run(const std::string& run_folder) {
   const std::filesystem::path folder(run_folder), metrics = folder / "metrics.jsonl";
   if (!std::filesystem::exists(metrics)) {

@@ -48,6 +48,12 @@ struct RunData {
   double total_s(const std::string& key) const;
 
   std::vector<double> segment_ends_s;  // last time_s before each resume, and of the run
+
+  /// At each validation, validation minus the mean of the training lines since the validation before.
+  Series gap(const std::string& key) const;
+  /// A per-interval column (data_wait_s) as a share of the time since the training line before; a gap at
+  /// the first line and where a run was resumed.
+  Series share_of_time(const std::string& key) const;
 };
 
 /// Reads metrics.jsonl and job.yaml. Lines whose step is not after an earlier line of their

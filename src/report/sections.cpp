@@ -58,6 +58,34 @@ Chart chart_of(const RunData& run, const std::string& key, const std::string& ti
   return chart;
 }
 
+/// A chart of lines that `lines` gives, over the run's steps.
+Chart run_chart(const RunData& run, const std::string& title, const std::string& unit,
+                std::vector<ChartLine> lines) {
+  Chart chart{.title = title, .unit = unit, .from_zero = true};
+  chart.steps_per_epoch = run.steps_per_epoch();
+  chart.last_x = run.last_step();
+  chart.lines = std::move(lines);
+  return chart;
+}
+
+/// How much worse validation is than training: a network that goes on learning by heart rises here.
+Chart gap_chart(const RunData& run) {
+  return run_chart(run, "Gap: validation loss less training loss", "",
+                   {{.name = "gap", .color = 3, .dots = true, .series = run.gap("loss")}});
+}
+
+/// Shares of the time between lines; computing is the rest.
+Chart waiting_chart(const RunData& run) {
+  std::vector<ChartLine> lines{{.name = "for data", .color = 2, .smooth_from = kSmoothFrom},
+                               {.name = "for communication", .color = 1, .smooth_from = kSmoothFrom}};
+  lines[0].series = run.share_of_time("data_wait_s");
+  lines[1].series = run.share_of_time("communication_s");
+  for (ChartLine& line : lines) {
+    for (double& share : line.series.y) share *= 100;
+  }
+  return run_chart(run, "Waiting", "% of the time", std::move(lines));
+}
+
 /// Numeric keys that the trainer adds beyond those the page knows, such as a task's metric.
 std::set<std::string> further_keys(const RunData& run) {
   static const std::set<std::string> kKnown = {"epoch",  "loss",          "accuracy",
@@ -185,7 +213,10 @@ std::string charts_html(const RunData& run, const RunSummary& s) {
     n_cards += html.empty() ? 0 : 1;
     smooth = smooth || html.find("class=\"line faint") != std::string::npos;
   };
-  for (const Chart* chart : {&loss, &accuracy, &lr, &speed, &gradient}) add(*chart);
+  for (const Chart* chart : {&loss, &accuracy}) add(*chart);
+  add(gap_chart(run));
+  for (const Chart* chart : {&lr, &speed, &gradient}) add(*chart);
+  add(waiting_chart(run));
   for (const std::string& key : further_keys(run)) {
     Chart chart = chart_of(run, key, key, "");
     chart.allow_log = true;

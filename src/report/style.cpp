@@ -1,5 +1,6 @@
-// CSS and JavaScript of the report page. The series colours are blue, vermilion and green
-// of Okabe and Ito's palette for colour-blind readers, lighter ones on dark ground.
+// CSS and JavaScript of the report page. The first series colours are blue, vermilion
+// and green of Okabe and Ito's palette for colour-blind readers, lighter ones on dark ground; five more are
+// for runs beside each other.
 #include "src/report/style.h"
 
 namespace lockstep {
@@ -7,15 +8,18 @@ namespace lockstep {
 std::string_view report_css() {
   return R"css(
 :root { --page: #f6f6f4; --card: #fff; --ink: #1d232b; --muted: #5b6470; --line: #e2e4e7; --base: #9aa1aa;
-  --c1: #0072b2; --c2: #d55e00; --c3: #00795a; --right: 0 114 178; --wrong: 213 94 0; --on-light: #fff; --on-dark: #000;
+  --c1: #0072b2; --c2: #d55e00; --c3: #00795a; --c4: #a8487f; --c5: #7a5c00; --c6: #2f8fc4; --c7: #6a51a3; --c8: #4d5358;
+  --right: 0 114 178; --wrong: 213 94 0; --on-light: #fff; --on-dark: #000;
   --warn: #9a4300; color-scheme: light; }
 @media (prefers-color-scheme: dark) { :root:not([data-theme=light]) {
   --page: #111418; --card: #1a1e24; --ink: #e5e8ec; --muted: #9da6b1; --line: #2d333b; --base: #59626d;
-  --c1: #58b1e8; --c2: #f0914a; --c3: #35c39a; --right: 60 150 215; --wrong: 235 130 50; --on-light: #000; --on-dark: #fff;
+  --c1: #58b1e8; --c2: #f0914a; --c3: #35c39a; --c4: #e08fc0; --c5: #e3c14f; --c6: #9fd3f5; --c7: #b9a5ec; --c8: #b6bdc6;
+  --right: 60 150 215; --wrong: 235 130 50; --on-light: #000; --on-dark: #fff;
   --warn: #ffb27a; color-scheme: dark; } }
 :root[data-theme=dark] {
   --page: #111418; --card: #1a1e24; --ink: #e5e8ec; --muted: #9da6b1; --line: #2d333b; --base: #59626d;
-  --c1: #58b1e8; --c2: #f0914a; --c3: #35c39a; --right: 60 150 215; --wrong: 235 130 50; --on-light: #000; --on-dark: #fff;
+  --c1: #58b1e8; --c2: #f0914a; --c3: #35c39a; --c4: #e08fc0; --c5: #e3c14f; --c6: #9fd3f5; --c7: #b9a5ec; --c8: #b6bdc6;
+  --right: 60 150 215; --wrong: 235 130 50; --on-light: #000; --on-dark: #fff;
   --warn: #ffb27a; color-scheme: dark; }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--page); color: var(--ink);
@@ -30,6 +34,8 @@ header .status { color: var(--muted); }
 header .status.bad { color: var(--warn); font-weight: 600; }
 header button { position: absolute; right: 0; top: 2px; font: inherit; font-size: 13px; color: var(--muted); background: none;
   border: 1px solid var(--line); border-radius: 6px; padding: 2px 10px; cursor: pointer; }
+nav { display: flex; flex-wrap: wrap; gap: 2px 18px; margin: -2px 2px 12px; font-size: 14px; }
+nav a, td a { color: var(--c1); text-decoration: none; } nav a:hover, td a:hover { text-decoration: underline; }
 .card { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 14px 16px;
   margin: 0 0 14px; min-width: 0; }
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(148px, 1fr)); gap: 1px; padding: 0;
@@ -63,7 +69,9 @@ svg path { fill: none; vector-effect: non-scaling-stroke; stroke-linejoin: round
 .line { stroke-width: 1.8; }
 .faint { stroke-width: 1; opacity: .32; }
 .dots { stroke-width: 6; stroke-linecap: round; }
-.s1 { stroke: var(--c1); } .s2 { stroke: var(--c2); } .s3 { stroke: var(--c3); }
+.s1 { stroke: var(--c1); } .s2 { stroke: var(--c2); } .s3 { stroke: var(--c3); } .s4 { stroke: var(--c4); }
+.s5 { stroke: var(--c5); } .s6 { stroke: var(--c6); } .s7 { stroke: var(--c7); } .s8 { stroke: var(--c8); }
+.dashed { stroke-dasharray: 7 4; }
 .f1 { fill: var(--c1); } .f2 { fill: var(--c2); } .f3 { fill: var(--c3); } .f0 { fill: var(--base); }
 .ty, .tx, .tm { position: absolute; font-size: 12px; line-height: 1; color: var(--muted); white-space: nowrap;
   font-variant-numeric: tabular-nums; pointer-events: none; }
@@ -81,7 +89,8 @@ svg path { fill: none; vector-effect: non-scaling-stroke; stroke-linejoin: round
   border-radius: 6px; padding: 3px 8px; font-size: 12px; white-space: nowrap; pointer-events: none;
   font-variant-numeric: tabular-nums; }
 .tip i { display: inline-block; width: 9px; height: 9px; border-radius: 5px; margin-right: 5px; }
-.tip .c1 { background: var(--c1); } .tip .c2 { background: var(--c2); } .tip .c3 { background: var(--c3); }
+.c1 { background: var(--c1); } .c2 { background: var(--c2); } .c3 { background: var(--c3); } .c4 { background: var(--c4); }
+.c5 { background: var(--c5); } .c6 { background: var(--c6); } .c7 { background: var(--c7); } .c8 { background: var(--c8); }
 .split { width: 100%; height: 26px; display: block; border-radius: 4px; }
 .splitkeys { display: flex; flex-wrap: wrap; gap: 2px 20px; margin: 10px 0 0; font-size: 14px; }
 table { border-collapse: collapse; font-size: 14px; font-variant-numeric: tabular-nums; }
@@ -133,9 +142,9 @@ footer { color: var(--muted); font-size: 13px; }
   .plot { margin-right: 8px; height: 190px; }
   .confusion { font-size: 11px; } .confusion th, .confusion td { padding: 2px 3px; } .legend { margin-left: 0; } th, td { padding-right: 9px; } }
 @media print { :root, :root:not([data-theme=light]) { --page: #fff; --card: #fff; --ink: #000; --muted: #444;
-    --line: #ccc; --base: #888; --c1: #0072b2; --c2: #d55e00; --c3: #00795a; --right: 0 114 178;
+    --line: #ccc; --base: #888; --c1: #0072b2; --c2: #d55e00; --c3: #00795a; --c4: #a8487f; --c5: #7a5c00; --c6: #2f8fc4; --c7: #6a51a3; --c8: #4d5358; --right: 0 114 178;
     --wrong: 213 94 0; --on-light: #fff; --on-dark: #000; --warn: #9a4300; color-scheme: light; }
-  body { font-size: 12px; } main { max-width: none; padding: 0; } header button, .tip, .cursor { display: none; }
+  body { font-size: 12px; } main { max-width: none; padding: 0; } header button, nav, .tip, .cursor { display: none; }
   .card { break-inside: avoid; } .card.long { break-inside: auto; }
   .charts { grid-template-columns: 1fr 1fr; } .plot { height: 170px; }
   .scroll, .scroll.tall, .halves > * { max-height: none; overflow: visible; }

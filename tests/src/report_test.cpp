@@ -15,6 +15,7 @@
 #include "io/checkpoint/checkpoint.h"
 #include "io/files/metrics.h"
 #include "kernels/error.h"
+#include "src/report/run_data.h"
 #include "tests/support/hdf5_files.h"
 
 namespace lockstep {
@@ -297,6 +298,106 @@ TEST_F(ReportTest, AOnePointSeriesIsADotAndEpochsHaveARow) {
   EXPECT_NE(html.find("step-000000020.h5"), std::string::npos);
   for (const char* part : {">Seed<", ">77<", ">Training data<", ">data/a<", ">Validation data<", ">data/b<"})
     EXPECT_NE(html.find(part), std::string::npos) << part;
+}
+
+TEST_F(ReportTest, LinksLeadToWhatIsThere) {
+  full_run(run, 3);
+  const std::string html = page();
+  const std::regex link("<a href=\"#([a-z]+)\">");
+  int n_links = 0;
+  for (std::sregex_iterator at(html.begin(), html.end(), link), end; at != end; ++at, ++n_links)
+    EXPECT_EQ(count(html, "id=\"" + (*at)[1].str() + "\""), 1u) << (*at)[1];
+  EXPECT_EQ(n_links, 5);  // no attention here
+}
+
+TEST_F(ReportTest, TheGapIsOfTheTrainingSinceTheValidationBefore) {
+  MetricsWriter writer(run + "/metrics.jsonl", -1);
+  const auto train = [&](int step, double loss, double time_s, double wait_s) {
+    JsonObject line;
+    line.set("kind", "train")
+        .set("step", step)
+        .set("loss", loss)
+        .set("time_s", time_s)
+        .set("data_wait_s", wait_s);
+    writer.write(line);
+  };
+  const auto validate = [&](int step, double loss) {
+    writer.write(JsonObject().set("kind", "validation").set("step", step).set("loss", loss));
+  };
+  train(1, 4, 1, 0.5);
+  train(2, 2, 3, 0.5);
+  validate(2, 3.5);
+  train(3, 1, 4, 0.75);
+  validate(3, 3);
+  validate(4, 3);  // nothing was trained since
+  const RunData data = read_run(run);
+  const Series gap = data.gap("loss"), waiting = data.share_of_time("data_wait_s");
+  EXPECT_EQ(gap.x, (std::vector<double>{2, 3, 4}));
+  EXPECT_EQ(gap.y[0], 0.5);
+  EXPECT_EQ(gap.y[1], 2.0);
+  EXPECT_TRUE(std::isnan(gap.y[2]));
+  EXPECT_TRUE(std::isnan(waiting.y[0]));
+  EXPECT_EQ(waiting.y[1], 0.25);
+  EXPECT_EQ(waiting.y[2], 0.75);
+  const std::string html = page();
+  EXPECT_NE(html.find(">Gap: validation loss less training loss<"), std::string::npos);
+  EXPECT_NE(html.find(">Waiting<"), std::string::npos);
+}
+
+class ComparisonTest : public ReportTest {
+ protected:
+  std::string page_of(const std::vector<std::string>& runs) {
+    write_comparison(runs, run + "/comparison.html");
+    return read_text(run + "/comparison.html");
+  }
+  std::string failure_of(const std::vector<std::string>& runs) {
+    try {
+      write_comparison(runs, run + "/comparison.html");
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "(no error)";
+  }
+  std::string made(const std::string& name, double loss, const std::string& optimizer) {
+    const std::string folder = run + "/lr sweep/" + name;
+    fs::create_directories(folder);
+    MetricsWriter writer(folder + "/metrics.jsonl", -1);
+    writer.write(JsonObject().set("kind", "start").set("name", "<same>"));
+    for (int step : {10, 20}) {
+      writer.write(JsonObject().set("kind", "train").set("step", step).set("loss", loss + 1.0 / step));
+      writer.write(JsonObject().set("kind", "validation").set("step", step).set("loss", loss));
+    }
+    write_text(folder + "/job.yaml",
+               "name: n\nseed: 7\noptimizer: " + optimizer + "\nmodel: {layers: [{affine: {out: 3}}]}\n");
+    return folder;
+  }
+};
+
+TEST_F(ComparisonTest, RunsStandBesideEachOther) {
+  const std::string a = made("a", 0.5, "{sgd: {lr: 0.1}}"), b = made("b<i>", 0.25, "{sgd: {lr: 0.2}}");
+  write_report(b);
+  const std::string html = page_of({a, b});
+  size_t n_elements = 0;
+  EXPECT_EQ(structure_problem(html, n_elements), "");
+  for (const char* part : {"<td>optimizer.sgd.lr</td><td class=\"text\">0.1</td><td class=\"text\">0.2</td>",
+                           "<b>0.25</b>", "<a href=\"lr sweep/b&lt;i&gt;/report.html\">b&lt;i&gt;</a>",
+                           ">Validation: loss<", ">Training: loss<"})
+    EXPECT_NE(html.find(part), std::string::npos) << part;
+  EXPECT_EQ(html.find("seed"), std::string::npos) << "what is equal is left out";
+  EXPECT_EQ(count(html, "report.html\">"), 1u) << "a run without a page has no link";
+  EXPECT_EQ(count(html, "http:") + count(html, "https:") + count(html, "url("), 0u);
+  EXPECT_EQ(page_of({a, b}), html);
+}
+
+TEST_F(ComparisonTest, SayWhatCannotBeCompared) {
+  const std::string a = made("a", 0.5, "{sgd: {lr: 0.1}}");
+  EXPECT_NE(failure_of({a, a + "/"}).find("named twice"), std::string::npos);
+  EXPECT_NE(failure_of({a, run + "/nothing"}).find("there is no such file"), std::string::npos);
+  EXPECT_NE(failure_of(std::vector<std::string>(17, a)).find("name up to 16"), std::string::npos);
+  std::vector<std::string> many;
+  for (int i = 0; i < 16; ++i) many.push_back(made("run" + std::to_string(i), 0.1 * i, "adam"));
+  EXPECT_EQ(count(page_of(many), "class=\"line dashed s8\""),
+            6u);  // two charts and their legends, and one of two
 }
 
 TEST_F(ReportTest, EqualFilesGiveEqualBytesAnywhere) {
