@@ -39,7 +39,7 @@ static int explain_command(const Words& words) {
       "unit", po::value<Words>()->composing(),
       "LAYER:CHANNEL: what it answers to; may be repeated (default: outputs, and six of the last "
       "convolution)")("samples", po::value<int64_t>()->default_value(10000),
-                      "look at the first so many samples")(
+                      "look at so many samples, spread over the data by chance")(
       "input", po::value<std::string>(), "field of the inputs")("target", po::value<std::string>(),
                                                                 "field of the targets")(
       "layout", po::value<std::string>(), "of images: NCHW or NHWC (default: as in training)")(

@@ -13,7 +13,6 @@ namespace lockstep {
 struct Explanation {
   int64_t step = 0;  // of the checkpoint
   std::vector<PictureGroup> groups;
-  std::vector<std::string> notes;  // one line each, for the terminal
 };
 
 /// One process. Throws Error for networks of other inputs, and for layers, units and samples that are not

@@ -31,35 +31,49 @@ class Scanner {
   }
 
   ScannedData run(int64_t asked) {
-    PlanOptions options;
-    options.config = s_.model.job.op_config(false);
-    options.micro_batch = s_.model.job.micro_batch;
-    options.keeps_shown = true;
-    Plan plan(graph_, *s_.model.arena, std::vector<LossSpec>{}, options);
-    plan.refresh_weights();
+    const int64_t micro = s_.model.job.micro_batch;
+    const std::unique_ptr<Plan> plan = plan_of(micro);
     DataLoader loader(*s_.dataset, s_.loading, 0);
-    for (int64_t step = 0; step < loader.steps_per_epoch(); ++step) {
+    for (int64_t n_left = s_.n_samples; n_left > 0;) {
       const MicroBatch& batch = loader.next();
-      if (batch.n_valid == 0 || (batch.sample_ids[0] >= s_.n_samples && batch.sample_ids[0] > asked)) break;
-      BatchContext context;
-      context.n_valid = batch.n_valid;
-      context.sample_ids = batch.sample_ids.data();
-      plan.stage({batch.data[0]}, {}, context);
-      plan.wait_staged();
-      plan.forward();
-      for (int64_t i = 0; i < batch.n_valid; ++i) {
-        const int64_t sample = batch.sample_ids[static_cast<size_t>(i)];
-        const JudgedSample judged = judge_sample(plan, batch, i);
-        if (sample == asked) result_.asked = judged;
-        if (sample >= s_.n_samples) continue;
-        take(judged);
-        for (size_t u = 0; u < units_.size(); ++u) take_unit(plan, u, i, sample);
+      if (batch.n_valid == 0) break;
+      run_batch(*plan, batch);
+      for (int64_t i = 0; i < std::min(batch.n_valid, n_left); ++i) {
+        take(judge_sample(*plan, batch, i));
+        for (size_t u = 0; u < units_.size(); ++u)
+          take_unit(*plan, u, i, batch.sample_ids[static_cast<size_t>(i)]);
       }
+      n_left -= batch.n_valid;
     }
+    if (asked >= 0) {
+      const std::unique_ptr<Plan> of_one = plan_of(1);
+      DataLoader one(*s_.dataset, s_.one_by_one(), asked);
+      const MicroBatch& batch = one.next();
+      run_batch(*of_one, batch);
+      result_.asked = judge_sample(*of_one, batch, 0);
+    }
+    for (auto& [cell, mistake] : result_.mistakes) std::sort(mistake.first.begin(), mistake.first.end());
     return std::move(result_);
   }
 
  private:
+  std::unique_ptr<Plan> plan_of(int64_t micro_batch) const {
+    PlanOptions options;
+    options.config = s_.model.job.op_config(false);
+    options.micro_batch = micro_batch;
+    options.keeps_shown = true;
+    auto plan = std::make_unique<Plan>(graph_, *s_.model.arena, std::vector<LossSpec>{}, options);
+    plan->refresh_weights();
+    return plan;
+  }
+
+  static void run_batch(Plan& plan, const MicroBatch& batch) {
+    BatchContext context;
+    context.n_valid = batch.n_valid;
+    context.sample_ids = batch.sample_ids.data();
+    plan.forward({batch.data[0]}, {}, context);
+  }
+
   JudgedSample judge_sample(Plan& plan, const MicroBatch& batch, int64_t i) const {
     const int64_t n = s_.kind.output.n_elements();
     const float* const output = plan.output() + i * n;
@@ -89,8 +103,9 @@ class Scanner {
 
   void take(const JudgedSample& judged) {
     if (!s_.has_targets) return;
-    keep_largest(result_.worst, judged, most_,
-                 [](const JudgedSample& a, const JudgedSample& b) { return a.loss > b.loss; });
+    keep_largest(result_.worst, judged, most_, [](const JudgedSample& a, const JudgedSample& b) {
+      return std::pair(-a.loss, a.sample) < std::pair(-b.loss, b.sample);
+    });
     if (judged.truth < 0 || judged.truth == judged.predicted) return;
     ScannedData::Mistake& mistake = result_.mistakes[{judged.truth, judged.predicted}];
     ++mistake.count;
@@ -103,8 +118,9 @@ class Scanner {
     const float* const values =
         plan.shown(shown_[u]) + i * shape.n_elements() + units_[u].channel * n_positions;
     const std::pair<double, int64_t> one{*std::max_element(values, values + n_positions), sample};
-    keep_largest(result_.exciting[u], one, most_,
-                 [](const auto& a, const auto& b) { return a.first > b.first; });
+    keep_largest(result_.exciting[u], one, most_, [](const auto& a, const auto& b) {
+      return std::pair(-a.first, a.second) < std::pair(-b.first, b.second);
+    });
   }
 
   const ExplainedModel& s_;

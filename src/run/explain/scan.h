@@ -21,7 +21,7 @@ struct JudgedSample {
 
 struct ScannedData {
   std::vector<JudgedSample> worst;  // by loss, the largest first
-  /// Of each pair (true class, predicted class) that differ: how many, and the first of them.
+  /// Of each pair (true class, predicted class) that differ: how many, and some of them.
   struct Mistake {
     int64_t count = 0;
     std::vector<int64_t> first;

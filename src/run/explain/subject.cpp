@@ -41,8 +41,9 @@ ExplainedModel::ExplainedModel(const ExplainOptions& options)
   if (has_targets) check_class_names(options.data, dataset->class_names(), model.contract.class_names);
   loading = make_loader_options(model.job, *dataset, fields, graph, has_targets, model.contract.normalization,
                                 0, 1);
-  loading.shuffle.is_on = false;
+  loading.shuffle = Shuffle{};
   loading.order = Order::kShuffled;
+  loading.seed = 1;
   pixels = PixelScale(input, model.contract.normalization, highest_stored(*dataset, fields.input));
   n_samples = std::min(dataset->n_samples(), options.most_samples);
   if (options.sample >= dataset->n_samples()) {
@@ -66,18 +67,22 @@ int ExplainedModel::layer(const std::string& name, const char* option) const {
               near.empty() ? "`lockstep inspect CHECKPOINT` lists them" : "did you mean '" + near + "'?");
 }
 
+LoaderOptions ExplainedModel::one_by_one() const {
+  LoaderOptions one = loading;
+  one.shuffle.is_on = false;
+  one.global_batch = one.micro_batch = 1;
+  one.prefetch = 1;
+  one.prefetch_limit_bytes = 0;
+  one.cache_limit_bytes = 0;
+  return one;
+}
+
 std::map<int64_t, std::vector<float>> ExplainedModel::images(const std::vector<int64_t>& samples) const {
-  const std::set<int64_t> wanted(samples.begin(), samples.end());
   std::map<int64_t, std::vector<float>> found;
-  const auto n = static_cast<size_t>(image().n_elements());
-  DataLoader loader(*dataset, loading, 0);
-  for (int64_t s = 0; s < loader.steps_per_epoch() && found.size() < wanted.size(); ++s) {
-    const MicroBatch& batch = loader.next();
-    for (int64_t i = 0; i < batch.n_valid; ++i) {
-      if (!wanted.contains(batch.sample_ids[static_cast<size_t>(i)])) continue;
-      const float* const row = static_cast<const float*>(batch.data[0]) + static_cast<size_t>(i) * n;
-      found[batch.sample_ids[static_cast<size_t>(i)]].assign(row, row + n);
-    }
+  for (const int64_t sample : std::set<int64_t>(samples.begin(), samples.end())) {
+    DataLoader loader(*dataset, one_by_one(), sample);
+    const auto* const row = static_cast<const float*>(loader.next().data[0]);
+    found[sample].assign(row, row + image().n_elements());
   }
   return found;
 }

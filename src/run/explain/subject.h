@@ -20,7 +20,7 @@ struct ExplainOptions {
   int64_t sample = -1;                // to look at closely; -1: the one with the largest loss
   std::vector<std::string> layers;    // whose feature maps are shown; empty: three convolutions
   std::vector<std::string> units;     // LAYER:CHANNEL; empty: the outputs, and some of the last convolution
-  int64_t most_samples = 10000;       // of the data, from the first on
+  int64_t most_samples = 10000;       // of the data, spread over them by chance
 };
 
 struct ExplainedModel {
@@ -28,7 +28,8 @@ struct ExplainedModel {
 
   TrainedModel model;
   std::unique_ptr<Dataset> dataset;
-  LoaderOptions loading;  // in order, one field of images and, where the data have them, one of targets
+  /// One field of images and, where the data have them, one of targets: shuffled, always in the same way.
+  LoaderOptions loading;
   PredictionKind kind;
   bool has_targets = false;
   PixelScale pixels{{}, {}, 0};
@@ -39,7 +40,9 @@ struct ExplainedModel {
   std::string class_name(int64_t c) const;
   /// The vertex of that name. Throws Error naming the nearest and `option`.
   int layer(const std::string& name, const char* option) const;
-  /// The images of these samples, as the network reads them: one pass over the data.
+  /// Options for reading single samples: step i of such a loader is sample i.
+  LoaderOptions one_by_one() const;
+  /// The images of these samples, as the network reads them.
   std::map<int64_t, std::vector<float>> images(const std::vector<int64_t>& samples) const;
 };
 

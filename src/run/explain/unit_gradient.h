@@ -25,15 +25,16 @@ class UnitGradient {
   ~UnitGradient();
 
   int64_t n_channels() const { return shape_[0]; }
-  /// input: one sample, as the network reads it. gradient (input's size) is added nothing to: it is written.
-  /// Returns the unit's value.
+  /// input: one sample, as the network reads it. Writes the gradient (the input's size) and returns the
+  /// unit's value.
   double at(const std::vector<float>& input, int64_t channel, std::vector<float>& gradient);
 
  private:
-  const Graph graph_;
-  Shape shape_;                          // of the layer
-  std::unique_ptr<Plan> values_, plan_;  // in evaluation, and with gradients
-  std::vector<float> target_, rubbish_;
+  Shape shape_;  // of the layer
+  bool is_cuda_;
+  std::unique_ptr<Plan> plan_;
+  std::vector<float> target_;
+  Memory ignored_;  // gradients of the weights
 };
 
 }  // namespace lockstep
