@@ -1,6 +1,7 @@
 // The CUDA side of a build without CUDA: no device is found, and whoever asks for one is told
 // how to get it. The same names as kernels/cuda, so that no other file knows the difference.
 #include "kernels/backend.h"
+#include "kernels/element_update.h"
 #include "kernels/error.h"
 #include "kernels/library_versions.h"
 
@@ -86,5 +87,12 @@ void sgd_update(Stream&, const SgdUpdate&, const UpdateRanges&, const float*, fl
 void adam_update(Stream&, const AdamUpdate&, const UpdateRanges&, const float*, float*, float*, float*) {
   refuse();
 }
+#define LOCKSTEP_REFUSE_UPDATE(FORMULA)                                                               \
+  void element_update(Stream&, const ElementUpdate&, const FORMULA&, const UpdateRanges&, const float*, \
+                      float*, std::span<float* const>) {                                              \
+    refuse();                                                                                         \
+  }
+LOCKSTEP_FOR_EACH_FORMULA(LOCKSTEP_REFUSE_UPDATE)
+void add_sign(Stream&, float, const UpdateRanges&, const float*, float*) { refuse(); }
 
 }  // namespace lockstep::cuda
