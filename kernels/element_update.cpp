@@ -5,14 +5,14 @@
 
 namespace lockstep {
 
-#define LOCKSTEP_SWITCH_UPDATE(FORMULA)                                                         \
-  void element_update(Stream& stream, const ElementUpdate& update, const FORMULA& formula,      \
-                      const UpdateRanges& ranges, const float* grad, float* weights,            \
-                      std::span<float* const> states) {                                         \
-    assert(states.size() >= size_t{FORMULA::kSlots});                                           \
-    if (stream.device().kind == Device::Kind::kCuda)                                            \
-      return cuda::element_update(stream, update, formula, ranges, grad, weights, states);      \
-    cpu::element_update(stream, update, formula, ranges, grad, weights, states);                \
+#define LOCKSTEP_SWITCH_UPDATE(FORMULA)                                                    \
+  void element_update(Stream& stream, const ElementUpdate& update, const FORMULA& formula, \
+                      const UpdateRanges& ranges, const float* grad, float* weights,       \
+                      std::span<float* const> states) {                                    \
+    assert(states.size() >= size_t{FORMULA::kSlots});                                      \
+    if (stream.device().kind == Device::Kind::kCuda)                                       \
+      return cuda::element_update(stream, update, formula, ranges, grad, weights, states); \
+    cpu::element_update(stream, update, formula, ranges, grad, weights, states);           \
   }
 
 LOCKSTEP_FOR_EACH_FORMULA(LOCKSTEP_SWITCH_UPDATE)
@@ -23,5 +23,7 @@ void add_sign(Stream& stream, float amount, const UpdateRanges& ranges, const fl
     return cuda::add_sign(stream, amount, ranges, weights, gradients);
   cpu::add_sign(stream, amount, ranges, weights, gradients);
 }
+
+#undef LOCKSTEP_SWITCH_UPDATE
 
 }  // namespace lockstep

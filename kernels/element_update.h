@@ -1,6 +1,6 @@
 // Optimizer updates by a formula of update_formulas.h, over ranges of the parameter arena as those of
-// optimizer_update.h: one pass reads gradient, weights and states and writes weights and states. All arrays are
-// float32; gradients and weights are indexed alike, states by their range.
+// optimizer_update.h: one pass reads gradient, weights and states and writes weights and states. All arrays
+// are float32; gradients and weights are indexed alike, states by their range.
 #pragma once
 
 #include <span>
@@ -41,15 +41,15 @@ struct ElementScalars {
 };
 
 /// states: as many arrays as the formula has slots.
-#define LOCKSTEP_DECLARE_UPDATE(FORMULA)                                                              \
-  void element_update(Stream& stream, const ElementUpdate& update, const FORMULA& formula,            \
-                      const UpdateRanges& ranges, const float* grad, float* weights,                  \
+#define LOCKSTEP_DECLARE_UPDATE(FORMULA)                                                   \
+  void element_update(Stream& stream, const ElementUpdate& update, const FORMULA& formula, \
+                      const UpdateRanges& ranges, const float* grad, float* weights,       \
                       std::span<float* const> states);
 
 LOCKSTEP_FOR_EACH_FORMULA(LOCKSTEP_DECLARE_UPDATE)
 
-/// gradients += amount sign(w) in the ranges whose factor is not 0: the subgradient of amount |w|, at 0 the one
-/// that is 0.
+/// gradients += amount sign(w) in the ranges whose factor is not 0: the subgradient of amount |w|, at 0 the
+/// one that is 0.
 void add_sign(Stream& stream, float amount, const UpdateRanges& ranges, const float* weights,
               float* gradients);
 
@@ -62,5 +62,7 @@ namespace cuda {
 LOCKSTEP_FOR_EACH_FORMULA(LOCKSTEP_DECLARE_UPDATE)
 void add_sign(Stream&, float amount, const UpdateRanges&, const float* weights, float* gradients);
 }  // namespace cuda
+
+#undef LOCKSTEP_DECLARE_UPDATE
 
 }  // namespace lockstep

@@ -1,8 +1,8 @@
-// Update rules as functions of one element, shared by loops of the CPU and kernels of GPUs: float32 arithmetic
-// in the order written, no branch on data. What is the same for all elements, bias corrections above all, was
-// computed in float64 by who fills the members. Each call takes the weight (after decoupled decay), the gradient
-// (scaled, with L2 decay), the decay that is left to the formula, and the element's states, which it changes; it
-// returns the new weight.
+// Update rules as functions of one element, shared by loops of the CPU and kernels of GPUs: float32
+// arithmetic in the order written. What is the same for all elements, bias corrections above all, was
+// computed in float64 by who fills the members. Each call takes the weight (after decoupled decay), the
+// gradient (scaled, with L2 decay), the decay that is left to the formula, and the element's states, which it
+// changes; it returns the new weight.
 #pragma once
 
 #include <cmath>
@@ -33,18 +33,18 @@ struct MomentumFormula {
   }
 };
 
-/// sum += g² (start: what it begins with, in the first step);  w -= rate g / (√(sum + inside) + outside).
+/// sum += g², from `start` on;  w -= rate g / (√(sum + inside) + outside).
 struct AdagradFormula {
   static constexpr int kSlots = 1;
   float rate = 0.01f, inside = 0, outside = 1e-10f, start = 0;
   LOCKSTEP_FORMULA float operator()(float w, float g, float, float* s) const {
-    s[0] = (s[0] + start) + g * g;
+    s[0] = (s[0] == 0.0f ? start : s[0]) + g * g;
     return w - rate * (g / (std::sqrt(s[0] + inside) + outside));
   }
 };
 
-/// square = keep square + take g²;  u = g / (√(square - mean² + inside) + outside), the mean of gradients only
-/// where kCentered;  w -= lr u, with kMomentum w -= lr velocity after velocity = momentum velocity + u.
+/// square = keep square + take g²;  u = g / (√(square - mean² + inside) + outside), the mean of gradients
+/// only where kCentered;  w -= lr u, with kMomentum w -= lr velocity after velocity = momentum velocity + u.
 /// Slots: square, mean, velocity, of them those that there are. A variance that rounding makes negative is 0.
 template <bool kCentered, bool kMomentum>
 struct RmspropFormula {
@@ -104,8 +104,8 @@ struct NadamFormula : MomentsFormula {
   }
 };
 
-/// w -= step_size m / (of_root (√v + epsilon) + constant): divided by the root (1, 0), or not at all (0, 1), as
-/// long as too few gradients were seen. Slots: m, v.
+/// w -= step_size m / (of_root (√v + epsilon) + constant): divided by the root (1, 0), or not at all (0, 1),
+/// as long as too few gradients were seen. Slots: m, v.
 struct RadamFormula : MomentsFormula {
   float step_size = 0, of_root = 1, constant = 0, epsilon = 1e-8f;
   LOCKSTEP_FORMULA float operator()(float w, float g, float, float* s) const {
@@ -126,16 +126,17 @@ struct LionFormula {
 };
 
 /// v = beta2 v + (1 - beta2) g²;  u = g / (root_scale √v + epsilon) + decay w;  z -= lr u;
-/// x = (1 - c) x + c z;  w = (1 - beta1) z + beta1 x. Slots: z, v, x; z and x begin (begins = 1) as the weights.
+/// x = (1 - c) x + c z;  w = (1 - beta1) z + beta1 x. Slots: z, v, x. Where z and x are 0, so is w, or they
+/// have not begun: they begin as the weight.
 struct ScheduleFreeFormula {
   static constexpr int kSlots = 3;
   float lr = 0.0025f, beta1 = 0.9f, one_minus_beta1 = 0.1f, beta2 = 0.999f, one_minus_beta2 = 0.001f;
   float root_scale = 1, epsilon = 1e-8f, c = 1, one_minus_c = 0;
-  float begins = 0, goes_on = 1;  // 1, 0 in the first step
   LOCKSTEP_FORMULA float operator()(float w, float g, float decay, float* s) const {
     s[1] = beta2 * s[1] + one_minus_beta2 * (g * g);
     const float u = g / (std::sqrt(s[1]) * root_scale + epsilon) + decay * w;
-    const float z = begins * w + goes_on * s[0], x = begins * w + goes_on * s[2];
+    const float both = std::fabs(s[0]) + std::fabs(s[2]);
+    const float z = both == 0.0f ? w : s[0], x = both == 0.0f ? w : s[2];
     s[0] = z - lr * u;
     s[2] = one_minus_c * x + c * s[0];
     return one_minus_beta1 * s[0] + beta1 * s[2];
@@ -143,18 +144,18 @@ struct ScheduleFreeFormula {
 };
 
 // F(NAME) for each of them.
-#define LOCKSTEP_FOR_EACH_FORMULA(F)   \
-  F(DescentFormula)                    \
-  F(MomentumFormula)                   \
-  F(AdagradFormula)                    \
-  F(PlainRmspropFormula)               \
-  F(RmspropMomentumFormula)            \
-  F(CenteredRmspropFormula)            \
-  F(CenteredRmspropMomentumFormula)    \
-  F(AdadeltaFormula)                   \
-  F(NadamFormula)                      \
-  F(RadamFormula)                      \
-  F(LionFormula)                       \
+#define LOCKSTEP_FOR_EACH_FORMULA(F) \
+  F(DescentFormula)                  \
+  F(MomentumFormula)                 \
+  F(AdagradFormula)                  \
+  F(PlainRmspropFormula)             \
+  F(RmspropMomentumFormula)          \
+  F(CenteredRmspropFormula)          \
+  F(CenteredRmspropMomentumFormula)  \
+  F(AdadeltaFormula)                 \
+  F(NadamFormula)                    \
+  F(RadamFormula)                    \
+  F(LionFormula)                     \
   F(ScheduleFreeFormula)
 
 }  // namespace lockstep

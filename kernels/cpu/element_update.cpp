@@ -47,20 +47,20 @@ LOCKSTEP_VECTORIZE void add_sign_loop(float amount, int64_t n, const float* __re
 
 }  // namespace
 
-#define LOCKSTEP_DEFINE_UPDATE(FORMULA)                                                                     \
-  namespace {                                                                                               \
-  LOCKSTEP_VECTORIZE void FORMULA##_loop(const ElementScalars& scalars, const FORMULA& formula, int64_t n,  \
-                                         const float* grad, float* weights, const StateArrays& states) {    \
-    update_loop(scalars, formula, n, grad, weights, states.at[0], states.at[1], states.at[2]);              \
-  }                                                                                                         \
-  }                                                                                                         \
-  void element_update(Stream&, const ElementUpdate& update, const FORMULA& formula,                         \
-                      const UpdateRanges& ranges, const float* grad, float* weights,                        \
-                      std::span<float* const> states) {                                                     \
-    in_chunks(ranges, [&](const UpdateChunk& chunk) {                                                       \
-      FORMULA##_loop(ElementScalars(update, chunk.factor), formula, chunk.n, grad + chunk.begin,            \
-                     weights + chunk.begin, StateArrays(states, FORMULA::kSlots, chunk.state));             \
-    });                                                                                                     \
+#define LOCKSTEP_DEFINE_UPDATE(FORMULA)                                                                    \
+  namespace {                                                                                              \
+  LOCKSTEP_VECTORIZE void FORMULA##_loop(const ElementScalars& scalars, const FORMULA& formula, int64_t n, \
+                                         const float* grad, float* weights, const StateArrays& states) {   \
+    update_loop(scalars, formula, n, grad, weights, states.at[0], states.at[1], states.at[2]);             \
+  }                                                                                                        \
+  }                                                                                                        \
+  void element_update(Stream&, const ElementUpdate& update, const FORMULA& formula,                        \
+                      const UpdateRanges& ranges, const float* grad, float* weights,                       \
+                      std::span<float* const> states) {                                                    \
+    in_chunks(ranges, [&](const UpdateChunk& chunk) {                                                      \
+      FORMULA##_loop(ElementScalars(update, chunk.factor), formula, chunk.n, grad + chunk.begin,           \
+                     weights + chunk.begin, StateArrays(states, FORMULA::kSlots, chunk.state));            \
+    });                                                                                                    \
   }
 
 LOCKSTEP_FOR_EACH_FORMULA(LOCKSTEP_DEFINE_UPDATE)
@@ -71,5 +71,7 @@ void add_sign(Stream&, float amount, const UpdateRanges& ranges, const float* we
       add_sign_loop(amount * chunk.factor, chunk.n, weights + chunk.begin, gradients + chunk.begin);
   });
 }
+
+#undef LOCKSTEP_DEFINE_UPDATE
 
 }  // namespace lockstep::cpu

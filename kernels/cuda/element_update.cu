@@ -39,8 +39,9 @@ struct ByFormula {
 };
 
 template <typename Formula>
-void update_by(Stream& stream, const ElementUpdate& update, const Formula& formula, const UpdateRanges& ranges,
-               const float* grad, float* weights, std::span<float* const> states) {
+void update_by(Stream& stream, const ElementUpdate& update, const Formula& formula,
+               const UpdateRanges& ranges, const float* grad, float* weights,
+               std::span<float* const> states) {
   ByFormula<Formula> body{update, formula, grad, weights, {}};
   bool is_aligned = are_aligned(grad, weights);
   for (size_t a = 0; a < size_t{Formula::kSlots}; ++a) {
@@ -68,11 +69,11 @@ struct AddSign {
 
 }  // namespace
 
-#define LOCKSTEP_DEFINE_UPDATE(FORMULA)                                                       \
-  void element_update(Stream& stream, const ElementUpdate& update, const FORMULA& formula,    \
-                      const UpdateRanges& ranges, const float* grad, float* weights,          \
-                      std::span<float* const> states) {                                       \
-    update_by(stream, update, formula, ranges, grad, weights, states);                        \
+#define LOCKSTEP_DEFINE_UPDATE(FORMULA)                                                    \
+  void element_update(Stream& stream, const ElementUpdate& update, const FORMULA& formula, \
+                      const UpdateRanges& ranges, const float* grad, float* weights,       \
+                      std::span<float* const> states) {                                    \
+    update_by(stream, update, formula, ranges, grad, weights, states);                     \
   }
 
 LOCKSTEP_FOR_EACH_FORMULA(LOCKSTEP_DEFINE_UPDATE)
@@ -81,5 +82,7 @@ void add_sign(Stream& stream, float amount, const UpdateRanges& ranges, const fl
               float* gradients) {
   over_chunks(stream, ranges, AddSign{amount, weights, gradients}, are_aligned(weights, gradients));
 }
+
+#undef LOCKSTEP_DEFINE_UPDATE
 
 }  // namespace lockstep::cuda

@@ -1,5 +1,5 @@
-// How an update on a GPU goes over its ranges: one launch for all of them. A block takes one chunk; its threads
-// take packs of 16 bytes.
+// How an update on a GPU goes over its ranges: one launch for all of them. A block takes one chunk; its
+// threads take packs of 16 bytes.
 #pragma once
 
 #include "kernels/cuda/streaming.h"
