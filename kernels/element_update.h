@@ -26,17 +26,19 @@ struct ElementUpdate {
 
 /// The same as factors, for a range with that factor.
 struct ElementScalars {
-  float scale, l2 = 0, keep = 1, decay = 0;
+  float scale, l2 = 0, shrink = 0, decay = 0;
   LOCKSTEP_FORMULA ElementScalars(const ElementUpdate& update, float factor) : scale(update.grad_scale) {
     const float of_range = update.weight_decay * factor;
     if (update.decay == ElementUpdate::Decay::kL2) l2 = of_range;
     if (update.decay == ElementUpdate::Decay::kDecoupled)
-      keep = static_cast<float>(1.0 - update.lr * of_range);
+      shrink = static_cast<float>(update.lr * static_cast<double>(of_range));
     if (update.decay == ElementUpdate::Decay::kFormula) decay = of_range;
   }
+  /// Decay and step are taken from the weight together: one rounding of its size, where a factor just below 1
+  /// would be off to one side in every step.
   template <typename Formula>
   LOCKSTEP_FORMULA float apply(const Formula& formula, float w, float g, float* states) const {
-    return formula(keep * w, g * scale + l2 * w, decay, states);
+    return w - (shrink * w + formula(w, g * scale + l2 * w, decay, states));
   }
 };
 

@@ -2,7 +2,7 @@
 // arithmetic in the order written. What is the same for all elements, bias corrections above all, was
 // computed in float64 by who fills the members. Each call takes the weight (after decoupled decay), the
 // gradient (scaled, with L2 decay), the decay that is left to the formula, and the element's states, which it
-// changes; it returns the new weight.
+// changes; it returns what is taken from the weight, which is written below as w -= … or w = ….
 #pragma once
 
 #include <cmath>
@@ -19,7 +19,7 @@ namespace lockstep {
 struct DescentFormula {
   static constexpr int kSlots = 0;
   float lr = 0.01f;
-  LOCKSTEP_FORMULA float operator()(float w, float g, float, float*) const { return w - lr * g; }
+  LOCKSTEP_FORMULA float operator()(float, float g, float, float*) const { return lr * g; }
 };
 
 /// v = momentum v + gain g;  w -= rate (from_gradient g + from_velocity v). Slot: v.
@@ -27,9 +27,9 @@ struct MomentumFormula {
   static constexpr int kSlots = 1;
   float momentum = 0.9f, gain = 1, rate = 0.01f;
   float from_gradient = 0, from_velocity = 1;  // Nesterov: gain, momentum
-  LOCKSTEP_FORMULA float operator()(float w, float g, float, float* s) const {
+  LOCKSTEP_FORMULA float operator()(float, float g, float, float* s) const {
     s[0] = momentum * s[0] + gain * g;
-    return w - rate * (from_gradient * g + from_velocity * s[0]);
+    return rate * (from_gradient * g + from_velocity * s[0]);
   }
 };
 
@@ -37,9 +37,9 @@ struct MomentumFormula {
 struct AdagradFormula {
   static constexpr int kSlots = 1;
   float rate = 0.01f, inside = 0, outside = 1e-10f, start = 0;
-  LOCKSTEP_FORMULA float operator()(float w, float g, float, float* s) const {
+  LOCKSTEP_FORMULA float operator()(float, float g, float, float* s) const {
     s[0] = (s[0] == 0.0f ? start : s[0]) + g * g;
-    return w - rate * (g / (std::sqrt(s[0] + inside) + outside));
+    return rate * (g / (std::sqrt(s[0] + inside) + outside));
   }
 };
 
@@ -50,7 +50,7 @@ template <bool kCentered, bool kMomentum>
 struct RmspropFormula {
   static constexpr int kSlots = 1 + (kCentered ? 1 : 0) + (kMomentum ? 1 : 0);
   float lr = 0.01f, keep = 0.99f, take = 0.01f, inside = 0, outside = 1e-8f, momentum = 0;
-  LOCKSTEP_FORMULA float operator()(float w, float g, float, float* s) const {
+  LOCKSTEP_FORMULA float operator()(float, float g, float, float* s) const {
     s[0] = keep * s[0] + take * (g * g);
     float square = s[0];
     if (kCentered) {
@@ -64,7 +64,7 @@ struct RmspropFormula {
       velocity = momentum * velocity + u;
       u = velocity;
     }
-    return w - lr * u;
+    return lr * u;
   }
 };
 using PlainRmspropFormula = RmspropFormula<false, false>;
@@ -77,11 +77,11 @@ using CenteredRmspropMomentumFormula = RmspropFormula<true, true>;
 struct AdadeltaFormula {
   static constexpr int kSlots = 2;
   float lr = 1, keep = 0.9f, take = 0.1f, epsilon = 1e-6f;
-  LOCKSTEP_FORMULA float operator()(float w, float g, float, float* s) const {
+  LOCKSTEP_FORMULA float operator()(float, float g, float, float* s) const {
     s[0] = keep * s[0] + take * (g * g);
     const float u = std::sqrt(s[1] + epsilon) / std::sqrt(s[0] + epsilon) * g;
     s[1] = keep * s[1] + take * (u * u);
-    return w - lr * u;
+    return lr * u;
   }
 };
 
@@ -98,9 +98,9 @@ struct MomentsFormula {
 /// w -= (of_gradient g + of_mean m) / (root_scale √v + epsilon). Slots: m, v.
 struct NadamFormula : MomentsFormula {
   float of_gradient = 0, of_mean = 0, root_scale = 1, epsilon = 1e-8f;
-  LOCKSTEP_FORMULA float operator()(float w, float g, float, float* s) const {
+  LOCKSTEP_FORMULA float operator()(float, float g, float, float* s) const {
     update(g, s);
-    return w - (of_gradient * g + of_mean * s[0]) / (std::sqrt(s[1]) * root_scale + epsilon);
+    return (of_gradient * g + of_mean * s[0]) / (std::sqrt(s[1]) * root_scale + epsilon);
   }
 };
 
@@ -108,9 +108,9 @@ struct NadamFormula : MomentsFormula {
 /// as long as too few gradients were seen. Slots: m, v.
 struct RadamFormula : MomentsFormula {
   float step_size = 0, of_root = 1, constant = 0, epsilon = 1e-8f;
-  LOCKSTEP_FORMULA float operator()(float w, float g, float, float* s) const {
+  LOCKSTEP_FORMULA float operator()(float, float g, float, float* s) const {
     update(g, s);
-    return w - step_size * (s[0] / (of_root * (std::sqrt(s[1]) + epsilon) + constant));
+    return step_size * (s[0] / (of_root * (std::sqrt(s[1]) + epsilon) + constant));
   }
 };
 
@@ -118,10 +118,10 @@ struct RadamFormula : MomentsFormula {
 struct LionFormula {
   static constexpr int kSlots = 1;
   float lr = 1e-4f, beta1 = 0.9f, one_minus_beta1 = 0.1f, beta2 = 0.99f, one_minus_beta2 = 0.01f;
-  LOCKSTEP_FORMULA float operator()(float w, float g, float, float* s) const {
+  LOCKSTEP_FORMULA float operator()(float, float g, float, float* s) const {
     const float u = beta1 * s[0] + one_minus_beta1 * g;
     s[0] = beta2 * s[0] + one_minus_beta2 * g;
-    return w - (u > 0 ? lr : u < 0 ? -lr : 0.0f);
+    return u > 0 ? lr : u < 0 ? -lr : 0.0f;
   }
 };
 
@@ -139,7 +139,7 @@ struct ScheduleFreeFormula {
     const float z = both == 0.0f ? w : s[0], x = both == 0.0f ? w : s[2];
     s[0] = z - lr * u;
     s[2] = one_minus_c * x + c * s[0];
-    return one_minus_beta1 * s[0] + beta1 * s[2];
+    return w - (one_minus_beta1 * s[0] + beta1 * s[2]);
   }
 };
 

@@ -13,7 +13,7 @@ namespace {
 
 /// What does not change from element to element.
 struct NormScalars {
-  float scale, keep, decay, ratio;
+  float scale, shrink, decay, ratio;
 };
 
 /// u (n) = what the formula's norm is of; a, b: the states. kept (n): the weights after decoupled decay.
@@ -30,7 +30,7 @@ LOCKSTEP_INLINE void first_pass(const NormScalars& with, const Formula& of, int6
       s[0] = a[i];
       s[1] = b[i];
     }
-    const float w = k.keep * weights[i];
+    const float w = weights[i] - k.shrink * weights[i];
     kept[i] = w;
     u[i] = formula.first(w, grad[i] * k.scale, k.decay, s);
     if constexpr (!Formula::kStatesInSecond) {
@@ -48,12 +48,13 @@ LOCKSTEP_INLINE void second_pass(const NormScalars& with, const Formula& of, int
   const Formula formula = of;
   for (int64_t i = 0; i < n; ++i) {
     float s[2] = {a[i], 0};
+    const float w = weights[i];
     float g = 0;
     if constexpr (Formula::kStatesInSecond)
       g = grad[i] * k.scale;
     else
       s[1] = b[i];
-    weights[i] = formula.second(k.keep * weights[i], g, k.decay, k.ratio, s);
+    weights[i] = formula.second(w - k.shrink * w, g, k.decay, k.ratio, s);
     if constexpr (Formula::kStatesInSecond) a[i] = s[0];
   }
 }
@@ -107,7 +108,7 @@ void in_two_passes(Stream& stream, NormScalars scalars, const Formula& formula, 
 }
 
 NormScalars scalars_of(const NormUpdate& update) {
-  return {update.grad_scale, static_cast<float>(1.0 - update.decoupled), update.weight_decay, 1};
+  return {update.grad_scale, static_cast<float>(update.decoupled), update.weight_decay, 1};
 }
 
 }  // namespace

@@ -12,7 +12,7 @@ namespace {
 template <typename Formula>
 struct NormArgs {
   Formula formula;
-  float scale, keep, decay;
+  float scale, shrink, decay;
   const float* grad;
   float *weights, *a, *b;  // states
   double* sums;            // two of each chunk, then the ratio
@@ -29,7 +29,7 @@ __global__ void __launch_bounds__(kThreads) first_pass_kernel(int64_t n, NormArg
       s[0] = args.a[i];
       s[1] = args.b[i];
     }
-    const float w = args.keep * args.weights[i];
+    const float w = args.weights[i] - args.shrink * args.weights[i];
     const float u = args.formula.first(w, args.grad[i] * args.scale, args.decay, s);
     if constexpr (!Formula::kStatesInSecond) {
       args.a[i] = s[0];
@@ -71,7 +71,7 @@ struct SecondPass {
     for (int k = 0; k < W; ++k) {
       float s[2] = {a.at[k], other.at[k]};
       const float g = Formula::kStatesInSecond ? other.at[k] * args.scale : 0.0f;
-      w.at[k] = args.formula.second(args.keep * w.at[k], g, args.decay, factor, s);
+      w.at[k] = args.formula.second(w.at[k] - args.shrink * w.at[k], g, args.decay, factor, s);
       a.at[k] = s[0];
     }
     if constexpr (Formula::kStatesInSecond) store<W>(args.a + i, a);
@@ -106,7 +106,7 @@ NormArgs<Formula> args_of(const NormUpdate& update, const Formula& formula, cons
                           float* a, float* b, double* sums) {
   return {formula,
           update.grad_scale,
-          static_cast<float>(1.0 - update.decoupled),
+          static_cast<float>(update.decoupled),
           update.weight_decay,
           grad,
           weights,

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "kernels/element_update.h"
+#include "kernels/elementwise.h"
 #include "kernels/norm_update.h"
 #include "kernels/optimizer_update.h"
 #include "src/update/rule_options.h"
@@ -233,18 +234,10 @@ void Optimizer::average(Stream& stream, int64_t step, int64_t steps_per_epoch) {
   SgdUpdate rule;
   rule.lr = -static_cast<float>(rate);
   rule.weight_decay = -1.0f;
-  // All of the way: 0 * average - -1 * weight, to the bit.
-  ElementUpdate replace;
-  replace.decay = ElementUpdate::Decay::kDecoupled;
-  replace.weight_decay = 1.0f;
-  replace.lr = 1;
-  for (const Averaged& of : averaged_) {
-    float* const averages = slot_data_.back() - of.shift;
-    if (rate == 1)
-      element_update(stream, replace, DescentFormula{-1.0f}, of.ranges, arena_.weights(), averages, {});
-    else
-      sgd_update(stream, rule, of.ranges, arena_.weights(), averages, nullptr);
-  }
+  float* const averages = slot_data_.back();
+  if (rate == 1 && step > 0) fill(stream, n_own_, 0.0f, averages);  // the weights to the bit
+  for (const Averaged& of : averaged_)
+    sgd_update(stream, rule, of.ranges, arena_.weights(), averages - of.shift, nullptr);
 }
 
 }  // namespace lockstep

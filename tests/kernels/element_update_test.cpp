@@ -98,7 +98,8 @@ TEST_F(ElementUpdateTest, BitsDoNotDependOnThreads) {
     element_update(*stream_, {}, AdadeltaFormula(), UpdateRanges(test_device(), {{0, n}}), grad.data(),
                    weights.data(), states);
     Memory scratch(test_device(), norm_update_scratch_bytes(n));
-    norm_update(*stream_, {.weight_decay = 0.1f}, LambFormula(), n, grad.data(), weights.data(), states, scratch);
+    norm_update(*stream_, {.weight_decay = 0.1f}, LambFormula(), n, grad.data(), weights.data(), states,
+                scratch);
     limit_row_norms(*stream_, 1, n, 20.0f, weights.data());
     stream_->synchronize();
     results.push_back(weights);
@@ -128,7 +129,8 @@ TEST_F(ElementUpdateTest, RowsUpToANorm) {
     for (int64_t r = 0; r < rows; ++r) {
       double sum = 0;
       for (int64_t i = 0; i < columns; ++i)
-        sum += expected[static_cast<size_t>(r * columns + i)] * expected[static_cast<size_t>(r * columns + i)];
+        sum +=
+            expected[static_cast<size_t>(r * columns + i)] * expected[static_cast<size_t>(r * columns + i)];
       if (std::sqrt(sum) <= static_cast<double>(static_cast<float>(most))) continue;
       ++n_limited;
       for (int64_t i = 0; i < columns; ++i)
