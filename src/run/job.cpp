@@ -139,6 +139,13 @@ Job read_job(Config root) {
   job.metrics = read_metrics(root.find("metrics"), job.losses());
   job.optimizer = read_optimizer(root.at("optimizer"));
   job.optimizer.average = read_weight_average(root);
+  if (job.optimizer.rule->is_schedule_free()) {
+    for (const char* key : {"schedule", "average"})
+      if (root.has(key))
+        throw root.error_at(key, fmt::format("the optimizer {} stands in place of it", job.optimizer.name),
+                            std::string("leave out ") + key +
+                                ", or take another optimizer; warmup_steps is an option of this one");
+  }
   if (root.has("schedule")) job.schedule = read_schedule(root.at("schedule"));
   job.clip = read_clip(root);
   if (root.has("init")) job.init = read_init(root.at("init"));

@@ -250,7 +250,8 @@ StepResult Replica::step(DataLoader& loader, int64_t step, int64_t total_steps, 
     clip_gradients();
     optimizer_.update(*stream_, gradients_.result(), result.lr, grad_scale_, step);
   }
-  optimizer_.average(*stream_, step);  // also after an overflow, so that the first step begins it
+  // Also after an overflow, so that the first step begins it.
+  optimizer_.average(*stream_, step, steps_per_epoch);
   weights_changed();
   times_.update += update.seconds();
   return result;
