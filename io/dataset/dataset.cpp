@@ -434,6 +434,33 @@ Dataset Dataset::windows(std::shared_ptr<const Dataset> flat, const std::string&
   return Dataset(std::move(impl));
 }
 
+Dataset Dataset::subset(std::shared_ptr<const Dataset> all, std::vector<int64_t> rows) {
+  assert(std::is_sorted(rows.begin(), rows.end()));
+  auto impl = std::make_unique<Impl>();
+  impl->path = all->path();
+  impl->n_samples = static_cast<int64_t>(rows.size());
+  impl->class_names = all->class_names();
+  impl->passed_over = all->passed_over();
+  const auto first_from = [&](int64_t row) {
+    return std::lower_bound(rows.begin(), rows.end(), row) - rows.begin();
+  };
+  for (const Shard& shard : all->shards()) {
+    const int64_t first = first_from(shard.first);
+    impl->shards.push_back({shard.path, first, first_from(shard.first + shard.n_samples) - first});
+  }
+  const auto kept = std::make_shared<const std::vector<int64_t>>(std::move(rows));
+  for (const Field& field : all->fields()) {
+    impl->fields.push_back(field);
+    impl->statistics.emplace_back();
+    impl->traits.push_back(all->traits(field.name));
+    impl->vocabularies.push_back(all->vocabulary(field.name));
+    impl->tokenizers.push_back(all->tokenizer(field.name));
+    impl->spans.emplace_back(all->row_spans(field.name), kept);
+    impl->parts.push_back({field.name, field.name, all});
+  }
+  return Dataset(std::move(impl));
+}
+
 const std::string& Dataset::path() const { return impl_->path; }
 int64_t Dataset::n_samples() const { return impl_->n_samples; }
 const std::vector<Field>& Dataset::fields() const { return impl_->fields; }
@@ -444,6 +471,10 @@ const std::vector<Dataset::Shard>& Dataset::shards() const { return impl_->shard
 const Dataset::Statistics* Dataset::statistics(const std::string& field) const {
   const Statistics& statistics = impl_->statistics[impl_->index_of(field)];
   return statistics.mean.empty() ? nullptr : &statistics;
+}
+
+void Dataset::set_statistics(const std::string& field, Statistics statistics) {
+  impl_->statistics[impl_->index_of(field)] = std::move(statistics);
 }
 
 const Dataset::Traits& Dataset::traits(const std::string& field) const {

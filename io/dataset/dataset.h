@@ -66,6 +66,9 @@ class Dataset {
   /// fields do not. Throws Error where the stream is shorter than one window, or the field is ragged.
   static Dataset windows(std::shared_ptr<const Dataset> flat, const std::string& field,
                          const WindowOptions& options);
+  /// Some of a dataset's rows, in ascending order, each once: nothing is copied. All fields, names and
+  /// vocabularies carry over; statistics, which are of all rows, do not.
+  static Dataset subset(std::shared_ptr<const Dataset> all, std::vector<int64_t> rows);
   ~Dataset();
   Dataset(Dataset&&) noexcept;
 
@@ -88,6 +91,8 @@ class Dataset {
     std::vector<double> mean, stddev;
   };
   const Statistics* statistics(const std::string& field) const;  // null: not recorded
+  /// Records them.
+  void set_statistics(const std::string& field, Statistics statistics);
   /// What the files tell of a field's values.
   struct Traits {
     bool from_matlab = false;  // which stores the dimensions in reverse order

@@ -29,6 +29,7 @@ struct Job : StepOptions {
   int64_t validate_every_epochs = 1;
   int64_t early_stopping_patience = 0;  // validations without improvement; 0: off
   Measure early_stopping;               // of what; without a name of its own that of `best`
+  bool restore_best = false;            // the run ends with the weights of its best validation
   bool stop_without_mistakes = false;   // after an epoch that judged every training sample rightly
 
   int64_t checkpoint_every_epochs = 1, checkpoint_every_steps = 0;
