@@ -92,8 +92,8 @@ TEST(Rules, AreTheLibrariesElementByElement) {
         of_case = std::max(of_case, std::abs(static_cast<double>(values[i] - expected[i])) / size);
       }
     }
-    // Weights are rounded in each of the steps. Lion's steps are of one size, and are rounded to one side as long as
-    // a weight stays between two powers of two.
+    // Weights are rounded in each of the steps. Lion's steps are of one size, and are rounded to one side as
+    // long as a weight stays between two powers of two.
     EXPECT_LT(of_case, trained.spec.name == "lion" ? kSteps * 0x1p-25 : 1.2e-6) << job;
     std::printf("%.2e %s\n", of_case, job.c_str());
     worst = std::max(worst, of_case);
