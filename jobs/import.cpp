@@ -74,6 +74,7 @@ struct Start {
     if (contract.n_classes == 0 && job.loss.is_classification())
       contract.n_classes = job.loss.n_classes(output);
     arena = std::make_unique<ParameterArena>(graph, job.device);
+    check_init(job.init, graph);
     initialize(*arena, job.init, job.seed);
     optimizer = std::make_unique<Optimizer>(job.optimizer, *arena);
   }

@@ -1,6 +1,6 @@
 // Update rules as functions of one element, shared by loops of the CPU and kernels of GPUs: float32
 // arithmetic in the order written. What is the same for all elements, bias corrections above all, was
-// computed in float64 by who fills the members. Each call takes the weight (after decoupled decay), the
+// computed in float64 by who fills the members. Each call takes the weight, the
 // gradient (scaled, with L2 decay), the decay that is left to the formula, and the element's states, which it
 // changes; it returns what is taken from the weight, which is written below as w -= … or w = ….
 #pragma once

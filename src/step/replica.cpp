@@ -239,7 +239,7 @@ StepResult Replica::step(DataLoader& loader, int64_t step, int64_t total_steps, 
   states_.advance(*stream_);
   const Stopwatch update;
   grad_scale_ = sums[kWeightSum] > 0 ? 1.0 / (sums[kWeightSum] * loss_scale_.now) : 0.0;
-  result.lr = job_.optimizer.lr * job_.schedule.factor(step, total_steps, steps_per_epoch);
+  result.lr = job_.optimizer.lr * job_.schedule.factor(step, total_steps, steps_per_epoch) * rate_factor_;
   if (job_.precision == DType::kFloat16) {
     result.overflowed = overflowed();
     loss_scale_.advance(result.overflowed);

@@ -5,16 +5,33 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/error.h"
+
 namespace lockstep {
+
+namespace {
+
+int64_t steps_of(double epochs, int64_t steps_per_epoch) {
+  return std::max<int64_t>(1, std::llround(epochs * static_cast<double>(steps_per_epoch)));
+}
+
+}  // namespace
 
 double WeightAverage::rate(int64_t step, int64_t steps_per_epoch) const {
   if (ema > 0) return step == 0 ? 1 : 1 - ema;
-  const auto steps_of = [&](double epochs) {
-    return std::max<int64_t>(1, std::llround(epochs * static_cast<double>(steps_per_epoch)));
-  };
-  const int64_t since = step + 1 - steps_of(from_epoch), every = steps_of(every_epochs);
+  const int64_t since = step + 1 - steps_of(from_epoch, steps_per_epoch),
+                every = steps_of(every_epochs, steps_per_epoch);
   if (since <= 0) return 1;
   return since % every == 0 ? 1 / static_cast<double>(since / every + 1) : 0;
+}
+
+void WeightAverage::check(int64_t total_steps, int64_t steps_per_epoch) const {
+  if (ema > 0 || steps_of(from_epoch, steps_per_epoch) <= total_steps) return;
+  throw Error(
+      "average.swa.from_epoch",
+      fmt::format("the run ends at epoch {:.4g}, and {:.4g} is behind it",
+                  static_cast<double>(total_steps) / static_cast<double>(steps_per_epoch), from_epoch),
+      "begin earlier, or train longer");
 }
 
 std::optional<WeightAverage> read_weight_average(const Config& root) {

@@ -18,6 +18,8 @@ struct WeightAverage {
   /// weights, 0 where it stays. A function of the step alone. Equal weights: until the first that count the
   /// average is the weights.
   double rate(int64_t step, int64_t steps_per_epoch) const;
+  /// Throws Error where no weights of the run would count.
+  void check(int64_t total_steps, int64_t steps_per_epoch) const;
 };
 
 /// The key `average` of a job: {ema: 0.999}, the number alone, or {swa: {from_epoch, every_epochs}}.
