@@ -7,6 +7,7 @@
 #include <map>
 
 #include "io/checkpoint/checkpoint.h"
+#include "io/formats/npz_write.h"
 #include "kernels/error.h"
 #include "kernels/printable.h"
 #include "src/network/keras_weights.h"
@@ -187,7 +188,7 @@ void check_has_averages(const std::string& checkpoint) {
 }
 
 int64_t export_weights(const std::string& checkpoint, const std::string& path, bool average,
-                       const std::set<std::string>& transposed) {
+                       const std::set<std::string>& transposed, WeightsFormat format) {
   if (average) check_has_averages(checkpoint);
   constexpr std::string_view kParameters = "/parameters/", kBuffers = "/buffers/", kMean = "running_mean";
   int64_t step = read_checkpoint_info(checkpoint).step;
@@ -202,12 +203,13 @@ int64_t export_weights(const std::string& checkpoint, const std::string& path, b
     const bool turns = !is_buffer && transposed.count(name) > 0;
     tensors.push_back({name, turns ? Shape{entry.shape[1], entry.shape[0]} : entry.shape, entry.dtype});
     sources.push_back(average ? stored_average(entry.name) : entry.name);
-    if (!name.ends_with(kMean)) continue;
+    if (!name.ends_with(kMean) || format == WeightsFormat::kNpz) continue;
     tensors.push_back(
         {name.substr(0, name.size() - kMean.size()) + std::string(kCounter), {}, DType::kInt64});
     sources.emplace_back();
   }
-  write_safetensors(path, tensors, [&](size_t i, void* data) {
+  const auto write = format == WeightsFormat::kNpz ? write_npz : write_safetensors;
+  write(path, tensors, [&](size_t i, void* data) {
     if (sources[i].empty()) {
       *static_cast<int64_t*>(data) = step;
       return;

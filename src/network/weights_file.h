@@ -1,5 +1,5 @@
-// Weights from and for other programs, through .safetensors files. Names are those of
-// checkpoints without /parameters/ and /buffers/, which are torchvision's ("conv1.weight",
+// Weights from and for other programs, through .safetensors files; out also as NumPy's .npz. Names are those
+// of checkpoints without /parameters/ and /buffers/, which are torchvision's ("conv1.weight",
 // "layer1.0.bn1.running_mean"); shapes and element order are PyTorch's too. Only matrices that the program
 // with those names keeps as (I, O), such as Hugging Face's GPT-2, are transposed on their way.
 #pragma once
@@ -58,9 +58,12 @@ void check_has_averages(const std::string& checkpoint);
 /// running_mean the int64 num_batches_tracked (the checkpoint's step) that PyTorch's
 /// load_state_dict() expects. The normalisation of the input (/buffers/input.*) is no weight
 /// and stays behind. average: the running averages of the weights in their place; `transposed`: parameters
-/// that are written as (I, O). Returns the number of tensors written.
+/// that are written as (I, O). kNpz: numpy.savez's archive, without the counters. Returns the number of
+/// tensors written.
+enum class WeightsFormat { kSafetensors, kNpz };
 int64_t export_weights(const std::string& checkpoint, const std::string& path, bool average = false,
-                       const std::set<std::string>& transposed = {});
+                       const std::set<std::string>& transposed = {},
+                       WeightsFormat format = WeightsFormat::kSafetensors);
 /// The parameters that files of other programs have as (I, O).
 std::set<std::string> names_transposed_outside(const Graph& graph);
 
