@@ -107,8 +107,9 @@ void RunFolder::check(const Options& options) {
 static void add_settings(const Config& job, const std::string& path, std::vector<HyperParameter>& settings) {
   constexpr size_t kLongSetting = 200;
   if (job.is_map()) {
-    for (const std::string& key : job.keys())
-      add_settings(job.at(key), (path.empty() ? "" : path + ".") + key, settings);
+    for (const std::string& key : job.keys())  // --set KEY= leaves a key without a value
+      if (const std::optional<Config> value = job.find(key))
+        add_settings(*value, (path.empty() ? "" : path + ".") + key, settings);
     return;
   }
   std::string text = job.dump();

@@ -321,6 +321,15 @@ TEST_F(RunFolders, AnExportHasTheAveragesOfLayersBelowInput) {
   EXPECT_NE(header.find("\"input.norm.running_var\""), std::string::npos) << header;
 }
 
+TEST_F(RunFolders, TensorBoardHasTheSettingsOfAnyJob) {
+  const Ended ended = lockstep(train("settings") + "--set data.validation= --set schedule=");
+  ASSERT_EQ(ended.status, 0);
+  EXPECT_FALSE(has(ended, "NOT WRITTEN")) << ended.output;
+  const std::string events = read_file(file("settings/tb/events.out.tfevents.lockstep"));
+  for (const char* part : {"_hparams_/session_start_info", "optimizer.sgd.lr", "batch.global", "```yaml"})
+    EXPECT_NE(events.find(part), std::string::npos) << part;
+}
+
 TEST_F(RunFolders, TopTellsHowRunsAreDoing) {
   ASSERT_EQ(lockstep(train("top")).status, 0);
   const Ended done = lockstep("top " + file("top"));
