@@ -42,6 +42,14 @@ OptimizerSpec read_optimizer(const Config& description) {
   return spec;
 }
 
+void check_sharing(const OptimizerSpec& spec) {
+  if (!spec.rule->parameters() && spec.max_norm == 0) return;
+  throw Error("batch.shard_optimizer",
+              fmt::format("{} looks at whole parameters, which ranks cannot share element by element",
+                          spec.max_norm > 0 ? "max_norm" : "the optimizer " + spec.name),
+              "leave it out, or take an optimizer that updates by element, such as adamw");
+}
+
 std::vector<UpdateRange> within(const std::vector<UpdateRange>& ranges,
                                 const std::vector<ElementRange>& own) {
   std::vector<UpdateRange> parts;
@@ -164,15 +172,9 @@ Optimizer::Optimizer(const OptimizerSpec& spec, const ParameterArena& arena, std
     slot_data_.push_back(slot.memory.as<float>());
   }
   if (spec.l1 > 0) l1_.emplace(arena.device(), within(l1_ranges(spec, arena, groups), own_));
+  if (is_sharded()) check_sharing(spec);
   add_whole(groups);
   add_limits(groups);
-}
-
-void Optimizer::need_all(const std::string& what) const {
-  if (!is_sharded()) return;
-  throw Error("batch.shard_optimizer",
-              fmt::format("{} looks at whole parameters, which ranks cannot share element by element", what),
-              "leave it out, or take an optimizer that updates by element, such as adamw");
 }
 
 void Optimizer::add_whole(const std::vector<int>& groups) {
@@ -181,7 +183,6 @@ void Optimizer::add_whole(const std::vector<int>& groups) {
     const Segment& segment = arena_.segments()[i];
     const auto& [lr_factor, weight_decay, is_frozen] = treatment_of(spec_, groups[i]);
     if (is_frozen || !is_whole(spec_, segment)) continue;
-    need_all("the optimizer " + spec_.name);
     std::vector<int64_t> extents;
     for (int d = 0; d < segment.shape.rank(); ++d) extents.push_back(segment.shape[d]);
     std::shared_ptr<ParameterUpdate>& update = of_shape[extents];
@@ -194,7 +195,6 @@ void Optimizer::add_whole(const std::vector<int>& groups) {
 
 void Optimizer::add_limits(const std::vector<int>& groups) {
   if (spec_.max_norm == 0) return;
-  need_all("max_norm");
   for (size_t i = 0; i < arena_.segments().size(); ++i) {
     const Segment& segment = arena_.segments()[i];
     const bool is_limited = !segment.is_statistic() && segment.shape.rank() > 1 && segment.n_elements() > 0;

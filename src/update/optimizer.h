@@ -35,6 +35,9 @@ struct OptimizerSpec {
 /// update_rules().
 OptimizerSpec read_optimizer(const Config& description);
 
+/// Throws Error where ranks cannot share the update, as it looks at whole parameters.
+void check_sharing(const OptimizerSpec& spec);
+
 /// The parts of `ranges` (ascending, apart) within `own` (likewise). Their states follow one another as the
 /// elements of `own` do.
 std::vector<UpdateRange> within(const std::vector<UpdateRange>& ranges, const std::vector<ElementRange>& own);
@@ -91,9 +94,6 @@ class Optimizer {
   };
   void add_whole(const std::vector<int>& groups);  // of each segment
   void add_limits(const std::vector<int>& groups);
-  /// Throws Error where ranks share the update: `what` looks at whole parameters.
-  void need_all(const std::string& what) const;
-
   std::vector<Whole> whole_;
   std::optional<UpdateRanges> l1_;
   /// Rows whose norms are limited.

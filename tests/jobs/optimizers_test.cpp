@@ -118,7 +118,8 @@ TEST_F(Optimizers, AveragesAndNormsHangOnNoRank) {
       EXPECT_TRUE(read_file(checkpoint(run, 24)) == first) << run;
     }
     if (std::string(name) == "lamb") continue;
-    const std::string words = "evaluate " + checkpoint(name + std::string("1"), 24) + " --json";
+    const std::string words =
+        "evaluate " + checkpoint(name + std::string("1"), 24) + " --json --data " + file("val.h5");
     const Ended weights = lockstep(words), averages = lockstep(words + " --average");
     EXPECT_EQ(averages.status, 0) << averages.output;
     EXPECT_NE(weights.output, averages.output) << name;
