@@ -53,7 +53,8 @@ TEST_F(Optimizers, GoOnAfterAResume) {
                              "{lion: {weight_decay: 0.1}}",
                              "{lamb: {lr: 0.01, weight_decay: 0.1}}",
                              "{lars: {lr: 10, weight_decay: 0.1}}",
-                             "{schedule_free: {lr: 0.01, warmup_steps: 12}}"};
+                             "{schedule_free: {lr: 0.01, warmup_steps: 12}}",
+                             "{adam: {layer_decay: 0.5, groups: [{match: bias, frozen_until_epoch: 2}]}}"};
   int n = 0;
   for (const char* text : all) expect_goes_on("optimizer" + std::to_string(n++), set("optimizer", text));
 }
