@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "kernels/backend.h"
+#include "kernels/cpu/square_sums.h"
 #include "kernels/vectorize.h"
 
 namespace lockstep::cpu {
@@ -83,16 +84,16 @@ LOCKSTEP_VECTORIZE void scale_row(int64_t n, float factor, float* __restrict row
 
 /// first(begin, n, u, kept) and second(scalars, begin, n) for the chunks of n elements.
 template <typename Formula, typename First, typename Second>
-void in_two_passes(Stream& stream, NormScalars scalars, const Formula& formula, int64_t n, double* sums,
-                   const First& first, const Second& second) {
+void in_two_passes(NormScalars scalars, const Formula& formula, int64_t n, double* sums, const First& first,
+                   const Second& second) {
   const int64_t n_chunks = (n + kNormChunk - 1) / kNormChunk;
 #pragma omp parallel for schedule(static) if (n_chunks > 8)
   for (int64_t c = 0; c < n_chunks; ++c) {
     float u[kNormChunk], kept[kNormChunk];
     const int64_t begin = c * kNormChunk, count = std::min(kNormChunk, n - begin);
     first(scalars, begin, count, u, kept);
-    sums[2 * c] = sum_of_squares(stream, count, kept);
-    sums[2 * c + 1] = sum_of_squares(stream, count, u);
+    sums[2 * c] = chunk_sum_of_squares(count, kept);
+    sums[2 * c + 1] = chunk_sum_of_squares(count, u);
   }
   double of_weights = 0, of_u = 0;
   for (int64_t c = 0; c < n_chunks; ++c) {
@@ -113,11 +114,11 @@ NormScalars scalars_of(const NormUpdate& update) {
 
 }  // namespace
 
-void norm_update(Stream& stream, const NormUpdate& update, const LambFormula& formula, int64_t n,
-                 const float* grad, float* weights, std::span<float* const> states, double* scratch) {
+void norm_update(Stream&, const NormUpdate& update, const LambFormula& formula, int64_t n, const float* grad,
+                 float* weights, std::span<float* const> states, double* scratch) {
   float *m = states[0], *v = states[1];
   in_two_passes(
-      stream, scalars_of(update), formula, n, scratch,
+      scalars_of(update), formula, n, scratch,
       [&](const NormScalars& k, int64_t begin, int64_t count, float* u, float* kept) {
         lamb_first(k, formula, count, grad + begin, weights + begin, m + begin, v + begin, u, kept);
       },
@@ -126,11 +127,11 @@ void norm_update(Stream& stream, const NormUpdate& update, const LambFormula& fo
       });
 }
 
-void norm_update(Stream& stream, const NormUpdate& update, const LarsFormula& formula, int64_t n,
-                 const float* grad, float* weights, std::span<float* const> states, double* scratch) {
+void norm_update(Stream&, const NormUpdate& update, const LarsFormula& formula, int64_t n, const float* grad,
+                 float* weights, std::span<float* const> states, double* scratch) {
   float* velocity = states[0];
   in_two_passes(
-      stream, scalars_of(update), formula, n, scratch,
+      scalars_of(update), formula, n, scratch,
       [&](const NormScalars& k, int64_t begin, int64_t count, float* u, float* kept) {
         lars_first(k, formula, count, grad + begin, weights + begin, u, kept);
       },

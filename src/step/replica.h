@@ -114,7 +114,7 @@ class Replica {
   void refresh_weights();
   void weights_changed();
   void gather(float* array);
-  void clip_gradients();
+  void clip_gradients(int64_t step, int64_t steps_per_epoch);
   void forward_as_weights_arrive(int bucket);
 
   const StepOptions& job_;

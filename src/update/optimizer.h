@@ -25,15 +25,18 @@ struct OptimizerSpec {
   double weight_decay = 0;
   bool decay_biases = false;  // also on parameters of one dimension
   std::vector<ParameterGroup> groups;
-  double l1 = 0;  // g += l1 sign(w), where weight_decay decays
-  double max_norm =
-      0;  // of each row (the first extent) of parameters of two and more dimensions; 0: no limit
+  double l1 = 0;           // g += l1 sign(w), where weight_decay decays
+  double layer_decay = 1;  // factor of the rate from each layer to the one before it
+  double max_norm = 0;     // of the rows (first extent) of what has two and more dimensions; 0: no limit
   std::optional<WeightAverage> average;
 };
 
 /// From {NAME: {lr, weight_decay, decay_biases, l1, max_norm, groups, and the options of its rule}}; see
 /// update_rules().
 OptimizerSpec read_optimizer(const Config& description);
+
+/// Throws Error where ranks cannot share the update, as it looks at whole parameters.
+void check_sharing(const OptimizerSpec& spec);
 
 /// The parts of `ranges` (ascending, apart) within `own` (likewise). Their states follow one another as the
 /// elements of `own` do.
@@ -48,11 +51,14 @@ class Optimizer {
 
   /// One update of the own ranges. `gradients`: the arena's layout, summed over the global
   /// batch, to which L1 regularisation adds its part; grad_scale = 1 / its samples; `step`: 0 for the first
-  /// update.
-  void update(Stream& stream, float* gradients, double lr, double grad_scale, int64_t step);
+  /// update. steps_per_epoch: for what thaws at an epoch.
+  void update(Stream& stream, float* gradients, double lr, double grad_scale, int64_t step,
+              int64_t steps_per_epoch = 1);
 
   /// Ranges of the whole arena that no update changes, ascending and apart.
   const std::vector<ElementRange>& frozen_ranges() const { return frozen_; }
+  /// The same of those that this step does not change, as they thaw later.
+  std::vector<ElementRange> not_thawed(int64_t step, int64_t steps_per_epoch) const;
 
   /// Takes the own weights into their average after that step, as the spec asks; nothing where it asks for
   /// none.
@@ -78,27 +84,25 @@ class Optimizer {
   int64_t n_own_ = 0;
   /// Own ranges with one rate and one weight decay; their factor is 0 where they do not decay.
   struct Part {
-    double lr_factor, weight_decay;
+    double lr_factor, weight_decay, from_epoch;
     UpdateRanges ranges;
   };
   std::vector<Part> parts_;
   /// A parameter that is updated as a whole, at that offset of the arena.
   struct Whole {
     int64_t offset;
-    double lr_factor, weight_decay;
+    double lr_factor, weight_decay, from_epoch;
     std::vector<float*> slots;                // of its first element
     std::shared_ptr<ParameterUpdate> update;  // shared by parameters of one shape
   };
-  void add_whole(const std::vector<int>& groups);  // of each segment
+  void add_whole(const std::vector<int>& groups, const std::vector<double>& depths);  // of each segment
   void add_limits(const std::vector<int>& groups);
-  /// Throws Error where ranks share the update: `what` looks at whole parameters.
-  void need_all(const std::string& what) const;
-
   std::vector<Whole> whole_;
   std::optional<UpdateRanges> l1_;
   /// Rows whose norms are limited.
   struct Limited {
     int64_t offset, rows, columns;
+    double from_epoch;
   };
   std::vector<Limited> limited_;
   /// One own range, whose averages lie `shift` elements before its weights.
@@ -108,6 +112,11 @@ class Optimizer {
   };
   std::vector<Averaged> averaged_;  // none without an average; of a schedule-free rule what is frozen
   std::vector<ElementRange> frozen_;
+  struct Thawing {
+    ElementRange range;
+    double from_epoch;
+  };
+  std::vector<Thawing> thawing_;
   std::vector<Slot> slots_;
   std::vector<float*> slot_data_;
 };

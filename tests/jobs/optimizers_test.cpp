@@ -53,7 +53,8 @@ TEST_F(Optimizers, GoOnAfterAResume) {
                              "{lion: {weight_decay: 0.1}}",
                              "{lamb: {lr: 0.01, weight_decay: 0.1}}",
                              "{lars: {lr: 10, weight_decay: 0.1}}",
-                             "{schedule_free: {lr: 0.01, warmup_steps: 12}}"};
+                             "{schedule_free: {lr: 0.01, warmup_steps: 12}}",
+                             "{adam: {layer_decay: 0.5, groups: [{match: bias, frozen_until_epoch: 2}]}}"};
   int n = 0;
   for (const char* text : all) expect_goes_on("optimizer" + std::to_string(n++), set("optimizer", text));
 }
@@ -118,7 +119,8 @@ TEST_F(Optimizers, AveragesAndNormsHangOnNoRank) {
       EXPECT_TRUE(read_file(checkpoint(run, 24)) == first) << run;
     }
     if (std::string(name) == "lamb") continue;
-    const std::string words = "evaluate " + checkpoint(name + std::string("1"), 24) + " --json";
+    const std::string words =
+        "evaluate " + checkpoint(name + std::string("1"), 24) + " --json --data " + file("val.h5");
     const Ended weights = lockstep(words), averages = lockstep(words + " --average");
     EXPECT_EQ(averages.status, 0) << averages.output;
     EXPECT_NE(weights.output, averages.output) << name;

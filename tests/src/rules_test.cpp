@@ -212,15 +212,79 @@ TEST(Rules, RegularisationByHand) {
   EXPECT_GT(std::sqrt(of_bias), 0.5);
 }
 
+// Frozen for two epochs of five steps to the bit, then as if the run had begun there: Adam's first step is
+// its rate.
+TEST(Rules, ThawAtAnEpoch) {
+  for (const std::string name : {"adam", "lamb", "radam", "sgd"}) {
+    const std::string options = name == "sgd" ? "lr: 0.1, momentum: 0.9, dampening: 0.5, " : "";
+    Trained thawing("{" + name + ": {" + options + "groups: [{match: weight, frozen_until_epoch: 2}]}}");
+    Trained later("{" + name + ": {" + options + "groups: []}}");
+    const std::vector<float> start = thawing.weights().at("weight");
+    for (int step = 0; step < 15; ++step) {
+      for (Trained* trained : {&thawing, &later})
+        for (const Segment& s : trained->arena.segments())
+          for (int64_t i = 0; i < s.n_elements(); ++i)
+            trained->gradients.as<float>()[s.offset + i] =
+                draw(Trained::name_of(s) + "." + std::to_string(step), i);
+      thawing.optimizer.update(*thawing.stream, thawing.gradients.as<float>(), 0.01, 1, step, 5);
+      if (step >= 10)
+        later.optimizer.update(*later.stream, later.gradients.as<float>(), 0.01, 1, step - 10, 5);
+      EXPECT_EQ(thawing.optimizer.not_thawed(step, 5).size(), step < 10 ? 1U : 0U);
+      if (step < 10) {
+        ASSERT_EQ(thawing.weights().at("weight"), start) << name << " " << step;
+      }
+    }
+    EXPECT_NE(thawing.weights().at("weight"), start);
+    EXPECT_EQ(thawing.weights().at("weight"), later.weights().at("weight")) << name;
+    EXPECT_NE(thawing.weights().at("bias"), later.weights().at("bias")) << name;
+  }
+}
+
+TEST(Rules, LayersInFrontHaveSmallerRates) {
+  Graph graph;
+  graph.add_input("input", {4});
+  for (const char* name : {"stem", "h.0.a", "h.0.b", "h.1.a", "head"}) graph.append(affine_layer(4), name);
+  const ParameterArena arena(graph, Device{});
+  const Memory gradients = arena.make_parallel();
+  std::fill_n(gradients.as<float>(), arena.n_elements(), 1.0f);
+  Optimizer optimizer(
+      read_optimizer(config("{sgd: {lr: 1, layer_decay: 0.5, groups: [{match: stem, lr_factor: 4}]}}")),
+      arena);
+  optimizer.update(*make_stream(Device{}), gradients.as<float>(), 1, 1, 0);
+  const std::map<std::string, float> expected = {
+      {"stem", -0.5f}, {"h.0.a", -0.25f}, {"h.0.b", -0.25f}, {"h.1.a", -0.5f}, {"head", -1.0f}};
+  int n = 0;
+  for (const Segment& s : arena.segments())
+    for (const auto& [name, value] : expected)
+      if (s.name.starts_with(name + ".")) {
+        ++n;
+        EXPECT_EQ(arena.weights()[s.offset], value) << s.name;
+      }
+  EXPECT_EQ(n, 10);
+}
+
 TEST(Rules, RefuseWhatIsNoOption) {
-  for (const char* text :
-       {"{sgd: {lr: 1, momentum: 0.9, nesterov: true, dampening: 0.1}}", "{sgd: {lr: 1, dampening: 0.1}}",
-        "{sgd: {lr: 1, form: heavy_ball}}", "{sgd: {lr: 1, l1: -1}}", "{sgd: {lr: 1, max_norm: 0}}",
-        "{adagrad: {initial: -1}}", "{rmsprop: {rho: 1}}", "{rmsprop: {epsilon: 0}}",
-        "{adadelta: {rho: -0.1}}", "{nadam: {momentum_decay: -1}}", "{radam: {beta2: 1}}",
-        "{lion: {beta1: 1}}", "{lamb: {epsilon: 0}}", "{lars: {lr: 1, trust: 0}}",
-        "{lars: {lr: 1, norms: apart}}", "lars", "{schedule_free: {warmup_steps: -1}}",
-        "{lion: {epsilon: 1}}"})
+  for (const char* text : {"{sgd: {lr: 1, momentum: 0.9, nesterov: true, dampening: 0.1}}",
+                           "{sgd: {lr: 1, dampening: 0.1}}",
+                           "{sgd: {lr: 1, form: heavy_ball}}",
+                           "{sgd: {lr: 1, l1: -1}}",
+                           "{sgd: {lr: 1, max_norm: 0}}",
+                           "{sgd: {lr: 1, layer_decay: 0}}",
+                           "{sgd: {lr: 1, groups: [{match: a, frozen: true, frozen_until_epoch: 1}]}}",
+                           "{schedule_free: {groups: [{match: a, frozen_until_epoch: 1}]}}",
+                           "{adagrad: {initial: -1}}",
+                           "{rmsprop: {rho: 1}}",
+                           "{rmsprop: {epsilon: 0}}",
+                           "{adadelta: {rho: -0.1}}",
+                           "{nadam: {momentum_decay: -1}}",
+                           "{radam: {beta2: 1}}",
+                           "{lion: {beta1: 1}}",
+                           "{lamb: {epsilon: 0}}",
+                           "{lars: {lr: 1, trust: 0}}",
+                           "{lars: {lr: 1, norms: apart}}",
+                           "lars",
+                           "{schedule_free: {warmup_steps: -1}}",
+                           "{lion: {epsilon: 1}}"})
     EXPECT_THROW(read_optimizer(config(text)), Error) << text;
 }
 
