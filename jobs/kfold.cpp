@@ -1,7 +1,6 @@
 // lockstep kfold JOB.yaml: cross-validation on the training data of a job.
 #include <fmt/format.h>
 
-#include "io/files/files.h"
 #include "jobs/command.h"
 #include "jobs/trials.h"
 
@@ -19,6 +18,7 @@ void print_spreads(const TrialsResult& result) {
     bool is_share = false;
     for (const MetricList::Named& one : result.jobs.front().metrics.all())
       is_share = is_share || (one.name == metric && one.metric->is_share());
+    if (spread.n < 2) continue;
     fmt::print("{:12} {} ± {} over {} folds\n", metric, measure_text(spread.mean, is_share),
                measure_text(spread.deviation, is_share), spread.n);
   }
@@ -67,10 +67,8 @@ int kfold_command(const Words& words, Communicator& comm) {
   options.out = line.has("out") ? line.text("out") : "runs/" + job_name(comm, options) + "-kfold";
   const TrialsResult result = run_trials(comm, trials, options, [&](const TrialsResult& now) {
     const Job& job = now.jobs.front();
-    write_text_file_atomically(options.out + "/kfold.csv",
-                               folds_csv(trials, now.outcomes, validated_names(job.metrics)));
-    write_text_file_atomically(options.out + "/kfold.html",
-                               folds_page(job.name, trials, now.outcomes, job.metrics));
+    write_of_trials(options, "kfold.csv", folds_csv(trials, now.outcomes, validated_names(job.metrics)));
+    write_of_trials(options, "kfold.html", folds_page(job.name, trials, now.outcomes, job.metrics));
   });
   if (comm.is_root()) {
     print_spreads(result);

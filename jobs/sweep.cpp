@@ -5,7 +5,6 @@
 #include <cmath>
 
 #include "comm/agreement.h"
-#include "io/files/files.h"
 #include "jobs/command.h"
 #include "jobs/trials.h"
 #include "src/run/select/grid.h"
@@ -71,10 +70,9 @@ int sweep_command(const Words& words, Communicator& comm) {
   options.out = line.has("out") ? line.text("out") : "runs/" + job_name(comm, options) + "-sweep";
   const TrialsResult result = run_trials(comm, cells, options, [&](const TrialsResult& now) {
     const Job& job = now.jobs.front();
-    write_text_file_atomically(options.out + "/sweep.csv",
-                               sweep_csv(cells, now.outcomes, validated_names(job.metrics), job.best));
-    write_text_file_atomically(options.out + "/sweep.html",
-                               sweep_page(job.name, cells, now.outcomes, job.metrics, job.best));
+    write_of_trials(options, "sweep.csv",
+                    sweep_csv(cells, now.outcomes, validated_names(job.metrics), job.best));
+    write_of_trials(options, "sweep.html", sweep_page(job.name, cells, now.outcomes, job.metrics, job.best));
   });
   if (comm.is_root()) print_best(cells, result, options.out);
   return result.status;

@@ -7,6 +7,7 @@
 #include <filesystem>
 
 #include "comm/agreement.h"
+#include "io/files/files.h"
 #include "jobs/job_file.h"
 #include "src/report/report.h"
 #include "src/run/replaced_run.h"
@@ -59,6 +60,14 @@ std::string outcome_line(const Trial& trial, const TrialOutcome& outcome, const 
                      measure_text(outcome.best, measure.is_share), outcome.best_step, outcome.words);
 }
 
+void write_of_trials(const TrialsOptions& options, const std::string& name, const std::string& text) {
+  const std::string path = options.out + "/" + name;
+  if (options.only == 0) return write_text_file_atomically(path, text);
+  const std::string own = options.out + "/." + name + ".only-" + std::to_string(options.only);
+  write_text_file_atomically(own, text);
+  rename_durably(own, path);
+}
+
 TrialsResult run_trials(Communicator& comm, const std::vector<Trial>& trials, const TrialsOptions& options,
                         const std::function<void(const TrialsResult&)>& tell) {
   TrialsResult result;
@@ -71,6 +80,20 @@ TrialsResult run_trials(Communicator& comm, const std::vector<Trial>& trials, co
   const auto look = [&](size_t i) {
     return read_trial(folder_of(i), result.jobs[i].text, result.jobs[i].best);
   };
+  // Others may be writing to the folders of theirs, which are for the table alone then.
+  const auto is_of_others = [&](size_t i) {
+    return options.only > 0 && options.only != static_cast<int64_t>(i) + 1;
+  };
+  const auto look_at_others = [&] {
+    for (size_t i = 0; i < trials.size(); ++i) {
+      if (!is_of_others(i)) continue;
+      try {
+        result.outcomes[i] = look(i);
+      } catch (const Error& e) {
+        spdlog::warn("{} is left out of the table: {}", trials[i].name, e.what());
+      }
+    }
+  };
   result.outcomes.resize(trials.size());
   check_on_root(comm, [&] {
     if (options.only > static_cast<int64_t>(trials.size()) || options.only < 0)
@@ -81,14 +104,13 @@ TrialsResult run_trials(Communicator& comm, const std::vector<Trial>& trials, co
                   "add data.validation to the job");
     prepare_folder(options.out, options.job_file);
     for (size_t i = 0; i < trials.size(); ++i) {
-      const bool is_anew =
-          options.overwrite && (options.only == 0 || options.only == static_cast<int64_t>(i) + 1);
-      if (!is_anew) result.outcomes[i] = look(i);
+      if (!options.overwrite && !is_of_others(i)) result.outcomes[i] = look(i);
     }
+    look_at_others();
     tell(result);
   });
   for (size_t i = 0; i < trials.size(); ++i) {
-    if (options.only > 0 && options.only != static_cast<int64_t>(i) + 1) continue;
+    if (is_of_others(i)) continue;
     if (comm.broadcast_string(result.outcomes[i].is_done() ? "done" : "") == "done") {
       if (comm.is_root())
         fmt::print("{}\n", outcome_line(trials[i], result.outcomes[i], result.jobs[i].best));
@@ -111,6 +133,7 @@ TrialsResult run_trials(Communicator& comm, const std::vector<Trial>& trials, co
     check_on_root(comm, [&] {
       if (fs::exists(folder_of(i) + "/metrics.jsonl")) write_page_of_run(folder_of(i));
       result.outcomes[i] = look(i);
+      look_at_others();
       fmt::print("{}\n", outcome_line(trials[i], result.outcomes[i], result.jobs[i].best));
       tell(result);
     });

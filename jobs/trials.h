@@ -38,6 +38,9 @@ std::string job_name(Communicator& comm, const TrialsOptions& options);
 TrialsResult run_trials(Communicator& comm, const std::vector<Trial>& trials, const TrialsOptions& options,
                         const std::function<void(const TrialsResult&)>& tell);
 
+/// Rank 0: writes a table or a page of DIR beside tasks of an array that do the same (options.only).
+void write_of_trials(const TrialsOptions& options, const std::string& name, const std::string& text);
+
 /// How it ended, on rank 0: "fold-2: accuracy 97.13 % (step 300)".
 std::string outcome_line(const Trial& trial, const TrialOutcome& outcome, const Measure& measure);
 

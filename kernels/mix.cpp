@@ -17,6 +17,7 @@ namespace lockstep {
 namespace {
 
 constexpr double kTwoPi = 6.283185307179586;
+constexpr int64_t kParallelNumbers = 1 << 15;  // below, one thread is faster
 
 /// Numbers one after the other of one stream.
 class MixDraw {
@@ -90,7 +91,7 @@ class Mix : public Op {
     float* dst = args.dst[0].as<float>();
     const int64_t n_valid = args.batch->n_valid;
     const Mixture mixture = draw_mixture(options_, *args.batch, height_, width_);
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (n_ * row_ >= kParallelNumbers)
     for (int64_t row = 0; row < n_; ++row) {
       const float* own = src + row * row_;
       const bool mixes = mixture.kind != Mixture::Kind::kNone && row < n_valid;

@@ -441,13 +441,7 @@ Dataset Dataset::subset(std::shared_ptr<const Dataset> all, std::vector<int64_t>
   impl->n_samples = static_cast<int64_t>(rows.size());
   impl->class_names = all->class_names();
   impl->passed_over = all->passed_over();
-  const auto first_from = [&](int64_t row) {
-    return std::lower_bound(rows.begin(), rows.end(), row) - rows.begin();
-  };
-  for (const Shard& shard : all->shards()) {
-    const int64_t first = first_from(shard.first);
-    impl->shards.push_back({shard.path, first, first_from(shard.first + shard.n_samples) - first});
-  }
+  impl->shards = all->shards();
   const auto kept = std::make_shared<const std::vector<int64_t>>(std::move(rows));
   for (const Field& field : all->fields()) {
     impl->fields.push_back(field);

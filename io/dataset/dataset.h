@@ -67,7 +67,7 @@ class Dataset {
   static Dataset windows(std::shared_ptr<const Dataset> flat, const std::string& field,
                          const WindowOptions& options);
   /// Some of a dataset's rows, in ascending order, each once: nothing is copied. All fields, names and
-  /// vocabularies carry over; statistics, which are of all rows, do not.
+  /// vocabularies carry over, and shards() count all rows; statistics, which are of all rows, do not.
   static Dataset subset(std::shared_ptr<const Dataset> all, std::vector<int64_t> rows);
   ~Dataset();
   Dataset(Dataset&&) noexcept;

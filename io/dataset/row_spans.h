@@ -52,6 +52,8 @@ class RowSpans {
       first += lengths_[static_cast<size_t>(before)];
     return {first, lengths_[static_cast<size_t>(row)]};
   }
+  /// The row's number where all rows are counted.
+  int64_t stored_row(int64_t row) const { return rows_ ? (*rows_)[static_cast<size_t>(row)] : row; }
   /// Whether row i is element i.
   bool is_identity() const { return !rows_ && !is_ragged_ && stride_ == 1 && count_ == 1; }
   bool is_ragged() const { return is_ragged_; }
@@ -62,7 +64,6 @@ class RowSpans {
 
  private:
   static constexpr int64_t kBlock = 64;  // rows; the first element of each block is kept
-  int64_t stored_row(int64_t row) const { return rows_ ? (*rows_)[static_cast<size_t>(row)] : row; }
   int64_t n_rows() const { return static_cast<int64_t>(lengths_.size()); }
 
   int64_t stride_ = 1, count_ = 1, longest_ = 0;

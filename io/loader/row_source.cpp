@@ -58,7 +58,7 @@ void RowSource::gather_cached(const RowRequest* requests, int64_t count, std::by
       dataset_->read(index_, id, 1, staging);
       src = staging;
     }
-    converter_.convert(src, dst + row * dst_bytes, id, dataset_->path());
+    converter_.convert(src, dst + row * dst_bytes, spans_->stored_row(id), dataset_->path());
   }
 }
 
@@ -76,8 +76,8 @@ void RowSource::gather_blocks(const RowRequest* sorted, int64_t count, std::byte
     const auto row = std::move(ahead[static_cast<size_t>(i) % kPrefetchRows]);
     if (i + int64_t{kPrefetchRows} < count) fetch(i + int64_t{kPrefetchRows});
     if (!row) dataset_->read(index_, sorted[i].id, 1, staging);
-    converter_.convert(row ? row.get() : staging, dst + sorted[i].row * dst_bytes, sorted[i].id,
-                       dataset_->path());
+    converter_.convert(row ? row.get() : staging, dst + sorted[i].row * dst_bytes,
+                       spans_->stored_row(sorted[i].id), dataset_->path());
   }
 }
 
@@ -103,7 +103,7 @@ void RowSource::gather_runs(const RowRequest* sorted, int64_t count, std::byte* 
     dataset_->read(index_, first, sorted[end - 1].id - first + 1, staging);
     for (int64_t i = begin; i < end; ++i) {
       converter_.convert(staging + (sorted[i].id - first) * src_bytes, dst + sorted[i].row * dst_bytes,
-                         sorted[i].id, dataset_->path());
+                         spans_->stored_row(sorted[i].id), dataset_->path());
     }
   }
 }

@@ -46,6 +46,9 @@ void check_mixing(const DataOptions& job, const Graph& graph) {
   if (!job.mix.is_on()) return;
   const char* const key = job.mix.mixup_p > 0 ? "data.mixup" : "data.cutmix";
   const char* const remedy = "leave out data.mixup and data.cutmix";
+  if (job.device.kind != Device::Kind::kCpu)
+    throw Error(key, "mixes samples on the CPU alone, and this job runs on a GPU",
+                fmt::format("set device: cpu, or {}", remedy));
   if (job.micro_batch < 2)
     throw Error(key, "mixes samples of one micro-batch, which holds a single one",
                 "set batch.micro: 2 or more");

@@ -176,6 +176,26 @@ TEST_F(Kfold, HasTheSameBytesOnAnyNumberOfRanksAndGoesOn) {
     }
 }
 
+TEST_F(Kfold, StopsAtASignalAndGoesOn) {
+  const std::string words = "kfold " + file("job.yaml") +
+                            " --folds 2 --set 'train={epochs: 800, validate_every_epochs: 400}' "
+                            "--set 'checkpoint={every_epochs: 400}' --out ";
+  ASSERT_EQ(lockstep(words + file("whole")).status, 0);
+  const Ended stopped = run_shell(std::string(LOCKSTEP_PROGRAM) + " " + words + file("stopped") +
+                                  " & pid=$!; for i in $(seq 400); do grep -q '\"train\"' " +
+                                  file("stopped/fold-1/metrics.jsonl") +
+                                  " 2>/dev/null && break; sleep 0.02; done; kill -TERM $pid; wait $pid");
+  ASSERT_EQ(stopped.status, 85) << stopped.output;
+  EXPECT_SAYS(stopped, "fold-1: stopped");
+  EXPECT_FALSE(fs::exists(file("stopped/fold-2")));
+  const Ended rest = lockstep_on(2, words + file("stopped"));
+  ASSERT_EQ(rest.status, 0) << rest.output;
+  EXPECT_EQ(count(read_file(file("stopped/fold-1/metrics.jsonl")), "\"kind\": \"resume\""), 1);
+  EXPECT_TRUE(read_file(file("whole/kfold.csv")) == read_file(file("stopped/kfold.csv")));
+  for (const char* last : {"/fold-1/checkpoints/last.h5", "/fold-2/checkpoints/last.h5"})
+    EXPECT_TRUE(read_file(file("whole") + last) == read_file(file("stopped") + last)) << last;
+}
+
 TEST_F(Kfold, TellsMistakesBeforeAnythingRuns) {
   for (const auto& [more, says] : {std::pair{"--set optimizer.sgd.momentun=0.9", "did you mean 'momentum'?"},
                                    {"--only 5", "names number 5 of 4"},

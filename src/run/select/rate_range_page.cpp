@@ -12,6 +12,8 @@ namespace lockstep {
 
 namespace {
 
+constexpr double kLabelWidth = 0.1;  // of the chart, which the word at a mark takes
+
 std::string rate_tile(const char* name, double rate, const char* more) {
   return fmt::format("<div class=\"tile\"><dt>{}</dt><dd>{}<small>{}</small></dd></div>\n", name,
                      format_value(rate), more);
@@ -24,8 +26,12 @@ Chart loss_over_rate(const RateRange& range) {
   chart.log_x = true;
   chart.lines.push_back({.name = "each step", .color = 1, .series = {range.rates, range.losses}});
   chart.lines.push_back({.name = "smoothed", .color = 2, .series = {range.rates, range.smoothed}});
-  if (std::isfinite(range.steepest)) chart.marks.push_back({range.steepest, "steepest"});
-  if (std::isfinite(range.minimum)) chart.marks.push_back({range.minimum, "minimum"});
+  const double decades = std::log10(range.rates.back() / range.rates.front());
+  const bool is_close = std::log10(range.minimum / range.steepest) < kLabelWidth * decades;
+  if (std::isfinite(range.steepest))
+    chart.marks.push_back({range.steepest, is_close ? "steepest, minimum" : "steepest"});
+  if (std::isfinite(range.minimum))
+    chart.marks.push_back({range.minimum, is_close && std::isfinite(range.steepest) ? "" : "minimum"});
   return chart;
 }
 

@@ -18,7 +18,8 @@ namespace lockstep {
 namespace {
 
 constexpr size_t kMostCurves = 8;
-constexpr double kPlotHeight = 300, kPlotTop = 40, kAxisApart = 150, kPlotLeft = 90;
+constexpr double kPlotHeight = 300, kPlotTop = 40, kPlotWidth = 800, kLeastApart = 140, kPlotLeft = 90;
+constexpr size_t kMostTicks = 8;  // of the values themselves
 
 std::string key_of(const std::string& assignment) { return assignment.substr(0, assignment.find('=')); }
 std::string value_of(const std::string& assignment) { return assignment.substr(assignment.find('=') + 1); }
@@ -47,7 +48,9 @@ struct Coordinate {
   std::vector<std::pair<double, std::string>> ticks;
 };
 
-Coordinate of_numbers(const std::string& title, const std::vector<double>& values, bool is_percent) {
+/// words: of each cell, its value as it was given; empty: it was not.
+Coordinate of_numbers(const std::string& title, const std::vector<double>& values,
+                      const std::vector<std::string>& words, bool is_percent) {
   Coordinate coordinate{title, std::vector<double>(values.size(), kNaN), {}};
   double low = INFINITY, high = -INFINITY;
   for (const double value : values)
@@ -61,6 +64,16 @@ Coordinate of_numbers(const std::string& title, const std::vector<double>& value
   const Axis axis = make_axis(low, high, options);
   for (size_t i = 0; i < values.size(); ++i)
     if (std::isfinite(values[i])) coordinate.heights[i] = axis.position(values[i]);
+  std::vector<double> kinds = values;
+  std::sort(kinds.begin(), kinds.end());
+  kinds.erase(std::unique(kinds.begin(), kinds.end()), kinds.end());
+  if (!words.empty() && kinds.size() <= kMostTicks) {
+    for (const double kind : kinds) {
+      const auto cell = std::find(values.begin(), values.end(), kind) - values.begin();
+      coordinate.ticks.emplace_back(axis.position(kind), words[static_cast<size_t>(cell)]);
+    }
+    return coordinate;
+  }
   for (const AxisTick& tick : axis.ticks)
     coordinate.ticks.emplace_back(axis.position(tick.value), tick.label);
   return coordinate;
@@ -92,20 +105,21 @@ std::vector<Coordinate> coordinates_of(const std::vector<Trial>& cells,
       if (const std::optional<double> number = number_in(words.back())) numbers.push_back(*number);
     }
     const std::string title = key_of(cells.front().assignments[k]);
-    coordinates.push_back(numbers.size() == words.size() ? of_numbers(title, numbers, false)
+    coordinates.push_back(numbers.size() == words.size() ? of_numbers(title, numbers, words, false)
                                                          : of_words(title, words));
   }
   std::vector<double> bests;
   for (const TrialOutcome& outcome : outcomes) bests.push_back(outcome.best);
   coordinates.push_back(
-      of_numbers("best " + measure.name, bests, sweep_metric_is_share(metrics, measure.name)));
+      of_numbers("best " + measure.name, bests, {}, sweep_metric_is_share(metrics, measure.name)));
   return coordinates;
 }
 
 std::string parallel_coordinates(const std::vector<Trial>& cells, const std::vector<TrialOutcome>& outcomes,
                                  const MetricList& metrics, const Measure& measure) {
   const std::vector<Coordinate> axes = coordinates_of(cells, outcomes, metrics, measure);
-  const auto x_of = [](size_t axis) { return kPlotLeft + kAxisApart * static_cast<double>(axis); };
+  const double apart = std::max(kLeastApart, kPlotWidth / static_cast<double>(axes.size() - 1));
+  const auto x_of = [&](size_t axis) { return kPlotLeft + apart * static_cast<double>(axis); };
   const auto y_of = [](double height) { return kPlotTop + kPlotHeight * (1 - height); };
   std::string lines, marks;
   const std::vector<size_t> order = ranked(outcomes, measure);
