@@ -272,6 +272,7 @@ TEST(Rules, RefuseWhatIsNoOption) {
                            "{sgd: {lr: 1, layer_decay: 0}}",
                            "{sgd: {lr: 1, groups: [{match: a, frozen: true, frozen_until_epoch: 1}]}}",
                            "{schedule_free: {groups: [{match: a, frozen_until_epoch: 1}]}}",
+                           "{schedule_free: {max_norm: 1}}",
                            "{adagrad: {initial: -1}}",
                            "{rmsprop: {rho: 1}}",
                            "{rmsprop: {epsilon: 0}}",
