@@ -5,6 +5,7 @@
 #include "jobs/command.h"
 #include "kernels/printable.h"
 #include "src/run/evaluate.h"
+#include "src/run/predict/ensemble.h"
 
 namespace lockstep {
 
@@ -43,13 +44,14 @@ void print_table(const ValidationResult& result, const MetricList& metrics,
   if (n_absent > 0) fmt::print("{} classes have no sample and no prediction\n", n_absent);
 }
 
-std::string json(const ValidationResult& result, const MetricList& metrics, const std::string& checkpoint,
+std::string json(const ValidationResult& result, const MetricList& metrics, const Words& checkpoints,
                  const std::string& data) {
   JsonObject object;
-  object.set("checkpoint", checkpoint)
-      .set("data", data)
-      .set("samples", result.n_samples)
-      .set("loss", result.loss);
+  object.set("checkpoint", checkpoints.front());
+  std::vector<std::string> others;
+  for (size_t i = 1; i < checkpoints.size(); ++i) others.push_back(json_quote(checkpoints[i]));
+  if (!others.empty()) object.set_raw("with", fmt::format("[{}]", fmt::join(others, ", ")));
+  object.set("data", data).set("samples", result.n_samples).set("loss", result.loss);
   for (size_t i = 0; i < result.metrics.size(); ++i) object.set(metrics.all()[i].name, result.metrics[i]);
   if (!result.not_finite.empty()) object.set("not_finite", result.not_finite);
   const int64_t k = result.confusion.n_classes();
@@ -78,6 +80,8 @@ static int evaluate_command(const Words& words, Communicator& comm) {
                                                                 "field of the targets")(
       "layout", po::value<std::string>(), "of images: NCHW or NHWC (default: as in training)")(
       "metrics", po::value<std::string>(), "in place of the job's, for instance 'accuracy, top_5'")(
+      "with", po::value<Words>()->composing(),
+      "CHECKPOINT: a further network; the mean of all probabilities is judged; may be repeated")(
       "average", "the running averages of the weights (the job's key average) in their place")(
       "json", "print one JSON object");
   if (!line.parse(words, comm.is_root())) return 0;
@@ -86,20 +90,23 @@ static int evaluate_command(const Words& words, Communicator& comm) {
                      "name the dataset to evaluate on, for instance --data data/test");
   const std::string checkpoint = line.text("CHECKPOINT"), path = line.text("data");
 
-  const Evaluation evaluation = evaluate(checkpoint,
-                                         {.data = path,
-                                          .input = line.text("input"),
-                                          .target = line.text("target"),
-                                          .layout = line.text("layout"),
-                                          .metrics = line.text("metrics"),
-                                          .average = line.has("average")},
-                                         comm);
+  const EvaluateOptions options{.data = path,
+                                .input = line.text("input"),
+                                .target = line.text("target"),
+                                .layout = line.text("layout"),
+                                .metrics = line.text("metrics"),
+                                .average = line.has("average")};
+  Words checkpoints{checkpoint};
+  if (line.has("with"))
+    for (const std::string& further : line.get<Words>("with")) checkpoints.push_back(further);
+  const Evaluation evaluation = checkpoints.size() > 1 ? evaluate_ensemble(checkpoints, options, comm)
+                                                       : evaluate(checkpoint, options, comm);
   const ValidationResult& result = evaluation.result;
   const TrainedModel& model = evaluation.model;
   if (comm.is_root()) {
     if (!result.not_finite.empty()) fmt::print(stderr, "lockstep: not finite: {}\n", result.not_finite);
     if (line.has("json")) {
-      fmt::print("{}\n", json(result, model.job.metrics, checkpoint, path));
+      fmt::print("{}\n", json(result, model.job.metrics, checkpoints, path));
     } else {
       print_table(result, model.job.metrics, model.contract.class_names);
     }

@@ -18,23 +18,25 @@ namespace {
 
 /// By --to, else by the name of the file.
 std::string export_kind(const CommandLine& line, const std::string& path) {
-  const std::vector<std::string> kinds{"safetensors", "onnx"};
-  if (!line.has("to")) return path.ends_with(".onnx") ? "onnx" : "safetensors";
+  const std::vector<std::string> kinds{"safetensors", "onnx", "npz"};
+  if (!line.has("to"))
+    return path.ends_with(".onnx") ? "onnx" : path.ends_with(".npz") ? "npz" : "safetensors";
   const std::string kind = line.text("to");
   if (std::find(kinds.begin(), kinds.end(), kind) == kinds.end())
-    throw UsageError(fmt::format("--to {} is none of {}", kind, fmt::join(kinds, ", ")),
-                     "onnx is the network with its weights, safetensors the weights alone");
+    throw UsageError(
+        fmt::format("--to {} is none of {}", kind, fmt::join(kinds, ", ")),
+        "onnx is the network with its weights, safetensors and npz (of NumPy) are the weights alone");
   return kind;
 }
 
 int export_command(const Words& words) {
   CommandLine line(
-      "export CHECKPOINT --out WEIGHTS.safetensors|NETWORK.onnx",
+      "export CHECKPOINT --out WEIGHTS.safetensors|WEIGHTS.npz|NETWORK.onnx",
       "Writes the parameters and statistics of a checkpoint, float32, under their own names; or the whole\n"
       "network as an ONNX file, which onnxruntime and others run without Lockstep.",
       {"CHECKPOINT"});
   line.add()("out", po::value<std::string>(), "file to write (needed)")(
-      "to", po::value<std::string>(), "safetensors or onnx; else the name of the file says it")(
+      "to", po::value<std::string>(), "safetensors, npz or onnx; else the name of the file says it")(
       "overwrite", "replace the file --out")(
       "average", "the running averages of the weights (the job's key average) in their place");
   if (!line.parse(words)) return 0;
@@ -51,14 +53,15 @@ int export_command(const Words& words) {
   }
   const TrainedModel model = describe_model(checkpoint);
   const int64_t n_tensors =
-      export_weights(checkpoint, out, line.has("average"), names_transposed_outside(model.graph));
+      export_weights(checkpoint, out, line.has("average"), names_transposed_outside(model.graph),
+                     kind == "npz" ? WeightsFormat::kNpz : WeightsFormat::kSafetensors);
   fmt::print("{}: {} tensors of {}\n", out, n_tensors, checkpoint);
   return 0;
 }
 
 const bool export_registered = commands().add(
     "export",
-    {.summary = "write a checkpoint's weights to a safetensors file, or its network to an ONNX file",
+    {.summary = "write a checkpoint's weights to a safetensors or npz file, or its network to an ONNX file",
      .run = export_command},
     6);
 

@@ -12,6 +12,7 @@
 #include "jobs/command.h"
 #include "jobs/convert/converter.h"
 #include "kernels/printable.h"
+#include "src/run/predict/ensemble.h"
 #include "src/run/predict/prediction.h"
 #include "src/run/predict/prediction_input.h"
 #include "src/run/predict/prediction_table.h"
@@ -140,6 +141,8 @@ static int predict_command(const Words& words, Communicator& comm) {
       "features", po::value<Words>()->composing(),
       "LAYER: write what it gives too, such as vectors of the sample; may be repeated")(
       "attention", "write the weights of attention too, by layer and head")(
+      "with", po::value<Words>()->composing(),
+      "CHECKPOINT: a further network; the mean of all probabilities is written; may be repeated")(
       "average", "the running averages of the weights (the job's key average) in their place")(
       "on-error", po::value<std::string>()->default_value("stop"),
       "stop: name all images that cannot be read; skip: leave them out");
@@ -204,12 +207,13 @@ static int predict_command(const Words& words, Communicator& comm) {
   const int64_t n_samples = is_dataset ? dataset->n_samples() : rows.n_rows;
 
   set_compute_threads(model.job.threads);
-  PlanOptions options;
-  options.config = model.job.op_config(false);
-  options.micro_batch = model.job.micro_batch;
-  options.keeps_shown = true;
-  Plan plan(model.graph, *model.arena, model.job.losses(), options);
-  plan.refresh_weights();
+  std::unique_ptr<Ensemble> ensemble;
+  all_or_none(comm, [&] {
+    ensemble = std::make_unique<Ensemble>(model, line.has("with") ? line.get<Words>("with") : Words{},
+                                          line.has("average"));
+  });
+  Plan& plan = ensemble->plan();
+  const RunBatch run = [&](const MicroBatch& batch) { return ensemble->run(batch); };
 
   const PredictionKind kind = prediction_kind(model.job, plan.output_shape().without_front());
   std::vector<std::string> class_names;
@@ -245,9 +249,9 @@ static int predict_command(const Words& words, Communicator& comm) {
   NotFiniteRows not_finite(input.path, read, dataset.get());
   if (is_dataset) {
     DataLoader loader(*dataset, loading, 0);
-    predict_dataset(plan, loader, not_finite, take);
+    predict_dataset(run, loader, not_finite, take);
   } else {
-    predict_rows(plan, model, rows, comm, not_finite, take);
+    predict_rows(run, model, rows, comm, not_finite, take);
     if (rows.check_read) rows.check_read();
   }
   if (const std::string told = not_finite.told(comm); comm.is_root() && !told.empty())

@@ -18,17 +18,6 @@ namespace fs = std::filesystem;
 
 namespace {
 
-/// All rows of a field of one whole number a row.
-std::vector<int64_t> one_number_a_row(const Dataset& dataset, const std::string& name, const char* what) {
-  const Field& field = dataset.field(name);
-  if (field.ragged || !is_whole(field.dtype) || field.shape.n_elements() != 1)
-    throw Error(dataset.path(),
-                fmt::format("field '{}' is {} {}{}, not one whole number a sample", name,
-                            name_of(field.dtype), field.ragged ? "ragged " : "", field.shape.str()),
-                fmt::format("name another field for the {}", what));
-  return read_whole_numbers(dataset, field);
-}
-
 /// One row is no sample there.
 void refuse_stream(const Dataset& dataset) {
   for (const Field& field : dataset.fields()) {

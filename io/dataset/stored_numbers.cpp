@@ -1,9 +1,12 @@
 #include "io/dataset/stored_numbers.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <bit>
 #include <cstring>
 
+#include "kernels/error.h"
 #include "kernels/float16.h"
 
 namespace lockstep {
@@ -74,6 +77,16 @@ std::vector<int64_t> read_whole_numbers(const Dataset& dataset, const Field& fie
     all.insert(all.end(), numbers.begin(), numbers.end());
   });
   return all;
+}
+
+std::vector<int64_t> one_number_a_row(const Dataset& dataset, const std::string& name, const char* what) {
+  const Field& field = dataset.field(name);
+  if (field.ragged || !is_whole(field.dtype) || field.shape.n_elements() != 1)
+    throw Error(dataset.path(),
+                fmt::format("field '{}' is {} {}{}, not one whole number a sample", name,
+                            name_of(field.dtype), field.ragged ? "ragged " : "", field.shape.str()),
+                fmt::format("name another field for the {}", what));
+  return read_whole_numbers(dataset, field);
 }
 
 const Field* find_class_field(const Dataset& dataset) {

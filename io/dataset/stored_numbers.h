@@ -28,6 +28,10 @@ void for_each_whole_number(const Dataset& dataset, const Field& field,
 /// All of them.
 std::vector<int64_t> read_whole_numbers(const Dataset& dataset, const Field& field);
 
+/// The same of a field of one whole number a row. Throws Error saying that another field is to be named for
+/// the `what` ("classes", "groups").
+std::vector<int64_t> one_number_a_row(const Dataset& dataset, const std::string& name, const char* what);
+
 /// The field of classes: whole numbers, one a sample, under a usual name (label, labels, target, targets, y);
 /// null: there is none.
 const Field* find_class_field(const Dataset& dataset);

@@ -72,7 +72,8 @@ void RaggedSource::gather(std::span<const RowRequest> requests, int64_t n_rows, 
       dataset_->read_elements(wanted_.name, first, n, staging);
       src = staging;
     }
-    if (n > 0) converter_.convert(src, row, request.id, dataset_->path(), n, wanted_.drop_first);
+    if (n > 0)
+      converter_.convert(src, row, spans_->stored_row(request.id), dataset_->path(), n, wanted_.drop_first);
     pad(row + n * converter_.dst_bytes(), extent - n);
   }
   // Requests name the rows from 0 on.

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "io/dataset/statistics.h"
+#include "io/dataset/stored_numbers.h"
 #include "src/data/class_names.h"
 #include "src/data/fields.h"
 #include "src/network/loss_place.h"
@@ -236,8 +238,38 @@ void check_vocabularies(const Dataset& data, const DataFields& fields, const Dat
   if (!fields.target.empty()) check("", fields.target);
 }
 
+namespace {
+
+/// Mean and deviation of the input over the rows that are trained on, where the files have those of all.
+void measure_again(const Dataset& all, const std::string& name, Dataset& part) {
+  const Field& field = part.field(name);
+  if (!all.statistics(name) || field.ragged || field.windows || !ChannelMoments::applies_to(field)) return;
+  ChannelMoments moments(field);
+  for_each_block(part, field,
+                 [&](const std::byte* rows, int64_t, int64_t count) { moments.add(rows, count); });
+  part.set_statistics(name, ChannelMoments::combine(field, {moments.packed()}));
+}
+
+/// Training data without a fold, and that fold as validation data.
+JobData open_fold(const DataOptions& job) {
+  std::vector<std::string> further = named_targets(job);
+  if (!job.fold.group_by.empty()) further.push_back(job.fold.group_by);
+  const auto all = std::make_shared<const Dataset>(open_source(*job.train, further));
+  JobData data;
+  data.train_fields = data.validation_fields = find_fields(*all, *job.train);
+  FoldRows rows = fold_rows(job.fold, *all, data.train_fields);
+  data.train = std::make_unique<Dataset>(Dataset::subset(all, std::move(rows.train)));
+  data.validation = std::make_unique<Dataset>(Dataset::subset(all, std::move(rows.held_out)));
+  measure_again(*all, data.train_fields.input, *data.train);
+  data.contract = make_contract(*data.train, data.train_fields, job);
+  return data;
+}
+
+}  // namespace
+
 JobData open_data(const DataOptions& job) {
   if (!job.train) throw Error("data", "there is no data to train on", "add data: {train: {path: FOLDER}}");
+  if (job.fold.of > 0) return open_fold(job);
   JobData data;
   data.train = std::make_unique<Dataset>(open_source(*job.train, named_targets(job)));
   data.train_fields = find_fields(*data.train, *job.train);

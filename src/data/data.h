@@ -100,6 +100,18 @@ std::shared_ptr<const Augmentation> make_augmentation(const DataOptions& job, co
                                                       const DataFields& fields, const Graph& graph,
                                                       const Normalization& normalization);
 
+/// Throws Error naming the loss or the input where samples of a job cannot be mixed (data.mixup,
+/// data.cutmix).
+void check_mixing(const DataOptions& job, const Graph& graph);
+
+/// The rows of a job's fold in its training data: those to train on, and those held out; both ascending, a
+/// function of the labels (or groups) and FoldSpec alone. Throws Error, also for more folds than samples of a
+/// class.
+struct FoldRows {
+  std::vector<int64_t> train, held_out;
+};
+FoldRows fold_rows(const FoldSpec& fold, const Dataset& dataset, const DataFields& fields);
+
 /// The steps of the graph's inputs that are sequences of unequal lengths, where `extents` are those of the
 /// loader's fields (LengthBuckets).
 std::map<std::string, int64_t> steps_of_inputs(const Graph& graph, const std::vector<LoaderField>& fields,

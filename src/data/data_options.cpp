@@ -133,6 +133,9 @@ void read_data(const Config& root, DataOptions& options) {
                       : normalize == "auto"       ? DataOptions::Normalize::kAuto
                                                   : DataOptions::Normalize::kStandardize;
   options.augment = read_augment(*data);
+  options.mix = read_mixing(*data);
+  options.fold = read_fold(*data);
+  if (options.fold.of > 0) options.validation = options.train;
   options.shuffle = read_shuffle(*data);
   const std::string order =
       data->get_choice("order", "auto", {"auto", "shuffled", "streams", "by_length", "balanced"});

@@ -9,6 +9,7 @@
 
 #include "io/loader/sampler.h"
 #include "kernels/device.h"
+#include "kernels/mix.h"
 #include "src/data/augment/augment.h"
 #include "src/network/model_options.h"
 
@@ -36,6 +37,14 @@ struct DataSource {
   bool is_masked = false;  // the network guesses masked tokens of its input
 };
 
+/// Cross-validation: training on all but one of equal parts of the training data, validation on that one.
+struct FoldSpec {
+  int64_t of = 0, held_out = 1;  // parts, and which is held out, from 1; of = 0: there are none
+  bool is_stratified = false;    // each class in all parts alike
+  std::string group_by;          // field whose equal values stay in one part; "": none
+  uint64_t seed = 0;             // of the parts, the same for all of them
+};
+
 /// A part of a job knows its own options and those of the parts to its left.
 struct DataOptions : ModelOptions {
   uint64_t seed = 1;
@@ -45,8 +54,10 @@ struct DataOptions : ModelOptions {
 
   static constexpr int kMostDataThreads = 256;  // of a rank
   std::optional<DataSource> train, validation;
+  FoldSpec fold;  // then validation data are a part of the training data
   enum class Normalize { kAuto, kNone, kUnit, kMean, kStandardize, kMeanImage } normalize = Normalize::kAuto;
   AugmentSpec augment;  // of training images
+  MixOptions mix;       // of training samples, behind their augmentation
   /// Tokens that the network is to guess, by `token` of the input's vocabulary ("": <mask> or [MASK]).
   struct Masking {
     double probability = 0;  // 0: none
@@ -63,6 +74,9 @@ struct DataOptions : ModelOptions {
   enum class VerifyData { kAuto, kAlways, kNever } verify_data = VerifyData::kAuto;  // before the first step
 };
 
+/// The keys mixup and cutmix of `data` (mixing.cpp), and fold (fold.cpp).
+MixOptions read_mixing(const Config& data);
+FoldSpec read_fold(const Config& data);
 /// The key `data`.
 void read_data(const Config& root, DataOptions& options);
 

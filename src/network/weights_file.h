@@ -1,5 +1,5 @@
-// Weights from and for other programs, through .safetensors files. Names are those of
-// checkpoints without /parameters/ and /buffers/, which are torchvision's ("conv1.weight",
+// Weights from and for other programs, through .safetensors files; out also as NumPy's .npz. Names are those
+// of checkpoints without /parameters/ and /buffers/, which are torchvision's ("conv1.weight",
 // "layer1.0.bn1.running_mean"); shapes and element order are PyTorch's too. Only matrices that the program
 // with those names keeps as (I, O), such as Hugging Face's GPT-2, are transposed on their way.
 #pragma once
@@ -24,6 +24,9 @@ struct ImportRules {
   std::vector<std::regex> may_be_missing;  // whole names in the model: may keep their initial values
   /// Whose names, axes and gates the file has: PyTorch's, or Keras 3's (keras_weights.h).
   enum class Layout { kPyTorch, kKeras } layout = Layout::kPyTorch;
+  /// Take the weights up to this vertex of the graph; those behind it keep their initial values, and what the
+  /// file has for them is ignored. -1: all.
+  int last_vertex = -1;
 };
 
 /// One tensor on its way to a parameter.
@@ -31,6 +34,7 @@ struct SourceTensor {
   std::string name, name_in_file;  // renamed by the rules; as it stands there
   Shape shape;
   std::function<void(float* dst)> read;
+  bool is_ours = false;  // with the axes of checkpoints
 };
 /// The name that the rules make of one in a file. Throws Error on one of more than 1000 bytes.
 std::string renamed(std::string name, const ImportRules& rules);
@@ -49,6 +53,11 @@ struct ImportResult {
 ImportResult import_weights(const SafetensorsFile& file, const ImportRules& rules,
                             const ParameterArena& arena);
 
+/// The same from a checkpoint of any run, for transfer learning; its statistics come along, the normalisation
+/// of its input does not.
+ImportResult import_weights(const std::string& checkpoint, const ImportRules& rules,
+                            const ParameterArena& arena);
+
 /// Where a checkpoint keeps the running average of a weight "/parameters/NAME"; of statistics their own name.
 std::string stored_average(const std::string& name);
 /// Throws Error where a checkpoint keeps no averages of its weights.
@@ -58,9 +67,12 @@ void check_has_averages(const std::string& checkpoint);
 /// running_mean the int64 num_batches_tracked (the checkpoint's step) that PyTorch's
 /// load_state_dict() expects. The normalisation of the input (/buffers/input.*) is no weight
 /// and stays behind. average: the running averages of the weights in their place; `transposed`: parameters
-/// that are written as (I, O). Returns the number of tensors written.
+/// that are written as (I, O). kNpz: numpy.savez's archive, without the counters. Returns the number of
+/// tensors written.
+enum class WeightsFormat { kSafetensors, kNpz };
 int64_t export_weights(const std::string& checkpoint, const std::string& path, bool average = false,
-                       const std::set<std::string>& transposed = {});
+                       const std::set<std::string>& transposed = {},
+                       WeightsFormat format = WeightsFormat::kSafetensors);
 /// The parameters that files of other programs have as (I, O).
 std::set<std::string> names_transposed_outside(const Graph& graph);
 

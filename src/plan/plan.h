@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "io/loader/loader.h"
+#include "kernels/mix.h"
 #include "kernels/op.h"
 #include "src/losses/loss.h"
 #include "src/metrics/metric.h"
@@ -43,9 +44,10 @@ struct PlanOptions {
   bool times_steps = false;        // GPUs: wait after every step, for step_times()
   bool synchronize = false;        // layers that ask for it take statistics over all micro-batches of a step
   std::shared_ptr<const Augmentation> augmentation;  // of one input, which arrives as stored; null: none
-  bool keeps_judged = false;                         // judged() can be asked after backward too
-  std::shared_ptr<PlanRoom> room;                    // that it shares with others; null: its own
-  bool keeps_shown = false;                          // shown() can be asked
+  MixOptions mix;                  // of the first input's samples, and of the losses with them
+  bool keeps_judged = false;       // judged() can be asked after backward too
+  std::shared_ptr<PlanRoom> room;  // that it shares with others; null: its own
+  bool keeps_shown = false;        // shown() can be asked
   /// backward() is that of the network as it is in evaluation (running statistics, nothing dropped, no frozen
   /// trunk), down to the inputs: input_gradient() can be asked. `config.training` is true.
   bool input_gradients = false;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cassert>
 
+#include "kernels/mix.h"
 #include "kernels/reshape.h"
 #include "src/data/augment/augment.h"
 #include "src/network/loss_place.h"
@@ -80,6 +81,11 @@ int Plan::Impl::add_augmented(int vertex) {
   return add_step("reshape", make_reshape(options.config, desc.dst, shape), {images}, -1, "");
 }
 
+int Plan::Impl::add_mixed(int value) {
+  const TensorDesc dense{values[value].desc.shape, DType::kFloat32, nullptr};
+  return add_step("mix", make_mix(options.config, options.mix, dense), {in_form(value, dense)}, -1, "");
+}
+
 /// Steps [first, last) once more, to run in the backward phase: they read each other's values and
 /// carry the gradients, so that the values of the forward phase need not be kept.
 void Plan::Impl::repeat_steps(int first, int last) {
@@ -133,6 +139,7 @@ class Plan::Impl::Compiler {
         const Augmentation* augmentation = p_.options.augmentation.get();
         if (augmentation && augmentation->source().vertex == v) {
           p_.value_of[v] = p_.add_augmented(v);
+          if (mixes(v)) p_.value_of[v] = p_.add_mixed(p_.value_of[v]);
           continue;
         }
         p_.value_of[v] = p_.add_value({vertex.shape.with_front(n), vertex.dtype, nullptr}, -1);
@@ -142,6 +149,7 @@ class Plan::Impl::Compiler {
           p_.input_values.push_back(p_.value_of[v]);
           if (p_.options.input_gradients && vertex.dtype == DType::kFloat32)
             p_.value_of[v] = p_.with_gradient(p_.value_of[v]);
+          if (mixes(v)) p_.value_of[v] = p_.add_mixed(p_.value_of[v]);
         } else {
           p_.states.push_back({p_.value_of[v], -1, p_.state_elements});
           p_.state_elements += p_.values[p_.value_of[v]].desc.n_elements();
@@ -178,6 +186,10 @@ class Plan::Impl::Compiler {
     if (!p_.options.fuse || observed_[v] || readers_[v].size() != 1) return -1;
     const int reader = readers_[v][0];
     return p_.graph.vertex(reader).recompute == p_.graph.vertex(v).recompute ? reader : -1;
+  }
+
+  bool mixes(int v) const {
+    return p_.options.mix.is_on() && p_.options.config.training && v == p_.graph.inputs()[0];
   }
 
   /// Whether anybody looks at a further output.
@@ -329,6 +341,11 @@ void Plan::Impl::compile(const std::vector<LossSpec>& specs) {
     }
     PlanLoss loss;
     std::unique_ptr<Op> op = make_loss(wide, spec, desc);
+    if (options.mix.is_on() && options.config.training) {
+      const Shape& sample = graph.vertex(graph.inputs()[0]).shape;
+      const bool is_image = sample.rank() == 3;
+      op = make_mixed_loss(options.mix, std::move(op), is_image ? sample[1] : 1, is_image ? sample[2] : 1);
+    }
     loss.step = static_cast<int>(steps.size());
     loss.value = add_step("loss", std::move(op), {prediction, target}, -1, "");
     losses.push_back(loss);

@@ -202,6 +202,8 @@ struct Plan::Impl {
   int with_gradient(int value);
   /// The augmented images of a graph input, whose array holds them as stored.
   int add_augmented(int vertex);
+  /// A value with its samples mixed.
+  int add_mixed(int value);
 
   // plan_schedule.cpp
   void schedule();

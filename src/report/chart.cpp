@@ -111,7 +111,7 @@ std::string legend(const std::vector<const ChartLine*>& lines) {
 
 /// What the chart shows, for readers who cannot see it.
 std::string description(const Chart& chart, const std::vector<const ChartLine*>& lines) {
-  std::string out = chart.title + " by step.";
+  std::string out = chart.title + " by " + chart.x_name + ".";
   for (const ChartLine* line : lines) {
     const auto& y = line->series.y;
     const auto finite = [](double v) { return std::isfinite(v); };
@@ -214,7 +214,7 @@ std::string names_of(const std::vector<const ChartLine*>& lines) {
 
 std::string chart_html(const Chart& chart) {
   std::vector<const ChartLine*> lines;
-  double x_low = chart.last_x, x_high = chart.last_x;
+  double x_low = chart.log_x ? INFINITY : chart.last_x, x_high = chart.last_x;
   for (const ChartLine& line : chart.lines) {
     if (line.series.empty()) continue;
     lines.push_back(&line);
@@ -222,12 +222,13 @@ std::string chart_html(const Chart& chart) {
     x_high = std::max(x_high, line.series.x.back());
   }
   if (lines.empty()) return {};
-  if (x_low < 0.2 * x_high) x_low = 0;
+  if (!chart.log_x && x_low < 0.2 * x_high) x_low = 0;
 
   bool cut = false;
   const Extent range = y_range(chart, lines, cut);
   Frame frame;
-  frame.x = make_axis(x_low, x_high, {.round_ends = false, .integers = true});
+  frame.x = make_axis(x_low, x_high,
+                      {.round_ends = false, .allow_log = chart.log_x, .integers = chart.x_name == "step"});
   frame.y = make_axis(range.low, range.high,
                       {.include_zero = chart.from_zero,
                        .near_zero = !cut,
@@ -256,17 +257,21 @@ std::string chart_html(const Chart& chart) {
   out += legend(lines) + "</figcaption>\n";
   out += fmt::format(
       "<div class=\"plot\" data-low=\"{:.6g}\" data-high=\"{:.6g}\" data-epoch=\"{:.6g}\" "
-      "data-percent=\"{:d}\" data-names=\"{}\" data-lines=\"{}\">\n",
-      frame.x.low, frame.x.high, chart.steps_per_epoch, chart.percent, html_escape(names_of(lines)),
-      html_escape(hover_json(lines, drawn)));
+      "data-percent=\"{:d}\"{} data-names=\"{}\" data-lines=\"{}\">\n",
+      frame.x.low, frame.x.high, chart.steps_per_epoch, chart.percent,
+      chart.x_name == "step"
+          ? std::string()
+          : fmt::format(" data-x=\"{}\" data-log=\"{:d}\"", html_escape(chart.x_name), frame.x.log),
+      html_escape(names_of(lines)), html_escape(hover_json(lines, drawn)));
   out += "<svg viewBox=\"0 0 1000 1000\" preserveAspectRatio=\"none\" role=\"img\" aria-label=\"" +
          html_escape(description(chart, lines)) + "\">\n";
   append_grid(out, frame);
   out += marks + paths + "</svg>\n" + labels;
   append_labels(out, frame);
   const bool epochs = append_epochs(out, frame, chart.steps_per_epoch);
-  return out + (epochs ? "</div>\n<div class=\"xtitle epochs\">step, and epoch below it</div>\n</figure>\n"
-                       : "</div>\n<div class=\"xtitle\">step</div>\n</figure>\n");
+  return out + (epochs
+                    ? "</div>\n<div class=\"xtitle epochs\">step, and epoch below it</div>\n</figure>\n"
+                    : "</div>\n<div class=\"xtitle\">" + html_escape(chart.x_name) + "</div>\n</figure>\n");
 }
 
 }  // namespace lockstep

@@ -1,5 +1,5 @@
-// A line chart: an SVG that stretches to its place, with axis labels as page text so that
-// they keep their size on narrow screens and on paper.
+// A line chart over steps, or over another quantity: an SVG that stretches to its place, with axis labels as
+// page text so that they keep their size on narrow screens and on paper.
 #pragma once
 
 #include <string>
@@ -32,6 +32,8 @@ struct Chart {
   bool allow_log = false;        // logarithmic when the values span more than 100x
   double steps_per_epoch = 0;    // > 0: hovering also names the epoch
   double last_x = 0;             // the x axis reaches at least this step
+  std::string x_name = "step";   // what x is
+  bool log_x = false;            // x is positive, and its axis logarithmic
   std::vector<ChartLine> lines;  // those without a finite value are left out
   std::vector<ChartMark> marks;
 };

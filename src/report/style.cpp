@@ -130,6 +130,10 @@ tr.warning td { color: var(--warn); }
 .halves > * { min-width: 0; max-width: 100%; overflow-x: auto; }
 .filters { display: flex; flex-wrap: wrap; gap: 5px; }
 .filters img { image-rendering: pixelated; border: 1px solid var(--line); }
+.pictures { display: flex; flex-wrap: wrap; gap: 10px 12px; }
+.pictures h3 { flex-basis: 100%; margin: 6px 0 -4px; }
+.pictures figure { width: min-content; min-width: 64px; } .pictures img { image-rendering: pixelated; border: 1px solid var(--line); display: block; }
+.pictures figcaption { display: block; font-size: 11.5px; line-height: 1.3; color: var(--muted); margin: 3px 0 0; overflow-wrap: anywhere; min-width: 96px; }
 details > summary { cursor: pointer; }
 section > details > summary { font-size: 16px; font-weight: 600; }
 pre { font: 13px/1.5 ui-monospace, "DejaVu Sans Mono", Consolas, monospace; overflow-x: auto; margin: 10px 0 0; }
@@ -177,15 +181,17 @@ std::string_view report_script() {
   };
   for (const plot of document.querySelectorAll(".plot")) {
     const low = +plot.dataset.low, high = +plot.dataset.high, epoch = +plot.dataset.epoch;
+    const x = plot.dataset.x || "step", scale = plot.dataset.log === "1" ? Math.log : v => v;
+    const spans = scale(high) - scale(low), value_at = s => plot.dataset.log === "1" ? low * Math.exp(s * spans) : low + s * spans;
     let lines = null, names = null, cursor = null, tip = null;
     const hide = () => { if (tip) { tip.remove(); cursor.remove(); tip = cursor = null; } };
     plot.addEventListener("pointerleave", hide);
     plot.addEventListener("pointermove", event => {
       lines = lines || JSON.parse(plot.dataset.lines);
       names = names || plot.dataset.names.split("\n");
-      const box = plot.getBoundingClientRect(), at = low + (event.clientX - box.left) / box.width * (high - low);
+      const box = plot.getBoundingClientRect(), at = value_at((event.clientX - box.left) / box.width);
       const main = lines[0], step = main.x[nearest(main.x, main.y, at)];
-      const share = (step - low) / (high - low);
+      const share = (scale(step) - scale(low)) / spans;
       if (!tip) {
         cursor = plot.appendChild(document.createElement("div"));
         cursor.className = "cursor";
@@ -193,12 +199,12 @@ std::string_view report_script() {
         tip.className = "tip";
       }
       cursor.style.left = share * 100 + "%";
-      tip.textContent = "step " + number(step, 12) + (epoch > 0 ? ", epoch " + number(step / epoch, 4) : "");
+      tip.textContent = x + " " + number(step, x === "step" ? 12 : 4) + (epoch > 0 ? ", epoch " + number(step / epoch, 4) : "");
       lines.forEach((line, k) => {
         const i = nearest(line.x, line.y, step), row = tip.appendChild(document.createElement("div"));
         row.appendChild(document.createElement("i")).className = "c" + line.c;
         const value = plot.dataset.percent === "1" ? number(line.y[i] * 100, 4) + " %" : number(line.y[i], 5);
-        row.append(names[k] + " " + value + (line.x[i] === step ? "" : " (step " + number(line.x[i], 12) + ")"));
+        row.append(names[k] + " " + value + (line.x[i] === step ? "" : " (" + x + " " + number(line.x[i], x === "step" ? 12 : 4) + ")"));
       });
       tip.style.left = share < 0.5 ? share * 100 + "%" : "auto";
       tip.style.right = share < 0.5 ? "auto" : (1 - share) * 100 + "%";

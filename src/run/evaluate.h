@@ -1,6 +1,7 @@
 // A trained network judged on a dataset.
 #pragma once
 
+#include <memory>
 #include <string>
 
 #include "comm/communicator.h"
@@ -18,6 +19,16 @@ struct EvaluateOptions {
   std::string metrics;        // in place of the job's, "accuracy, top_5"; empty: the job's
   bool average = false;       // the running averages of the weights in their place
 };
+
+/// The dataset of an evaluation, and which of its fields are meant.
+struct OpenedEvaluation {
+  std::unique_ptr<Dataset> dataset;
+  DataFields fields;
+};
+/// Reads the checkpoint to `model`, with the metrics that are asked for, and opens the dataset. Does not
+/// communicate. Throws Error naming the file that does not fit.
+OpenedEvaluation open_evaluation(const std::string& checkpoint, const EvaluateOptions& options,
+                                 TrainedModel& model);
 
 struct Evaluation {
   TrainedModel model;

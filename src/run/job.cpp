@@ -92,6 +92,13 @@ void read_train(const Config& root, Job& job) {
                            "add data.validation or remove early_stopping");
     }
   }
+  job.restore_best = train.get_bool("restore_best", false);
+  if (job.restore_best && !job.validation)
+    throw train.error_at("restore_best", "needs validation data, which say what is best",
+                         "add data.validation or remove restore_best");
+  if (job.stop_without_mistakes && job.mix.is_on())
+    throw train.error_at("stop_when", "no_mistakes counts labels, and mixed samples have two of them",
+                         "leave out stop_when, or data.mixup and data.cutmix");
   if (const std::optional<Config> plateau = train.find("plateau")) read_plateau(*plateau, job);
   train.finish();
 }

@@ -32,6 +32,7 @@ struct Job : StepOptions {
   Measure early_stopping;                 // of what; without a name of its own that of `best`
   std::optional<PlateauOptions> plateau;  // the rate falls where validations do not improve
   Measure plateau_measure;                // of what
+  bool restore_best = false;              // the run ends with the weights of its best validation
   bool stop_without_mistakes = false;     // after an epoch that judged every training sample rightly
 
   int64_t checkpoint_every_epochs = 1, checkpoint_every_steps = 0;

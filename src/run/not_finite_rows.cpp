@@ -55,7 +55,9 @@ std::string NotFiniteRows::told(Communicator& comm) {
   n_rows_ = 0;
   first_row_ = INT64_MAX;
   if (n_rows == 0) return "";
-  const int64_t row = first / n_fields;
+  int64_t row = first / n_fields;
+  if (dataset_)
+    row = dataset_->row_spans(fields_[static_cast<size_t>(first % n_fields)].name).stored_row(row);
   std::string shard;
   const std::vector<Dataset::Shard> shards = dataset_ ? dataset_->shards() : std::vector<Dataset::Shard>{};
   for (const Dataset::Shard& s : shards) {

@@ -55,6 +55,9 @@ class Run::Impl {
   void write_start();
   void report_interval();
   bool improves_early_stopping(double value);
+  /// Collective. At the end of a run that wants it: the weights of the best validation, which last.h5 then
+  /// names. Returns its step; -1: what was trained last stays.
+  int64_t restore_best();
   /// Collective. Stops the run, or mends it, where the weights of ranks differ.
   void guard();
   double epoch() const { return static_cast<double>(state_.step) / static_cast<double>(steps_per_epoch_); }

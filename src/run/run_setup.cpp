@@ -19,6 +19,7 @@ RunSetup::RunSetup(const Job& given, Communicator& comm) : job(given) {
     const Shape output = graph.vertex(loss_vertex(graph, job.loss)).shape;
     job.metrics.check(output);
     check_groups(job.optimizer.groups, graph);
+    check_mixing(job, graph);
     if (job.shard_optimizer && comm.size() > 1) check_sharing(job.optimizer);
     check_init(job.init, graph);
     augmentation = make_augmentation(job, *data.train, data.train_fields, graph, data.contract.normalization);

@@ -186,8 +186,33 @@ void Run::Impl::guard() {
   folder_.warn(state_.step, fmt::format("{}: restored from rank {}", verdict.str(), verdict.good_rank));
 }
 
+int64_t Run::Impl::restore_best() {
+  const int64_t best = state_.best_step;
+  if (!job_.restore_best || !state_.finished || best < 0 || best == state_.step) return -1;
+  const std::string folder = folder_.checkpoints();
+  int64_t linked = -1;
+  check_on_root(comm_, [&] { linked = linked_checkpoint(folder, kBestLink); });
+  if (comm_.all_reduce_max(linked) != best) {
+    folder_.warn(state_.step, fmt::format("the best weights, of step {}, are not on the disk: those of the "
+                                          "last step stay",
+                                          best));
+    return -1;
+  }
+  const Work work("restoring the best weights");
+  replica_.settle_weights();
+  all_or_none(comm_, [&] {
+    Normalization stays = setup_.data.contract.normalization;
+    load_checkpoint(folder + "/" + checkpoint_file_name(best),
+                    checkpoint_tensors(replica_.arena(), nullptr, stays));
+  });
+  replica_.upload_state();
+  check_on_root(comm_, [&] { link_checkpoint(folder, kLastLink, best); });
+  return best;
+}
+
 RunResult Run::Impl::finish() {
   const std::string not_saved = checkpoints_.end(state_);
+  const int64_t restored = restore_best();
   RunResult result;
   if (stops_early_) result.status = RunResult::Status::kEarlyStopped;
   if (stopped_) result.status = RunResult::Status::kStopped;
@@ -204,6 +229,7 @@ RunResult Run::Impl::finish() {
   if (state_.best_step >= 0) {
     line.set("best_" + job_.best.name, state_.best_value).set("best_step", state_.best_step);
   }
+  if (restored >= 0) line.set("restored_step", restored);
   if (!not_saved.empty()) line.set("not_saved", not_saved);
   folder_.write(line);
   if (!not_saved.empty()) {

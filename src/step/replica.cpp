@@ -80,6 +80,7 @@ Replica::Replica(const StepOptions& job, Graph graph, Communicator& comm, const 
   options.stream = stream_;
   options.times_steps = wanted.times_steps;
   options.augmentation = wanted.augmentation;
+  options.mix = job.mix;
   options.keeps_judged = job.metrics.compares();
   if (job.precision == DType::kFloat16) loss_scale_.now = loss_scale_.next = LossScale::kFirst;
   initialize(arena_, job.init, job.seed);

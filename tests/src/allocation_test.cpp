@@ -69,6 +69,8 @@ const Case kCases[] = {
      "{adam: {lr: 0.001}}", 64},
     {"augmented", "zoo: mlp, hidden: [32]", "{sgd: {lr: 0.1}}", 64,
      "[{random_crop: 2}, {affine: 10}, {gaussian_noise: 0.1}, {vignette: 0.5}]"},
+    {"mixed", "zoo: mlp, hidden: [32]", "{sgd: {lr: 0.1}}", 64,
+     "[], mixup: {alpha: 0.4}, cutmix: {alpha: 1}"},
 };
 
 class SteadyStep : public testing::TestWithParam<Case> {};

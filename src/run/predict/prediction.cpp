@@ -64,20 +64,18 @@ void restore_units(const Normalization& units, int64_t n, int64_t size, float* o
   }
 }
 
-void predict_dataset(Plan& plan, DataLoader& loader, NotFiniteRows& not_finite, const TakeOutputs& take) {
+void predict_dataset(const RunBatch& run, DataLoader& loader, NotFiniteRows& not_finite,
+                     const TakeOutputs& take) {
   for (int64_t s = 0; s < loader.steps_per_epoch(); ++s) {
     const MicroBatch& batch = loader.next();
     if (batch.n_valid == 0) continue;
     not_finite.look_at(batch);
-    plan.stage(batch, {});
-    plan.forward();
-    take(batch.sample_ids[0], batch.n_valid,
-         plan.output());  // without shuffling a micro-batch is one run of rows
+    take(batch.sample_ids[0], batch.n_valid, run(batch));  // without shuffling one run of rows
   }
 }
 
-void predict_rows(Plan& plan, const TrainedModel& model, const ConvertInput& source, Communicator& comm,
-                  NotFiniteRows& not_finite, const TakeOutputs& take) {
+void predict_rows(const RunBatch& run, const TrainedModel& model, const ConvertInput& source,
+                  Communicator& comm, NotFiniteRows& not_finite, const TakeOutputs& take) {
   constexpr int64_t kBlockRows = 256;  // read together: decoding has threads
   const Field& field = source.fields[0];
   const Shape read = model.job.augment.empty() ? field.shape : model.job.augment.output(field.shape);
@@ -107,9 +105,7 @@ void predict_rows(Plan& plan, const TrainedModel& model, const ConvertInput& sou
       }
       const MicroBatch batch{.n_valid = n_valid, .sample_ids = ids, .data = {input.data()}};
       not_finite.look_at(batch);
-      plan.stage(batch, {});
-      plan.forward();
-      take(begin + first, n_valid, plan.output());
+      take(begin + first, n_valid, run(batch));
     }
   }
 }

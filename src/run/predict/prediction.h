@@ -37,10 +37,14 @@ void restore_units(const Normalization& units, int64_t n, int64_t size, float* o
 /// Takes `count` outputs from row `first` on.
 using TakeOutputs = std::function<void(int64_t first, int64_t count, const float* output)>;
 
+/// Runs a micro-batch and returns its outputs (N, …) for the host.
+using RunBatch = std::function<const float*(const MicroBatch&)>;
+
 /// One pass over a dataset in order: the micro-batches of this rank. `not_finite` looks at all that is read.
-void predict_dataset(Plan& plan, DataLoader& loader, NotFiniteRows& not_finite, const TakeOutputs& take);
+void predict_dataset(const RunBatch& run, DataLoader& loader, NotFiniteRows& not_finite,
+                     const TakeOutputs& take);
 /// One pass over the rows of a file: this rank's blocks of micro-batches.
-void predict_rows(Plan& plan, const TrainedModel& model, const ConvertInput& source, Communicator& comm,
-                  NotFiniteRows& not_finite, const TakeOutputs& take);
+void predict_rows(const RunBatch& run, const TrainedModel& model, const ConvertInput& source,
+                  Communicator& comm, NotFiniteRows& not_finite, const TakeOutputs& take);
 
 }  // namespace lockstep
