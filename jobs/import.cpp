@@ -1,5 +1,5 @@
-// lockstep import W.safetensors --job JOB.yaml --out CHECKPOINT: weights of another program as a
-// checkpoint at step 0 of a job.
+// lockstep import WEIGHTS --job JOB.yaml --out CHECKPOINT: weights of another program, or of another run, as
+// a checkpoint at step 0 of a job.
 #include <fmt/format.h>
 
 #include "comm/agreement.h"
@@ -56,6 +56,14 @@ ImportRules read_rules(const CommandLine& line) {
   return rules;
 }
 
+int find_layer(const Graph& graph, const std::string& name) {
+  const int vertex = graph.find(name);
+  if (vertex >= 0 && graph.vertex(vertex).layer) return vertex;
+  const std::string near = nearest_word(name, graph.names());
+  throw Error("--up-to", fmt::format("the job's network has no layer '{}'", printable(name)),
+              near.empty() ? "`lockstep inspect JOB` lists them" : "did you mean '" + near + "'?");
+}
+
 /// The network of a job as it stands before the first step.
 struct Start {
   DataContract contract;
@@ -71,6 +79,7 @@ struct Start {
     if (contract.n_classes == 0 && job.loss.is_classification())
       contract.n_classes = job.loss.n_classes(output);
     arena = std::make_unique<ParameterArena>(graph, job.device);
+    check_init(job.init, graph);
     initialize(*arena, job.init, job.seed);
     optimizer = std::make_unique<Optimizer>(job.optimizer, *arena);
   }
@@ -80,10 +89,10 @@ struct Start {
 
 static int import_command(const Words& words, Communicator& comm) {
   CommandLine line(
-      "import WEIGHTS.safetensors --job JOB.yaml --out CHECKPOINT.h5 [options]",
-      "Makes a checkpoint at step 0 from the weights of another program: start training from it\n"
-      "with `train --resume FILE`, or evaluate it. Names and shapes are those of torchvision.\n"
-      "Regular expressions are ECMAScript's.",
+      "import WEIGHTS.safetensors|CHECKPOINT.h5 --job JOB.yaml --out CHECKPOINT.h5 [options]",
+      "Makes a checkpoint at step 0 from the weights of another program, or of another run: start training\n"
+      "from it with `train --resume FILE`, or evaluate it. Names and shapes are those of torchvision.\n"
+      "--up-to takes a trunk and gives it the job's new head. Regular expressions are ECMAScript's.",
       {"WEIGHTS"});
   line.add()("job", po::value<std::string>(), "job file with the model (needed)")(
       "out", po::value<std::string>(), "checkpoint to write (needed)")(
@@ -94,6 +103,8 @@ static int import_command(const Words& words, Communicator& comm) {
       "REGEX: leave out the file's tensors of these (renamed) names")(
       "allow-missing", po::value<Words>()->composing(),
       "REGEX: the model's tensors of these names may be missing; the job's init fills them")(
+      "up-to", po::value<std::string>(),
+      "LAYER: take the weights of layers up to this one; those behind it are the job's own")(
       "layout", po::value<std::string>()->default_value("pytorch"),
       "whose names, axes and gates the file has: pytorch or keras")("overwrite", "replace the file --out");
   if (!line.parse(words, comm.is_root())) return 0;
@@ -105,6 +116,10 @@ static int import_command(const Words& words, Communicator& comm) {
     throw UsageError("--out CHECKPOINT.h5 is missing",
                      "name the checkpoint to write, for instance --out imported.h5");
   const ImportRules rules = read_rules(line);
+  const std::string weights_path = line.text("WEIGHTS");
+  const bool is_checkpoint = weights_path.ends_with(".h5") || weights_path.ends_with(".hdf5");
+  if (is_checkpoint && rules.layout == ImportRules::Layout::kKeras)
+    throw UsageError("--layout keras is for files of Keras, not for checkpoints", "leave it out");
   const Job job =
       read_job_on_all_ranks(comm, line.text("job"), line.has("set") ? line.get<Words>("set") : Words{});
 
@@ -115,7 +130,11 @@ static int import_command(const Words& words, Communicator& comm) {
   });
   const auto read = [&] {
     start = std::make_unique<Start>(job);
-    result = import_weights(SafetensorsFile(line.text("WEIGHTS")), rules, *start->arena);
+    ImportRules all = rules;
+    if (line.has("up-to")) all.last_vertex = find_layer(start->graph, line.text("up-to"));
+    const std::string& weights = line.text("WEIGHTS");
+    result = is_checkpoint ? import_weights(weights, all, *start->arena)
+                           : import_weights(SafetensorsFile(weights), all, *start->arena);
   };
   check_on_root(comm, read);
   all_or_none(comm, [&] {
@@ -139,7 +158,7 @@ static int import_command(const Words& words, Communicator& comm) {
 namespace {
 const bool import_registered = commands().add(
     "import",
-    {.summary = "make a checkpoint from a safetensors file of PyTorch or Keras", .run = import_command}, 5);
+    {.summary = "make a checkpoint from weights of PyTorch, Keras or another run", .run = import_command}, 5);
 }
 
 }  // namespace lockstep

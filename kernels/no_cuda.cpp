@@ -1,8 +1,10 @@
 // The CUDA side of a build without CUDA: no device is found, and whoever asks for one is told
 // how to get it. The same names as kernels/cuda, so that no other file knows the difference.
 #include "kernels/backend.h"
+#include "kernels/element_update.h"
 #include "kernels/error.h"
 #include "kernels/library_versions.h"
+#include "kernels/norm_update.h"
 
 namespace lockstep::cuda {
 
@@ -86,5 +88,23 @@ void sgd_update(Stream&, const SgdUpdate&, const UpdateRanges&, const float*, fl
 void adam_update(Stream&, const AdamUpdate&, const UpdateRanges&, const float*, float*, float*, float*) {
   refuse();
 }
+#define LOCKSTEP_REFUSE_UPDATE(FORMULA)                                                                 \
+  void element_update(Stream&, const ElementUpdate&, const FORMULA&, const UpdateRanges&, const float*, \
+                      float*, std::span<float* const>) {                                                \
+    refuse();                                                                                           \
+  }
+LOCKSTEP_FOR_EACH_FORMULA(LOCKSTEP_REFUSE_UPDATE)
+void add_sign(Stream&, float, const UpdateRanges&, const float*, float*) { refuse(); }
+void norm_update(Stream&, const NormUpdate&, const LambFormula&, int64_t, const float*, float*,
+                 std::span<float* const>, double*) {
+  refuse();
+}
+void norm_update(Stream&, const NormUpdate&, const LarsFormula&, int64_t, const float*, float*,
+                 std::span<float* const>, double*) {
+  refuse();
+}
+void limit_row_norms(Stream&, int64_t, int64_t, float, float*) { refuse(); }
+
+#undef LOCKSTEP_REFUSE_UPDATE
 
 }  // namespace lockstep::cuda

@@ -7,6 +7,9 @@
     cifar_curve.py --data data/cifar10/train --weights init.safetensors --steps 400 --out twin.jsonl
     cifar_curve.py --plot docs/cifar10.svg --lines "Lockstep float32=runs/a/metrics.jsonl" …
 
+With `--model resnet18 --augment --one-cycle --nesterov --lr 0.2 --weight-decay 5e-4 --micro 32` it is the twin of
+jobs/resnet18-cifar10-one-cycle.yaml.
+
 Data are the same HDF5 files, normalised by the mean and deviation stored in them. A step takes one
 global batch, in micro-batches whose batch norms see their own samples, as Lockstep's do. The
 order of samples is its own, so that curves agree as two runs with different seeds do.
@@ -64,6 +67,55 @@ class ResNetCifar(nn.Module):
         return self.fc(x.mean((2, 3)))
 
 
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions; the shortcut is a 1x1 convolution where the shape changes (option B)."""
+
+    def __init__(self, c_in, c_out, stride):
+        super().__init__()
+        self.conv1 = nn.Conv2d(c_in, c_out, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(c_out)
+        self.conv2 = nn.Conv2d(c_out, c_out, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(c_out)
+        self.downsample = None
+        if stride > 1 or c_in != c_out:
+            self.downsample = nn.Sequential(nn.Conv2d(c_in, c_out, 1, stride, bias=False), nn.BatchNorm2d(c_out))
+
+    def forward(self, x):
+        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        return F.relu((x if self.downsample is None else self.downsample(x)) + y)
+
+
+class ResNet18Cifar(nn.Module):
+    """ResNet-18 whose first convolution is 3x3 and no pooling follows it, for images of 32x32."""
+
+    def __init__(self, classes):
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 64, 3, 1, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(64)
+        c_in = 64
+        for stage, c_out in enumerate((64, 128, 256, 512), 1):
+            blocks = [BasicBlock(c_in, c_out, 2 if stage > 1 else 1), BasicBlock(c_out, c_out, 1)]
+            setattr(self, f"layer{stage}", nn.Sequential(*blocks))
+            c_in = c_out
+        self.fc = nn.Linear(512, classes)
+
+    def forward(self, x):
+        x = F.relu(self.bn1(self.conv1(x)))
+        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        return self.fc(x.mean((2, 3)))
+
+
+def augmented(images, rng):
+    """Padded by 4 pixels of zero after normalisation, cropped, half of them reflected."""
+    n, _, height, width = images.shape
+    padded = numpy.pad(images, ((0, 0), (0, 0), (4, 4), (4, 4)))
+    out = numpy.empty_like(images)
+    for i, (y, x, flips) in enumerate(zip(rng.integers(0, 9, n), rng.integers(0, 9, n), rng.integers(0, 2, n))):
+        crop = padded[i, :, y:y + height, x:x + width]
+        out[i] = crop[:, :, ::-1] if flips else crop
+    return out
+
+
 def load_data(folder):
     images, labels = [], []
     for path in sorted(glob.glob(os.path.join(folder, "*.h5"))):
@@ -112,6 +164,9 @@ def main():
     p.add_argument("--lr", type=float, default=0.1)
     p.add_argument("--momentum", type=float, default=0.9)
     p.add_argument("--weight-decay", type=float, default=1e-4)
+    p.add_argument("--nesterov", action="store_true")
+    p.add_argument("--augment", action="store_true", help="random crops of padded images, and reflections")
+    p.add_argument("--one-cycle", action="store_true", help="torch's OneCycleLR over all steps, momentum as it is")
     p.add_argument("--threads", type=int, default=2)
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--bfloat16", action="store_true", help="autocast")
@@ -122,7 +177,8 @@ def main():
         return plot(args.plot, args.lines)
     from safetensors.torch import load_file, save_file
 
-    model = ResNetCifar(int(args.model.removeprefix("resnet")), 10)
+    depth = int(args.model.removeprefix("resnet"))
+    model = ResNet18Cifar(10) if depth == 18 else ResNetCifar(depth, 10)
     if args.make_weights:
         torch.manual_seed(args.seed)
         for module in model.modules():
@@ -135,7 +191,9 @@ def main():
     # Biases and the parameters of norms do not decay, as in Lockstep.
     groups = [{"params": [w for w in model.parameters() if w.dim() > 1], "weight_decay": args.weight_decay},
               {"params": [w for w in model.parameters() if w.dim() == 1], "weight_decay": 0.0}]
-    optimizer = torch.optim.SGD(groups, lr=args.lr, momentum=args.momentum)
+    optimizer = torch.optim.SGD(groups, lr=args.lr, momentum=args.momentum, nesterov=args.nesterov)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, args.lr, args.steps, cycle_momentum=False) if args.one_cycle else None
     rng = numpy.random.default_rng(args.seed)
     order = rng.permutation(len(labels))
     at = 0
@@ -145,7 +203,8 @@ def main():
                 order, at = rng.permutation(len(labels)), 0
             rows = order[at:at + args.batch]
             at += args.batch
-            x = torch.from_numpy(((images[rows] - mean) / stddev).astype("float32"))
+            x = ((images[rows] - mean) / stddev).astype("float32")
+            x = torch.from_numpy(augmented(x, rng) if args.augment else x)
             y = torch.from_numpy(labels[rows])
             start = time.perf_counter()
             optimizer.zero_grad(set_to_none=True)
@@ -157,6 +216,8 @@ def main():
                 loss.backward()
                 total += loss.item()
             optimizer.step()
+            if schedule:
+                schedule.step()
             out.write(json.dumps({"step": step, "loss": total, "time_s": time.perf_counter() - start}) + "\n")
             if step % 50 == 0:
                 print(step, total, flush=True)

@@ -68,6 +68,7 @@ struct Dataset::Impl {
   size_t index_of(const std::string& name) const;
   size_t shard_of(size_t field, int64_t element) const;
   void read(size_t field, int64_t first, int64_t count, std::byte* out) const;
+  void read_elements(size_t field, int64_t first, int64_t count, void* dst) const;
   void add(const StoredField& first, const std::vector<StoredField>& in_shards);
 };
 
@@ -517,8 +518,11 @@ void Dataset::keep_blocks(int64_t n_bytes) const {
 }
 
 std::shared_ptr<const std::byte> Dataset::row_of_block(const std::string& field, int64_t row) const {
+  return row_of_block(impl_->index_of(field), row);
+}
+
+std::shared_ptr<const std::byte> Dataset::row_of_block(size_t i, int64_t row) const {
   assert(row >= 0 && row < n_samples());
-  const size_t i = impl_->index_of(field);
   if (!impl_->spans[i].is_identity()) return nullptr;
   if (!impl_->parts.empty()) return impl_->parts[i].dataset->row_of_block(impl_->parts[i].field, row);
   if (!impl_->transforms[i].is_identity()) return nullptr;
@@ -526,18 +530,25 @@ std::shared_ptr<const std::byte> Dataset::row_of_block(const std::string& field,
   return impl_->reader->row_of_block(i, shard, row - impl_->begins[i][shard]);
 }
 
+size_t Dataset::index_of(const std::string& field) const { return impl_->index_of(field); }
+
 void Dataset::read(const std::string& field, int64_t first, int64_t count, void* dst) const {
+  read(impl_->index_of(field), first, count, dst);
+}
+
+void Dataset::read(size_t field, int64_t first, int64_t count, void* dst) const {
   assert(first >= 0 && count >= 0 && first + count <= n_samples());
-  const RowSpans& spans = row_spans(field);
+  const RowSpans& spans = impl_->spans[field];
+  const Field& of = impl_->fields[field];
   if (spans.is_ragged())
-    throw Error(path() + ": field " + field, "has rows of unequal lengths", "read it row by row");
+    throw Error(path() + ": field " + of.name, "has rows of unequal lengths", "read it row by row");
   if (count == 0) return;
-  if (spans.is_identity()) return read_elements(field, first, count, dst);
-  const Field& of = this->field(field);
+  if (spans.is_identity()) return impl_->read_elements(field, first, count, dst);
   const int64_t row_bytes = of.shape.n_elements() * size_of(of.dtype);
   for (int64_t row = first; row < first + count; ++row) {
     const RowSpan span = spans.of(row);
-    read_elements(field, span.first, span.count, static_cast<std::byte*>(dst) + (row - first) * row_bytes);
+    impl_->read_elements(field, span.first, span.count,
+                         static_cast<std::byte*>(dst) + (row - first) * row_bytes);
   }
 }
 
@@ -551,10 +562,12 @@ void Dataset::read_ragged(const std::string& field, int64_t row, int64_t first_e
 
 void Dataset::read_elements(const std::string& field, int64_t first, int64_t count, void* dst) const {
   assert(first >= 0 && count >= 0 && first + count <= n_elements(field));
-  const size_t index = impl_->index_of(field);
-  if (!impl_->parts.empty())
-    return impl_->parts[index].dataset->read_elements(impl_->parts[index].field, first, count, dst);
-  impl_->read(index, first, count, static_cast<std::byte*>(dst));
+  impl_->read_elements(impl_->index_of(field), first, count, dst);
+}
+
+void Dataset::Impl::read_elements(size_t field, int64_t first, int64_t count, void* dst) const {
+  if (!parts.empty()) return parts[field].dataset->read_elements(parts[field].field, first, count, dst);
+  read(field, first, count, static_cast<std::byte*>(dst));
 }
 
 void Dataset::Impl::read(size_t field, int64_t first, int64_t count, std::byte* out) const {

@@ -136,6 +136,9 @@ class Dataset {
   /// anything else through HDF5 under its lock. Throws Error naming the shard and rows if the file cannot
   /// give them, and for a ragged field.
   void read(const std::string& field, int64_t first, int64_t count, void* dst) const;
+  /// The same by the field's number, which spares a loop over rows a look at its name.
+  size_t index_of(const std::string& field) const;
+  void read(size_t field, int64_t first, int64_t count, void* dst) const;
   /// Elements [first, first + count) of a field to `dst`, likewise.
   void read_elements(const std::string& field, int64_t first, int64_t count, void* dst) const;
   /// Elements [first_element, first_element + count) of one row of a ragged field, likewise.
@@ -145,6 +148,7 @@ class Dataset {
   /// need be and stays a while, at least as long as the pointer. Null where it is large or must be read by
   /// itself: read() it. Safe from any thread. Throws as read() does.
   std::shared_ptr<const std::byte> row_of_block(const std::string& field, int64_t row) const;
+  std::shared_ptr<const std::byte> row_of_block(size_t field, int64_t row) const;
 
   /// Compares the stored checksum of every dataset with its content, in shards part, part + n_parts …; what
   /// has none is read. Returns one line per mismatch and per dataset that cannot be read. Counts datasets of

@@ -1,5 +1,3 @@
-// Encoding: protobuf wire format (tag = field number * 8 + wire type; 0 varint, 1 eight
-// bytes, 2 length-delimited, 5 four bytes), all little-endian.
 #include "io/files/event_file.h"
 
 #include <fcntl.h>
@@ -10,6 +8,7 @@
 #include <filesystem>
 #include <optional>
 
+#include "io/files/protobuf.h"
 #include "kernels/error.h"
 
 namespace lockstep {
@@ -48,25 +47,11 @@ T read_raw(std::string_view data) {
   return value;
 }
 
-void append_varint(std::string& out, uint64_t value) {
-  for (; value >= 0x80; value >>= 7) out += static_cast<char>(value | 0x80);
-  out += static_cast<char>(value);
-}
-
-void append_bytes(std::string& out, int field, std::string_view bytes) {
-  append_varint(out, static_cast<uint64_t>(field) * 8 + 2);
-  append_varint(out, bytes.size());
-  out += bytes;
-}
-
-std::string encode_head(double wall_time_s, int64_t step) {
-  std::string event;
-  event += '\x09';  // 1: wall_time, double
-  append_raw(event, wall_time_s);
-  if (step != 0) {
-    event += '\x10';  // 2: step, int64
-    append_varint(event, static_cast<uint64_t>(step));
-  }
+/// An Event: 1 wall_time, 2 step.
+ProtobufMessage event_head(double wall_time_s, int64_t step) {
+  ProtobufMessage event;
+  event.real(1, wall_time_s);
+  if (step != 0) event.number(2, step);
   return event;
 }
 
@@ -85,7 +70,7 @@ std::optional<std::string_view> first_record(std::string_view text) {
   return data;
 }
 
-/// The step of an Event that encode_head() began; 0 where it has none.
+/// The step of an Event that event_head() began; 0 where it has none.
 int64_t step_of(std::string_view event) {
   if (event.size() < 10 || event[9] != '\x10') return 0;
   uint64_t step = 0;
@@ -125,17 +110,15 @@ std::string frame_record(std::string_view data) {
 }
 
 std::string encode_event(double wall_time_s, int64_t step, std::span<const EventScalar> scalars) {
-  std::string summary;
+  ProtobufMessage summary, event = event_head(wall_time_s, step);
   for (const EventScalar& scalar : scalars) {
-    std::string value;
-    append_bytes(value, 1, scalar.tag);  // Value.tag
-    value += '\x15';                     // Value 2: simple_value, float
-    append_raw(value, scalar.value);
-    append_bytes(summary, 1, value);  // Summary.value, repeated
+    ProtobufMessage value;
+    value.text(1, scalar.tag);
+    value.real(2, scalar.value);  // simple_value
+    summary.message(1, value);
   }
-  std::string event = encode_head(wall_time_s, step);
-  append_bytes(event, 5, summary);  // Event.summary
-  return event;
+  event.message(5, summary);
+  return event.bytes();
 }
 
 EventFileWriter::EventFileWriter(const std::string& folder, int64_t last_step) {
@@ -151,14 +134,25 @@ EventFileWriter::EventFileWriter(const std::string& folder, int64_t last_step) {
     n_bytes_ = bytes_up_to(text, last_step);
   }
   file_.resize(n_bytes_);
-  if (n_bytes_ > 0) return;
-  std::string event = encode_head(now_s(), 0);
-  append_bytes(event, 3, "brain.Event:2");  // Event.file_version: TensorBoard wants it first
-  append(frame_record(event));
+  is_new_ = n_bytes_ == 0;
+  if (!is_new_) return;
+  ProtobufMessage event = event_head(now_s(), 0);
+  event.text(3, "brain.Event:2");  // file_version: TensorBoard wants it first
+  append(frame_record(event.bytes()));
 }
 
 void EventFileWriter::write(int64_t step, std::span<const EventScalar> scalars) {
   append(frame_record(encode_event(now_s(), step, scalars)));
+}
+
+void EventFileWriter::write_text(const std::string& tag, const std::string& text) {
+  append(frame_record(encode_text(now_s(), tag, text)));
+}
+
+void EventFileWriter::write_hyper_parameters(std::span<const HyperParameter> parameters,
+                                             std::span<const std::string> metrics) {
+  append(frame_record(encode_experiment(now_s(), parameters, metrics)));
+  append(frame_record(encode_session_start(now_s(), parameters)));
 }
 
 void EventFileWriter::append(const std::string& record) {

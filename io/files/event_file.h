@@ -9,6 +9,7 @@
 #include <span>
 #include <string>
 
+#include "io/files/event_messages.h"
 #include "io/files/files.h"
 
 namespace lockstep {
@@ -29,12 +30,19 @@ class EventFileWriter {
   /// the disk is full; the file stays readable.
   void write(int64_t step, std::span<const EventScalar> scalars);
 
+  /// A text, shown as Markdown, and the run's row in the table of runs; both of step 0.
+  void write_text(const std::string& tag, const std::string& text);
+  void write_hyper_parameters(std::span<const HyperParameter> parameters,
+                              std::span<const std::string> metrics);
+  bool is_new() const { return is_new_; }  // nothing was there to go on with
+
   const std::string& path() const { return file_.path(); }
 
  private:
   void append(const std::string& record);
   FileHandle file_;
   int64_t n_bytes_ = 0;
+  bool is_new_ = true;
 };
 
 /// CRC-32C (Castagnoli), as iSCSI and TFRecord use it.

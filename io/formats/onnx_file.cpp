@@ -2,9 +2,8 @@
 
 #include <fmt/format.h>
 
-#include <bit>
-
 #include "io/files/files.h"
+#include "io/files/protobuf.h"
 #include "kernels/error.h"
 
 namespace lockstep {
@@ -14,38 +13,7 @@ namespace {
 constexpr int64_t kOnnxIrVersion = 8, kOnnxOpset = 17;
 constexpr int64_t kMostProtobufBytes = (int64_t{1} << 31) - 1;
 
-/// A message of Protocol Buffers under construction (the encoding's page of its manual): each field is its
-/// number and wire type, then a varint, four bytes, or a length and so many bytes.
-class Message {
- public:
-  void number(int field, int64_t value) {
-    varint(static_cast<uint64_t>(field) << 3);
-    varint(static_cast<uint64_t>(value));
-  }
-  void real(int field, float value) {
-    varint(static_cast<uint64_t>(field) << 3 | 5);
-    const auto bits = std::bit_cast<uint32_t>(value);
-    for (int i = 0; i < 4; ++i) bytes_ += static_cast<char>(bits >> (8 * i) & 0xFF);
-  }
-  void text(int field, const std::string& value) {
-    length(field, static_cast<int64_t>(value.size()));
-    bytes_ += value;
-  }
-  void message(int field, const Message& value) { text(field, value.bytes_); }
-  /// Only the head of a field whose bytes follow elsewhere.
-  void length(int field, int64_t n_bytes) {
-    varint(static_cast<uint64_t>(field) << 3 | 2);
-    varint(static_cast<uint64_t>(n_bytes));
-  }
-  const std::string& bytes() const { return bytes_; }
-
- private:
-  void varint(uint64_t value) {
-    for (; value >= 0x80; value >>= 7) bytes_ += static_cast<char>((value & 0x7F) | 0x80);
-    bytes_ += static_cast<char>(value);
-  }
-  std::string bytes_;
-};
+using Message = ProtobufMessage;
 
 // Numbers of fields and of AttributeProto.AttributeType are those of onnx.proto.
 

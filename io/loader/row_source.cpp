@@ -21,14 +21,14 @@ void prefetch(const std::byte* row, int64_t n_bytes) {
 }
 }  // namespace
 
-RowSource::RowSource(const Dataset& dataset, std::string field, RowConverter converter,
+RowSource::RowSource(const Dataset& dataset, const std::string& field, RowConverter converter,
                      std::optional<RowCache> cache, int64_t micro_batch, bool in_blocks)
     : dataset_(&dataset),
-      field_(std::move(field)),
-      spans_(&dataset.row_spans(field_)),
+      index_(dataset.index_of(field)),
+      spans_(&dataset.row_spans(field)),
       converter_(std::move(converter)),
       cache_(std::move(cache)),
-      in_blocks_(in_blocks && !cache_ && dataset.rows_of_block(field_) > 1) {
+      in_blocks_(in_blocks && !cache_ && dataset.rows_of_block(field) > 1) {
   if (cache_) return;
   const int64_t row_bytes = converter_.src_bytes();
   staging_rows_ = std::max<int64_t>(1, std::min(micro_batch * 2, kStagingBytes / row_bytes));
@@ -55,7 +55,7 @@ void RowSource::gather_cached(const RowRequest* requests, int64_t count, std::by
     const int64_t next = i + int64_t{kPrefetchRows};
     if (next < count) prefetch(cache_->place(spans_->of(requests[next].id).first), converter_.src_bytes());
     if (!src) {
-      dataset_->read(field_, id, 1, staging);
+      dataset_->read(index_, id, 1, staging);
       src = staging;
     }
     converter_.convert(src, dst + row * dst_bytes, spans_->stored_row(id), dataset_->path());
@@ -68,14 +68,14 @@ void RowSource::gather_blocks(const RowRequest* sorted, int64_t count, std::byte
   std::array<std::shared_ptr<const std::byte>, kPrefetchRows> ahead;
   const auto fetch = [&](int64_t i) {
     auto& row = ahead[static_cast<size_t>(i) % kPrefetchRows];
-    row = dataset_->row_of_block(field_, sorted[i].id);
+    row = dataset_->row_of_block(index_, sorted[i].id);
     if (row) prefetch(row.get(), converter_.src_bytes());
   };
   for (int64_t i = 0; i < std::min(count, int64_t{kPrefetchRows}); ++i) fetch(i);
   for (int64_t i = 0; i < count; ++i) {
     const auto row = std::move(ahead[static_cast<size_t>(i) % kPrefetchRows]);
     if (i + int64_t{kPrefetchRows} < count) fetch(i + int64_t{kPrefetchRows});
-    if (!row) dataset_->read(field_, sorted[i].id, 1, staging);
+    if (!row) dataset_->read(index_, sorted[i].id, 1, staging);
     converter_.convert(row ? row.get() : staging, dst + sorted[i].row * dst_bytes,
                        spans_->stored_row(sorted[i].id), dataset_->path());
   }
@@ -97,10 +97,10 @@ void RowSource::gather_runs(const RowRequest* sorted, int64_t count, std::byte* 
       in_place = false;
     }
     if (in_place) {
-      dataset_->read(field_, first, end - begin, dst + sorted[begin].row * dst_bytes);
+      dataset_->read(index_, first, end - begin, dst + sorted[begin].row * dst_bytes);
       continue;
     }
-    dataset_->read(field_, first, sorted[end - 1].id - first + 1, staging);
+    dataset_->read(index_, first, sorted[end - 1].id - first + 1, staging);
     for (int64_t i = begin; i < end; ++i) {
       converter_.convert(staging + (sorted[i].id - first) * src_bytes, dst + sorted[i].row * dst_bytes,
                          spans_->stored_row(sorted[i].id), dataset_->path());

@@ -23,8 +23,8 @@ class RowSource {
  public:
   /// `cache`: of the field, or nothing. micro_batch: most rows asked for at a time. in_blocks: small rows
   /// come with their neighbours (Dataset::row_of_block).
-  RowSource(const Dataset& dataset, std::string field, RowConverter converter, std::optional<RowCache> cache,
-            int64_t micro_batch, bool in_blocks = false);
+  RowSource(const Dataset& dataset, const std::string& field, RowConverter converter,
+            std::optional<RowCache> cache, int64_t micro_batch, bool in_blocks = false);
 
   /// Bytes of staging memory that gather() needs, of each thread its own.
   int64_t staging_bytes() const { return staging_rows_ * converter_.src_bytes(); }
@@ -40,7 +40,7 @@ class RowSource {
   void gather_runs(const RowRequest* sorted, int64_t count, std::byte* dst, std::byte* staging) const;
 
   const Dataset* dataset_;
-  std::string field_;
+  size_t index_;  // of the field
   const RowSpans* spans_;
   RowConverter converter_;
   std::optional<RowCache> cache_;

@@ -5,6 +5,7 @@
 
 #include "kernels/backend.h"
 #include "kernels/bfloat16.h"
+#include "kernels/cpu/square_sums.h"
 #include "kernels/vectorize.h"
 
 namespace lockstep::cpu {
@@ -78,6 +79,19 @@ void sum_gradients_of(int64_t n_elements, std::span<void* const> partials) {
 constexpr int64_t kChunk = 4096;
 constexpr int kNormLanes = 32;
 
+LOCKSTEP_VECTORIZE void scale_loop(int64_t n, float factor, float* __restrict values) {
+  for (int64_t i = 0; i < n; ++i) values[i] *= factor;
+}
+
+LOCKSTEP_VECTORIZE void clip_loop(int64_t n, float most, float* __restrict values) {
+  for (int64_t i = 0; i < n; ++i) {
+    const float x = values[i];
+    values[i] = x > most ? most : x < -most ? -most : x;
+  }
+}
+
+}  // namespace
+
 /// Element i of the chunk goes to lane i % 32; lanes are added as a binary tree. A float's
 /// square is exact in float64.
 LOCKSTEP_VECTORIZE double chunk_sum_of_squares(int64_t n, const float* src) {
@@ -96,19 +110,6 @@ LOCKSTEP_VECTORIZE double chunk_sum_of_squares(int64_t n, const float* src) {
     for (int lane = 0; lane < width; ++lane) lanes[lane] += lanes[lane + width];
   return lanes[0];
 }
-
-LOCKSTEP_VECTORIZE void scale_loop(int64_t n, float factor, float* __restrict values) {
-  for (int64_t i = 0; i < n; ++i) values[i] *= factor;
-}
-
-LOCKSTEP_VECTORIZE void clip_loop(int64_t n, float most, float* __restrict values) {
-  for (int64_t i = 0; i < n; ++i) {
-    const float x = values[i];
-    values[i] = x > most ? most : x < -most ? -most : x;
-  }
-}
-
-}  // namespace
 
 void add(Stream&, int64_t n, const float* a, const float* b, float* dst) { add_loop(n, a, b, dst); }
 

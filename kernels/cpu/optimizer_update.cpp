@@ -1,9 +1,9 @@
 // Optimizer updates on the CPU: one pass, bound by memory. Options that are off cost nothing
 // but a multiplication by zero or one, where that gives the same bits; else their own loop.
-#include <algorithm>
 #include <cmath>
 
 #include "kernels/backend.h"
+#include "kernels/cpu/update_chunks.h"
 #include "kernels/vectorize.h"
 
 namespace lockstep::cpu {
@@ -64,20 +64,6 @@ LOCKSTEP_VECTORIZE void average(float momentum, float scale, int64_t n, float* _
   for (int64_t i = 0; i < n; ++i) {
     averages[i] = (1.0f - momentum) * averages[i] + momentum * (sums[i] * scale);
     sums[i] = 0.0f;
-  }
-}
-
-/// Calls f(chunk) for chunks of the ranges, spread over the threads. Elements are independent: the cut
-/// changes no bits.
-template <typename F>
-void in_chunks(const UpdateRanges& ranges, const F& f) {
-  constexpr int64_t kChunk = 1 << 14;
-  for (const UpdateRange& range : ranges.list()) {
-    const int64_t n = range.end - range.begin;
-#pragma omp parallel for schedule(static) if (n > 2 * kChunk)
-    for (int64_t start = 0; start < n; start += kChunk)
-      f(UpdateChunk{range.begin + start, range.state + start,
-                    static_cast<int32_t>(std::min(kChunk, n - start)), range.factor});
   }
 }
 

@@ -1,7 +1,7 @@
 // Optimizer updates and running averages: one launch for all ranges of the arena, one pass, bound by
-// memory. A block takes one chunk; its threads take packs of 16 bytes.
+// memory.
 #include "kernels/backend.h"
-#include "kernels/cuda/streaming.h"
+#include "kernels/cuda/update_chunks.h"
 #include "kernels/optimizer_update.h"
 
 namespace lockstep::cuda {
@@ -78,45 +78,26 @@ struct Average {
   }
 };
 
-template <int W, typename F>
-__global__ void __launch_bounds__(kThreads) chunks_kernel(const UpdateChunk* chunks, F f) {
-  const UpdateChunk chunk = chunks[blockIdx.x];
-  for (int i = static_cast<int>(threadIdx.x) * W; i < chunk.n; i += kThreads * W) {
-    if (i + W <= chunk.n) {
-      f.template at<W>(chunk.begin + i, chunk.state + i, chunk.factor);
-    } else {
-      for (int k = i; k < chunk.n; ++k) f.template at<1>(chunk.begin + k, chunk.state + k, chunk.factor);
-    }
-  }
-}
-
-/// f at all elements of the ranges; `pointers`: the arrays that f reads or writes.
-template <typename F, typename... Pointers>
-void over_chunks(Stream& stream, const UpdateRanges& ranges, const F& f, const Pointers*... pointers) {
-  const bool aligned = ranges.is_aligned() && ((reinterpret_cast<uintptr_t>(pointers) % 16 == 0) && ...);
-  launch(stream, ranges.n_chunks(), kThreads, aligned ? chunks_kernel<4, F> : chunks_kernel<1, F>,
-         ranges.chunks(), f);
-}
-
 }  // namespace
 
 void sgd_update(Stream& stream, const SgdUpdate& rule, const UpdateRanges& ranges, const float* grad,
                 float* weights, float* velocity) {
   if (rule.momentum == 0.0f) {
-    over_chunks(stream, ranges, Sgd<false>{rule, grad, weights, nullptr}, grad, weights);
+    over_chunks(stream, ranges, Sgd<false>{rule, grad, weights, nullptr}, are_aligned(grad, weights));
   } else {
-    over_chunks(stream, ranges, Sgd<true>{rule, grad, weights, velocity}, grad, weights, velocity);
+    over_chunks(stream, ranges, Sgd<true>{rule, grad, weights, velocity},
+                are_aligned(grad, weights, velocity));
   }
 }
 
 void adam_update(Stream& stream, const AdamUpdate& rule, const UpdateRanges& ranges, const float* grad,
                  float* weights, float* m, float* v) {
   over_chunks(stream, ranges, Adam{AdamScalars(rule), rule.weight_decay, rule.decoupled, grad, weights, m, v},
-              grad, weights, m, v);
+              are_aligned(grad, weights, m, v));
 }
 
 void average_update(Stream& stream, float scale, const UpdateRanges& ranges, float* sums, float* averages) {
-  over_chunks(stream, ranges, Average{scale, sums, averages}, sums, averages);
+  over_chunks(stream, ranges, Average{scale, sums, averages}, are_aligned(sums, averages));
 }
 
 }  // namespace lockstep::cuda

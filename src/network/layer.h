@@ -42,6 +42,7 @@ struct LowerContext {
   bool wants_diff_src = true;
   std::vector<bool> reads_further;  // of further_outputs(), whether somebody reads it
   int64_t cache_steps = 0;          // PlanOptions::cache_steps
+  bool as_evaluated = false;        // training, whose random parts are left out: PlanOptions::input_gradients
   bool wants_output(size_t further) const { return further < reads_further.size() && reads_further[further]; }
 };
 

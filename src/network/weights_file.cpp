@@ -53,8 +53,13 @@ std::vector<float> transposed_matrix(const float* from, int64_t rows, int64_t co
   return to;
 }
 
-Shape shape_outside(const Segment& segment) {
-  return segment.spec.is_transposed_outside ? Shape{segment.shape[1], segment.shape[0]} : segment.shape;
+/// Whether a tensor holds what the parameter does with its axes exchanged.
+bool is_turned(const Segment& segment, const SourceTensor& tensor) {
+  return segment.spec.is_transposed_outside && !tensor.is_ours;
+}
+
+Shape shape_outside(const Segment& segment, const SourceTensor& tensor) {
+  return is_turned(segment, tensor) ? Shape{segment.shape[1], segment.shape[0]} : segment.shape;
 }
 
 /// Regular expressions of the standard library call themselves once per character.
@@ -87,6 +92,18 @@ std::vector<SourceTensor> tensors_of(const SafetensorsFile& file, const ImportRu
   return tensors;
 }
 
+/// "/parameters/NAME" and "/buffers/NAME" as NAME; "" for what is no weight, the input's normalisation
+/// included.
+std::string weight_name(const std::string& stored) {
+  for (const std::string_view group : {"/parameters/", "/buffers/"})
+    if (stored.starts_with(group) && stored != "/buffers/input.mean" && stored != "/buffers/input.stddev")
+      return stored.substr(group.size());
+  return "";
+}
+
+ImportResult take_tensors(const std::vector<SourceTensor>& tensors, const std::string& path,
+                          const ImportRules& rules, const ParameterArena& arena);
+
 }  // namespace
 
 std::string renamed(std::string name, const ImportRules& rules) {
@@ -100,11 +117,31 @@ std::string renamed(std::string name, const ImportRules& rules) {
 
 ImportResult import_weights(const SafetensorsFile& file, const ImportRules& rules,
                             const ParameterArena& arena) {
+  return take_tensors(tensors_of(file, rules, arena), file.path(), rules, arena);
+}
+
+ImportResult import_weights(const std::string& checkpoint, const ImportRules& rules,
+                            const ParameterArena& arena) {
+  std::vector<SourceTensor> tensors;
+  for (const CheckpointEntry& entry : list_checkpoint(checkpoint)) {
+    const std::string name = weight_name(entry.name);
+    if (name.empty()) continue;
+    const auto read = [checkpoint, entry](float* dst) {
+      load_checkpoint(checkpoint, {{entry.name, entry.shape, entry.dtype, dst}});
+    };
+    tensors.push_back({renamed(name, rules), name, entry.shape, read, true});
+  }
+  return take_tensors(tensors, checkpoint, rules, arena);
+}
+
+namespace {
+
+ImportResult take_tensors(const std::vector<SourceTensor>& tensors, const std::string& path,
+                          const ImportRules& rules, const ParameterArena& arena) {
   std::map<std::string, const Segment*> wanted;
   for (const Segment& segment : arena.segments()) wanted[segment.name] = &segment;
 
   ImportResult result;
-  const std::vector<SourceTensor> tensors = tensors_of(file, rules, arena);
   const std::string prefix = missing_prefix(tensors, arena);
   std::map<std::string, const SourceTensor*> found;
   std::vector<std::string> missing, surplus, misshaped, doubled;
@@ -115,11 +152,13 @@ ImportResult import_weights(const SafetensorsFile& file, const ImportRules& rule
         name == tensor.name_in_file ? name : fmt::format("{} (in the file: {})", name, tensor.name_in_file);
     const auto target = wanted.find(name);
     if (target == wanted.end() && is_no_weight(name)) continue;
-    if (matches(name, rules.ignored)) {
+    const bool is_behind =
+        rules.last_vertex >= 0 && (target == wanted.end() || target->second->vertex > rules.last_vertex);
+    if (is_behind || matches(name, rules.ignored)) {
       result.ignored.push_back(title);
     } else if (target == wanted.end()) {
       surplus.push_back(title + " " + tensor.shape.str());
-    } else if (const Shape shape = shape_outside(*target->second); !(tensor.shape == shape)) {
+    } else if (const Shape shape = shape_outside(*target->second, tensor); !(tensor.shape == shape)) {
       misshaped.push_back(fmt::format("{}: {}, the model needs {}", title, tensor.shape.str(), shape.str()));
       found[name] = nullptr;
     } else if (!found.emplace(name, &tensor).second) {
@@ -128,7 +167,8 @@ ImportResult import_weights(const SafetensorsFile& file, const ImportRules& rule
   }
   for (const Segment& segment : arena.segments()) {
     if (found.count(segment.name) > 0) continue;
-    if (matches(segment.name, rules.may_be_missing)) {
+    const bool is_behind = rules.last_vertex >= 0 && segment.vertex > rules.last_vertex;
+    if (is_behind || matches(segment.name, rules.may_be_missing)) {
       result.initialised.push_back(segment.name);
     } else {
       missing.push_back(segment.name + " " + segment.shape.str());
@@ -140,7 +180,7 @@ ImportResult import_weights(const SafetensorsFile& file, const ImportRules& rule
     add_list(reason, "of another shape", misshaped);
     add_list(reason, "not in the model", surplus);
     add_list(reason, "two tensors with one name", doubled);
-    throw Error(file.path(), reason,
+    throw Error(path, reason,
                 "rename with --map 'REGEX=TEXT', leave out with --ignore REGEX, and keep initial values with "
                 "--allow-missing REGEX");
   }
@@ -148,7 +188,7 @@ ImportResult import_weights(const SafetensorsFile& file, const ImportRules& rule
     const Segment& segment = *wanted.at(name);
     float* const values = arena.host().as<float>() + segment.offset;
     tensor->read(values);
-    if (segment.spec.is_transposed_outside) {
+    if (is_turned(segment, *tensor)) {
       const std::vector<float> turned = transposed_matrix(values, segment.shape[1], segment.shape[0]);
       std::copy(turned.begin(), turned.end(), values);
     }
@@ -156,8 +196,7 @@ ImportResult import_weights(const SafetensorsFile& file, const ImportRules& rule
                                         [](float value) { return std::isfinite(value); }) -
                        values;
     if (at < segment.n_elements())
-      throw Error(file.path(),
-                  fmt::format("value {} of {} is not finite as float32: {}", at, name, values[at]),
+      throw Error(path, fmt::format("value {} of {} is not finite as float32: {}", at, name, values[at]),
                   "take weights from before the training that broke off, or leave the tensor out: --ignore "
                   "and --allow-missing");
     ++result.n_tensors;
@@ -166,6 +205,8 @@ ImportResult import_weights(const SafetensorsFile& file, const ImportRules& rule
   arena.host().upload(*make_stream(arena.device()));
   return result;
 }
+
+}  // namespace
 
 std::set<std::string> names_transposed_outside(const Graph& graph) {
   std::set<std::string> names;

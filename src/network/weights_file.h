@@ -24,6 +24,9 @@ struct ImportRules {
   std::vector<std::regex> may_be_missing;  // whole names in the model: may keep their initial values
   /// Whose names, axes and gates the file has: PyTorch's, or Keras 3's (keras_weights.h).
   enum class Layout { kPyTorch, kKeras } layout = Layout::kPyTorch;
+  /// Take the weights up to this vertex of the graph; those behind it keep their initial values, and what the
+  /// file has for them is ignored. -1: all.
+  int last_vertex = -1;
 };
 
 /// One tensor on its way to a parameter.
@@ -31,6 +34,7 @@ struct SourceTensor {
   std::string name, name_in_file;  // renamed by the rules; as it stands there
   Shape shape;
   std::function<void(float* dst)> read;
+  bool is_ours = false;  // with the axes of checkpoints
 };
 /// The name that the rules make of one in a file. Throws Error on one of more than 1000 bytes.
 std::string renamed(std::string name, const ImportRules& rules);
@@ -47,6 +51,11 @@ struct ImportResult {
 /// the first part of the model's, such as `transformer.`, it is put in front: files of a model without its
 /// head.
 ImportResult import_weights(const SafetensorsFile& file, const ImportRules& rules,
+                            const ParameterArena& arena);
+
+/// The same from a checkpoint of any run, for transfer learning; its statistics come along, the normalisation
+/// of its input does not.
+ImportResult import_weights(const std::string& checkpoint, const ImportRules& rules,
                             const ParameterArena& arena);
 
 /// Where a checkpoint keeps the running average of a weight "/parameters/NAME"; of statistics their own name.

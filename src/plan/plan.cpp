@@ -157,8 +157,9 @@ const double* Plan::loss_values() {
 }
 
 bool Plan::synchronizes() const {
-  return std::any_of(impl_->steps.begin(), impl_->steps.end(),
-                     [](const PlanStep& step) { return step.synchronized != nullptr; });
+  return std::any_of(impl_->steps.begin(), impl_->steps.end(), [](const PlanStep& step) {
+    return step.synchronized != nullptr && !step.is_as_evaluated;
+  });
 }
 
 const float* Plan::on_host(int value, Memory& memory) {
@@ -178,6 +179,18 @@ const float* Plan::on_host(int value, Memory& memory) {
 const float* Plan::output() { return on_host(impl_->output_value, impl_->output_on_host); }
 
 const float* Plan::shown(size_t i) { return on_host(impl_->shown_values[i], impl_->shown_on_host[i]); }
+
+const float* Plan::input_gradient(size_t i) {
+  Impl& p = *impl_;
+  const Tensor& gradient = p.steps[p.input_gradient_steps[i]].diff_dst_t[0];
+  if (!p.is_cuda()) return gradient.as<float>();
+  p.input_gradients_on_host.resize(p.input_gradient_steps.size());
+  Memory& memory = p.input_gradients_on_host[i];
+  if (memory.n_bytes() == 0) memory = Memory::on_host(p.options.config.device, gradient.desc.n_bytes());
+  copy(*p.stream, memory.data(), gradient.data, gradient.desc.n_bytes());
+  p.stream->synchronize();
+  return memory.as<float>();
+}
 
 const Shape& Plan::shown_shape(size_t i) const { return impl_->values[impl_->shown_values[i]].desc.shape; }
 

@@ -48,6 +48,9 @@ struct PlanOptions {
   bool keeps_judged = false;       // judged() can be asked after backward too
   std::shared_ptr<PlanRoom> room;  // that it shares with others; null: its own
   bool keeps_shown = false;        // shown() can be asked
+  /// backward() is that of the network as it is in evaluation (running statistics, nothing dropped, no frozen
+  /// trunk), down to the inputs: input_gradient() can be asked. `config.training` is true.
+  bool input_gradients = false;
   /// Evaluation step by step: layers that look back keep so many steps of what they have seen, and stage()
   /// says in BatchContext::first_step how many there are. 0: a call sees whole sequences.
   int64_t cache_steps = 0;
@@ -139,6 +142,9 @@ class Plan {
   /// The same of a value that the graph shows, by its place among Graph::shown().
   const float* shown(size_t i);
   const Shape& shown_shape(size_t i) const;
+  /// After backward() of a plan with input_gradients: of the graph's input of numbers i, (N, …) dense
+  /// float32, for the host; until the next forward(). On a GPU it waits too, and copies.
+  const float* input_gradient(size_t i);
   /// After forward() with losses: what the first loss saw, and loss_values(). With `compares`, prediction and
   /// target for the host, which on a GPU waits and copies, until the next stage() on the CPU, the next
   /// forward() on a GPU.

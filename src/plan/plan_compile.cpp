@@ -57,6 +57,16 @@ void Plan::Impl::synchronize(PlanStep& step) {
   step.diff_sums.resize(step.synchronized->n_sums());
 }
 
+int Plan::Impl::with_gradient(int value) {
+  const TensorDesc desc = values[value].desc;
+  const int view =
+      add_step("input gradient", make_reshape(options.config, desc, desc.shape), {value}, -1, "");
+  values[view].wants_diff = true;
+  steps.back().runs_backward = true;
+  input_gradient_steps.push_back(static_cast<int>(steps.size()) - 1);
+  return view;
+}
+
 int Plan::Impl::add_augmented(int vertex) {
   const AugmentDesc desc = options.augmentation->desc(options.micro_batch, options.config.compute);
   std::shared_ptr<Op> op = make_augment(options.config, desc);
@@ -87,6 +97,7 @@ void Plan::Impl::repeat_steps(int first, int last) {
     PlanStep& copy = steps.back();
     copy.repeats = s;
     copy.runs_backward = steps[s].runs_backward;
+    copy.is_as_evaluated = steps[s].is_as_evaluated;
     if (steps[s].synchronized != nullptr) synchronize(copy);
     for (size_t i = 0; i < copy.dst.size(); ++i) {
       values[copy.dst[i]].repeats = steps[s].dst[i];
@@ -136,6 +147,8 @@ class Plan::Impl::Compiler {
           p_.zero_values.push_back(p_.value_of[v]);
         } else if (vertex.state_of < 0) {
           p_.input_values.push_back(p_.value_of[v]);
+          if (p_.options.input_gradients && vertex.dtype == DType::kFloat32)
+            p_.value_of[v] = p_.with_gradient(p_.value_of[v]);
           if (mixes(v)) p_.value_of[v] = p_.add_mixed(p_.value_of[v]);
         } else {
           p_.states.push_back({p_.value_of[v], -1, p_.state_elements});
@@ -213,6 +226,7 @@ class Plan::Impl::Compiler {
     context.wants_diff_src = false;
     context.adds_residual = sum >= 0;
     context.cache_steps = p_.options.cache_steps;
+    context.as_evaluated = p_.options.input_gradients;
     for (int reader : readers_[v]) {
       const int output = p_.graph.vertex(reader).output;
       if (output <= 0 || !is_read(reader)) continue;
@@ -264,6 +278,10 @@ class Plan::Impl::Compiler {
     if (synchronizes) note = "over the whole batch " + note;
     const int value = p_.add_step(vertex.name + " (" + vertex.layer->type() + ")", op, src, v, note);
     if (synchronizes) p_.synchronize(p_.steps.back());
+    if (context.as_evaluated && dynamic_cast<BatchNorm*>(p_.steps.back().op.get()) != nullptr) {
+      p_.synchronize(p_.steps.back());
+      p_.steps.back().is_as_evaluated = true;
+    }
     p_.value_of[v] = value;
     if (sum >= 0) p_.value_of[sum] = value;
     if (activation_vertex >= 0) p_.value_of[activation_vertex] = value;

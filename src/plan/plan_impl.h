@@ -53,9 +53,10 @@ struct PlanStep {
   std::vector<Tensor> src_t, dst_t, params_t, diff_src_t, diff_dst_t, diff_params_t;
   std::vector<int64_t> param_offsets;
   std::vector<GradientSum> sums_of_gradients;  // of diff_dst, before backward
-  BatchNorm* synchronized = nullptr;           // the op, where its sums go over the whole batch
-  std::vector<double> sums, diff_sums;         // of that op
-  std::vector<bool> adds_params;               // of shared parameters diff_params_t lie beside, and are added
+  BatchNorm* synchronized = nullptr;           // the op, where its sums are not its own
+  bool is_as_evaluated = false;         // they are those of the running statistics, not of the whole batch
+  std::vector<double> sums, diff_sums;  // of that op
+  std::vector<bool> adds_params;        // of shared parameters diff_params_t lie beside, and are added
   OpArgs args;
   int64_t final_below = 0;         // arena elements [0, n) are final after its backward
   int64_t reads_from = INT64_MAX;  // of the arena's elements: the first that it reads
@@ -126,6 +127,8 @@ struct Plan::Impl {
   std::vector<int> zero_values;
   Memory zeros;  // as long as the largest of them
   int output_value = -1, n_fused = 0;
+  std::vector<int> input_gradient_steps;  // views whose gradient is that of an input of numbers
+  std::vector<Memory> input_gradients_on_host;
   std::vector<int> shown_values;
   std::vector<Memory> shown_on_host;
   int records_value = -1;                                   // of an augmentation
@@ -164,7 +167,7 @@ struct Plan::Impl {
         arena(a),
         options(o),
         stream(o.stream ? o.stream : make_stream(o.config.device)),
-        is_trunk(g.trunk()) {}
+        is_trunk(o.input_gradients ? std::vector<bool>(static_cast<size_t>(g.size())) : g.trunk()) {}
 
   bool is_cuda() const { return options.config.device.kind == Device::Kind::kCuda; }
   /// Whether work is recorded: not where the host takes part, or looks at the clock after each step.
@@ -176,6 +179,8 @@ struct Plan::Impl {
   void run_recorded(std::unique_ptr<RecordedWork>& work, int& n_plain, const std::function<void()>& submit);
 
   // plan_walk.cpp
+  /// The sums that the running statistics of a batch_norm would have come from.
+  void sum_running_statistics(PlanStep& step);
   void forward_again(PlanStep& step);
   void prepare_backward(PlanStep& step);
   /// False where it stops for the sums over the whole batch.
@@ -193,6 +198,8 @@ struct Plan::Impl {
   int in_form(int value, const TensorDesc& wanted);
   void repeat_steps(int first, int last);
   void synchronize(PlanStep& step);
+  /// A view of that input, which takes its gradient.
+  int with_gradient(int value);
   /// The augmented images of a graph input, whose array holds them as stored.
   int add_augmented(int vertex);
   /// A value with its samples mixed.

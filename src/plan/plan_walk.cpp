@@ -73,7 +73,10 @@ std::span<double> Plan::continue_forward() {
       prepare(step);
     }
     const AddSeconds timing(step.times.forward);
-    if (step.synchronized != nullptr) {
+    if (step.is_as_evaluated) {
+      p.sum_running_statistics(step);
+      step.synchronized->forward_apply(*p.stream, step.args, step.sums.data());
+    } else if (step.synchronized != nullptr) {
       if (!p.has_sums) {
         step.synchronized->forward_sums(*p.stream, step.args, step.sums.data());
         p.has_sums = true;
@@ -192,6 +195,20 @@ std::span<double> Plan::continue_backward(const std::function<void(int64_t)>& fi
   return {};
 }
 
+void Plan::Impl::sum_running_statistics(PlanStep& step) {
+  const size_t n = step.sums.size() / 2, n_params = step.params_t.size();
+  std::vector<float> mean(n), variance(n);
+  const auto n_bytes = static_cast<int64_t>(n * sizeof(float));
+  copy(*stream, mean.data(), step.params_t[n_params - 2].data, n_bytes);
+  copy(*stream, variance.data(), step.params_t[n_params - 1].data, n_bytes);
+  if (is_cuda()) stream->synchronize();
+  for (size_t c = 0; c < n; ++c) {
+    step.sums[c] = mean[c];
+    step.sums[n + c] = variance[c] + static_cast<double>(mean[c]) * mean[c];
+  }
+  step.sums[2 * n] = 1;
+}
+
 void Plan::Impl::forward_again(PlanStep& step) {
   const AddSeconds timing(step.times.forward);
   if (step.op->info().aliases_src) return;
@@ -215,8 +232,12 @@ bool Plan::Impl::run_backward(PlanStep& step) {
   const AddSeconds timing(step.times.backward);
   if (step.synchronized != nullptr && !has_sums) {
     step.synchronized->backward_sums(*stream, step.args, step.diff_sums.data());
-    has_sums = true;
-    return false;
+    if (!step.is_as_evaluated) {
+      has_sums = true;
+      return false;
+    }
+    // Statistics that do not depend on the batch: their part of the gradient is zero.
+    std::fill(step.diff_sums.begin(), step.diff_sums.end() - 1, 0.0);
   }
   if (step.synchronized != nullptr) {
     step.synchronized->backward_apply(*stream, step.args, step.diff_sums.data());

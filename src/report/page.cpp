@@ -15,6 +15,7 @@
 #include "io/files/files.h"
 #include "kernels/error.h"
 #include "src/report/confusion.h"
+#include "src/report/explained.h"
 #include "src/report/filters.h"
 #include "src/report/html.h"
 #include "src/report/report.h"
@@ -32,6 +33,16 @@ std::string confusion_section(const std::string& run_folder) {
   } catch (const Error& error) {
     return "<section class=\"card\">\n<h2>Confusion matrix</h2>\n<p class=\"note\">Not shown: " +
            html_escape(error.reason()) + ".</p>\n</section>\n";
+  }
+}
+
+std::vector<PagePart> explained_section(const std::string& run_folder) {
+  try {
+    return explained_parts((std::filesystem::path(run_folder) / "explanation.json").string());
+  } catch (const Error& error) {
+    return {{"explained", "Explained",
+             "<section class=\"card\">\n<h2>Explained</h2>\n<p class=\"note\">Not shown: " +
+                 html_escape(error.reason()) + ".</p>\n</section>\n"}};
   }
 }
 
@@ -154,12 +165,14 @@ std::string report_page(const std::string& run_folder) {
   Verdict verdict = judge(run, summary);
   judge_predictions(run_folder, verdict);
   out += verdict_html(verdict);
-  out += with_links({{"charts", "Charts", charts_html(run, summary)},
-                     {"confusion", "Confusion", confusion_section(run_folder)},
-                     {"attention", "Attention", attention_html(run_folder)},
-                     {"filters", "Filters", filters_html(run_folder, run.job, best_step(run, summary))},
-                     {"events", "Events", events_html(run)},
-                     {"job", "Set-up and job", job_html(run)}});
+  std::vector<PagePart> parts{{"charts", "Charts", charts_html(run, summary)},
+                              {"confusion", "Confusion", confusion_section(run_folder)}};
+  for (PagePart& part : explained_section(run_folder)) parts.push_back(std::move(part));
+  parts.push_back({"attention", "Attention", attention_html(run_folder)});
+  parts.push_back({"filters", "Filters", filters_html(run_folder, run.job, best_step(run, summary))});
+  parts.push_back({"events", "Events", events_html(run)});
+  parts.push_back({"job", "Set-up and job", job_html(run)});
+  out += with_links(parts);
   const std::string version = run.text("version");
   return out + page_end(fmt::format("Made by Lockstep{}{}. Values as logged in metrics.jsonl.",
                                     version.empty() ? "" : " ", html_escape(version)));

@@ -8,6 +8,7 @@
 #include <cassert>
 #include <string_view>
 
+#include "io/files/base64.h"
 #include "kernels/error.h"
 
 namespace lockstep {
@@ -23,18 +24,6 @@ void append_chunk(std::string& out, std::string_view type, const std::string& da
   out += checked;
   append_u32(out, static_cast<uint32_t>(crc32(0, reinterpret_cast<const Bytef*>(checked.data()),
                                               static_cast<uInt>(checked.size()))));
-}
-
-std::string base64(const std::string& bytes) {
-  static constexpr char kDigits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::string out;
-  for (size_t i = 0; i < bytes.size(); i += 3) {
-    const size_t n = std::min<size_t>(3, bytes.size() - i);
-    uint32_t word = 0;
-    for (size_t j = 0; j < 3; ++j) word = word << 8 | (j < n ? static_cast<uint8_t>(bytes[i + j]) : 0u);
-    for (size_t j = 0; j < 4; ++j) out += j <= n ? kDigits[word >> (18 - 6 * j) & 63] : '=';
-  }
-  return out;
 }
 
 }  // namespace
@@ -71,7 +60,7 @@ std::string png_bytes(const PngImage& image) {
 }
 
 std::string png_data_uri(const PngImage& image) {
-  return "data:image/png;base64," + base64(png_bytes(image));
+  return "data:image/png;base64," + to_base64(png_bytes(image));
 }
 
 }  // namespace lockstep

@@ -5,6 +5,7 @@
 //                     checkpoint, warning, resume or end                        needed
 //   confusion.json    {"kind", "step", "classes": […], "matrix": [[…]]},
 //                     rows are true classes                                     may be absent
+//   explanation.json  pictures that `lockstep explain` made                     may be absent
 //   checkpoints/*.h5  the first layer's weights are drawn from one of them      may be absent
 //
 // Within metrics.jsonl, "time_s" counts from the start of the process (it begins anew after
@@ -24,5 +25,8 @@ void write_report(const std::string& run_folder);
 
 /// Writes a page that shows two or more runs beside each other (comparison.h) to `path`, likewise.
 void write_comparison(const std::vector<std::string>& run_folders, const std::string& path);
+
+/// Writes a page of the pictures in a file that `lockstep explain` wrote, likewise.
+void write_explanation(const std::string& json, const std::string& path);
 
 }  // namespace lockstep

@@ -130,6 +130,10 @@ tr.warning td { color: var(--warn); }
 .halves > * { min-width: 0; max-width: 100%; overflow-x: auto; }
 .filters { display: flex; flex-wrap: wrap; gap: 5px; }
 .filters img { image-rendering: pixelated; border: 1px solid var(--line); }
+.pictures { display: flex; flex-wrap: wrap; gap: 10px 12px; }
+.pictures h3 { flex-basis: 100%; margin: 6px 0 -4px; }
+.pictures figure { width: min-content; min-width: 64px; } .pictures img { image-rendering: pixelated; border: 1px solid var(--line); display: block; }
+.pictures figcaption { display: block; font-size: 11.5px; line-height: 1.3; color: var(--muted); margin: 3px 0 0; overflow-wrap: anywhere; min-width: 96px; }
 details > summary { cursor: pointer; }
 section > details > summary { font-size: 16px; font-weight: 600; }
 pre { font: 13px/1.5 ui-monospace, "DejaVu Sans Mono", Consolas, monospace; overflow-x: auto; margin: 10px 0 0; }

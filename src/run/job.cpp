@@ -39,6 +39,33 @@ void read_watchdog(const Config& root, Job& job) {
   watchdog->finish();
 }
 
+void read_plateau(const Config& options, Job& job) {
+  PlateauOptions plateau;
+  plateau.factor = options.get_double("factor", plateau.factor);
+  if (!(plateau.factor > 0 && plateau.factor < 1))
+    throw options.error_at("factor", fmt::format("must lie between 0 and 1, found {}", plateau.factor),
+                           "for instance factor: 0.1, a tenth of the rate after each plateau");
+  plateau.patience = read_steps(options, "patience", plateau.patience, 0);
+  plateau.threshold = options.get_double("threshold", plateau.threshold);
+  plateau.cooldown = read_steps(options, "cooldown", plateau.cooldown, 0);
+  plateau.least = options.get_double("least", plateau.least);
+  for (const auto& [key, value] :
+       {std::pair{"threshold", plateau.threshold}, std::pair{"least", plateau.least}})
+    if (!(value >= 0 && value < 1))
+      throw options.error_at(key, fmt::format("must lie in [0, 1), found {}", value),
+                             "for instance threshold: 1.0e-4, least: 0.001");
+  if (options.has("measure"))
+    job.plateau_measure = read_measure(options.find("measure"), job.metrics, job.losses());
+  options.finish();
+  if (!job.validation)
+    throw options.error("a plateau is one of validations, and there are no validation data",
+                        "add data.validation or remove plateau");
+  if (job.optimizer.rule->is_schedule_free())
+    throw options.error(fmt::format("the optimizer {} stands in place of it", job.optimizer.name),
+                        "leave out plateau, or take another optimizer");
+  job.plateau = plateau;
+}
+
 void read_train(const Config& root, Job& job) {
   const Config train = root.at("train");
   job.epochs = read_steps(train, "epochs", 0, 0);
@@ -72,6 +99,7 @@ void read_train(const Config& root, Job& job) {
   if (job.stop_without_mistakes && job.mix.is_on())
     throw train.error_at("stop_when", "no_mistakes counts labels, and mixed samples have two of them",
                          "leave out stop_when, or data.mixup and data.cutmix");
+  if (const std::optional<Config> plateau = train.find("plateau")) read_plateau(*plateau, job);
   train.finish();
 }
 
@@ -146,6 +174,13 @@ Job read_job(Config root) {
   job.metrics = read_metrics(root.find("metrics"), job.losses());
   job.optimizer = read_optimizer(root.at("optimizer"));
   job.optimizer.average = read_weight_average(root);
+  if (job.optimizer.rule->is_schedule_free()) {
+    for (const char* key : {"schedule", "average"})
+      if (root.has(key))
+        throw root.error_at(key, fmt::format("the optimizer {} stands in place of it", job.optimizer.name),
+                            std::string("leave out ") + key +
+                                ", or take another optimizer; warmup_steps is an option of this one");
+  }
   if (root.has("schedule")) job.schedule = read_schedule(root.at("schedule"));
   job.clip = read_clip(root);
   if (root.has("init")) job.init = read_init(root.at("init"));

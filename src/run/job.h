@@ -7,6 +7,7 @@
 #include <string>
 
 #include "src/step/step_options.h"
+#include "src/update/plateau.h"
 
 namespace lockstep {
 
@@ -27,10 +28,12 @@ struct Job : StepOptions {
   int64_t steps = 0;            // … or steps is positive
   int64_t log_every_steps = 0;  // 0: about ten lines per epoch
   int64_t validate_every_epochs = 1;
-  int64_t early_stopping_patience = 0;  // validations without improvement; 0: off
-  Measure early_stopping;               // of what; without a name of its own that of `best`
-  bool restore_best = false;            // the run ends with the weights of its best validation
-  bool stop_without_mistakes = false;   // after an epoch that judged every training sample rightly
+  int64_t early_stopping_patience = 0;    // validations without improvement; 0: off
+  Measure early_stopping;                 // of what; without a name of its own that of `best`
+  std::optional<PlateauOptions> plateau;  // the rate falls where validations do not improve
+  Measure plateau_measure;                // of what
+  bool restore_best = false;              // the run ends with the weights of its best validation
+  bool stop_without_mistakes = false;     // after an epoch that judged every training sample rightly
 
   int64_t checkpoint_every_epochs = 1, checkpoint_every_steps = 0;
   double checkpoint_every_minutes = 0;

@@ -101,6 +101,10 @@ Run::Impl::Impl(const Job& job, Communicator& comm, const RunOptions& options)
       prints_(options.prints),
       observer_(options.observer),
       checkpoints_(job, folder_, replica_, setup_.data.contract, steps_per_epoch_) {
+  check_on_root(comm, [&] {
+    job.schedule.check(total_steps_, steps_per_epoch_);
+    if (job.optimizer.average) job.optimizer.average->check(total_steps_, steps_per_epoch_);
+  });
   state_ = checkpoints_.resume(options.resume, setup_.identity);
   // A finished run may be given a longer life; one that stopped early stays stopped.
   state_.finished =

@@ -4,6 +4,7 @@
 #include <spdlog/spdlog.h>
 
 #include <cerrno>
+#include <charconv>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -102,6 +103,29 @@ void RunFolder::check(const Options& options) {
   if (error) throw Error(checkpoints(), "cannot create it: " + error.message(), "choose a writable --out");
 }
 
+/// The scalars of a job, by their paths: optimizer.sgd.lr. Lists are one text.
+static void add_settings(const Config& job, const std::string& path, std::vector<HyperParameter>& settings) {
+  constexpr size_t kLongSetting = 200;
+  if (job.is_map()) {
+    for (const std::string& key : job.keys())  // --set KEY= leaves a key without a value
+      if (const std::optional<Config> value = job.find(key))
+        add_settings(*value, (path.empty() ? "" : path + ".") + key, settings);
+    return;
+  }
+  std::string text = job.dump();
+  while (text.ends_with('\n')) text.pop_back();
+  double number = 0;
+  const char* const end = text.data() + text.size();
+  if (text == "true" || text == "false") {
+    settings.push_back({path, text == "true"});
+  } else if (const auto [last, error] = std::from_chars(text.data(), end, number);
+             error == std::errc() && last == end) {
+    settings.push_back({path, number});
+  } else if (!text.empty() && text.size() <= kLongSetting) {
+    settings.push_back({path, text});
+  }
+}
+
 void RunFolder::begin(const Job& job, int64_t resumed_step) {
   if (!is_root_) return;
   std::error_code error;
@@ -116,6 +140,16 @@ void RunFolder::begin(const Job& job, int64_t resumed_step) {
   write_text(path_for_job(path_, job_file_), kJobHeader + job.text);
   metrics_ = std::make_unique<MetricsWriter>(path_ + "/metrics.jsonl", resumed_step);
   events_ = std::make_unique<EventFileWriter>(path_ + "/tb", resumed_step);
+  if (!events_->is_new()) return;
+  attempt([&] {
+    events_->write_text("job", "```yaml\n" + job.text + "\n```");
+    std::vector<HyperParameter> settings;
+    add_settings(Config::from_text(job.text, "the job"), "", settings);
+    std::vector<std::string> metrics{"train/loss", "validation/loss"};
+    for (const auto& metric : job.metrics.all())
+      for (const char* of : {"train/", "validation/"}) metrics.push_back(of + metric.name);
+    events_->write_hyper_parameters(settings, metrics);
+  });
 }
 
 void RunFolder::has_saved() {

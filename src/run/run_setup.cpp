@@ -20,6 +20,8 @@ RunSetup::RunSetup(const Job& given, Communicator& comm) : job(given) {
     job.metrics.check(output);
     check_groups(job.optimizer.groups, graph);
     check_mixing(job, graph);
+    if (job.shard_optimizer && comm.size() > 1) check_sharing(job.optimizer);
+    check_init(job.init, graph);
     augmentation = make_augmentation(job, *data.train, data.train_fields, graph, data.contract.normalization);
     check_batch_statistics(graph, job, data.train->n_samples());
     const LoaderOptions loading = loader_options(job, 0, 1);

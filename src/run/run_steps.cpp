@@ -13,13 +13,15 @@ namespace lockstep {
 const StepResult& Run::Impl::step() {
   last_ = StepResult();
   last_.lr = job_.optimizer.lr *
-             job_.schedule.factor(std::max<int64_t>(state_.step - 1, 0), total_steps_, steps_per_epoch_);
+             job_.schedule.factor(std::max<int64_t>(state_.step - 1, 0), total_steps_, steps_per_epoch_) *
+             state_.plateau.rate_factor;
   // An emergency checkpoint may have been made after a step and before what follows it.
   if (state_.follow_up) return last_;
 
   const double since_save_s = progress_->elapsed_s() - last_save_s_;
   const bool clock_says_save =
       job_.checkpoint_every_minutes > 0 && since_save_s > 60 * job_.checkpoint_every_minutes;
+  replica_.set_rate_factor(state_.plateau.rate_factor);
   last_ = replica_.step(*loader_, state_.step, total_steps_, clock_says_save);
   if (!last_.not_finite.empty()) fail_not_finite(last_.not_finite);
   const bool epoch_begins = state_.step % steps_per_epoch_ == 0;
@@ -145,6 +147,9 @@ const ValidationResult& Run::Impl::validate() {
                              : improves_early_stopping(validator_->value(validated_, job_.early_stopping));
     state_.validations_without_improvement = goes_on ? 0 : state_.validations_without_improvement + 1;
   }
+  if (is_measure && job_.plateau)
+    state_.plateau.advance(validator_->value(validated_, job_.plateau_measure),
+                           job_.plateau_measure.higher_is_better, *job_.plateau);
   const ValidationReport report{state_.step, epoch(), validated_, improved};
   tell([&](RunObserver& observer) { observer.validation(report); });
   interval_.start_s = progress_->elapsed_s();

@@ -239,7 +239,7 @@ StepResult Replica::step(DataLoader& loader, int64_t step, int64_t total_steps, 
   states_.advance(*stream_);
   const Stopwatch update;
   grad_scale_ = sums[kWeightSum] > 0 ? 1.0 / (sums[kWeightSum] * loss_scale_.now) : 0.0;
-  result.lr = job_.optimizer.lr * job_.schedule.factor(step, total_steps, steps_per_epoch);
+  result.lr = job_.optimizer.lr * job_.schedule.factor(step, total_steps, steps_per_epoch) * rate_factor_;
   if (job_.precision == DType::kFloat16) {
     result.overflowed = overflowed();
     loss_scale_.advance(result.overflowed);
@@ -248,26 +248,32 @@ StepResult Replica::step(DataLoader& loader, int64_t step, int64_t total_steps, 
   average_update(*stream_, static_cast<float>(1.0 / static_cast<double>(result.n_samples)), statistics_,
                  gradients_.result(), arena_.weights());
   if (!result.overflowed) {
-    clip_gradients();
-    optimizer_.update(*stream_, gradients_.result(), result.lr, grad_scale_, step);
+    clip_gradients(step, steps_per_epoch);
+    optimizer_.update(*stream_, gradients_.result(), result.lr, grad_scale_, step, steps_per_epoch);
   }
-  optimizer_.average(*stream_, step);  // also after an overflow, so that the first step begins it
+  // Also after an overflow, so that the first step begins it.
+  optimizer_.average(*stream_, step, steps_per_epoch);
   weights_changed();
   times_.update += update.seconds();
   return result;
 }
 
-void Replica::clip_gradients() {
+void Replica::clip_gradients(int64_t step, int64_t steps_per_epoch) {
   if (clip_.needs_all_gradients() && optimizer_.is_sharded()) {
     const AddSeconds timing(times_.communication);
     gather(gradients_.result());
     reducer_.wait(stream_.get());
   }
-  if (clip_.needs_all_gradients())  // what is frozen has no part in the norm
-    for (const ElementRange& range : optimizer_.frozen_ranges())
-      if (range.begin < n_gradients_)
-        fill(*stream_, std::min(range.end, n_gradients_) - range.begin, 0.0f,
-             gradients_.result() + range.begin);
+  if (clip_.needs_all_gradients()) {  // what is frozen has no part in the norm
+    const auto clear = [&](const std::vector<ElementRange>& ranges) {
+      for (const ElementRange& range : ranges)
+        if (range.begin < n_gradients_)
+          fill(*stream_, std::min(range.end, n_gradients_) - range.begin, 0.0f,
+               gradients_.result() + range.begin);
+    };
+    clear(optimizer_.frozen_ranges());
+    clear(optimizer_.not_thawed(step, steps_per_epoch));
+  }
   if (grad_scale_ > 0) clip_.apply(*stream_, n_gradients_, gradients_.result(), grad_scale_);
 }
 

@@ -60,6 +60,8 @@ class Replica {
   /// rank comes back on all ranks (a clock says that a checkpoint is due).
   StepResult step(DataLoader& loader, int64_t step, int64_t total_steps, bool flag = false);
 
+  /// Of steps from now on: a factor on the scheduled rate.
+  void set_rate_factor(double factor) { rate_factor_ = factor; }
   /// Called by every step before it changes weights, optimizer state or residuals for the first time, or
   /// anew.
   void set_before_update(std::function<void()> before_update) { before_update_ = std::move(before_update); }
@@ -112,7 +114,7 @@ class Replica {
   void refresh_weights();
   void weights_changed();
   void gather(float* array);
-  void clip_gradients();
+  void clip_gradients(int64_t step, int64_t steps_per_epoch);
   void forward_as_weights_arrive(int bucket);
 
   const StepOptions& job_;
@@ -143,7 +145,7 @@ class Replica {
   std::string not_finite_;  // of this rank, in this step
   LossScale loss_scale_;
   int64_t step_ = 0;  // that runs
-  double grad_scale_ = 1;
+  double grad_scale_ = 1, rate_factor_ = 1;
   StepTimes times_;
 };
 

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -13,6 +14,7 @@
 #include "src/network/arena.h"
 #include "src/update/parameter_groups.h"
 #include "src/update/update_rule.h"
+#include "src/update/weight_average.h"
 
 namespace lockstep {
 
@@ -23,14 +25,18 @@ struct OptimizerSpec {
   double weight_decay = 0;
   bool decay_biases = false;  // also on parameters of one dimension
   std::vector<ParameterGroup> groups;
-  double average = 0;  // of weights, kept beside them: how much of it stays with each step; 0: there is none
+  double l1 = 0;           // g += l1 sign(w), where weight_decay decays
+  double layer_decay = 1;  // factor of the rate from each layer to the one before it
+  double max_norm = 0;     // of the rows (first extent) of what has two and more dimensions; 0: no limit
+  std::optional<WeightAverage> average;
 };
 
-/// The key `average` of a job: {ema: 0.999}, or the number alone. 0 where it is not there.
-double read_weight_average(const Config& root);
-
-/// From {NAME: {lr, weight_decay, decay_biases, groups, and the options of its rule}}; see update_rules().
+/// From {NAME: {lr, weight_decay, decay_biases, l1, max_norm, groups, and the options of its rule}}; see
+/// update_rules().
 OptimizerSpec read_optimizer(const Config& description);
+
+/// Throws Error where ranks cannot share the update, as it looks at whole parameters.
+void check_sharing(const OptimizerSpec& spec);
 
 /// The parts of `ranges` (ascending, apart) within `own` (likewise). Their states follow one another as the
 /// elements of `own` do.
@@ -44,15 +50,19 @@ class Optimizer {
   Optimizer(const OptimizerSpec& spec, const ParameterArena& arena);
 
   /// One update of the own ranges. `gradients`: the arena's layout, summed over the global
-  /// batch; grad_scale = 1 / its samples; `step`: 0 for the first update.
-  void update(Stream& stream, const float* gradients, double lr, double grad_scale, int64_t step);
+  /// batch, to which L1 regularisation adds its part; grad_scale = 1 / its samples; `step`: 0 for the first
+  /// update. steps_per_epoch: for what thaws at an epoch.
+  void update(Stream& stream, float* gradients, double lr, double grad_scale, int64_t step,
+              int64_t steps_per_epoch = 1);
 
   /// Ranges of the whole arena that no update changes, ascending and apart.
   const std::vector<ElementRange>& frozen_ranges() const { return frozen_; }
+  /// The same of those that this step does not change, as they thaw later.
+  std::vector<ElementRange> not_thawed(int64_t step, int64_t steps_per_epoch) const;
 
-  /// Takes the own weights into their running average (Polyak and Juditsky 1992, with weights that fall
-  /// exponentially); `step` 0: they are it. Nothing where the spec asks for none.
-  void average(Stream& stream, int64_t step);
+  /// Takes the own weights into their average after that step, as the spec asks; nothing where it asks for
+  /// none.
+  void average(Stream& stream, int64_t step, int64_t steps_per_epoch);
 
   /// State arrays by slot name, for checkpoints ("velocity"; "m", "v"; the weights' "average").
   struct Slot {
@@ -74,26 +84,39 @@ class Optimizer {
   int64_t n_own_ = 0;
   /// Own ranges with one rate and one weight decay; their factor is 0 where they do not decay.
   struct Part {
-    double lr_factor, weight_decay;
+    double lr_factor, weight_decay, from_epoch;
     UpdateRanges ranges;
   };
   std::vector<Part> parts_;
-  /// A matrix that is updated as a whole, at that offset of the arena and of the states.
-  struct Matrix {
+  /// A parameter that is updated as a whole, at that offset of the arena.
+  struct Whole {
     int64_t offset;
-    double lr_factor, weight_decay;
-    std::shared_ptr<MatrixUpdate> update;  // shared by matrices of one shape
+    double lr_factor, weight_decay, from_epoch;
+    std::vector<float*> slots;                // of its first element
+    std::shared_ptr<ParameterUpdate> update;  // shared by parameters of one shape
   };
-  void add_matrices(const std::vector<int>& groups);  // of each segment
-
-  std::vector<Matrix> matrices_;
+  void add_whole(const std::vector<int>& groups, const std::vector<double>& depths);  // of each segment
+  void add_limits(const std::vector<int>& groups);
+  std::vector<Whole> whole_;
+  std::optional<UpdateRanges> l1_;
+  /// Rows whose norms are limited.
+  struct Limited {
+    int64_t offset, rows, columns;
+    double from_epoch;
+  };
+  std::vector<Limited> limited_;
   /// One own range, whose averages lie `shift` elements before its weights.
   struct Averaged {
     int64_t shift;
     UpdateRanges ranges;
   };
-  std::vector<Averaged> averaged_;  // none without an average
+  std::vector<Averaged> averaged_;  // none without an average; of a schedule-free rule what is frozen
   std::vector<ElementRange> frozen_;
+  struct Thawing {
+    ElementRange range;
+    double from_epoch;
+  };
+  std::vector<Thawing> thawing_;
   std::vector<Slot> slots_;
   std::vector<float*> slot_data_;
 };

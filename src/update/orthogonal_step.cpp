@@ -101,13 +101,13 @@ void OrthogonalStep::blend(Stream& stream, int64_t n, double alpha, float* y, do
   sgd_update(stream, rule, n == m_ * n_ ? whole_ : small_, x, y, nullptr);
 }
 
-void OrthogonalStep::update(Stream& stream, const MatrixArgs& args) {
+void OrthogonalStep::update(Stream& stream, const ParameterArgs& args) {
   const int64_t n = m_ * n_;
   const double fresh = 1 - options_.momentum;
-  blend(stream, n, options_.momentum, args.state, fresh * args.grad_scale, args.gradients);
+  blend(stream, n, options_.momentum, args.slots[0], fresh * args.grad_scale, args.gradients);
   fill(stream, n, 0.0f, u_.as<float>());
   if (options_.nesterov) blend(stream, n, 1, u_.as<float>(), fresh * args.grad_scale, args.gradients);
-  blend(stream, n, 1, u_.as<float>(), options_.nesterov ? options_.momentum : 1, args.state);
+  blend(stream, n, 1, u_.as<float>(), options_.nesterov ? options_.momentum : 1, args.slots[0]);
 
   const double norm = std::sqrt(sum_of_squares(stream, n, u_.as<float>()));
   const bool is_turned = rows_ > columns_;

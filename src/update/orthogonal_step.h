@@ -6,7 +6,7 @@
 
 #include "kernels/op.h"
 #include "kernels/update_ranges.h"
-#include "src/update/matrix_rule.h"
+#include "src/update/parameter_rule.h"
 
 namespace lockstep {
 
@@ -22,10 +22,10 @@ struct MuonOptions {
 ///       A = X X^T, X = 3.4445 X + (-4.7750 A + 2.0315 A A) X, on the transpose where rows > columns
 ///   w = w - lr weight_decay w - lr sqrt(max(1, rows / columns)) u
 /// In float32, where PyTorch rounds the products to bfloat16. The state is v. On a GPU it waits for the norm.
-class OrthogonalStep : public MatrixUpdate {
+class OrthogonalStep : public ParameterUpdate {
  public:
   OrthogonalStep(Device device, const Shape& shape, const MuonOptions& options);
-  void update(Stream& stream, const MatrixArgs& args) override;
+  void update(Stream& stream, const ParameterArgs& args) override;
 
  private:
   /// An op over matrices (1, …) with its tensors bound.

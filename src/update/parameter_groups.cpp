@@ -6,6 +6,7 @@
 
 #include "kernels/error.h"
 #include "src/config/nearest_word.h"
+#include "src/update/rule_options.h"
 
 namespace lockstep {
 
@@ -46,6 +47,9 @@ ParameterGroup read_group(const Config& options) {
   group.is_frozen = options.get_bool("frozen", false);
   if (group.is_frozen && (options.has("lr_factor") || options.has("weight_decay")))
     throw options.error("a frozen group has a rate or a weight decay", "leave out frozen, or the other two");
+  group.frozen_until_epoch = read_not_negative(options, "frozen_until_epoch", 0);
+  if (group.is_frozen && options.has("frozen_until_epoch"))
+    throw options.error("a frozen group thaws at an epoch", "leave out frozen, or frozen_until_epoch");
   options.finish();
   return group;
 }

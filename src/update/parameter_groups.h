@@ -21,12 +21,14 @@ struct ParameterGroup {
   double lr_factor = 1;                // of the optimizer's rate
   std::optional<double> weight_decay;  // in place of the optimizer's
   bool is_frozen = false;              // weights stay as they are, bit for bit
+  double frozen_until_epoch = 0;       // the same until then
   std::string place;                   // in the job file, for errors
 
   bool matches(const std::string& name) const;
 };
 
-/// The key `groups` of an optimizer: [{match: PATTERN or list, lr_factor, weight_decay, frozen}].
+/// The key `groups` of an optimizer: [{match: PATTERN or list, lr_factor, weight_decay, frozen,
+/// frozen_until_epoch}].
 std::vector<ParameterGroup> read_parameter_groups(const Config& options);
 
 /// Throws Error where a pattern matches no parameter of the graph, naming the nearest ones, or where all

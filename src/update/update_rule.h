@@ -10,7 +10,7 @@
 
 #include "kernels/update_ranges.h"
 #include "src/config/family.h"
-#include "src/update/matrix_rule.h"
+#include "src/update/parameter_rule.h"
 
 namespace lockstep {
 
@@ -25,14 +25,20 @@ struct UpdateArgs {
   int64_t step;         // 0 for the first update
 };
 
+/// The slot of averaged weights, which commands take in place of the weights with --average.
+inline constexpr const char* kAverageSlot = "average";
+
 class UpdateRule {
  public:
   virtual ~UpdateRule() = default;
   /// Names of its states in checkpoints, such as {"m", "v"}. They begin as zeros.
   virtual std::vector<std::string> slots() const = 0;
   virtual void update(Stream& stream, const UpdateRanges& ranges, const UpdateArgs& args) const = 0;
-  /// What it does to whole matrices in place of update(); null: nothing.
-  virtual const MatrixRule* matrices() const { return nullptr; }
+  /// What it does to whole parameters in place of update(); null: nothing.
+  virtual const ParameterRule* parameters() const { return nullptr; }
+  /// Whether it has its own warm-up and average of weights, the slot kAverageSlot, in place of the job's
+  /// schedule and average.
+  virtual bool is_schedule_free() const { return false; }
 };
 
 /// What an optimizer's options say: its rule, and the rate that a job gets without `lr`.

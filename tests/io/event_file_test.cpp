@@ -66,6 +66,23 @@ TEST(EventFile, OneRecordByteByByte) {
             "69f9315b");          // masked CRC of the data
 }
 
+TEST(EventFile, TextsAndHyperParametersAreWhatTensorBoardWouldWrite) {
+  const std::vector<HyperParameter> parameters = {{"lr", 0.5}, {"on", true}, {"zoo", std::string("mlp")}};
+  const std::vector<std::string> metrics = {"train/loss"};
+  // By the classes of tensorboard 2.21.0, serialized in the order of the fields.
+  EXPECT_EQ(hex(encode_text(1.5, "job", "a: 1")),
+            "09000000000000f83f2a230a210a036a6f62420e08071204120208014204613a20314a0a0a060a04"
+            "746578742002");
+  EXPECT_EQ(hex(encode_experiment(1.5, parameters, metrics)),
+            "09000000000000f83f2a5b0a590a145f68706172616d735f2f6578706572696d656e744a410a3f0a"
+            "0768706172616d731234123219000000000000f83f22060a026c72200322060a026f6e200222070a"
+            "037a6f6f20012a0e0a0c120a747261696e2f6c6f7373");
+  EXPECT_EQ(hex(encode_session_start(1.5, parameters)),
+            "09000000000000f83f2a630a610a1c5f68706172616d735f2f73657373696f6e5f73746172745f69"
+            "6e666f4a410a3f0a0768706172616d7312341a320a0f0a026c72120911000000000000e03f0a080a"
+            "026f6e120220010a0c0a037a6f6f12051a036d6c7029000000000000f83f");
+}
+
 TEST(EventFile, LongTagsAndManyScalarsInOneRecord) {
   const std::string tag(200, 't');
   const EventScalar scalars[] = {{tag, 1.0f}, {"b", -2.0f}};

@@ -321,5 +321,41 @@ TEST_F(RunFolders, AnExportHasTheAveragesOfLayersBelowInput) {
   EXPECT_NE(header.find("\"input.norm.running_var\""), std::string::npos) << header;
 }
 
+TEST_F(RunFolders, TensorBoardHasTheSettingsOfAnyJob) {
+  const Ended ended = lockstep(train("settings") + "--set data.validation= --set schedule=");
+  ASSERT_EQ(ended.status, 0);
+  EXPECT_FALSE(has(ended, "NOT WRITTEN")) << ended.output;
+  const std::string events = read_file(file("settings/tb/events.out.tfevents.lockstep"));
+  for (const char* part : {"_hparams_/session_start_info", "optimizer.sgd.lr", "batch.global", "```yaml"})
+    EXPECT_NE(events.find(part), std::string::npos) << part;
+}
+
+TEST_F(RunFolders, TopTellsHowRunsAreDoing) {
+  ASSERT_EQ(lockstep(train("top")).status, 0);
+  const Ended done = lockstep("top " + file("top"));
+  EXPECT_EQ(done.status, 0);
+  for (const char* part : {"small: finished, step 24 of 24, epoch 3.00, 1 rank\n", "training loss",
+                           "validation accuracy", "█", "checkpoint at step 24: step-000000024.h5"})
+    EXPECT_TRUE(has(done, part)) << part << "\n" << done.output;
+  EXPECT_FALSE(has(done, "\033")) << "no terminal, no control sequences";
+
+  // A run that was killed: without its last line it goes on, until nothing was written for long.
+  const std::string metrics = file("top/metrics.jsonl");
+  std::string text = read_file(metrics);
+  text.resize(text.find("{\"kind\": \"end\""));
+  write_file(metrics, text);
+  const Ended running = lockstep("top --once " + file("top"));
+  EXPECT_TRUE(has(running, "small: running, step 24 of 24")) << running.output;
+  std::filesystem::last_write_time(metrics,
+                                   std::filesystem::file_time_type::clock::now() - std::chrono::hours(2));
+  const Ended silent = lockstep("top " + file("top"));
+  EXPECT_TRUE(has(silent, "silent for 2 h 00 min: lost, or stopped")) << silent.output;
+
+  EXPECT_EQ(lockstep("top " + file("top") + " --every 0").status, 2);
+  const Ended nothing = lockstep("top " + file("nowhere"));
+  EXPECT_EQ(nothing.status, 1);
+  EXPECT_TRUE(has(nothing, "there is no such file")) << nothing.output;
+}
+
 }  // namespace
 }  // namespace lockstep

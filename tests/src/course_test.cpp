@@ -137,7 +137,7 @@ TEST(Course, PerceptronIsRosenblattsRule) {
         batch.input.as<float>()[0] = static_cast<float>(x[0]);
         batch.input.as<float>()[1] = static_cast<float>(x[1]);
         batch.target.as<int64_t>()[0] = point.y > 0 ? 1 : 0;
-        const Outcome outcome = run(plan, arena, batch);
+        Outcome outcome = run(plan, arena, batch);
         EXPECT_EQ(outcome.loss_values[kNCorrect], right ? 1 : 0) << "step " << step;
         optimizer.update(*stream, outcome.gradients.data(), 1, 1, step);
         const float* weight = weights_of(arena, "fc.weight");

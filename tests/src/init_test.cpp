@@ -7,6 +7,10 @@
 #include <cmath>
 #include <cstring>
 #include <map>
+#include <string>
+#include <vector>
+
+#include "kernels/error.h"
 
 #include "src/network/layers/layers.h"
 
@@ -131,6 +135,96 @@ TEST(Init, DependsOnSeedAndNameNotOnThePlaceInTheArena) {
     product += twin.at("a.weight")[i] * twin.at("b.weight")[i];
   const double correlation = product / (4096 * 2.0 / 64);
   EXPECT_LT(std::abs(correlation), 4.0 / 64);
+}
+
+TEST(Init, RightAngles) {
+  Graph graph;
+  graph.add_input("input", {6});
+  graph.append(affine_layer(40), "tall");
+  graph.append(affine_layer(17), "wide");
+  graph.append(affine_layer(17), "square");
+  const ParameterArena arena(graph, Device{});
+  initialize(arena, read_init(config("{orthogonal: {gain: 2}}")), 3);
+  int64_t n_products = 0;
+  for (const Segment& s : arena.segments()) {
+    const float* w = arena.weights() + s.offset;
+    if (s.shape.rank() == 1) {
+      for (int64_t i = 0; i < s.n_elements(); ++i) EXPECT_EQ(w[i], 0.0f);
+      continue;
+    }
+    const int64_t rows = s.shape[0], columns = s.shape[1], n = std::min(rows, columns);
+    for (int64_t a = 0; a < n; ++a)
+      for (int64_t b = 0; b <= a; ++b, ++n_products) {
+        double product = 0;
+        for (int64_t i = 0; i < std::max(rows, columns); ++i)
+          product += rows > columns ? double{w[i * columns + a]} * double{w[i * columns + b]}
+                                    : double{w[a * columns + i]} * double{w[b * columns + i]};
+        EXPECT_NEAR(product, a == b ? 4 : 0, 2e-6) << s.name << " " << a << " " << b;
+      }
+  }
+  EXPECT_EQ(n_products, 6 * 7 / 2 + 2 * 17 * 18 / 2);
+}
+
+// The signs of R's diagonal are in Q: the first column is the first column drawn, at length 1.
+TEST(Init, OrthogonalKeepsTheDrawsSigns) {
+  Graph graph;
+  graph.add_input("input", {3});
+  graph.append(affine_layer(50), "fc");
+  const ParameterArena drawn(graph, Device{}), made(graph, Device{});
+  initialize(drawn, read_init(config("{normal: {std: 1}}")), 5);
+  initialize(made, read_init(config("orthogonal")), 5);
+  double square = 0;
+  for (int64_t i = 0; i < 50; ++i) square += std::pow(static_cast<double>(drawn.weights()[i * 3]), 2);
+  for (int64_t i = 0; i < 50; ++i)
+    EXPECT_NEAR(made.weights()[i * 3], drawn.weights()[i * 3] / std::sqrt(square), 1e-6);
+}
+
+TEST(Init, TruncatedAtTwoDeviations) {
+  const Graph graph = conv_and_affine();
+  const auto fc = [&](const std::string& text) {
+    const ParameterArena arena(graph, Device{});
+    initialize(arena, read_init(config(text)), 11);
+    for (const Segment& s : arena.segments())
+      if (s.name == "fc.weight") return moments(arena.weights() + s.offset, s.n_elements());
+    return Moments();
+  };
+  const Moments normal = fc("{truncated_normal: {std: 0.5}}");
+  EXPECT_LE(normal.most, 1);
+  EXPECT_GE(normal.least, -1);
+  EXPECT_GT(normal.most, 0.99);
+  EXPECT_NEAR(normal.deviation, 0.5 * 0.879626, 2e-3);
+  const double he = std::sqrt(2 / 2048.0);
+  const Moments widened = fc("{he_normal: {truncated: true}}");
+  EXPECT_NEAR(widened.deviation, he, 0.005 * he);
+  EXPECT_LE(widened.most, 2 * he / 0.879625);
+  EXPECT_GT(fc("he_normal").most, 3 * he);
+}
+
+TEST(Init, GroupsHaveOneOfTheirOwn) {
+  const Graph graph = conv_and_affine();
+  const auto weights = [&](const std::string& text) {
+    const InitSpec init = read_init(config(text));
+    check_init(init, graph);
+    const ParameterArena arena(graph, Device{});
+    initialize(arena, init, 11);
+    std::map<std::string, std::vector<float>> values;
+    for (const Segment& s : arena.segments())
+      values[s.name] = {arena.weights() + s.offset, arena.weights() + s.offset + s.n_elements()};
+    return values;
+  };
+  const auto plain = weights("he_normal");
+  const auto grouped = weights(
+      "{he_normal: {groups: [{match: fc.bias, init: {constant: 0.5}, biases: true},"
+      " {match: ['^fc', zzz|fc], init: {constant: 0.25}}]}}");
+  EXPECT_EQ(grouped.at("conv.weight"), plain.at("conv.weight"));
+  EXPECT_EQ(grouped.at("conv.bias"), plain.at("conv.bias"));
+  EXPECT_EQ(grouped.at("fc.weight"), std::vector<float>(grouped.at("fc.weight").size(), 0.25f));
+  EXPECT_EQ(grouped.at("fc.bias"), std::vector<float>(40, 0.5f));
+  for (const char* text :
+       {"{he_normal: {groups: [{match: fv.weight, init: zeros}]}}", "{he_normal: {groups: [{init: zeros}]}}",
+        "{he_normal: {groups: [{match: fc}]}}", "{he_normal: {groups: [{match: '(', init: zeros}]}}",
+        "{he_normal: {groups: {match: fc, init: zeros}}}", "{orthogonal: {gain: 0}}"})
+    EXPECT_THROW(weights(text), Error) << text;
 }
 
 }  // namespace

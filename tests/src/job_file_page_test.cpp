@@ -86,8 +86,11 @@ TEST(JobFilePage, NamesEveryKeyAndNoOther) {
   data.insert({"none", "unit", "mean", "mean_image", "standardize", "auto"});  // the second table
   expect_names("data", 0, data);
   std::set<std::string> options = known(completed("optimizer: {sgd: {lr: 1, zzzz: 1}}\n"), keys);
-  options.merge(known(completed("optimizer: {adam: {zzzz: 1}}\n"), keys));
-  options.merge(known(completed("optimizer: {muon: {zzzz: 1}}\n"), keys));
+  const std::set<std::string> needs_lr = {"sgd", "lars"};
+  for (const std::string& name : known(completed("optimizer: zzzz\n"), "known optimizers: "))
+    options.merge(known(
+        completed("optimizer: {" + name + (needs_lr.contains(name) ? ": {lr: 1, " : ": {") + "zzzz: 1}}\n"),
+        keys));
   expect_names("optimizer", 1, options);
 }
 

@@ -133,9 +133,11 @@ TEST(Optimizer, WeightsHaveARunningAverage) {
   const Segment& weight = arena.segments()[0];
   OptimizerSpec spec = read_optimizer(config("{sgd: {lr: 1, groups: [{match: bias, frozen: true}]}}"));
   const auto root = [](const std::string& text) { return Config::from_text(text, "job.yaml"); };
-  EXPECT_EQ(read_weight_average(root("x: 1")), 0);
-  EXPECT_EQ(read_weight_average(root("average: 0.75")), 0.75);
-  for (const char* text : {"average: 1", "average: {ema: 0}", "average: {ema: nan}", "average: {sma: 3}"})
+  EXPECT_FALSE(read_weight_average(root("x: 1")));
+  EXPECT_EQ(read_weight_average(root("average: 0.75"))->ema, 0.75);
+  for (const char* text : {"average: 1", "average: {ema: 0}", "average: {ema: nan}", "average: {sma: 3}",
+                           "average: {swa: {from_epoch: 0}}", "average: {swa: {every_epochs: 1}}",
+                           "average: {ema: 0.5, swa: {from_epoch: 1}}"})
     EXPECT_THROW(read_weight_average(root(text)), Error) << text;
   spec.average = read_weight_average(root("average: {ema: 0.75}"));
   Optimizer optimizer(spec, arena, {{16, arena.n_elements()}});  // a part, as sharded state has it
@@ -146,7 +148,7 @@ TEST(Optimizer, WeightsHaveARunningAverage) {
   const std::unique_ptr<Stream> stream = make_stream(Device{});
   for (int step = 0; step < 3; ++step) {
     optimizer.update(*stream, gradients.as<float>(), 0.125, 1, step);
-    optimizer.average(*stream, step);
+    optimizer.average(*stream, step, 1);
   }
   // Weights 0.375, 0.25, 0.125; 0.375 - 0.125 / 4 = 0.34375; 0.34375 - 0.21875 / 4.
   EXPECT_EQ(arena.weights()[weight.offset + 16], 0.125f);

@@ -253,5 +253,84 @@ TEST_P(Gradients, DoNotDependOnReuseFusionOrOtherPasses) {
   EXPECT_EQ(outcome.marks.back(), arena->n_elements());
 }
 
+/// The loss of a plan in evaluation, as a function of its input.
+class EvaluatedLoss {
+ public:
+  EvaluatedLoss(const Graph& graph, const ParameterArena& arena, const LossSpec& loss, const Batch& batch)
+      : batch_(batch), plan_(graph, arena, loss, options(batch.n)) {
+    plan_.refresh_weights();
+  }
+  double operator()(const std::vector<float>& input) {
+    plan_.forward({input.data()}, {batch_.target.data()}, batch_.context());
+    return plan_.loss_values()[kLossSum];
+  }
+  std::vector<float> output() { return {plan_.output(), plan_.output() + plan_.output_shape().n_elements()}; }
+
+ private:
+  static PlanOptions options(int64_t n) {
+    PlanOptions options = plan_options(n);
+    options.config.training = false;
+    return options;
+  }
+  const Batch& batch_;
+  Plan plan_;
+};
+
+TEST(InputGradients, AreThoseOfTheNetworkInEvaluation) {
+  const std::vector<std::string> models = {
+      "{input: [2, 6, 6], layers: [{conv: {channels: 4, kernel: 3, padding: 1}}, batch_norm, tanh, {dropout: "
+      "0.5}, "
+      "{conv: {channels: 4, kernel: 3}}, batch_norm, sigmoid, flatten, {affine: 5}]}",
+      "{input: [7], layers: [{affine: 6}, batch_norm, tanh, {affine: 3}]}",
+      "{input: [3, 8, 8], layers: [{conv: {channels: 4, kernel: 3, padding: 1, name: c}}, {batch_norm: "
+      "{name: "
+      "b}}, {tanh: {name: "
+      "t}}, {conv: {channels: 4, kernel: 3, padding: 1, name: d}}, {add: {from: [t, d]}}, "
+      "global_average_pool, flatten, "
+      "{affine: 2}]}"};
+  for (const std::string& model : models) {
+    const Graph graph = graph_from(model);
+    const LossSpec loss = loss_from("l2");
+    const auto arena = random_arena(graph, 3);
+    for (const Segment& segment : arena->segments()) {  // running statistics far from those of the batch
+      if (segment.spec.role != ParameterSpec::Role::kStatistic) continue;
+      for (int64_t i = 0; i < segment.n_elements(); ++i)
+        arena->weights_of(segment)[i] =
+            segment.spec.initial == 1 ? 0.5F + 0.1F * static_cast<float>(i) : 0.3F;
+    }
+    const Batch batch = random_batch(graph, loss, 3, 3, 5);
+    PlanOptions options = plan_options(3);
+    options.input_gradients = true;
+    Plan plan(graph, *arena, loss, options);
+    EXPECT_FALSE(plan.synchronizes());
+    plan.refresh_weights();
+    const int64_t n = 3 * graph.vertex(0).shape.n_elements();
+    std::vector<float> input(batch.input.as<float>(), batch.input.as<float>() + n), rubbish(1000000, NAN);
+    EvaluatedLoss evaluated(graph, *arena, loss, batch);
+    for (int again = 0; again < 2; ++again) {
+      plan.forward({input.data()}, {batch.target.data()}, batch.context());
+      ASSERT_GE(static_cast<int64_t>(rubbish.size()), arena->n_elements());
+      plan.backward(rubbish.data(), nullptr);
+    }
+    const double value = evaluated(input);
+    EXPECT_NEAR(plan.loss_values()[kLossSum], value, 1e-5 * std::abs(value)) << model;
+    const float* const gradient = plan.input_gradient(0);
+    double norm = 0, difference = 0;
+    for (int64_t i = 0; i < n; ++i) {
+      const float x = input[i], h = 1e-2F;
+      input[i] = x + h;
+      const double above = evaluated(input);
+      input[i] = x - h;
+      const double below = evaluated(input);
+      input[i] = x;
+      const double expected = (above - below) / (2 * static_cast<double>(h));
+      norm += expected * expected;
+      difference += (gradient[i] - expected) * (gradient[i] - expected);
+    }
+    EXPECT_GT(norm, 1e-4) << model;
+    EXPECT_LT(difference, 1e-5 * norm) << model;
+  }
+}
+
 }  // namespace
 }  // namespace lockstep

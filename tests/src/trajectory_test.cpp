@@ -113,7 +113,7 @@ TEST_P(PyTorch, TenStepsHaveItsLosses) {
       arena);
   const std::unique_ptr<Stream> stream = make_stream(Device{});
   for (int step = 0; step < 10; ++step) {
-    const Outcome outcome = run(plan, arena, batch);
+    Outcome outcome = run(plan, arena, batch);
     EXPECT_NEAR(outcome.loss_values[kLossSum] / static_cast<double>(t.n), t.losses[step],
                 1e-5 * t.losses[step])
         << "step " << step;

@@ -68,7 +68,7 @@ class AttentionLayer : public Layer {
     desc.causal = o_.causal;
     desc.self = o_.self || o_.packed;
     desc.has_lengths = context.src.size() > static_cast<size_t>(o_.packed ? 1 : 3);
-    desc.dropout = o_.dropout;
+    desc.dropout = context.as_evaluated ? 0 : o_.dropout;
     desc.key = hash_name(context.name);
     desc.wants_weights = context.wants_output(0);
     if (desc.wants_weights && context.config.training)

@@ -21,7 +21,11 @@ class DropoutLayer : public Layer {
   }
 
   std::unique_ptr<Op> lower(const LowerContext& context) const override {
-    return make_dropout(context.config, {context.src[0], p_, test_time_scaling_, hash_name(context.name)});
+    if (context.as_evaluated && test_time_scaling_)
+      throw Error("", "gradients of inputs are not there for dropout that scales in the test",
+                  "train with dropout's scaling: training");
+    return make_dropout(context.config, {context.src[0], context.as_evaluated ? 0 : p_, test_time_scaling_,
+                                         hash_name(context.name)});
   }
 
  private:

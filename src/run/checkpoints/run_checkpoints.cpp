@@ -108,6 +108,8 @@ TrainState RunCheckpoints::resume(const std::string& from, const DataIdentity& d
       state.best_value = 0;
       state.early_stopping_value.reset();
       state.validations_without_improvement = 0;
+      state.plateau.best.reset();
+      state.plateau.n_bad = 0;
     }
   });
   replica_.upload_state();

@@ -226,6 +226,12 @@ CheckpointInfo make_checkpoint_info(const Job& job, const TrainState& state, con
   info.numbers["validations_without_improvement"] =
       static_cast<double>(state.validations_without_improvement);
   if (state.early_stopping_value) info.numbers["early_stopping_value"] = *state.early_stopping_value;
+  if (job.plateau) {
+    info.numbers["plateau_rate_factor"] = state.plateau.rate_factor;
+    if (state.plateau.best) info.numbers["plateau_best"] = *state.plateau.best;
+    info.numbers["plateau_bad"] = static_cast<double>(state.plateau.n_bad);
+    info.numbers["plateau_cooldown"] = static_cast<double>(state.plateau.cooldown);
+  }
   info.numbers["mistakes"] = state.mistakes ? 1 : 0;
   info.numbers["finished"] = state.finished ? 1 : 0;
   if (state.follow_up) info.numbers["follow_up"] = 1;
@@ -263,6 +269,10 @@ TrainState read_train_state(const CheckpointInfo& info, const MetricList& metric
   state.validations_without_improvement = whole_number(info, "validations_without_improvement", 0);
   if (info.numbers.contains("early_stopping_value"))
     state.early_stopping_value = number(info, "early_stopping_value", 0);
+  state.plateau.rate_factor = number(info, "plateau_rate_factor", 1);
+  if (info.numbers.contains("plateau_best")) state.plateau.best = number(info, "plateau_best", 0);
+  state.plateau.n_bad = whole_number(info, "plateau_bad", 0);
+  state.plateau.cooldown = whole_number(info, "plateau_cooldown", 0);
   state.mistakes = number(info, "mistakes", 1) != 0;
   state.finished = number(info, "finished", 0) != 0;
   state.follow_up = number(info, "follow_up", 0) != 0;

@@ -10,6 +10,7 @@
 #include "src/data/data.h"
 #include "src/run/job.h"
 #include "src/step/replica.h"
+#include "src/update/plateau.h"
 
 namespace lockstep {
 
@@ -19,6 +20,7 @@ struct TrainState {
   double best_value = 0;   // of the measure that the job names
   int64_t validations_without_improvement = 0;
   std::optional<double> early_stopping_value;  // the best, where early stopping looks at another measure
+  PlateauState plateau;
   bool mistakes = true;    // in the epoch of the last update: some sample of it was judged wrongly
   bool finished = false;   // the run has reached its end
   bool follow_up = false;  // of this step is due: its validation and all that comes of that (emergencies)

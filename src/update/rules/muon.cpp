@@ -7,6 +7,7 @@
 
 #include "kernels/optimizer_update.h"
 #include "src/update/orthogonal_step.h"
+#include "src/update/rule_options.h"
 #include "src/update/update_rule.h"
 
 namespace lockstep {
@@ -20,7 +21,7 @@ struct MuonRuleOptions {
   std::vector<std::regex> others;
 };
 
-class MatricesOfMuon : public MatrixRule {
+class MatricesOfMuon : public ParameterRule {
  public:
   explicit MatricesOfMuon(const MuonRuleOptions& options) : o_(options) {}
   bool takes(const std::string& name, const Shape& shape) const override {
@@ -28,7 +29,7 @@ class MatricesOfMuon : public MatrixRule {
            std::none_of(o_.others.begin(), o_.others.end(),
                         [&](const std::regex& other) { return std::regex_search(name, other); });
   }
-  std::shared_ptr<MatrixUpdate> make(Device device, const Shape& shape) const override {
+  std::shared_ptr<ParameterUpdate> make(Device device, const Shape& shape) const override {
     return std::make_shared<OrthogonalStep>(device, shape, o_.matrices);
   }
 
@@ -40,7 +41,7 @@ class Muon : public UpdateRule {
  public:
   explicit Muon(const MuonRuleOptions& options) : o_(options), matrices_(options) {}
   std::vector<std::string> slots() const override { return {"m", "v"}; }  // of matrices m is the momentum
-  const MatrixRule* matrices() const override { return &matrices_; }
+  const ParameterRule* parameters() const override { return &matrices_; }
   void update(Stream& stream, const UpdateRanges& ranges, const UpdateArgs& args) const override {
     AdamUpdate rule;
     rule.lr = static_cast<float>(args.lr * o_.lr_factor);
@@ -58,14 +59,6 @@ class Muon : public UpdateRule {
   MuonRuleOptions o_;
   MatricesOfMuon matrices_;
 };
-
-double read_share(const Config& options, const char* key, double usual) {
-  const double share = options.get_double(key, usual);
-  if (share < 0 || share >= 1)
-    throw options.error_at(key, fmt::format("must lie in [0, 1), found {}", share),
-                           fmt::format("the usual one is {}", usual));
-  return share;
-}
 
 UpdateRuleMade make_muon(Config& options) {
   constexpr double kLr = 0.02;
