@@ -24,6 +24,8 @@ void print_suggestions(const RateRange& range, const std::string& page, const st
                range.tenth());
   else
     fmt::print("the loss never fell: no rate is suggested\n");
+  if (range.falls_to_the_end())
+    fmt::print("the loss still fell at the last rate: a higher --to shows more\n");
   fmt::print("page: {}\ntable: {}\n", page, table);
 }
 

@@ -603,7 +603,10 @@ std::vector<std::string> Dataset::verify(int64_t* n_checked, int64_t* n_unchecke
                                          int n_parts) const {
   std::vector<std::string> problems;
   *n_checked = *n_unchecked = 0;
+  std::vector<const Dataset*> seen;  // fields may be of one dataset
   for (const Part& of : impl_->parts) {
+    if (std::find(seen.begin(), seen.end(), of.dataset.get()) != seen.end()) continue;
+    seen.push_back(of.dataset.get());
     int64_t checked = 0, unchecked = 0;
     for (std::string& problem : of.dataset->verify(&checked, &unchecked, part, n_parts))
       problems.push_back(std::move(problem));

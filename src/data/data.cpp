@@ -294,6 +294,7 @@ void verify_data(const DataOptions& job, const JobData& data, int rank, int size
   if (job.verify_data == DataOptions::VerifyData::kNever) return;
   for (const Dataset* dataset : {data.train.get(), data.validation.get()}) {
     if (dataset == nullptr) continue;
+    if (job.fold.of > 0 && dataset == data.validation.get()) continue;  // rows of the same files
     int64_t row_bytes = 0;
     for (const Field& field : dataset->fields()) row_bytes += field.shape.n_elements() * size_of(field.dtype);
     const int64_t n_bytes = dataset->n_samples() * row_bytes;

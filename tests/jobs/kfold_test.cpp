@@ -109,6 +109,12 @@ TEST_F(Folds, SubsetsReadTheirRows) {
     for (int32_t t = 0; t < length; ++t) EXPECT_EQ(tokens[static_cast<size_t>(t)], 100 * kept[i] + t);
   }
   EXPECT_EQ(some->row_spans("tokens").longest(), 3);
+  // The files are compared with their checksums once, whatever rows are kept.
+  int64_t of_all = 0, of_some = 0, unchecked = 0, unchecked_of_all = 0;
+  all_->verify(&of_all, &unchecked_of_all);
+  some->verify(&of_some, &unchecked);
+  EXPECT_EQ(of_some + unchecked, of_all + unchecked_of_all);
+  EXPECT_GT(of_some + unchecked, 0);
   // Rows of rows.
   const Dataset fewer = Dataset::subset(some, {0, 4, 5});
   fewer.read("x", 0, 3, x.data());

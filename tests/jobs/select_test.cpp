@@ -102,6 +102,10 @@ TEST(RateRange, FindsTheSteepestDescentAndTheMinimum) {
   EXPECT_NEAR(std::log10(range.steepest), -2, 0.026);
   EXPECT_NEAR(std::log10(range.minimum), -1, 0.17);  // half a window of the mean
   EXPECT_DOUBLE_EQ(range.tenth(), range.minimum / 10);
+  EXPECT_FALSE(range.falls_to_the_end());
+  for (size_t i = 0; i < range.losses.size(); ++i) range.losses[i] = 3 - static_cast<double>(i) / 100;
+  judge_rate_range(range);
+  EXPECT_TRUE(range.falls_to_the_end());
   for (double& loss : range.losses) loss = 1;
   judge_rate_range(range);
   EXPECT_TRUE(std::isnan(range.steepest));

@@ -32,6 +32,8 @@ struct RateRange {
   /// The rate at the minimum of the smoothed loss, and a tenth of it, which leaves room for training's noise.
   double minimum = 0;
   double tenth() const { return minimum / 10; }
+  /// The minimum is at the last rate that was tried, and nothing went wrong there.
+  bool falls_to_the_end() const { return end.empty() && !rates.empty() && minimum == rates.back(); }
 };
 
 /// Collective. Trains a fresh network of the job, with its optimizer, batches and augmentation, and throws it

@@ -48,6 +48,7 @@ std::string rate_verdict(const RateRange& range) {
   text += falls ? "The loss falls fastest at the lower part of a good range; near its minimum training is "
                   "about to diverge. A schedule with warm-up bears more than a constant rate."
                 : "Look at the data, the labels and the range: no rate of it taught the network anything.";
+  if (range.falls_to_the_end()) text += " The loss still fell at the last rate: a higher --to shows more.";
   return text + "</p>\n</section>\n";
 }
 
