@@ -106,6 +106,14 @@ TEST(RateRange, FindsTheSteepestDescentAndTheMinimum) {
   for (size_t i = 0; i < range.losses.size(); ++i) range.losses[i] = 3 - static_cast<double>(i) / 100;
   judge_rate_range(range);
   EXPECT_TRUE(range.falls_to_the_end());
+  // The noise of small batches where nothing is learned yet is no descent.
+  for (size_t i = 0; i < range.losses.size(); ++i) {
+    const double at = std::log10(range.rates[i]),
+                 noise = 0.3 * std::sin(7.3 * static_cast<double>(i * i % 101));
+    range.losses[i] = 1 + 2 / (1 + std::exp(3 * (at + 2))) + noise * (at < -3 ? 1 : 0.1);
+  }
+  judge_rate_range(range);
+  EXPECT_NEAR(std::log10(range.steepest), -2, 0.3);
   for (double& loss : range.losses) loss = 1;
   judge_rate_range(range);
   EXPECT_TRUE(std::isnan(range.steepest));

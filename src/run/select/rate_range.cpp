@@ -49,9 +49,13 @@ void judge_rate_range(RateRange& range) {
   const auto lowest = static_cast<size_t>(std::min_element(range.smoothed.begin(), range.smoothed.end()) -
                                           range.smoothed.begin());
   range.minimum = range.rates[lowest];
-  double steepest = 0;  // rates are equally far apart, so differences stand for slopes
-  for (size_t i = 1; i + 1 <= lowest && i + 1 < n; ++i) {
-    const double slope = (range.smoothed[i + 1] - range.smoothed[i - 1]) / 2;
+  // Rates are equally far apart, so differences stand for slopes: over a tenth of the steps, since neighbours
+  // differ by the noise of batches, and behind the first half of a window, which is a mean of few.
+  const size_t reach = std::max<size_t>(1, static_cast<size_t>(range.options.steps) / 20);
+  const size_t first = window / 2 + reach;
+  double steepest = 0;
+  for (size_t i = first; i + reach <= lowest; ++i) {
+    const double slope = range.smoothed[i + reach] - range.smoothed[i - reach];
     if (slope >= steepest) continue;
     steepest = slope;
     range.steepest = range.rates[i];
