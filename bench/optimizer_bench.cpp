@@ -108,8 +108,8 @@ int main(int argc, char** argv) {
   for (const char* job :
        {"{sgd: {lr: 1}}", "{sgd: {lr: 1, momentum: 0.9}}", "{sgd: {lr: 1, momentum: 0.9, form: heavy_ball}}",
         "adam", "{adamw: {weight_decay: 0.1}}", "adagrad", "rmsprop",
-        "{rmsprop: {centered: true, momentum: 0.9}}", "adadelta", "nadam", "radam",
-        "{lion: {weight_decay: 0.1}}", "schedule_free", "{lamb: {weight_decay: 0.1}}",
+        "{rmsprop: {centered: true, momentum: 0.9}}", "adadelta", "nadam", "radam", "{adam: {amsgrad: true}}",
+        "adamax", "{lion: {weight_decay: 0.1}}", "schedule_free", "{lamb: {weight_decay: 0.1}}",
         "{lars: {lr: 1, weight_decay: 0.1}}"})
     measure(job, 9);
 }

@@ -114,6 +114,29 @@ struct RadamFormula : MomentsFormula {
   }
 };
 
+/// largest = max(largest, v);  w -= step_size m / (root_scale √largest + epsilon). Slots: m, v, largest.
+struct AmsgradFormula : MomentsFormula {
+  static constexpr int kSlots = 3;
+  float step_size = 0, root_scale = 1, epsilon = 1e-8f;
+  LOCKSTEP_FORMULA float operator()(float, float g, float, float* s) const {
+    update(g, s);
+    s[2] = s[1] > s[2] ? s[1] : s[2];
+    return step_size * (s[0] / (std::sqrt(s[2]) * root_scale + epsilon));
+  }
+};
+
+/// m = beta1 m + (1 - beta1) g;  u = max(beta2 u, |g| + epsilon);  w -= step_size m / u. Slots: m, u.
+struct AdamaxFormula {
+  static constexpr int kSlots = 2;
+  float step_size = 0, beta1 = 0.9f, one_minus_beta1 = 0.1f, beta2 = 0.999f, epsilon = 1e-8f;
+  LOCKSTEP_FORMULA float operator()(float, float g, float, float* s) const {
+    s[0] = beta1 * s[0] + one_minus_beta1 * g;
+    const float fallen = beta2 * s[1], now = std::fabs(g) + epsilon;
+    s[1] = fallen > now ? fallen : now;
+    return step_size * (s[0] / s[1]);
+  }
+};
+
 /// w -= lr sign(beta1 m + (1 - beta1) g);  m = beta2 m + (1 - beta2) g. Slot: m.
 struct LionFormula {
   static constexpr int kSlots = 1;
@@ -155,6 +178,8 @@ struct ScheduleFreeFormula {
   F(AdadeltaFormula)                 \
   F(NadamFormula)                    \
   F(RadamFormula)                    \
+  F(AmsgradFormula)                  \
+  F(AdamaxFormula)                   \
   F(LionFormula)                     \
   F(ScheduleFreeFormula)
 

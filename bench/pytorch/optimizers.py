@@ -24,6 +24,8 @@ CASES = {
     "adadelta": "adadelta",
     "nadam": "nadam",
     "radam": "radam",
+    "amsgrad": "{adam: {amsgrad: true}}",
+    "adamax": "adamax",
 }
 THEIRS = {
     "sgd": lambda p: O.SGD(p, lr=0.001, fused=True),
@@ -36,6 +38,8 @@ THEIRS = {
     "adadelta": lambda p: O.Adadelta(p, foreach=True),
     "nadam": lambda p: O.NAdam(p, foreach=True),
     "radam": lambda p: O.RAdam(p, foreach=True),
+    "amsgrad": lambda p: O.Adam(p, amsgrad=True, fused=True),
+    "adamax": lambda p: O.Adamax(p, foreach=True),
 }
 
 

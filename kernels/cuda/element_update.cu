@@ -44,9 +44,9 @@ void update_by(Stream& stream, const ElementUpdate& update, const Formula& formu
                std::span<float* const> states) {
   ByFormula<Formula> body{update, formula, grad, weights, {}};
   bool is_aligned = are_aligned(grad, weights);
-  for (size_t a = 0; a < size_t{Formula::kSlots}; ++a) {
-    body.states[a] = states[a];
-    is_aligned = is_aligned && are_aligned(states[a]);
+  for (int a = 0; a < Formula::kSlots; ++a) {
+    body.states[a] = states[static_cast<size_t>(a)];
+    is_aligned = is_aligned && are_aligned(body.states[a]);
   }
   over_chunks(stream, ranges, body, is_aligned);
 }

@@ -38,6 +38,10 @@ OptimizerSpec read_optimizer(const Config& description) {
                            fmt::format("must be above 0 and at most 1, found {}", spec.layer_decay),
                            "for instance layer_decay: 0.75");
   spec.groups = read_parameter_groups(options);
+  if (spec.max_norm > 0 && spec.rule->is_schedule_free())
+    throw options.error_at("max_norm",
+                           fmt::format("the optimizer {} makes weights anew of its averages", spec.name),
+                           "leave it out, or take another optimizer");
   for (const ParameterGroup& group : spec.groups)
     if (group.frozen_until_epoch > 0 && spec.rule->is_schedule_free())
       throw Error(group.place, fmt::format("the optimizer {} averages from the first step on", spec.name),

@@ -49,6 +49,8 @@ TEST_F(Optimizers, GoOnAfterAResume) {
                              "{rmsprop: {centered: true, momentum: 0.9}}",
                              "adadelta",
                              "nadam",
+                             "{adam: {amsgrad: true}}",
+                             "adamax",
                              "radam",
                              "{lion: {weight_decay: 0.1}}",
                              "{lamb: {lr: 0.01, weight_decay: 0.1}}",

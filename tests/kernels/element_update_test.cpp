@@ -80,6 +80,10 @@ TEST_F(ElementUpdateTest, EveryFormulaOfEveryElement) {
   expect_formula(CenteredRmspropMomentumFormula{.momentum = 0.9f}, "centered rmsprop with momentum");
   expect_formula(AdadeltaFormula(), "adadelta");
   expect_formula(LionFormula(), "lion");
+  AmsgradFormula amsgrad;
+  amsgrad.step_size = 0.01f;
+  expect_formula(amsgrad, "amsgrad");
+  expect_formula(AdamaxFormula{.step_size = 0.01f}, "adamax");
   ScheduleFreeFormula schedule_free;
   schedule_free.c = 0.25f;
   schedule_free.one_minus_c = 0.75f;
