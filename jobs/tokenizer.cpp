@@ -4,7 +4,7 @@
 #include <sstream>
 #include <utility>
 
-#include "io/convert/text_files.h"
+#include "io/convert/text/text_files.h"
 #include "io/files/files.h"
 #include "io/tokenizer/byte_pair_training.h"
 #include "io/tokenizer/tokenizer.h"

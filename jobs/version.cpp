@@ -3,7 +3,7 @@
 
 #include <fmt/format.h>
 
-#include "io/formats/image_formats.h"
+#include "io/formats/images/image_formats.h"
 #include "kernels/device.h"
 #include "src/run/checkpoints/versions.h"
 

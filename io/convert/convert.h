@@ -9,7 +9,7 @@
 
 #include "comm/communicator.h"
 #include "io/convert/image_listing.h"
-#include "io/convert/text_tokens.h"
+#include "io/convert/text/text_tokens.h"
 #include "io/dataset/dataset.h"
 
 namespace lockstep {

@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "io/convert/convert.h"
-#include "io/convert/vocabulary.h"
+#include "io/convert/text/vocabulary.h"
 #include "io/dataset/dataset.h"
 
 namespace lockstep {

@@ -10,8 +10,8 @@
 #include <set>
 
 #include "comm/agreement.h"
-#include "io/convert/csv_scan.h"
 #include "io/convert/image_source.h"
+#include "io/convert/table/csv_scan.h"
 #include "io/files/json_parse.h"
 #include "io/formats/tar_file.h"
 #include "kernels/error.h"

@@ -10,7 +10,7 @@
 #include <map>
 #include <set>
 
-#include "io/formats/image_formats.h"
+#include "io/formats/images/image_formats.h"
 #include "kernels/error.h"
 
 namespace lockstep {

@@ -12,9 +12,9 @@
 
 #include "comm/agreement.h"
 #include "io/files/gzip.h"
-#include "io/formats/image_decode.h"
-#include "io/formats/image_formats.h"
-#include "io/formats/image_resize.h"
+#include "io/formats/images/image_decode.h"
+#include "io/formats/images/image_formats.h"
+#include "io/formats/images/image_resize.h"
 
 namespace lockstep {
 

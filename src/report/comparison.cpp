@@ -14,7 +14,7 @@
 
 #include "io/files/files.h"
 #include "kernels/error.h"
-#include "src/report/chart.h"
+#include "src/report/chart/chart.h"
 #include "src/report/html.h"
 #include "src/report/page.h"
 #include "src/report/report.h"

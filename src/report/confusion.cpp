@@ -11,7 +11,7 @@
 #include "io/files/json_parse.h"
 #include "io/files/regular_file.h"
 #include "kernels/error.h"
-#include "src/report/series.h"
+#include "src/report/chart/series.h"
 
 namespace lockstep {
 namespace {

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "io/files/metrics.h"
-#include "src/report/series.h"
+#include "src/report/chart/series.h"
 
 namespace lockstep {
 

@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "src/report/chart.h"
+#include "src/report/chart/chart.h"
 #include "src/report/html.h"
 #include "src/report/page.h"
 

@@ -7,7 +7,7 @@
 #include "io/files/event_file.h"
 #include "io/files/gzip.h"
 #include "io/formats/idx_file.h"
-#include "io/formats/image_decode.h"
+#include "io/formats/images/image_decode.h"
 #include "io/formats/npy_file.h"
 #include "io/formats/safetensors.h"
 #include "io/formats/tar_file.h"

@@ -2,8 +2,8 @@
 #include <cmath>
 #include <stdexcept>
 
-#include "io/convert/csv_file.h"
-#include "io/convert/text_tokens.h"
+#include "io/convert/table/csv_file.h"
+#include "io/convert/text/text_tokens.h"
 #include "io/files/json_parse.h"
 #include "io/files/metrics.h"
 #include "io/tokenizer/byte_level.h"

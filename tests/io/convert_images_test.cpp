@@ -3,8 +3,8 @@
 #include <cmath>
 #include <random>
 
-#include "io/formats/image_decode.h"
-#include "io/formats/image_resize.h"
+#include "io/formats/images/image_decode.h"
+#include "io/formats/images/image_resize.h"
 #include "io/loader/sampler.h"
 #include "tests/io/convert_check.h"
 #include "tests/io/image_files.h"

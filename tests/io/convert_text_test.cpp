@@ -4,8 +4,8 @@
 #include <filesystem>
 #include <numeric>
 
-#include "io/convert/text_tokens.h"
-#include "io/convert/vocabulary.h"
+#include "io/convert/text/text_tokens.h"
+#include "io/convert/text/vocabulary.h"
 #include "io/dataset/dataset.h"
 #include "io/tokenizer/tokenizer.h"
 #include "tests/io/convert_check.h"

@@ -1,7 +1,7 @@
 // BMP, WebP, TIFF and HEIC files against stated pixels, what is refused of them, and folders that hold them.
 // Kinds whose library this build lacks are skipped; that they are named is tested with a kind that is not
 // there.
-#include "io/formats/image_formats.h"
+#include "io/formats/images/image_formats.h"
 
 #include <algorithm>
 #include <numeric>

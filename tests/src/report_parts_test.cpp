@@ -10,13 +10,13 @@
 #include <limits>
 
 #include "kernels/error.h"
-#include "src/report/axis.h"
-#include "src/report/chart.h"
+#include "src/report/chart/axis.h"
+#include "src/report/chart/chart.h"
+#include "src/report/chart/series.h"
 #include "src/report/confusion.h"
 #include "src/report/filters.h"
 #include "src/report/html.h"
 #include "src/report/png.h"
-#include "src/report/series.h"
 #include "src/report/verdict.h"
 #include "tests/support/hdf5_files.h"
 

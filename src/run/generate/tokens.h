@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "io/convert/text_tokens.h"
+#include "io/convert/text/text_tokens.h"
 #include "io/tokenizer/tokenizer.h"
 #include "src/data/data.h"
 

@@ -8,8 +8,8 @@
 #include <string_view>
 
 #include "comm/agreement.h"
-#include "io/convert/csv_file.h"
 #include "io/convert/image_listing.h"
+#include "io/convert/table/csv_file.h"
 #include "kernels/error.h"
 
 namespace lockstep {

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "src/report/chart.h"
+#include "src/report/chart/chart.h"
 #include "src/report/html.h"
 #include "src/report/page.h"
 #include "src/run/select/trial.h"

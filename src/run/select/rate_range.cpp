@@ -7,7 +7,7 @@
 
 #include "comm/agreement.h"
 #include "io/files/metrics.h"
-#include "src/report/series.h"
+#include "src/report/chart/series.h"
 #include "src/run/progress.h"
 #include "src/run/run_setup.h"
 #include "src/step/replica.h"

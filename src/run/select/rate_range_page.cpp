@@ -3,7 +3,7 @@
 
 #include <cmath>
 
-#include "src/report/chart.h"
+#include "src/report/chart/chart.h"
 #include "src/report/html.h"
 #include "src/report/page.h"
 #include "src/run/select/rate_range.h"

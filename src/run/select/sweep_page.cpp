@@ -7,8 +7,8 @@
 #include <cmath>
 #include <optional>
 
-#include "src/report/axis.h"
-#include "src/report/chart.h"
+#include "src/report/chart/axis.h"
+#include "src/report/chart/chart.h"
 #include "src/report/html.h"
 #include "src/report/page.h"
 #include "src/run/select/trial.h"

@@ -1,8 +1,0 @@
-// A build without the library that reads these files (cmake/LockstepDependencies.cmake).
-#include "io/formats/image_formats.h"
-
-namespace lockstep::detail {
-
-FormatDecoder webp_decoder() { return {.remedy = "install libwebp-dev and build Lockstep again"}; }
-
-}  // namespace lockstep::detail
