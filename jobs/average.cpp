@@ -9,6 +9,7 @@
 #include "jobs/saved_checkpoint.h"
 #include "src/data/class_names.h"
 #include "src/run/checkpoints/train_state.h"
+#include "src/run/predict/renew_statistics.h"
 #include "src/run/trained_model.h"
 
 namespace lockstep {
@@ -38,20 +39,29 @@ void check_same_network(const std::string& path, const TrainedModel& model, cons
 
 int average_command(const Words& words, Communicator& comm) {
   CommandLine line(
-      "average CHECKPOINT… --out CHECKPOINT.h5",
+      "average CHECKPOINT… --out CHECKPOINT.h5 [--average] [--statistics DATA]",
       "Writes a checkpoint at step 0 whose weights are the mean of several checkpoints' (Izmailov et al.\n"
-      "2018; Wortsman et al. 2022): evaluate it, predict with it, or train on with `train --resume FILE`.",
+      "2018; Wortsman et al. 2022): evaluate it, predict with it, or train on with `train --resume FILE`.\n"
+      "--statistics makes batch norm's running statistics anew for these weights; with --average also of "
+      "one\n"
+      "checkpoint, whose running averages become its weights.",
       {"CHECKPOINT…"});
   line.add()("out", po::value<std::string>(), "checkpoint to write (needed)")("overwrite",
                                                                               "replace the file --out")(
-      "average", "of the running averages of the weights (the job's key average) in their place");
+      "average", "of the running averages of the weights (the job's key average) in their place")(
+      "statistics", po::value<std::string>(), "a dataset, such as the training data")(
+      "samples", po::value<int64_t>()->default_value(10000), "of it that the statistics are made of");
   if (!line.parse(words, comm.is_root())) return 0;
   const Words checkpoints = line.texts("CHECKPOINT…");
   const std::string out = line.text("out");
   if (!line.has("out"))
     throw UsageError("--out CHECKPOINT.h5 is missing",
                      "name the checkpoint to write, for instance --out averaged.h5");
-  if (checkpoints.size() < 2) throw UsageError("one checkpoint is its own average", "name two or more");
+  const bool renews = line.has("statistics");
+  const auto n_samples = line.get<int64_t>("samples");
+  if (checkpoints.size() < 2 && !renews && !line.has("average"))
+    throw UsageError("one checkpoint is its own average", "name two or more");
+  if (n_samples < 1) throw UsageError("--samples is at least 1", "write for instance --samples 10000");
   check_on_root(comm, [&] { check_output_file(out, line.has("overwrite"), checkpoints); });
 
   TrainedModel model;
@@ -78,16 +88,29 @@ int average_command(const Words& words, Communicator& comm) {
   all_or_none(comm, [&] {
     if (!comm.is_root()) read();
   });
+  int64_t n_seen = 0;
+  const Job job = model.job;  // its batch becomes that of one process meanwhile
+  check_on_root(comm, [&] {
+    if (renews && !has_statistics)
+      throw Error("--statistics", "the network has no batch normalisation", "leave it out");
+    if (renews) n_seen = renew_statistics(model, line.text("statistics"), n_samples);
+  });
+  if (renews) {
+    model.job = job;
+    comm.broadcast(model.arena->host().as<float>(), model.arena->n_elements() * int64_t{sizeof(float)});
+    model.arena->host().upload(*make_stream(job.device));
+  }
   Optimizer optimizer(model.job.optimizer, *model.arena);
   save_as(comm, out, make_checkpoint_info(model.job, TrainState{}, model.contract, nullptr, 1),
           checkpoint_tensors(*model.arena, &optimizer, model.contract.normalization));
   if (comm.is_root()) {
-    fmt::print("{}: the mean of {} checkpoints, {} parameters\n", out, checkpoints.size(),
-               model.arena->n_parameters());
-    if (has_statistics)
+    fmt::print("{}: the mean of {} checkpoint{}, {} parameters\n", out, checkpoints.size(),
+               checkpoints.size() == 1 ? "" : "s", model.arena->n_parameters());
+    if (renews) fmt::print("batch norm's statistics are those of {} samples with these weights\n", n_seen);
+    if (has_statistics && !renews)
       fmt::print(
           "batch norm's running statistics are averaged too; they are not those of the averaged network: "
-          "compare it with `lockstep evaluate`\n");
+          "--statistics DATA makes them anew\n");
   }
   return 0;
 }

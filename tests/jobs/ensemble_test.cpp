@@ -172,6 +172,73 @@ TEST_F(Ensembles, AveragedWeightsAreTheMean) {
   EXPECT_EQ(lockstep("average " + last("seed1") + " --out " + file("no.h5")).status, 2);
 }
 
+TEST_F(Ensembles, StatisticsAreMadeAnewForAveragedWeights) {
+  write_file(
+      file("bn.yaml"),
+      "name: bn\nmodel: {layers: [{batch_norm: {name: bn}}, {affine: 8}, {batch_norm: {name: bn2}}, relu, "
+      "{affine: 4}]}\ndata: {train: {path: " +
+          file("train.h5") +
+          "}}\nbatch: {global: 8, micro: 8}\noptimizer: {sgd: {lr: 0.1}}\naverage: "
+          "{ema: 0.9}\n"
+          "train: {epochs: 2}\n");
+  for (const char* seed : {"1", "2"})
+    ASSERT_EQ(lockstep("train " + file("bn.yaml") + " --out " + file(std::string("bn") + seed) +
+                       " --set seed=" + seed)
+                  .status,
+              0);
+  const std::string two = last("bn1") + " " + last("bn2");
+  for (const int ranks : {1, 2}) {
+    const Ended ended = lockstep_on(ranks, "average " + two + " --statistics " + file("train.h5") +
+                                               " --out " + file("renewed" + std::to_string(ranks) + ".h5"));
+    ASSERT_EQ(ended.status, 0) << ended.output;
+    EXPECT_SAYS(ended, "those of 64 samples");
+  }
+  EXPECT_TRUE(read_file(file("renewed1.h5")) == read_file(file("renewed2.h5")));
+  const auto statistic = [&](const std::string& checkpoint, const std::string& name, int64_t n) {
+    std::vector<float> values(static_cast<size_t>(n));
+    load_checkpoint(checkpoint, {{"/buffers/" + name, Shape{n}, DType::kFloat32, values.data()}});
+    return values;
+  };
+  // The first one sees the inputs.
+  const Dataset data = Dataset::open(file("train.h5"));
+  std::vector<float> inputs(64 * 4);
+  data.read("input", 0, 64, inputs.data());
+  const std::vector<float> first = statistic(file("renewed1.h5"), "bn.running_mean", 4);
+  const std::vector<float> variances = statistic(file("renewed1.h5"), "bn.running_var", 4);
+  for (size_t c = 0; c < 4; ++c) {
+    double sum = 0, squares = 0;
+    for (size_t i = c; i < inputs.size(); i += 4) sum += inputs[i], squares += inputs[i] * inputs[i];
+    EXPECT_NEAR(first[c], sum / 64, 1e-5) << c;
+    const double variance = squares / 64 - sum / 64 * sum / 64;
+    EXPECT_NEAR(variances[c], variance, 0.15 * variance) << c;  // of batches of eight
+  }
+  // The second one sees what the averaged weights make of the first one's output, whose mean is its bias.
+  std::vector<float> bias(8);
+  for (const CheckpointEntry& entry : list_checkpoint(file("renewed1.h5")))
+    if (entry.name == "/parameters/affine1.bias")
+      load_checkpoint(file("renewed1.h5"), {{entry.name, entry.shape, DType::kFloat32, bias.data()}});
+  std::vector<float> weights(4), shift(4), matrix(32);
+  load_checkpoint(file("renewed1.h5"),
+                  {{"/parameters/bn.bias", Shape{4}, DType::kFloat32, shift.data()},
+                   {"/parameters/affine1.weight", Shape{8, 4}, DType::kFloat32, matrix.data()}});
+  const std::vector<float> second = statistic(file("renewed1.h5"), "bn2.running_mean", 8);
+  for (size_t o = 0; o < 8; ++o) {
+    double expected = bias[o];
+    for (size_t i = 0; i < 4; ++i) expected += static_cast<double>(matrix[o * 4 + i]) * shift[i];
+    EXPECT_NEAR(second[o], expected, 1e-4) << o;
+  }
+  // Running averages of one run, with statistics of their own.
+  const Ended one = lockstep("average " + last("bn1") + " --average --statistics " + file("train.h5") +
+                             " --samples 20 --out " + file("ema.h5"));
+  ASSERT_EQ(one.status, 0) << one.output;
+  EXPECT_SAYS(one, "those of 24 samples");
+  EXPECT_EQ(lockstep("evaluate " + file("ema.h5") + " --data " + file("val.h5")).status, 0);
+  const Ended none = lockstep_on(2, "average " + last("seed1") + " " + last("seed2") + " --statistics " +
+                                        file("train.h5") + " --out " + file("no2.h5"));
+  EXPECT_EQ(none.status, 1);
+  EXPECT_SAYS(none, "has no batch normalisation");
+}
+
 TEST_F(Ensembles, WeightsLeaveAsNpz) {
   ASSERT_EQ(lockstep("export " + last("seed1") + " --out " + file("w.npz")).status, 0);
   ASSERT_EQ(lockstep("export " + last("seed1") + " --to npz --out " + file("v.bin")).status, 0);
