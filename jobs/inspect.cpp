@@ -129,9 +129,10 @@ int inspect_job(const std::string& path, const Words& assignments, bool json) {
   options.micro_batch = job.micro_batch;
   options.augmentation = built.augmentation;
   const Plan plan(graph, arena, job.losses(), options);
-  const Optimizer optimizer(job.optimizer, arena);
+  const Optimizer optimizer(job.optimizer, arena,
+                            with_states(job.optimizer, arena, arena.n_before_trunk(graph)), true);
   const int64_t weight_bytes = arena.n_elements() * 4;
-  const auto state_bytes = weight_bytes * static_cast<int64_t>(optimizer.slots().size());
+  const int64_t state_bytes = optimizer.state_bytes();
 
   std::vector<LayerRow> rows;
   int64_t n_statistics = 0;

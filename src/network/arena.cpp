@@ -53,6 +53,15 @@ Memory ParameterArena::make_array(Device device, int64_t n_elements) {
   }
 }
 
+int64_t ParameterArena::n_before_trunk(const Graph& graph) const {
+  const std::vector<bool> is_trunk = graph.trunk();
+  int64_t last = 0;
+  for (const Segment& segment : segments_)
+    if (!is_trunk[static_cast<size_t>(segment.vertex)]) last = segment.offset + segment.n_elements();
+  const std::vector<int64_t> ends = borders();
+  return *std::lower_bound(ends.begin(), ends.end(), last);
+}
+
 std::vector<int64_t> ParameterArena::borders() const {
   std::vector<int64_t> result;
   for (const Segment& segment : segments_) result.push_back(segment.offset);

@@ -54,6 +54,8 @@ class ParameterArena {
   Memory make_parallel(int64_t n_elements) const { return make_array(device(), n_elements); }
   /// Borders at which buckets may be cut: 0, every segment's end (aligned), n_elements().
   std::vector<int64_t> borders() const;
+  /// Elements of the front, up to the border from which on all parameters are of the graph's frozen trunk.
+  int64_t n_before_trunk(const Graph& graph) const;
 
  private:
   static Memory make_array(Device device, int64_t n_elements);

@@ -34,16 +34,10 @@ std::vector<UpdateRange> ranges_of_statistics(const ParameterArena& arena, const
   return ranges;
 }
 
-/// The front of the arena, up to where all parameters are of a frozen trunk: what has gradients. Where ranks
-/// share the update it is the whole, as their shares are parts of it.
+/// Elements at the arena's front that have gradients. Where ranks share the update it is the whole, as their
+/// shares are parts of it.
 int64_t with_gradients(const StepOptions& job, const ParameterArena& arena, const Graph& graph) {
-  if (job.shard_optimizer) return arena.n_elements();
-  const std::vector<bool> is_trunk = graph.trunk();
-  int64_t last = 0;
-  for (const Segment& segment : arena.segments())
-    if (!is_trunk[static_cast<size_t>(segment.vertex)]) last = segment.offset + segment.n_elements();
-  const std::vector<int64_t> borders = arena.borders();
-  return *std::lower_bound(borders.begin(), borders.end(), last);
+  return job.shard_optimizer ? arena.n_elements() : arena.n_before_trunk(graph);
 }
 
 std::vector<Bucket> cut(const ParameterArena& arena, int64_t n_elements, const BucketSizes& sizes) {
@@ -69,7 +63,8 @@ Replica::Replica(const StepOptions& job, Graph graph, Communicator& comm, const 
                job.device, ReducerOptions{.scatters = job.shard_optimizer, .wire = job.wire}),
       optimizer_(
           job.optimizer, arena_,
-          job.shard_optimizer ? reducer_.own_ranges() : std::vector<ElementRange>{{0, arena_.n_elements()}}),
+          job.shard_optimizer ? reducer_.own_ranges() : with_states(job.optimizer, arena_, n_gradients_),
+          !job.shard_optimizer),
       clip_(job.clip, job.device),
       statistics_(job.device, within(ranges_of_statistics(arena_, graph_), reducer_.own_ranges())),
       row_size_(kMetrics + job.metrics.n_sums()),

@@ -79,7 +79,7 @@ void Replica::restore_from(int rank) {
   const int64_t n_bytes = arena_.n_elements() * int64_t{sizeof(float)};
   comm_.broadcast(arena_.host().data(), n_bytes, rank);
   for (const Optimizer::Slot& slot : optimizer_.slots()) {
-    if (!optimizer_.is_sharded()) comm_.broadcast(slot.host->data(), n_bytes, rank);
+    if (!optimizer_.is_sharded()) comm_.broadcast(slot.host->data(), slot.memory.n_bytes(), rank);
   }
   upload_state();
 }

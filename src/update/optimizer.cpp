@@ -192,8 +192,15 @@ std::vector<UpdateRange> weight_ranges(const ParameterArena& arena) {
 Optimizer::Optimizer(const OptimizerSpec& spec, const ParameterArena& arena)
     : Optimizer(spec, arena, {{0, arena.n_elements()}}) {}
 
-Optimizer::Optimizer(const OptimizerSpec& spec, const ParameterArena& arena, std::vector<ElementRange> own)
-    : spec_(spec), arena_(arena), own_(std::move(own)) {
+std::vector<ElementRange> with_states(const OptimizerSpec& spec, const ParameterArena& arena,
+                                      int64_t n_trained) {
+  const bool all = spec.average || spec.rule->is_schedule_free();
+  return {{0, all ? arena.n_elements() : n_trained}};
+}
+
+Optimizer::Optimizer(const OptimizerSpec& spec, const ParameterArena& arena, std::vector<ElementRange> own,
+                     bool rest_stays)
+    : spec_(spec), arena_(arena), own_(std::move(own)), rest_stays_(rest_stays) {
   const std::vector<int> groups = groups_of(spec.groups, arena);
   const std::vector<double> depths = factors_of_depth(spec, arena);
   for (const Treated& treated : ranges_of(spec, arena, groups, depths)) {

@@ -38,14 +38,21 @@ OptimizerSpec read_optimizer(const Config& description);
 /// Throws Error where ranks cannot share the update, as it looks at whole parameters.
 void check_sharing(const OptimizerSpec& spec);
 
+/// The front of an arena that needs states: `n_trained` elements, behind which a frozen trunk lies, or all of
+/// it where what is frozen has an average too.
+std::vector<ElementRange> with_states(const OptimizerSpec& spec, const ParameterArena& arena,
+                                      int64_t n_trained);
+
 /// The parts of `ranges` (ascending, apart) within `own` (likewise). Their states follow one another as the
 /// elements of `own` do.
 std::vector<UpdateRange> within(const std::vector<UpdateRange>& ranges, const std::vector<ElementRange>& own);
 
 class Optimizer {
  public:
-  /// own: the ranges of the arena that this rank updates, ascending and apart.
-  Optimizer(const OptimizerSpec& spec, const ParameterArena& arena, std::vector<ElementRange> own);
+  /// own: the ranges of the arena that this rank updates, ascending and apart. What lies outside is updated
+  /// by other ranks, or, where `rest_stays`, by none.
+  Optimizer(const OptimizerSpec& spec, const ParameterArena& arena, std::vector<ElementRange> own,
+            bool rest_stays = false);
   /// Of all weights.
   Optimizer(const OptimizerSpec& spec, const ParameterArena& arena);
 
@@ -72,7 +79,7 @@ class Optimizer {
   };
   const std::vector<Slot>& slots() const { return slots_; }
   /// Whether ranks share the update, so that the slots hold own_ranges() alone.
-  bool is_sharded() const { return n_own_ < arena_.n_elements(); }
+  bool is_sharded() const { return !rest_stays_ && n_own_ < arena_.n_elements(); }
   const std::vector<ElementRange>& own_ranges() const { return own_; }
   int64_t state_bytes() const;
   const OptimizerSpec& spec() const { return spec_; }
@@ -81,6 +88,7 @@ class Optimizer {
   OptimizerSpec spec_;
   const ParameterArena& arena_;
   std::vector<ElementRange> own_;
+  bool rest_stays_ = false;
   int64_t n_own_ = 0;
   /// Own ranges with one rate and one weight decay; their factor is 0 where they do not decay.
   struct Part {

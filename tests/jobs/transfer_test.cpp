@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <map>
+#include <set>
 
 #include "io/checkpoint/checkpoint.h"
 #include "tests/jobs/program.h"
@@ -68,6 +69,33 @@ TEST_F(Transfer, FrozenLayersStayBitForBit) {
   const auto before = weights_of(file("frozen.h5")), after = weights_of(file("tuned/checkpoints/last.h5"));
   for (const auto& [name, values] : after)
     EXPECT_EQ(values == before.at(name), !name.starts_with("fc3.")) << name;
+}
+
+TEST_F(Transfer, AFrozenTrunkHasNoStatesAndBeginsWithZerosWhenItThaws) {
+  ASSERT_EQ(take("--up-to fc2", "trunk.h5").status, 0);
+  const std::string run = place_->train("thawed") + "--set seed=99 ";
+  ASSERT_EQ(lockstep_on(2, run + "--set train.epochs=1 --resume " + file("trunk.h5") +
+                               " --set 'optimizer.groups=[{match: [^conv, ^fc1, ^fc2], frozen: true}]'")
+                .status,
+            0);
+  const auto states = [](const std::string& checkpoint) {
+    std::set<std::string> names;
+    for (const CheckpointEntry& entry : list_checkpoint(checkpoint))
+      if (entry.name.starts_with("/optimizer/")) names.insert(entry.name.substr(entry.name.rfind('/') + 1));
+    return names;
+  };
+  const std::string last = file("thawed/checkpoints/last.h5");
+  EXPECT_EQ(states(last), (std::set<std::string>{"fc3.bias", "fc3.weight"}));
+  const auto before = weights_of(last);
+  const Ended ended = lockstep_on(2, run + "--set train.epochs=2 --resume auto");
+  ASSERT_EQ(ended.status, 0) << ended.output;
+  EXPECT_NE(ended.output.find("begin at zero"), std::string::npos) << ended.output;
+  EXPECT_NE(weights_of(last).at("conv1.weight"), before.at("conv1.weight"));
+  EXPECT_TRUE(states(last).contains("conv1.weight"));
+  // Another optimizer is no thawing.
+  const Ended other =
+      lockstep(run + "--set train.epochs=3 --resume auto --set 'optimizer={adam: {lr: 0.1}}'");
+  EXPECT_NE(other.status, 0) << other.output;
 }
 
 TEST_F(Transfer, SaysWhatIsWrong) {

@@ -95,7 +95,14 @@ TrainState RunCheckpoints::resume(const std::string& from, const DataIdentity& d
     const CheckpointInfo info = read_checkpoint_info(path);
     check_fits(path, info, job_);
     check_same_training_data(path, info, data_, steps_per_epoch_, contract_);
-    load_checkpoint(path, tensors(StateIn::kHost));
+    std::vector<CheckpointTensor> wanted = tensors(StateIn::kHost);
+    const std::vector<std::string> absent = leave_absent_states(path, wanted);
+    load_checkpoint(path, wanted);
+    if (!absent.empty())
+      warnings_.push_back(fmt::format(
+          "{} states of the optimizer begin at zero, as the checkpoint's run kept these parameters "
+          "frozen: {}{}",
+          absent.size(), absent.front(), absent.size() > 1 ? ", …" : ""));
     state = read_train_state(info, job_.metrics);
     if (const std::string other = what_differs(read_versions(info), versions_); !other.empty())
       warnings_.push_back(

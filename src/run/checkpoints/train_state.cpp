@@ -6,6 +6,7 @@
 #include <charconv>
 #include <cmath>
 #include <filesystem>
+#include <set>
 #include <sstream>
 
 #include "comm/agreement.h"
@@ -159,22 +160,22 @@ std::vector<CheckpointTensor> checkpoint_tensors(const ParameterArena& arena, Op
                                                  Normalization& normalization, StateIn place) {
   const bool on_host = place == StateIn::kHost;
   std::vector<CheckpointTensor> tensors;
-  const auto add_arena = [&](const std::string& prefix, float* base, bool statistics) {
+  const auto add_arena = [&](const std::string& prefix, float* base, bool statistics, int64_t n_elements) {
     for (const Segment& segment : arena.segments()) {
-      if (segment.is_statistic() != statistics) continue;
+      if (segment.is_statistic() != statistics || segment.offset >= n_elements) continue;
       tensors.push_back({prefix + segment.name, segment.shape, DType::kFloat32, base + segment.offset});
     }
   };
   float* const weights = on_host ? arena.host().as<float>() : arena.weights();
-  add_arena("/parameters/", weights, false);
-  add_arena("/buffers/", weights, true);
+  add_arena("/parameters/", weights, false, arena.n_elements());
+  add_arena("/buffers/", weights, true, arena.n_elements());
   const auto add_states = [&](const Optimizer::Slot& slot) {
     const std::string prefix = "/optimizer/" + slot.name + "/";
     float* const states = on_host ? slot.host->as<float>() : slot.memory.as<float>();
     if (optimizer->is_sharded())
       add_shards(arena, *optimizer, prefix, states, tensors);
     else
-      add_arena(prefix, states, false);
+      add_arena(prefix, states, false, optimizer->own_ranges().back().end);
   };
   if (optimizer) std::ranges::for_each(optimizer->slots(), add_states);
   const auto channels = static_cast<int64_t>(normalization.mean.size());
@@ -183,6 +184,28 @@ std::vector<CheckpointTensor> checkpoint_tensors(const ParameterArena& arena, Op
     tensors.push_back({"/buffers/input.stddev", {channels}, DType::kFloat32, normalization.stddev.data()});
   }
   return tensors;
+}
+
+std::vector<std::string> leave_absent_states(const std::string& path,
+                                             std::vector<CheckpointTensor>& tensors) {
+  std::set<std::string> stored, slots;
+  const auto slot_of = [](const std::string& name) {
+    constexpr std::string_view kPrefix = "/optimizer/";
+    return name.starts_with(kPrefix) ? name.substr(0, name.find('/', kPrefix.size())) : std::string();
+  };
+  for (const CheckpointEntry& entry : list_checkpoint(path)) {
+    stored.insert(entry.name);
+    slots.insert(slot_of(entry.name));
+  }
+  std::vector<std::string> absent;
+  std::erase_if(tensors, [&](const CheckpointTensor& tensor) {
+    const std::string slot = slot_of(tensor.name);
+    const bool was_frozen = !slot.empty() && slots.contains(slot) && !stored.contains(tensor.name) &&
+                            stored.contains("/parameters" + tensor.name.substr(slot.size()));
+    if (was_frozen) absent.push_back(tensor.name);
+    return was_frozen;
+  });
+  return absent;
 }
 
 void add_residuals(const ParameterArena& arena, int64_t first, int64_t n_micro,

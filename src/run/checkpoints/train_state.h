@@ -43,6 +43,10 @@ std::vector<CheckpointTensor> checkpoint_tensors(const ParameterArena& arena, Op
                                                  Normalization& normalization,
                                                  StateIn place = StateIn::kHost);
 
+/// Takes those states of the optimizer away that the checkpoint does not have because its run kept their
+/// parameters frozen (it has others of the same slot, and the parameters); returns their names.
+std::vector<std::string> leave_absent_states(const std::string& path, std::vector<CheckpointTensor>& tensors);
+
 /// Appends /feedback/NAME, (n_micro, shape of the parameter), of error feedback: this rank holds those of
 /// micro-batches first, first + 1 …, each an array with the arena's layout.
 void add_residuals(const ParameterArena& arena, int64_t first, int64_t n_micro,
