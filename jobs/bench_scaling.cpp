@@ -1,23 +1,23 @@
-// lockstep bench scaling JOB.yaml --ranks 1,2,4: runs `bench step` once per rank count through
-// the launcher of the allocation and prints samples/s and efficiency.
+// lockstep bench scaling JOB.yaml --ranks 1,2,4: runs `bench step` on each number of ranks, in several
+// rounds, through the launcher of the allocation or by Slurm; prints samples/s and efficiency and makes a
+// page.
 #include <fmt/format.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include <array>
-#include <cerrno>
 #include <charconv>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <filesystem>
+#include <optional>
 #include <sstream>
 
+#include "io/files/files.h"
 #include "io/files/metrics.h"
 #include "jobs/command.h"
+#include "jobs/scaling_runs.h"
 #include "kernels/error.h"
-#include "kernels/printable.h"
 #include "src/config/config.h"
+#include "src/report/scaling.h"
 #include "src/run/progress.h"
 
 namespace lockstep {
@@ -25,35 +25,6 @@ namespace lockstep {
 namespace po = boost::program_options;
 
 namespace {
-
-std::string shell_quote(const std::string& word) {
-  std::string quoted = "'";
-  for (char c : word) quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
-  return quoted + "'";
-}
-
-/// The last line of a command's output that is a JSON object, parsed.
-Config run_json(const std::string& command) {
-  std::FILE* pipe = popen(command.c_str(), "r");
-  if (pipe == nullptr)
-    throw Error(command, std::string("cannot be started: ") + std::strerror(errno),
-                "see that the launcher is installed (--launcher), and the limit of processes (ulimit -u)");
-  std::string output;
-  std::array<char, 4096> buffer;
-  while (const size_t n = std::fread(buffer.data(), 1, buffer.size(), pipe)) output.append(buffer.data(), n);
-  const int status = pclose(pipe);
-  std::string last, text;
-  for (std::stringstream lines(output); std::getline(lines, text);) {
-    if (text.starts_with("{")) last = text;
-  }
-  if (status != 0 || last.empty()) {
-    throw Error(command,
-                fmt::format("ended with status {}{}{}", WIFEXITED(status) ? WEXITSTATUS(status) : status,
-                            output.empty() ? "" : ": ", printable_lines(output)),
-                "run this command by hand to see what it says");
-  }
-  return Config::from_text(last, "bench step");
-}
 
 /// A micro-batch that shares the global batch among so many ranks, in the exact tree's way where it can: the
 /// job's own where it fits, else the largest smaller one.
@@ -90,82 +61,150 @@ std::string this_program() {
 
 std::string default_launcher() { return std::getenv("SLURM_JOB_ID") ? "srun --mpi=pmix -n" : "mpirun -n"; }
 
+ScalingSample sample_of(const Config& result) {
+  return {result.get_double("step_ms"), result.get_double("samples_per_s"),
+          result.get_double("communication_ms"), result.get_double("data_wait_ms", 0),
+          result.get_double("joules", 0)};
+}
+
+void print_table(const ScalingStudy& study) {
+  fmt::print("{} scaling of {}\n\n{:>6} {:>14} {:>12} {:>12} {:>12} {:>18} {:>13} {:>12}\n", study.mode,
+             study.job, "ranks", "global batch", "step ms", "samples/s", "speed-up", "efficiency",
+             "exposed comm", "input wait");
+  for (size_t i = 0; i < study.rows.size(); ++i) {
+    const ScalingRow& row = study.rows[i];
+    const ScalingResult r = study.result(i);
+    const std::string range =
+        r.efficiency.half_width > 0 ? fmt::format(" ± {:.1f}", 100 * r.efficiency.half_width) : "";
+    fmt::print("{:>6} {:>14} {:>12.3f} {:>12} {:>12.2f} {:>18} {:>11.1f} % {:>10.1f} %\n", row.ranks,
+               row.global_batch, r.step_ms, grouped(r.samples_per_s), r.speed_up.value,
+               fmt::format("{:.1f}{} %", 100 * r.efficiency.value, range), 100 * r.exposed_communication,
+               100 * r.input_stall);
+  }
+}
+
+std::string study_json(const ScalingStudy& study) {
+  std::vector<std::string> rows;
+  for (size_t i = 0; i < study.rows.size(); ++i) {
+    const ScalingResult r = study.result(i);
+    JsonObject row;
+    row.set("ranks", study.rows[i].ranks)
+        .set("global_batch", study.rows[i].global_batch)
+        .set("micro_batch", study.rows[i].micro_batch)
+        .set("step_ms", r.step_ms)
+        .set("samples_per_s", r.samples_per_s);
+    row.set("speed_up", r.speed_up.value)
+        .set("efficiency", r.efficiency.value)
+        .set("efficiency_half_width", r.efficiency.half_width)
+        .set("exposed_communication", r.exposed_communication)
+        .set("input_stall", r.input_stall);
+    rows.push_back(row.str());
+  }
+  JsonObject object;
+  object.set("job", study.job)
+      .set("kind", study.mode)
+      .set_raw("results", fmt::format("[{}]", fmt::join(rows, ", ")));
+  return object.str();
+}
+
+ScalingRuns read_plan(const CommandLine& line) {
+  ScalingRuns plan;
+  plan.job = line.text("JOB.yaml");
+  plan.program = this_program();
+  plan.launcher = line.text("launcher");
+  plan.steps = line.get<int64_t>("steps");
+  plan.rounds = line.get<int>("rounds");
+  if (plan.rounds < 1 || plan.rounds > 1000)
+    throw UsageError(fmt::format("--rounds must be 1 to 1000, found {}", plan.rounds),
+                     "write for instance --rounds 5");
+  const std::string mode = line.has("strong") ? "strong" : line.text("mode");
+  if (mode != "weak" && mode != "strong")
+    throw UsageError(fmt::format("--mode is weak or strong, found '{}'", mode), "write --mode strong");
+  plan.strong = mode == "strong";
+  plan.by_slurm = line.has("slurm");
+  if (line.has("set")) plan.settings = line.get<Words>("set");
+  if (line.has("sbatch")) plan.sbatch = line.text("sbatch");
+  if (line.has("sbatch") && !line.has("slurm"))
+    throw UsageError("--sbatch goes with --slurm", "add --slurm, or leave it out");
+  Config config = Config::from_file(plan.job);
+  for (const std::string& assignment : plan.settings) config.set(assignment);
+  Config batch = config.at("batch");
+  batch.positional("global");
+  plan.global = batch.get_int("global");
+  plan.micro = batch.get_int("micro", plan.global);
+  if (plan.global < 1 || plan.micro < 1 || plan.micro > plan.global)
+    throw batch.error(
+        fmt::format("global and micro must be at least 1, and micro no more than global; found {} and {}",
+                    plan.global, plan.micro),
+        "for instance batch: {global: 128, micro: 32}");
+  if (line.has("out")) plan.folder = line.text("out");
+  if (plan.folder.empty() && line.has("slurm"))
+    throw UsageError("--slurm needs a folder for the results", "add --out DIR");
+  if (!plan.folder.empty()) std::filesystem::create_directories(plan.folder + "/results");
+  return plan;
+}
+
 }  // namespace
 
 static int bench_scaling_command(const Words& words) {
   CommandLine line(
-      "bench scaling JOB.yaml --ranks 1,2,4 [--strong] [--json]",
-      "Samples/s and efficiency per number of ranks. By default every rank keeps the same work (weak\n"
-      "scaling: batch.global grows with the ranks); --strong keeps batch.global, and makes batch.micro\n"
-      "smaller where there are more ranks than micro-batches.",
+      "bench scaling JOB.yaml --ranks 1,2,4 [--mode weak|strong] [--rounds N] [--out DIR] [--slurm] [--json]",
+      "Samples/s and efficiency per number of ranks. weak: every rank keeps the same work (batch.global\n"
+      "grows with the ranks); strong: batch.global stays, and batch.micro becomes smaller where there are\n"
+      "more ranks than micro-batches. Several rounds, in which all numbers of ranks take turns, give the\n"
+      "efficiency its confidence. With --out, DIR/scaling.html and DIR/scaling.csv; what DIR has measured\n"
+      "is not measured again. --slurm submits the measurements and returns; the same command makes the\n"
+      "tables when they have ended.",
       {"JOB.yaml"});
   line.add()("ranks", po::value<std::string>()->default_value("1,2"), "numbers of ranks")(
-      "strong", "keep the global batch")("steps", po::value<int64_t>()->default_value(50), "timed steps")(
+      "mode", po::value<std::string>()->default_value("weak"), "weak or strong")(
+      "strong", "as --mode strong")("rounds", po::value<int>()->default_value(1), "measurements of each")(
+      "steps", po::value<int64_t>()->default_value(50), "timed steps of a measurement")(
       "launcher", po::value<std::string>()->default_value(default_launcher()),
       "what starts N ranks; N is appended")("set", po::value<Words>()->composing(),
                                             "KEY=VALUE: change a key of the job file")(
+      "out", po::value<std::string>(), "folder of page, table and measurements")(
+      "slurm", "submit each measurement with sbatch")(
+      "sbatch", po::value<std::string>(), "options for sbatch, such as '--partition=gpu --time=10'")(
       "json", "print one JSON object");
   if (!line.parse(words)) return 0;
   const std::vector<int> ranks = read_ranks(line.text("ranks"));
-  const bool strong = line.has("strong");
+  const ScalingRuns plan = read_plan(line);
 
-  Config config = Config::from_file(line.text("JOB.yaml"));
-  for (const std::string& assignment : line.has("set") ? line.get<Words>("set") : Words{})
-    config.set(assignment);
-  Config batch = config.at("batch");
-  batch.positional("global");
-  const int64_t global = batch.get_int("global"), micro = batch.get_int("micro", global);
-  if (global < 1 || micro < 1 || micro > global)
-    throw batch.error(
-        fmt::format("global and micro must be at least 1, and micro no more than global; found {} and {}",
-                    global, micro),
-        "for instance batch: {global: 128, micro: 32}");
-  const std::string program = this_program();
-
-  std::vector<std::string> rows;
-  double base_rate = 0;
-  int base_ranks = 1;
-  if (!line.has("json")) {
-    fmt::print("{} scaling of {}\n\n{:>6} {:>14} {:>12} {:>12} {:>12} {:>12} {:>14}\n",
-               strong ? "strong" : "weak", line.text("JOB.yaml"), "ranks", "global batch", "step ms",
-               "samples/s", "speed-up", "efficiency", "exposed comm");
+  ScalingStudy study{plan.job, plan.strong ? "strong" : "weak", {}};
+  std::vector<int64_t> shared;
+  for (const int n : ranks) {
+    shared.push_back(plan.strong ? shared_micro_batch(plan.global, plan.micro, n) : plan.micro);
+    study.rows.push_back({n, 0, shared.back(), {}});
   }
-  for (int n : ranks) {
-    std::string command = line.text("launcher") + " " + std::to_string(n) + " " + shell_quote(program) +
-                          " bench step " + shell_quote(line.text("JOB.yaml")) + " --json --steps " +
-                          std::to_string(line.get<int64_t>("steps"));
-    for (const std::string& assignment : line.has("set") ? line.get<Words>("set") : Words{})
-      command += " --set " + shell_quote(assignment);
-    const int64_t shared = strong ? shared_micro_batch(global, micro, n) : micro;
-    if (!strong) command += " --set batch.global=" + std::to_string(micro * n);
-    if (shared != micro) command += " --set batch.micro=" + std::to_string(shared);
-    const Config result = run_json(command);
-    const double rate = result.get_double("samples_per_s"), step_ms = result.get_double("step_ms");
-    if (rows.empty()) base_rate = rate, base_ranks = n;
-    const double speed_up = rate / base_rate, efficiency = speed_up * base_ranks / n;
-    const double exposed = result.get_double("communication_ms") / step_ms;
-    JsonObject row;
-    row.set("ranks", n)
-        .set("global_batch", result.get_int("global_batch"))
-        .set("micro_batch", shared)
-        .set("step_ms", step_ms)
-        .set("samples_per_s", rate);
-    row.set("speed_up", speed_up).set("efficiency", efficiency).set("exposed_communication", exposed);
-    rows.push_back(row.str());
-    if (!line.has("json")) {
-      fmt::print("{:>6} {:>14} {:>12.3f} {:>12} {:>12.2f} {:>10.1f} % {:>12.1f} %\n", n,
-                 result.get_int("global_batch"), step_ms, grouped(rate), speed_up, 100 * efficiency,
-                 100 * exposed);
-      std::fflush(stdout);
+  int n_missing = 0;
+  for (int round = 0; round < plan.rounds; ++round) {
+    for (size_t i = 0; i < ranks.size(); ++i) {
+      const std::optional<Config> result = plan.measure(ranks[i], shared[i], round);
+      if (!result) {
+        ++n_missing;
+        continue;
+      }
+      study.rows[i].global_batch = result->get_int("global_batch");
+      study.rows[i].samples.push_back(sample_of(*result));
     }
   }
-  if (line.has("json")) {
-    JsonObject object;
-    object.set("job", line.text("JOB.yaml"))
-        .set("kind", strong ? "strong" : "weak")
-        .set_raw("results", fmt::format("[{}]", fmt::join(rows, ", ")));
-    fmt::print("{}\n", object.str());
+  if (n_missing > 0) {
+    fmt::print(
+        "{} of {} measurements are with Slurm ({}/results holds their logs); the same command makes the "
+        "tables when they have ended\n",
+        n_missing, plan.rounds * static_cast<int>(ranks.size()), plan.folder);
+    return 0;
   }
+  if (line.has("json")) {
+    fmt::print("{}\n", study_json(study));
+  } else {
+    print_table(study);
+  }
+  if (plan.folder.empty()) return 0;
+  write_text_file_atomically(plan.folder + "/scaling.csv", scaling_csv(study));
+  write_text_file_atomically(plan.folder + "/scaling.html", scaling_page(study));
+  if (!line.has("json")) fmt::print("page: {0}/scaling.html\ntable: {0}/scaling.csv\n", plan.folder);
   return 0;
 }
 

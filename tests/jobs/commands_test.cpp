@@ -317,6 +317,16 @@ TEST_F(Commands, Benchmarks) {
   const Ended scaling = lockstep("bench scaling " + place_->job() + " --ranks 1,2 --steps 5 --json");
   ASSERT_EQ(scaling.status, 0) << scaling.output;
   EXPECT_EQ(count(scaling.output, "\"ranks\": "), 2) << scaling.output;
+  const std::string study = "bench scaling " + place_->job() + " --ranks 1,2 --steps 3 --mode strong --out " +
+                            place_->file("study") + " --rounds ";
+  ASSERT_EQ(lockstep(study + "1").status, 0);
+  const Ended again = lockstep(study + "2 --launcher false");  // the first round is there, the second is not
+  EXPECT_EQ(again.status, 1) << again.output;
+  EXPECT_EQ(lockstep(study + "1 --launcher false").status, 0);
+  EXPECT_EQ(count(read_file(place_->file("study/scaling.csv")), "\n"), 3);
+  EXPECT_NE(read_file(place_->file("study/scaling.html")).find("strong scaling"), std::string::npos);
+  EXPECT_EQ(lockstep(study + "1 --mode wide").status, 2);
+  EXPECT_EQ(lockstep("bench scaling " + place_->job() + " --slurm").status, 2);  // where to?
   const Ended sums = lockstep_on(2, "bench allreduce --sizes 0.01,0.5 --rounds 2 --json");
   ASSERT_EQ(sums.status, 0) << sums.output;
   EXPECT_EQ(count(sums.output, "\"bytes\": "), 2) << sums.output;

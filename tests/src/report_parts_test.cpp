@@ -17,6 +17,7 @@
 #include "src/report/filters.h"
 #include "src/report/html.h"
 #include "src/report/png.h"
+#include "src/report/scaling.h"
 #include "src/report/verdict.h"
 #include "tests/support/hdf5_files.h"
 
@@ -361,6 +362,37 @@ TEST(ReportVerdict, NamesTheFitInWords) {
   EXPECT_EQ(judged(regression).headline, "No validation yet");
   regression.train.columns["loss"][50] = kNaN;
   EXPECT_NE(judged(regression).sentences.back().find("first at step 51"), std::string::npos);
+}
+
+// scipy.stats: t.ppf(0.975, 2) = 4.302653; t.interval of {1, 2, 4} is 2.333333 +- 3.794.
+TEST(ReportScaling, AMeanHasItsConfidence) {
+  EXPECT_EQ(estimate({}).value, 0);
+  EXPECT_EQ(estimate({3}).value, 3);
+  EXPECT_EQ(estimate({3}).half_width, 0);
+  const Estimate three = estimate({1, 2, 4});
+  EXPECT_NEAR(three.value, 7.0 / 3, 1e-12);
+  EXPECT_NEAR(three.half_width, 4.303 * std::sqrt(7.0 / 3 / 3), 1e-3);
+}
+
+TEST(ReportScaling, RoundsAreComparedWithTheirOwnFirstRow) {
+  // The machine is twice as slow in the second round: no matter.
+  ScalingStudy study{"job.yaml", "weak", {}};
+  study.rows.push_back({1, 64, 64, {{10, 6400, 0, 1}, {20, 3200, 0, 2}}});
+  study.rows.push_back({4, 256, 64, {{12.5, 20480, 2.5, 0}, {25, 10240, 5, 0}}});
+  const ScalingResult result = study.result(1);
+  EXPECT_DOUBLE_EQ(result.speed_up.value, 3.2);
+  EXPECT_DOUBLE_EQ(result.efficiency.value, 0.8);
+  EXPECT_DOUBLE_EQ(result.efficiency.half_width, 0);
+  EXPECT_DOUBLE_EQ(result.exposed_communication, 0.2);
+  EXPECT_DOUBLE_EQ(study.result(0).input_stall, 0.1);
+  EXPECT_NE(scaling_csv(study).find("\n4,256,64,2,18.75,15360,3.2,0.8,0,0.2,0,\n"), std::string::npos)
+      << scaling_csv(study);
+  const std::string page = scaling_page(study);
+  for (const char* text : {"weak scaling", "80.0 %", "Efficiency", "15,360"})
+    EXPECT_NE(page.find(text), std::string::npos) << text;
+  EXPECT_EQ(page.find("joules"), std::string::npos);
+  study.rows[1].samples[0].joules = study.rows[1].samples[1].joules = 512;
+  EXPECT_NE(scaling_page(study).find("joules a sample"), std::string::npos);
 }
 
 }  // namespace
