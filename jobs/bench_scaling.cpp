@@ -128,6 +128,7 @@ ScalingRuns read_plan(const CommandLine& line) {
     throw UsageError("--sbatch goes with --slurm", "add --slurm, or leave it out");
   Config config = Config::from_file(plan.job);
   for (const std::string& assignment : plan.settings) config.set(assignment);
+  plan.name = config.get_string("name", std::filesystem::path(plan.job).stem().string());
   Config batch = config.at("batch");
   batch.positional("global");
   plan.global = batch.get_int("global");
@@ -171,7 +172,7 @@ static int bench_scaling_command(const Words& words) {
   const std::vector<int> ranks = read_ranks(line.text("ranks"));
   const ScalingRuns plan = read_plan(line);
 
-  ScalingStudy study{plan.job, plan.strong ? "strong" : "weak", {}};
+  ScalingStudy study{plan.job, plan.name, plan.strong ? "strong" : "weak", {}};
   std::vector<int64_t> shared;
   for (const int n : ranks) {
     shared.push_back(plan.strong ? shared_micro_batch(plan.global, plan.micro, n) : plan.micro);

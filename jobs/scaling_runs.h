@@ -13,7 +13,7 @@ namespace lockstep {
 
 /// What the command line asks for.
 struct ScalingRuns {
-  std::string job, program, launcher;
+  std::string job, name, program, launcher;
   std::string folder;  // "": nothing is kept
   std::string sbatch;  // options for sbatch
   Words settings;

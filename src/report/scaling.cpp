@@ -40,7 +40,9 @@ std::string share_cell(double value) { return fmt::format("<td class=\"num\">{:.
 Chart over_ranks(const std::string& title, bool percent) {
   Chart chart{.title = title};
   chart.percent = percent;
+  if (percent) chart.unit = "%";
   chart.from_zero = true;
+  chart.log_x = true;
   chart.x_name = "ranks";
   return chart;
 }
@@ -143,8 +145,8 @@ std::string scaling_page(const ScalingStudy& study) {
       {.name = "for sums of gradients", .color = 1, .dots = true, .series = {ranks, exposed}});
   waiting.lines.push_back({.name = "for input", .color = 3, .dots = true, .series = {ranks, stalls}});
 
-  const std::string name = html_escape(study.job);
-  return page_head(study.job + " – scaling") + "<header><h1>" + name + ": " + study.mode +
+  const std::string name = html_escape(study.name);
+  return page_head(study.name + " – scaling") + "<header><h1>" + name + ": " + study.mode +
          " scaling</h1><button type=\"button\" hidden>dark</button></header>\n" + table +
          "<div class=\"charts\">\n" + chart_html(rate) + chart_html(efficiency) + chart_html(waiting) +
          "</div>\n" +

@@ -36,7 +36,8 @@ struct ScalingResult {
 };
 
 struct ScalingStudy {
-  std::string job, mode;  // "weak" or "strong"
+  std::string job, name;  // the file, and what it calls itself
+  std::string mode;       // "weak" or "strong"
   std::vector<ScalingRow> rows;
 
   ScalingResult result(size_t row) const;

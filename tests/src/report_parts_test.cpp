@@ -376,7 +376,7 @@ TEST(ReportScaling, AMeanHasItsConfidence) {
 
 TEST(ReportScaling, RoundsAreComparedWithTheirOwnFirstRow) {
   // The machine is twice as slow in the second round: no matter.
-  ScalingStudy study{"job.yaml", "weak", {}};
+  ScalingStudy study{"job.yaml", "mine", "weak", {}};
   study.rows.push_back({1, 64, 64, {{10, 6400, 0, 1}, {20, 3200, 0, 2}}});
   study.rows.push_back({4, 256, 64, {{12.5, 20480, 2.5, 0}, {25, 10240, 5, 0}}});
   const ScalingResult result = study.result(1);
