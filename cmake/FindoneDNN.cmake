@@ -1,9 +1,19 @@
 # Finds oneDNN by header and library. (Debian's own dnnl-config.cmake insists on OpenCL
 # headers, which a CPU build does not need.) Defines oneDNN::dnnl and oneDNN_VERSION.
-find_path(oneDNN_INCLUDE_DIR dnnl.hpp PATH_SUFFIXES oneapi/dnnl)
-find_library(oneDNN_LIBRARY dnnl)
+# Another prefix: -DoneDNN_ROOT=PREFIX, the variable of the environment of that name, or DNNLROOT of Intel's modules. The headers include
+# each other by oneapi/dnnl/, so that the folder above it counts.
+find_path(oneDNN_INCLUDE_DIR oneapi/dnnl/dnnl.hpp HINTS ENV DNNLROOT PATH_SUFFIXES include)
+find_library(oneDNN_LIBRARY dnnl HINTS ENV DNNLROOT PATH_SUFFIXES lib lib64 lib/intel64)
 if(oneDNN_INCLUDE_DIR)
-  foreach(header dnnl_version.h oneapi/dnnl/dnnl_version.h)
+  # A CPU runtime of SYCL computes while the caller goes on, which nobody here waits for: losses were wrong.
+  if(EXISTS ${oneDNN_INCLUDE_DIR}/oneapi/dnnl/dnnl_config.h)
+    file(STRINGS ${oneDNN_INCLUDE_DIR}/oneapi/dnnl/dnnl_config.h _dnnl_sycl REGEX "define DNNL_CPU_RUNTIME +(DNNL_RUNTIME_(SYCL|DPCPP)|512)")
+    if(_dnnl_sycl)
+      message(FATAL_ERROR "oneDNN in ${oneDNN_INCLUDE_DIR} has SYCL as its CPU runtime, with which training computes wrong numbers. Remedy: "
+                          "a build of oneDNN with OpenMP (Debian: libdnnl-dev; Spack: onednn cpu_runtime=omp), named by -DoneDNN_ROOT=PREFIX")
+    endif()
+  endif()
+  foreach(header oneapi/dnnl/dnnl_version.h)
     if(EXISTS ${oneDNN_INCLUDE_DIR}/${header})
       file(STRINGS ${oneDNN_INCLUDE_DIR}/${header} _dnnl_lines REGEX "#define DNNL_VERSION_(MAJOR|MINOR|PATCH) ")
       foreach(part MAJOR MINOR PATCH)

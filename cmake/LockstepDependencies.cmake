@@ -29,6 +29,38 @@ if(NOT HDF5_FOUND OR NOT HDF5_IS_PARALLEL)
                    "its compiler wrapper h5pcc must be on PATH, or set HDF5_ROOT.")
 endif()
 add_library(lockstep_hdf5 INTERFACE IMPORTED)
+
+# lockstep_dynamic(VAR LIBRARY FIELD): the names that a shared library carries (SONAME) or needs (NEEDED); empty for an archive.
+function(lockstep_dynamic var library field)
+  find_program(LOCKSTEP_READELF NAMES readelf llvm-readelf)
+  set(names "")
+  if(LOCKSTEP_READELF AND "${library}" MATCHES "[.]so")
+    execute_process(COMMAND ${LOCKSTEP_READELF} -d ${library} OUTPUT_VARIABLE text ERROR_QUIET)
+    string(REGEX MATCHALL "\\(${field}\\)[^\n]*\\[[^]]*\\]" lines "${text}")
+    foreach(line IN LISTS lines)
+      string(REGEX REPLACE ".*\\[([^]]*)\\].*" "\\1" name "${line}")
+      list(APPEND names "${name}")
+    endforeach()
+  endif()
+  set(${var} "${names}" PARENT_SCOPE)
+endfunction()
+
+# With two MPIs installed CMake may find the HDF5 of the other one: then files are opened with handles that mean nothing there.
+set(mpi_sonames "")
+foreach(library IN LISTS MPI_C_LIBRARIES)
+  lockstep_dynamic(names "${library}" SONAME)
+  list(APPEND mpi_sonames ${names})
+endforeach()
+foreach(library IN LISTS HDF5_LIBRARIES)
+  lockstep_dynamic(needed "${library}" NEEDED)
+  foreach(name IN LISTS needed)
+    if(name MATCHES "^lib(mpi|mpich|mpich-.*|mpi_.*)[.]so" AND mpi_sonames AND NOT name IN_LIST mpi_sonames)
+      message(FATAL_ERROR "Lockstep: ${library} was built with another MPI (${name}) than the one found (${mpi_sonames}). Remedy: name both, "
+                          "for instance -DMPI_C_COMPILER=mpicc.mpich -DHDF5_C_COMPILER_EXECUTABLE=/usr/bin/h5pcc.mpich, or load one pair of modules.")
+    endif()
+  endforeach()
+endforeach()
+
 # The calls of HDF5 1.10, which 1.12, 1.14 and 2.x offer by this name.
 target_compile_definitions(lockstep_hdf5 INTERFACE H5_USE_110_API)
 target_include_directories(lockstep_hdf5 SYSTEM INTERFACE ${HDF5_INCLUDE_DIRS})

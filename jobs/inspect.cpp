@@ -17,6 +17,7 @@
 #include "jobs/contact_sheet.h"
 #include "jobs/dataset_values.h"
 #include "jobs/job_file.h"
+#include "jobs/job_graph.h"
 #include "jobs/path_kind.h"
 #include "kernels/printable.h"
 #include "src/data/data.h"
@@ -38,22 +39,6 @@ std::string shape_json(const Shape& shape) {
 std::string join_json(const std::vector<std::string>& items) {
   return fmt::format("[{}]", fmt::join(items, ", "));
 }
-
-/// The graph of a job; the data tells its input where it can be opened, and then what augmentation comes to.
-struct JobGraph {
-  Graph graph;
-  std::shared_ptr<const Augmentation> augmentation;
-
-  explicit JobGraph(const Job& job) {
-    if (!job.train || (job.train->places.empty() && !std::filesystem::exists(job.train->path))) {
-      graph = build_graph(job, {});
-      return;
-    }
-    const JobData data = open_data(job);
-    graph = build_graph(job, data.contract);
-    augmentation = make_augmentation(job, *data.train, data.train_fields, graph, data.contract.normalization);
-  }
-};
 
 /// One row of the table, or one object of the JSON list.
 struct LayerRow {

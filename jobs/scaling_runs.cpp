@@ -99,7 +99,8 @@ std::optional<Config> ScalingRuns::measure(int n, int64_t micro_batch, int round
     return std::nullopt;
   }
   std::string text;
-  const Config result = run_json(launcher + " " + std::to_string(n) + " " + step, &text);
+  const Config result =
+      run_json(launcher.empty() ? step : launcher + " " + std::to_string(n) + " " + step, &text);
   if (!file.empty()) write_text_file_atomically(file, text + "\n");
   return result;
 }

@@ -13,9 +13,10 @@ namespace lockstep {
 
 /// What the command line asks for.
 struct ScalingRuns {
-  std::string job, name, program, launcher;
-  std::string folder;  // "": nothing is kept
-  std::string sbatch;  // options for sbatch
+  std::string job, name, program;
+  std::string launcher;  // takes the number of ranks; "": one rank starts by itself
+  std::string folder;    // "": nothing is kept
+  std::string sbatch;    // options for sbatch
   Words settings;
   int64_t global = 0, micro = 0, steps = 50;
   int rounds = 1;
