@@ -7,8 +7,8 @@
     cifar_curve.py --data data/cifar10/train --weights init.safetensors --steps 400 --out twin.jsonl
     cifar_curve.py --plot docs/cifar10.svg --lines "Lockstep float32=runs/a/metrics.jsonl" …
 
-With `--model resnet18 --augment --one-cycle --nesterov --lr 0.2 --weight-decay 5e-4 --micro 32` it is the twin of
-jobs/resnet18-cifar10-one-cycle.yaml.
+With `--model resnet18 --augment --one-cycle --nesterov --lr 0.05 --weight-decay 5e-4 --micro 32 --steps 300` it is the twin of
+jobs/resnet18-cifar10-one-cycle.yaml with `--set optimizer.sgd.lr=0.05 --set 'train={steps: 300, log_every_steps: 1}'`.
 
 Data are the same HDF5 files, normalised by the mean and deviation stored in them. A step takes one
 global batch, in micro-batches whose batch norms see their own samples, as Lockstep's do. The
