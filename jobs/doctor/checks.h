@@ -1,0 +1,33 @@
+// Judgements of doctor: from facts to findings, without asking the machine anything.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "jobs/doctor/rank_facts.h"
+
+namespace lockstep {
+
+enum class Health : uint8_t { kOk, kWarn, kFail };
+
+struct Finding {
+  Health health = Health::kOk;
+  std::string check, found, remedy;  // remedy: "" where all is well
+};
+
+/// What was measured among the ranks, on the folder, and what a job would need.
+struct Measured {
+  double small_us = 0, large_gb_per_s = 0, copy_gb_per_s = 0;  // all-reduce; 0: one rank
+  double checkpoint_mb_per_s = 0;
+  int64_t job_checkpoint_bytes = 0;  // 0: no job was named
+  int job_keep = 1;
+};
+
+/// One for each check, in the order of the table in docs/doctor.md.
+std::vector<Finding> judge(const std::vector<RankFacts>& ranks, const Measured& measured);
+
+/// Names of all checks, as the table has them.
+std::vector<std::string> check_names();
+
+}  // namespace lockstep
