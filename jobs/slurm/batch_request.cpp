@@ -78,7 +78,8 @@ void check_batch_for_ranks(int64_t global, int64_t micro, int64_t ranks, bool na
       fmt::format("cannot share the {} micro-batch{} of a step (batch.global {} / batch.micro {})", n_micro,
                   n_micro == 1 ? "" : "es", global, micro);
   std::string smaller;
-  if (global % ranks == 0) smaller = fmt::format("--set batch.micro={} (the same step), or ", global / ranks);
+  if (global % ranks == 0)
+    smaller = fmt::format("--set batch.micro={} (the same batch, other bits), or ", global / ranks);
   throw Error(
       place, what,
       fmt::format("{}--set batch.global={} (a larger step), or at most {} ranks", smaller, ranks * micro,

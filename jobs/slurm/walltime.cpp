@@ -28,7 +28,9 @@ void use_step(const Config& row, const char* kind, int64_t ranks, int64_t global
         fmt::format(" with global batch {}, scaled as if each rank kept its rate", measured_batch);
 }
 
-std::string hours(double time_s) { return fmt::format("{:.2f}", time_s / 3600); }
+std::string hours(double time_s) {
+  return time_s < 360 ? fmt::format("{:.2g}", time_s / 3600) : fmt::format("{:.2f}", time_s / 3600);
+}
 
 }  // namespace
 

@@ -46,8 +46,8 @@ data: {train: {path: $work/data, input: image, target: label}, validation: {path
 batch: {global: 64, micro: 16}
 loss: softmax_cross_entropy
 optimizer: {sgd: {lr: 0.02, momentum: 0.9}}
-train: {epochs: ${EPOCHS:-60}, validate_every_epochs: 30}
-checkpoint: {every_epochs: 20, keep: 3}
+train: {epochs: ${EPOCHS:-200}, validate_every_epochs: 100}
+checkpoint: {every_epochs: 60, keep: 3}
 YAML
 
 state_of() { scontrol show job "$1" 2>/dev/null | sed -n 's/.*JobState=\([A-Z_]*\).*/\1/p' | head -n 1; }
@@ -65,7 +65,9 @@ trains() { [ -f "$1/metrics.jsonl" ] && [ "$(grep -c '"kind": "train"' "$1/metri
 last_checkpoint() { find "$1/checkpoints" -name 'step-*.h5' | sort | tail -n 1; }
 queue_is_empty() { [ -z "$(squeue -h -n box -o %A)" ]; }
 is_queued_again() { is_state "$1" PENDING; }
-start_now() { scontrol update jobid="$1" StartTime=now; }
+has_no_step() { ! pgrep -f "^slurmstepd: \\[$1\\." >/dev/null; }
+# The PMIx sockets of a step are named by job and step: the old ones must be gone.
+start_now() { wait_for 30 "the old step to end" has_no_step "$1"; scontrol update jobid="$1" StartTime=now; }
 write_script() {  # RUN OPTIONS… -> RUN.sbatch
   local run=$1
   shift
@@ -113,12 +115,14 @@ one_rank() {  # USR1 to the process of one rank alone
 
 time_limit() {  # no signal: the run knows when Slurm ends the job, and leaves before
   write_script time_limit --signal-before 0
-  local job
+  local job ends=$(($(date +%s) + 8))
   # Slurm counts in minutes: this job is told an earlier end, at its first start.
   sed -i 's/ && export LOCKSTEP_END_TIME=$end$/; export LOCKSTEP_END_TIME=${ENDS:-$end}/' time_limit.sbatch
-  job=$(ENDS=$(($(date +%s) + 12)) submit time_limit)
+  job=$(ENDS=$ends submit time_limit)
+  wait_for 60 "the first step" trains time_limit 1
   wait_for 60 "the job in the queue" is_queued_again "$job"
   grep -q 'before the time limit' time_limit.log || fail "the run did not say why it left"
+  sleep $((ends + 1 - $(date +%s)))   # a time that has passed no longer counts
   start_now "$job"
   expect_completed time_limit "$job"
   expect_same_bits time_limit
@@ -132,9 +136,10 @@ drained() {  # its node goes; the job comes back on one node with both ranks
   scontrol update nodename=n2 state=drain reason=test
   scancel --signal=USR1 "$job"
   wait_for 60 "the job in the queue" is_queued_again "$job"
-  scontrol update jobid="$job" NumNodes=1-1 NumTasks=2 2>/dev/null || scontrol update jobid="$job" NumNodes=1
+  scontrol update jobid="$job" NumNodes=1 NumTasks=1   # tasks of the allocation; srun starts two, still
   start_now "$job"
   expect_completed drained "$job"
+  grep -q "start on n1: 2 ranks" drained.log || fail "the job did not come back on n1 alone"
   scontrol update nodename=n2 state=resume
   expect_same_bits drained
 }
@@ -163,6 +168,7 @@ chain() {  # the first link is told to leave; the second finishes, and the third
   expect_same_bits chain
 }
 
+says_no_progress() { grep -qs 'made no progress' no_progress.log box-*.log; }
 no_progress() {  # a chain whose links all leave before their first step ends, and says why
   write_script no_progress --chain 9
   cat >leaves_at_once <<PROGRAM
@@ -171,7 +177,7 @@ case \$1 in slurm) exec "$LOCKSTEP" "\$@" ;; *) exit 85 ;; esac
 PROGRAM
   chmod +x leaves_at_once
   LOCKSTEP=$work/leaves_at_once submit no_progress >/dev/null
-  wait_for 90 "the chain to end" grep -qs 'made no progress' no_progress.log box-*.log
+  wait_for 90 "the chain to end" says_no_progress
   wait_for 30 "the queue to be empty" queue_is_empty
   [ "$(wc -l <no_progress/starts.jsonl)" = 3 ] || fail "$(wc -l <no_progress/starts.jsonl) starts, not 3"
   echo "passed: no_progress, ended at the third start"
