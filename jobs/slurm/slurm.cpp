@@ -198,7 +198,13 @@ JobWork work_of(Job job) {
       job.validation.reset();
     data = open_data(job);
   }
-  Graph graph = build_graph(job, data.contract);
+  Graph graph;
+  try {
+    graph = build_graph(job, data.contract);
+  } catch (const Error&) {
+    if (has_data) throw;
+    return work;  // the data would say what the model's input is
+  }
   const SizesOnly sizes_only;
   const ParameterArena arena(graph, job.device);
   const Optimizer optimizer(job.optimizer, arena,

@@ -78,6 +78,10 @@ std::vector<std::string> walltime_lines(const JobWork& work, const Measured& mea
   const double one = checkpoint_s(work, measured);
   std::vector<std::string> lines;
   const std::string rate = measured.bytes_per_s > 0 ? "as measured" : "at an assumed 100 MB/s";
+  if (work.checkpoint_bytes == 0) {
+    lines.emplace_back("The size of a checkpoint is not known without the data.");
+    return lines;
+  }
   lines.push_back(fmt::format("A checkpoint holds {:.1f} MB and takes {:.1f} s {}.",
                               static_cast<double>(work.checkpoint_bytes) * 1e-6, one, rate));
   if (measured.step_s <= 0) return lines;
