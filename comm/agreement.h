@@ -43,6 +43,9 @@ void take_stop_signals();
 /// The signal that arrived on this rank, or 0. The trainer shares it with all ranks. Called by the thread
 /// that called take_stop_signals().
 int stop_signal();
+/// As if SIGXCPU, the system's word for time that is up, had arrived on this rank. Of a time limit that a run
+/// knows itself.
+void ask_for_stop();
 /// Handlers that libraries have installed run on alternate stacks from now on (kernels/signal_stack.h).
 void move_handlers_to_signal_stacks();
 

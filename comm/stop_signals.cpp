@@ -106,6 +106,8 @@ int stop_signal() {
   return arrived.load(std::memory_order_relaxed);
 }
 
+void ask_for_stop() { note(SIGXCPU); }
+
 void move_handlers_to_signal_stacks() {
   use_signal_stack();
   for (int number = 1; number < NSIG; ++number) {

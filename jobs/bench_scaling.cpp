@@ -52,15 +52,6 @@ std::vector<int> read_ranks(const std::string& text) {
   return ranks;
 }
 
-/// This program as ranks start it: scripts/bundle's launcher names itself, because there /proc/self/exe
-/// is the machine's loader.
-std::string this_program() {
-  const char* launcher = std::getenv("LOCKSTEP_LAUNCHER");
-  return launcher ? launcher : std::filesystem::canonical("/proc/self/exe").string();
-}
-
-std::string default_launcher() { return std::getenv("SLURM_JOB_ID") ? "srun --mpi=pmix -n" : "mpirun -n"; }
-
 ScalingSample sample_of(const Config& result) {
   return {result.get_double("step_ms"), result.get_double("samples_per_s"),
           result.get_double("communication_ms"), result.get_double("data_wait_ms", 0),

@@ -13,7 +13,7 @@
 #include "jobs/command.h"
 #include "jobs/doctor/checks.h"
 #include "jobs/job_file.h"
-#include "jobs/slurm/batch_estimate.h"
+#include "jobs/job_graph.h"
 #include "jobs/timing.h"
 #include "kernels/device.h"
 #include "src/run/trained_model.h"
@@ -116,7 +116,7 @@ static int doctor_command(const Words& words, Communicator& comm) {
     use_without_gpu(config);
     const Job job = read_job(config);
     threads = job.threads;
-    measured.job_checkpoint_bytes = state_of(job).bytes();
+    measured.job_checkpoint_bytes = checkpoint_bytes(job);
     measured.job_keep = job.keep;
   });
   comm.broadcast(&threads, sizeof threads);

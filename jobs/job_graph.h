@@ -16,4 +16,8 @@ struct JobGraph {
   explicit JobGraph(const Job& job);
 };
 
+/// Weights and the optimizer's states in a checkpoint, for a job that may be meant for a larger machine than
+/// this one.
+int64_t checkpoint_bytes(const Job& job);
+
 }  // namespace lockstep

@@ -60,6 +60,13 @@ uint32_t short_hash(const std::string& text) {  // FNV-1a
 
 }  // namespace
 
+std::string this_program() {
+  const char* launcher = std::getenv("LOCKSTEP_LAUNCHER");
+  return launcher ? launcher : std::filesystem::canonical("/proc/self/exe").string();
+}
+
+std::string default_launcher() { return std::getenv("SLURM_JOB_ID") ? "srun --mpi=pmix -n" : "mpirun -n"; }
+
 std::string ScalingRuns::step_command(int n, int64_t micro_batch) const {
   std::string command =
       shell_quote(program) + " bench step " + shell_quote(job) + " --json --steps " + std::to_string(steps);

@@ -11,6 +11,12 @@
 
 namespace lockstep {
 
+/// This program as ranks start it: scripts/bundle's launcher names itself, because there /proc/self/exe
+/// is the machine's loader.
+std::string this_program();
+/// What starts ranks here; their number is appended.
+std::string default_launcher();
+
 /// What the command line asks for.
 struct ScalingRuns {
   std::string job, name, program;

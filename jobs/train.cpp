@@ -44,7 +44,8 @@ static int train_command(const Words& words, Communicator& comm) {
     }
     const bool stopped = result.status == RunResult::Status::kStopped;
     fmt::print("{} after step {}{}\nrun folder: {}\n",
-               stopped ? "stopped by a signal; continue with --resume auto:"
+               stopped && result.by_time_limit ? "stopped before the time limit; continue with --resume auto:"
+               : stopped                       ? "stopped by a signal; continue with --resume auto:"
                : result.status == RunResult::Status::kEarlyStopped ? "stopped early"
                                                                    : "finished",
                result.step,

@@ -128,6 +128,7 @@ void Run::Impl::begin(Heartbeat& heartbeat) {
   observers_.push_back(log_.get());
   if (observer_) observers_.push_back(observer_.get());
   checkpoints_.begin(state_);
+  read_time_limit();
   write_start();
   note(fmt::format("{}: {} parameters, {} training samples, global batch {}, {} rank{}, {}{}", job_.name,
                    grouped(static_cast<double>(replica_.arena().n_parameters())),

@@ -33,6 +33,7 @@ struct RunOptions {
 
 struct RunResult {
   enum class Status { kFinished, kEarlyStopped, kStopped } status = Status::kFinished;
+  bool by_time_limit = false;  // kStopped: the run ended itself, before the batch system does
   int64_t step = 0;
   int64_t best_step = -1;  // -1: no validation
   double best_value = 0;   // of the job's checkpoint.best

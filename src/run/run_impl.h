@@ -6,6 +6,7 @@
 
 #include "comm/activity.h"
 #include "src/run/checkpoints/run_checkpoints.h"
+#include "src/run/checkpoints/time_limit.h"
 #include "src/run/checkpoints/train_state.h"
 #include "src/run/progress.h"
 #include "src/run/run.h"
@@ -53,6 +54,10 @@ class Run::Impl {
   /// Collective. After a step that has changed nothing, as the loss was not finite.
   [[noreturn]] void fail_not_finite(const std::string& where);
   void write_start();
+  /// Collective. Learns when the batch system ends the job, from rank 0's environment.
+  void read_time_limit();
+  /// Asks for a stop where the time limit leaves no more than this step.
+  void watch_time_limit();
   void report_interval();
   bool improves_early_stopping(double value);
   /// Collective. At the end of a run that wants it: the weights of the best validation, which last.h5 then
@@ -88,7 +93,8 @@ class Run::Impl {
   std::unique_ptr<Validator> validator_;
   TrainState state_;
   int64_t guarded_step_ = -1;
-  bool stopped_ = false, stops_early_ = false;
+  bool stopped_ = false, stops_early_ = false, time_is_up_ = false;
+  TimeLimit time_limit_;
   StepResult last_;
   ValidationResult validated_;
   Interval interval_;

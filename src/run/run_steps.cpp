@@ -1,7 +1,9 @@
 // The life of a run: steps, and what follows them.
 #include <fmt/format.h>
 
+#include <chrono>
 #include <cmath>
+#include <cstdlib>
 
 #include "comm/agreement.h"
 #include "io/checkpoint/checkpoint.h"
@@ -9,6 +11,40 @@
 #include "src/run/run_impl.h"
 
 namespace lockstep {
+
+namespace {
+
+double seconds_since_1970() {
+  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
+
+}  // namespace
+
+void Run::Impl::read_time_limit() {
+  int64_t end_s = 0;
+  check_on_root(comm_, [&] {
+    end_s = end_time_of(std::getenv("LOCKSTEP_END_TIME"), std::getenv("SLURM_JOB_END_TIME"));
+    if (end_s > 0 && static_cast<double>(end_s) <= seconds_since_1970()) {
+      // What an older allocation left in the environment, or a job that was given more time.
+      folder_.warn(state_.step, "the end time in the environment has passed; the run does without it");
+      end_s = 0;
+    }
+  });
+  time_limit_.end_s = static_cast<double>(comm_.all_reduce_max(end_s));
+  time_limit_.checkpoint_s =
+      guessed_checkpoint_s(4 * replica_.arena().n_elements() + replica_.optimizer().state_bytes());
+}
+
+void Run::Impl::watch_time_limit() {
+  if (time_limit_.end_s == 0 || time_is_up_) return;
+  const double now_s = seconds_since_1970();
+  time_limit_.step_begins(now_s);
+  if (checkpoints_.longest_save_s() > 0) time_limit_.checkpoint_s = checkpoints_.longest_save_s();
+  if (!time_limit_.is_near(now_s)) return;
+  time_is_up_ = true;
+  note(time_is_up_text(time_limit_, now_s));
+  ask_for_stop();  // the step tells the other ranks, whose clocks may differ
+}
 
 const StepResult& Run::Impl::step() {
   last_ = StepResult();
@@ -18,6 +54,7 @@ const StepResult& Run::Impl::step() {
   // An emergency checkpoint may have been made after a step and before what follows it.
   if (state_.follow_up) return last_;
 
+  watch_time_limit();
   const double since_save_s = progress_->elapsed_s() - last_save_s_;
   const bool clock_says_save =
       job_.checkpoint_every_minutes > 0 && since_save_s > 60 * job_.checkpoint_every_minutes;
@@ -216,6 +253,7 @@ RunResult Run::Impl::finish() {
   RunResult result;
   if (stops_early_) result.status = RunResult::Status::kEarlyStopped;
   if (stopped_) result.status = RunResult::Status::kStopped;
+  result.by_time_limit = stopped_ && time_is_up_;
   result.step = state_.step;
   result.best_step = state_.best_step;
   result.best_value = state_.best_value;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <exception>
 #include <filesystem>
 
@@ -202,6 +203,7 @@ void RunCheckpoints::wait() { report(saver_->wait()); }
 void RunCheckpoints::report(const std::optional<SaveOutcome>& ended) {
   if (!ended) return;
   failure_ = ended->error;
+  if (failure_.empty()) longest_save_s_ = std::max(longest_save_s_, ended->time_s);
   if (!replica_.comm().is_root()) return;
   if (failure_.empty()) folder_.has_saved();
   if (!ended->error.empty()) {

@@ -51,6 +51,8 @@ class RunCheckpoints {
   /// Collective. As wait(), at the end of a run. A last state that is not on the disk is tried once more;
   /// returns why it is not there; "" if it is.
   std::string end(TrainState& state);
+  /// Of the saves that have succeeded on this run, the time until the file had its name; 0: none has.
+  double longest_save_s() const { return longest_save_s_; }
   /// What this run computes with, as its checkpoints say.
   const Versions& versions() const { return versions_; }
   /// For when a rank is lost; the replica's updates tell it that the state changes.
@@ -79,6 +81,7 @@ class RunCheckpoints {
   std::vector<std::string> warnings_;  // of resume()
   std::string failure_;                // of the last save; "": it is on the disk
   int64_t saved_step_ = -1;
+  double longest_save_s_ = 0;
   double stall_s_ = 0, waited_s_ = 0;  // how long training stood still for the save under way
   std::unique_ptr<CheckpointSaver> saver_;
 };
