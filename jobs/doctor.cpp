@@ -1,14 +1,12 @@
-// lockstep doctor: is this machine or allocation fit to train? First form: ranks and hosts,
-// cores per rank, MPI, HDF5 round trip on the file system, GPUs.
+// lockstep doctor: is this machine or allocation fit to train? It prints what doctor/checks.cpp finds in the
+// facts of all ranks, and what it measures: all-reduces, and a checkpoint written and read back.
 #include <fmt/format.h>
-#include <sched.h>
-#include <unistd.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cctype>
 #include <filesystem>
 #include <fstream>
-#include <map>
 #include <set>
 
 #include "comm/agreement.h"
@@ -16,6 +14,8 @@
 #include "io/checkpoint/checkpoint.h"
 #include "io/files/metrics.h"
 #include "jobs/command.h"
+#include "jobs/doctor/checks.h"
+#include "jobs/doctor/rank_facts.h"
 #include "jobs/timing.h"
 #include "kernels/device.h"
 
@@ -39,18 +39,6 @@ std::string gpu_of_rank() {
   file >> node;
   return fmt::format("{} {} at {}{}", device.str(), device_name(device), address,
                      node.empty() || node == "-1" ? "" : ", NUMA node " + node);
-}
-
-/// "host cpus": the processors that this rank may run on.
-std::string placement() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  sched_getaffinity(0, sizeof set, &set);
-  std::string cpus;
-  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
-    if (CPU_ISSET(cpu, &set)) cpus += (cpus.empty() ? "" : ",") + std::to_string(cpu);
-  }
-  return host_name() + " " + cpus;
 }
 
 /// Seconds per all-reduce of n floats, and bytes moved per second as n_bytes / time.
@@ -82,40 +70,53 @@ double try_checkpoint(Communicator& comm, const std::string& folder) {
 
 }  // namespace
 
+/// The cores as a user writes them: "0,1,5".
+static std::string core_list(const std::vector<int>& cores) {
+  return fmt::format("{}", fmt::join(cores, ","));
+}
+
 static int doctor_command(const Words& words, Communicator& comm) {
-  CommandLine line("doctor [--folder DIR] [--json]",
-                   "Checks ranks, cores, MPI, HDF5 and the file system of this allocation.", {});
+  CommandLine line(
+      "doctor [--folder DIR] [--json]",
+      "Checks ranks, cores, MPI, HDF5 and the file system of this allocation. Exit status 1 where a check "
+      "fails; warnings are 0.",
+      {});
   line.add()("folder", po::value<std::string>()->default_value("."), "where checkpoints would go")(
       "json", "print one JSON object");
   if (!line.parse(words, comm.is_root())) return 0;
 
-  const std::vector<std::string> placements = comm.all_gather_strings(placement());
+  const std::string folder = line.text("folder");
+  check_on_root(comm, [&] {
+    std::error_code e;
+    std::filesystem::create_directories(folder, e);
+    if (e) throw Error(folder, "cannot be made: " + e.message(), "name a folder that you may write");
+  });
+  const std::vector<RankFacts> facts = gather_facts(comm, folder);
   const std::vector<std::string> gpus = comm.all_gather_strings(gpu_of_rank());
-  std::set<std::string> hosts;
-  std::map<std::string, int> same_place;
-  for (const std::string& p : placements) {
-    hosts.insert(p.substr(0, p.find(' ')));
-    ++same_place[p];
+  std::vector<std::pair<std::string, Finding>> findings;
+  bool fit = true, writable = true;
+  for (const DoctorCheck& check : doctor_checks()) {
+    findings.emplace_back(check.name, check.judge(facts));
+    fit = fit && findings.back().second.verdict != Verdict::kFail;
   }
-  int most = 0;
-  size_t cores_there = 1;
-  for (const auto& [place, count] : same_place) {
-    if (count > most)
-      most = count, cores_there = 1 + static_cast<size_t>(std::count(place.begin(), place.end(), ','));
+  std::set<std::string> hosts;
+  for (const RankFacts& f : facts) {
+    hosts.insert(f.host);
+    writable = writable && f.writable && f.sees_root_file;
   }
   const double small_s = time_all_reduce(comm, 8), large_s = time_all_reduce(comm, int64_t{4} << 20);
-  const double checkpoint_s = try_checkpoint(comm, line.text("folder"));
-  if (!comm.is_root()) return 0;
+  const double checkpoint_s = writable ? try_checkpoint(comm, folder) : 0;  // 0: not tried
+  if (!comm.is_root()) return fit ? 0 : 1;
 
-  std::vector<std::string> findings;
-  if (static_cast<size_t>(most) > cores_there) {
-    findings.push_back(
-        fmt::format("{} ranks share {} cores: start fewer ranks, or bind with mpirun --bind-to core / srun "
-                    "--cpu-bind=cores",
-                    most, cores_there));
-  }
-  const double rate = 16.8e6 / checkpoint_s;
+  const double rate = writable ? 16.8e6 / checkpoint_s : 0;
   if (line.has("json")) {
+    std::string list;
+    for (const auto& [name, finding] : findings) {
+      JsonObject one;
+      one.set("check", name).set("verdict", verdict_word(finding.verdict));
+      one.set("meaning", finding.meaning).set("remedy", finding.remedy);
+      list += (list.empty() ? "" : ", ") + one.str();
+    }
     JsonObject o;
     o.set("ranks", comm.size())
         .set("hosts", static_cast<int64_t>(hosts.size()))
@@ -124,27 +125,30 @@ static int doctor_command(const Words& words, Communicator& comm) {
         .set("nccl", nccl_version())
         .set("all_reduce_small_us", 1e6 * small_s)
         .set("all_reduce_16mib_ms", 1e3 * large_s);
-    o.set("checkpoint_mb_per_s", rate * 1e-6).set("fit", findings.empty());
+    if (writable) o.set("checkpoint_mb_per_s", rate * 1e-6);
+    o.set("fit", fit).set_raw("findings", "[" + list + "]");
     fmt::print("{}\n", o.str());
   } else {
     fmt::print("ranks        {} on {} host{}\ndevice       {}\nGPUs         {}{}\n", comm.size(),
                hosts.size(), hosts.size() > 1 ? "s" : "", device_name(Device{}), cuda_device_count(),
                cuda_device_count() == 0 ? " (" + why_no_cuda() + ")" : "");
-    for (size_t r = 0; r < placements.size() && r < 16; ++r) {
-      fmt::print("  rank {:<4} {} (cores {}) {}\n", r, placements[r].substr(0, placements[r].find(' ')),
-                 placements[r].substr(placements[r].find(' ') + 1), gpus[r]);
-    }
+    for (size_t r = 0; r < facts.size() && r < 16; ++r)
+      fmt::print("  rank {:<4} {} (cores {}) {}\n", r, facts[r].host, core_list(facts[r].cores), gpus[r]);
     if (cuda_device_count() > 0 || why_no_nccl().empty())
       fmt::print("NCCL         {}\n",
                  why_no_nccl().empty() ? nccl_version() : "none (" + why_no_nccl() + ")");
     if (comm.size() > 1)
       fmt::print("all-reduce   {:.1f} us for 32 bytes, {:.1f} ms for 16 MiB\n", 1e6 * small_s, 1e3 * large_s);
-    fmt::print("checkpoint   16 MiB in {:.0f} ms ({:.0f} MB/s), read back whole\n", 1e3 * checkpoint_s,
-               rate * 1e-6);
-    for (const std::string& finding : findings) fmt::print("FINDING      {}\n", finding);
-    if (findings.empty()) fmt::print("fit to train\n");
+    if (writable)
+      fmt::print("checkpoint   16 MiB in {:.0f} ms ({:.0f} MB/s), read back whole\n", 1e3 * checkpoint_s,
+                 rate * 1e-6);
+    for (const auto& [name, finding] : findings) {
+      fmt::print("{:<4} {:<14} {}\n", verdict_word(finding.verdict), name, finding.meaning);
+      if (!finding.remedy.empty()) fmt::print("     {:<14} remedy: {}\n", "", finding.remedy);
+    }
+    fmt::print("{}\n", fit ? "fit to train" : "not fit to train");
   }
-  return findings.empty() ? 0 : 1;
+  return fit ? 0 : 1;
 }
 
 namespace {
