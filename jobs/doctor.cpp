@@ -1,13 +1,10 @@
-// lockstep doctor: is this machine or allocation fit to train? It prints what doctor/checks.cpp finds in the
-// facts of all ranks, and what it measures: all-reduces, and a checkpoint written and read back.
+// lockstep doctor: is this machine or allocation fit to train? Facts of all ranks (doctor/rank_facts.h) and a
+// few measurements, judged one by one (doctor/checks.h).
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
-#include <cctype>
+#include <cstring>
 #include <filesystem>
-#include <fstream>
-#include <set>
 
 #include "comm/agreement.h"
 #include "comm/nccl/nccl.h"
@@ -15,31 +12,17 @@
 #include "io/files/metrics.h"
 #include "jobs/command.h"
 #include "jobs/doctor/checks.h"
-#include "jobs/doctor/rank_facts.h"
+#include "jobs/job_file.h"
+#include "jobs/slurm/batch_estimate.h"
 #include "jobs/timing.h"
 #include "kernels/device.h"
+#include "src/run/trained_model.h"
 
 namespace lockstep {
 
 namespace po = boost::program_options;
 
 namespace {
-
-/// The GPU that this rank would train on, with its NUMA node: GPUs and cores of one node are best. "" without
-/// one.
-std::string gpu_of_rank() {
-  const int n_gpus = cuda_device_count();
-  if (n_gpus == 0) return "";
-  const Device device{Device::Kind::kCuda, launcher_local_rank() % n_gpus};
-  std::string address = device_address(device);
-  std::transform(address.begin(), address.end(), address.begin(),
-                 [](unsigned char c) { return std::tolower(c); });
-  std::ifstream file("/sys/bus/pci/devices/" + address + "/numa_node");
-  std::string node;
-  file >> node;
-  return fmt::format("{} {} at {}{}", device.str(), device_name(device), address,
-                     node.empty() || node == "-1" ? "" : ", NUMA node " + node);
-}
 
 /// Seconds per all-reduce of n floats, and bytes moved per second as n_bytes / time.
 double time_all_reduce(Communicator& comm, int64_t n) {
@@ -50,6 +33,19 @@ double time_all_reduce(Communicator& comm, int64_t n) {
   const double start = seconds();
   for (int i = 0; i < repeats; ++i) comm.native_all_reduce(std::span<float>(values));
   return (seconds() - start) / repeats;
+}
+
+/// Bytes per second of a copy of 64 MiB, in GB/s.
+double copy_rate() {
+  const std::vector<char> from(size_t{64} << 20, 1);
+  std::vector<char> to(from.size());
+  double best_s = 1e9;
+  for (int i = 0; i < 3; ++i) {
+    const double start = seconds();
+    std::memcpy(to.data(), from.data(), from.size());
+    best_s = std::min(best_s, seconds() - start);
+  }
+  return to.back() == 1 ? static_cast<double>(from.size()) / best_s * 1e-9 : 0;
 }
 
 /// Writes and verifies a checkpoint of 16 MiB in `folder`; returns the seconds to write it.
@@ -68,84 +64,95 @@ double try_checkpoint(Communicator& comm, const std::string& folder) {
   return time_s;
 }
 
-}  // namespace
-
-/// The cores as a user writes them: "0,1,5".
-static std::string core_list(const std::vector<int>& cores) {
-  return fmt::format("{}", fmt::join(cores, ","));
+const char* name_of(Health health) {
+  return health == Health::kOk ? "ok" : health == Health::kWarn ? "warn" : "FAIL";
 }
+
+void print_table(const std::vector<Finding>& findings, const std::vector<RankFacts>& ranks) {
+  for (size_t r = 0; r < ranks.size() && r < 16; ++r)
+    fmt::print("rank {:<4} {} (cores {}) {}\n", r, ranks[r].host, ranks[r].cores, ranks[r].gpu);
+  if (ranks.size() > 16) fmt::print("… and {} more\n", ranks.size() - 16);
+  fmt::print("\n");
+  for (const Finding& finding : findings) {
+    fmt::print("{:4}  {:14} {}\n", name_of(finding.health), finding.check, finding.found);
+    if (!finding.remedy.empty()) fmt::print("{:21}remedy: {}\n", "", finding.remedy);
+  }
+}
+
+std::string findings_json(const std::vector<Finding>& findings) {
+  std::vector<std::string> rows;
+  for (const Finding& finding : findings) {
+    JsonObject row;
+    row.set("check", finding.check)
+        .set("health", finding.health == Health::kFail ? "fail" : name_of(finding.health))
+        .set("found", finding.found);
+    if (!finding.remedy.empty()) row.set("remedy", finding.remedy);
+    rows.push_back(row.str());
+  }
+  return fmt::format("[{}]", fmt::join(rows, ", "));
+}
+
+}  // namespace
 
 static int doctor_command(const Words& words, Communicator& comm) {
   CommandLine line(
-      "doctor [--folder DIR] [--json]",
-      "Checks ranks, cores, MPI, HDF5 and the file system of this allocation. Exit status 1 where a check "
-      "fails; warnings are 0.",
+      "doctor [--folder DIR] [--job JOB.yaml] [--json]",
+      "Checks ranks, cores, GPUs, MPI, the network, HDF5 and the file system of this allocation: a\n"
+      "table of ok, warn and FAIL with what to do. Status 1 where something fails.",
       {});
   line.add()("folder", po::value<std::string>()->default_value("."), "where checkpoints would go")(
+      "job", po::value<std::string>(), "its threads and the room of its checkpoints count too")(
+      "set", po::value<Words>()->composing(), "KEY=VALUE: change a key of the job file; may be repeated")(
       "json", "print one JSON object");
   if (!line.parse(words, comm.is_root())) return 0;
 
-  const std::string folder = line.text("folder");
+  Measured measured;
+  int64_t threads = 1;
   check_on_root(comm, [&] {
-    std::error_code e;
-    std::filesystem::create_directories(folder, e);
-    if (e) throw Error(folder, "cannot be made: " + e.message(), "name a folder that you may write");
+    if (!std::filesystem::is_directory(line.text("folder")))
+      throw Error(line.text("folder"), "is no folder", "make it, or name another --folder");
+    if (!line.has("job")) return;
+    Config config = read_job_file(line.text("job"), line.has("set") ? line.get<Words>("set") : Words{});
+    use_without_gpu(config);
+    const Job job = read_job(config);
+    threads = job.threads;
+    measured.job_checkpoint_bytes = state_of(job).bytes();
+    measured.job_keep = job.keep;
   });
-  const std::vector<RankFacts> facts = gather_facts(comm, folder);
-  const std::vector<std::string> gpus = comm.all_gather_strings(gpu_of_rank());
-  std::vector<std::pair<std::string, Finding>> findings;
-  bool fit = true, writable = true;
-  for (const DoctorCheck& check : doctor_checks()) {
-    findings.emplace_back(check.name, check.judge(facts));
-    fit = fit && findings.back().second.verdict != Verdict::kFail;
+  comm.broadcast(&threads, sizeof threads);
+  const std::vector<RankFacts> ranks = gather_facts(comm, line.text("folder"), threads);
+  if (comm.size() > 1) {
+    measured.small_us = 1e6 * time_all_reduce(comm, 8);
+    measured.large_gb_per_s = 16.8e-3 / time_all_reduce(comm, int64_t{4} << 20);
   }
-  std::set<std::string> hosts;
-  for (const RankFacts& f : facts) {
-    hosts.insert(f.host);
-    writable = writable && f.writable && f.sees_root_file;
-  }
-  const double small_s = time_all_reduce(comm, 8), large_s = time_all_reduce(comm, int64_t{4} << 20);
-  const double checkpoint_s = writable ? try_checkpoint(comm, folder) : 0;  // 0: not tried
-  if (!comm.is_root()) return fit ? 0 : 1;
-
-  const double rate = writable ? 16.8e6 / checkpoint_s : 0;
-  if (line.has("json")) {
-    std::string list;
-    for (const auto& [name, finding] : findings) {
-      JsonObject one;
-      one.set("check", name).set("verdict", verdict_word(finding.verdict));
-      one.set("meaning", finding.meaning).set("remedy", finding.remedy);
-      list += (list.empty() ? "" : ", ") + one.str();
-    }
+  measured.copy_gb_per_s = copy_rate();
+  const bool has_folder = std::all_of(ranks.begin(), ranks.end(), [](const RankFacts& rank) {
+    return rank.folder_is_writable && rank.folder_is_seen;
+  });
+  constexpr int64_t kProbe = int64_t{32} << 20;
+  if (has_folder && ranks[0].folder_free_bytes > kProbe)
+    measured.checkpoint_mb_per_s = 16.8 / try_checkpoint(comm, line.text("folder"));
+  const std::vector<Finding> findings = judge(ranks, measured);
+  const bool fit = std::none_of(findings.begin(), findings.end(),
+                                [](const Finding& finding) { return finding.health == Health::kFail; });
+  if (comm.is_root() && line.has("json")) {
     JsonObject o;
     o.set("ranks", comm.size())
-        .set("hosts", static_cast<int64_t>(hosts.size()))
-        .set("device", device_name(Device{}));
-    o.set("gpus", cuda_device_count())
+        .set("device", device_name(Device{}))
+        .set("gpus", cuda_device_count())
         .set("nccl", nccl_version())
-        .set("all_reduce_small_us", 1e6 * small_s)
-        .set("all_reduce_16mib_ms", 1e3 * large_s);
-    if (writable) o.set("checkpoint_mb_per_s", rate * 1e-6);
-    o.set("fit", fit).set_raw("findings", "[" + list + "]");
+        .set("all_reduce_small_us", measured.small_us);
+    o.set("all_reduce_gb_per_s", measured.large_gb_per_s)
+        .set("checkpoint_mb_per_s", measured.checkpoint_mb_per_s)
+        .set("fit", fit)
+        .set_raw("checks", findings_json(findings));
     fmt::print("{}\n", o.str());
-  } else {
-    fmt::print("ranks        {} on {} host{}\ndevice       {}\nGPUs         {}{}\n", comm.size(),
-               hosts.size(), hosts.size() > 1 ? "s" : "", device_name(Device{}), cuda_device_count(),
-               cuda_device_count() == 0 ? " (" + why_no_cuda() + ")" : "");
-    for (size_t r = 0; r < facts.size() && r < 16; ++r)
-      fmt::print("  rank {:<4} {} (cores {}) {}\n", r, facts[r].host, core_list(facts[r].cores), gpus[r]);
-    if (cuda_device_count() > 0 || why_no_nccl().empty())
-      fmt::print("NCCL         {}\n",
-                 why_no_nccl().empty() ? nccl_version() : "none (" + why_no_nccl() + ")");
-    if (comm.size() > 1)
-      fmt::print("all-reduce   {:.1f} us for 32 bytes, {:.1f} ms for 16 MiB\n", 1e6 * small_s, 1e3 * large_s);
-    if (writable)
-      fmt::print("checkpoint   16 MiB in {:.0f} ms ({:.0f} MB/s), read back whole\n", 1e3 * checkpoint_s,
-                 rate * 1e-6);
-    for (const auto& [name, finding] : findings) {
-      fmt::print("{:<4} {:<14} {}\n", verdict_word(finding.verdict), name, finding.meaning);
-      if (!finding.remedy.empty()) fmt::print("     {:<14} remedy: {}\n", "", finding.remedy);
-    }
+  } else if (comm.is_root()) {
+    fmt::print("GPUs: {}{}; NCCL: {}; MPI: {}\n", cuda_device_count(),
+               cuda_device_count() == 0 ? " (" + why_no_cuda() + ")" : "",
+               why_no_nccl().empty() ? nccl_version() : "none (" + why_no_nccl() + ")",
+               mpi_library_version());
+    print_table(findings, ranks);
     fmt::print("{}\n", fit ? "fit to train" : "not fit to train");
   }
   return fit ? 0 : 1;

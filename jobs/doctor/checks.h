@@ -1,8 +1,7 @@
-// What the doctor makes of the facts: pure functions from facts to findings, without clock, files or MPI.
-// Each check adds one finding; a warning costs speed or safety, a failure would ruin a run.
+// Judgements of doctor: from facts to findings, without asking the machine anything.
 #pragma once
 
-#include <functional>
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -10,22 +9,25 @@
 
 namespace lockstep {
 
-enum class Verdict : uint8_t { kOk, kWarn, kFail };
+enum class Health : uint8_t { kOk, kWarn, kFail };
 
 struct Finding {
-  Verdict verdict = Verdict::kOk;
-  std::string meaning;  // one sentence
-  std::string remedy;   // "" where all is well
+  Health health = Health::kOk;
+  std::string check, found, remedy;  // remedy: "" where all is well
 };
 
-struct DoctorCheck {
-  std::string name;                                             // as in docs/doctor.md
-  std::function<Finding(const std::vector<RankFacts>&)> judge;  // facts of one rank or more, in rank order
+/// What was measured among the ranks, on the folder, and what a job would need.
+struct Measured {
+  double small_us = 0, large_gb_per_s = 0, copy_gb_per_s = 0;  // all-reduce; 0: one rank
+  double checkpoint_mb_per_s = 0;
+  int64_t job_checkpoint_bytes = 0;  // 0: no job was named
+  int job_keep = 1;
 };
 
-/// All checks of facts, in the order in which they are printed.
-const std::vector<DoctorCheck>& doctor_checks();
-/// "ok", "warn", "fail".
-const char* verdict_word(Verdict verdict);
+/// One for each check, in the order of the table in docs/doctor.md.
+std::vector<Finding> judge(const std::vector<RankFacts>& ranks, const Measured& measured);
+
+/// Names of all checks, as the table has them.
+std::vector<std::string> check_names();
 
 }  // namespace lockstep
