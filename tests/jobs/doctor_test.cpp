@@ -29,7 +29,8 @@ std::string faults_with(Change change) {
   std::string found;
   for (const Finding& finding : judge(ranks, measured)) {
     EXPECT_EQ(finding.remedy.empty(), finding.health == Health::kOk) << finding.check;
-    if (finding.health != Health::kOk) found += finding.check + (finding.health == Health::kFail ? ":fail " : ":warn ");
+    if (finding.health != Health::kOk)
+      found += finding.check + (finding.health == Health::kFail ? ":fail " : ":warn ");
   }
   return found;
 }
@@ -49,7 +50,8 @@ TEST(DoctorChecks, FindEachPlantedFaultAndNothingElse) {
   EXPECT_EQ(faults_with([](Ranks& r, Measured&) { r[2].folder_is_seen = false; }), "folder:fail ");
   EXPECT_EQ(faults_with([](Ranks& r, Measured&) { r[0].folder_kind = "tmpfs"; }), "file system:warn ");
   EXPECT_EQ(faults_with([](Ranks& r, Measured&) { r[0].folder_free_inodes = 10; }), "space:fail ");
-  EXPECT_EQ(faults_with([](Ranks&, Measured& m) { m.job_checkpoint_bytes = int64_t{9} << 30; }), "space:fail ");
+  EXPECT_EQ(faults_with([](Ranks&, Measured& m) { m.job_checkpoint_bytes = int64_t{9} << 30; }),
+            "space:fail ");
   EXPECT_EQ(faults_with([](Ranks& r, Measured&) { r[2].shm_free_bytes = 1 << 20; }), "shared memory:warn ");
   EXPECT_EQ(faults_with([](Ranks& r, Measured&) { r[2].open_files = 256; }), "open files:warn ");
   EXPECT_EQ(faults_with([](Ranks& r, Measured&) { r[0].load = 9; }), "load:warn ");
