@@ -36,14 +36,15 @@ void Run::Impl::read_time_limit() {
 }
 
 void Run::Impl::watch_time_limit() {
-  if (time_limit_.end_s == 0 || time_is_up_) return;
+  // Rank 0 alone: it tells why the run ended, and clocks may differ.
+  if (time_limit_.end_s == 0 || time_is_up_ || !comm_.is_root()) return;
   const double now_s = seconds_since_1970();
   time_limit_.step_begins(now_s);
   if (checkpoints_.longest_save_s() > 0) time_limit_.checkpoint_s = checkpoints_.longest_save_s();
   if (!time_limit_.is_near(now_s)) return;
   time_is_up_ = true;
   note(time_is_up_text(time_limit_, now_s));
-  ask_for_stop();  // the step tells the other ranks, whose clocks may differ
+  ask_for_stop();  // the step tells the other ranks
 }
 
 const StepResult& Run::Impl::step() {
