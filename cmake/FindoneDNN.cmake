@@ -1,9 +1,14 @@
 # Finds oneDNN by header and library. (Debian's own dnnl-config.cmake insists on OpenCL
 # headers, which a CPU build does not need.) Defines oneDNN::dnnl and oneDNN_VERSION.
-# Another prefix: -DoneDNN_ROOT=PREFIX, the variable of the environment of that name, or DNNLROOT of Intel's modules. The headers include
-# each other by oneapi/dnnl/, so that the folder above it counts.
-find_path(oneDNN_INCLUDE_DIR oneapi/dnnl/dnnl.hpp HINTS ENV DNNLROOT PATH_SUFFIXES include)
-find_library(oneDNN_LIBRARY dnnl HINTS ENV DNNLROOT PATH_SUFFIXES lib lib64 lib/intel64)
+# Another prefix: -DoneDNN_ROOT=PREFIX or -DDNNL_ROOT=PREFIX, variables of the environment of these names, DNNLROOT of Intel's modules,
+# or -Ddnnl_DIR=PREFIX/lib/cmake/dnnl. The headers include each other by oneapi/dnnl/, so that the folder above it counts.
+set(_dnnl_prefixes ${DNNL_ROOT} $ENV{DNNL_ROOT} $ENV{DNNLROOT})
+if(dnnl_DIR)
+  get_filename_component(_dnnl_prefix "${dnnl_DIR}/../../.." ABSOLUTE)
+  list(APPEND _dnnl_prefixes ${_dnnl_prefix})
+endif()
+find_path(oneDNN_INCLUDE_DIR oneapi/dnnl/dnnl.hpp HINTS ${_dnnl_prefixes} PATH_SUFFIXES include)
+find_library(oneDNN_LIBRARY dnnl HINTS ${_dnnl_prefixes} PATH_SUFFIXES lib lib64 lib/intel64)
 if(oneDNN_INCLUDE_DIR)
   # A CPU runtime of SYCL computes while the caller goes on, which nobody here waits for: losses were wrong.
   if(EXISTS ${oneDNN_INCLUDE_DIR}/oneapi/dnnl/dnnl_config.h)

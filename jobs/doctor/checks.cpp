@@ -151,7 +151,7 @@ Finding folder_for_all(const Ranks& ranks, const Measured&) {
   for (size_t r = 0; r < ranks.size(); ++r) {
     if (!ranks[r].folder_is_writable)
       return fail(fmt::format("rank {} on {} cannot write there", r, ranks[r].host),
-                  "another --folder, or its permissions");
+                  "another --folder, its permissions, or free space");
     if (!ranks[r].folder_is_seen)
       return fail(fmt::format("{} does not see what {} writes there", ranks[r].host, ranks[0].host),
                   "a folder on a file system that all nodes share; node-local disks and /tmp are not");
@@ -161,11 +161,14 @@ Finding folder_for_all(const Ranks& ranks, const Measured&) {
 
 Finding file_system(const Ranks& ranks, const Measured& m) {
   const std::string& kind = ranks[0].folder_kind;
-  const std::string found = fmt::format("{}, {:.0f} MB/s, read back whole", kind, m.checkpoint_mb_per_s);
+  const bool tried = m.checkpoint_mb_per_s > 0;
+  const std::string found = tried
+                                ? fmt::format("{}, {:.0f} MB/s, read back whole", kind, m.checkpoint_mb_per_s)
+                                : kind + ", no checkpoint tried";
   if (kind == "tmpfs" || kind == "overlay")
     return warn(found + ": gone with the machine or the container",
                 "a folder on a disk or a parallel file system");
-  if (m.checkpoint_mb_per_s < 20)
+  if (tried && m.checkpoint_mb_per_s < 20)
     return warn(found,
                 "another file system, larger stripes (Lustre: lfs setstripe -c 8), or fewer checkpoints");
   return ok(found);

@@ -19,7 +19,7 @@ struct Finding {
 /// What was measured among the ranks, on the folder, and what a job would need.
 struct Measured {
   double small_us = 0, large_gb_per_s = 0, copy_gb_per_s = 0;  // all-reduce; 0: one rank
-  double checkpoint_mb_per_s = 0;
+  double checkpoint_mb_per_s = 0;    // 0: not tried, in a folder without room or rights
   int64_t job_checkpoint_bytes = 0;  // 0: no job was named
   int job_keep = 1;
 };

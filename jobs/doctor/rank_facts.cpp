@@ -120,6 +120,16 @@ RankFacts unpack(const std::string& text) {
           whole(p[12]), whole(p[13]), p[14] == "1", p[15] == "1", number(p[16])};
 }
 
+/// Whether 64 KiB reach the disk: on a full one an empty file can still be made, and writes fail only when
+/// they are flushed.
+bool can_write(const std::string& path) {
+  const std::vector<char> bytes(size_t{64} << 10, 'x');
+  std::ofstream file(path, std::ios::binary);
+  file.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+  file.close();
+  return !file.fail();
+}
+
 RankFacts facts_of_rank(const std::string& folder, int64_t threads) {
   RankFacts facts;
   facts.host = host_name();
@@ -157,8 +167,7 @@ std::vector<RankFacts> gather_facts(Communicator& comm, const std::string& folde
   const std::string token =
       comm.broadcast_string(fmt::format("{}/.lockstep-doctor-{}-{}", folder, host_name(), getpid()));
   const std::string own = fmt::format("{}.{}", token, comm.rank());
-  std::ofstream(own) << "x";
-  facts.folder_is_writable = std::filesystem::exists(own);
+  facts.folder_is_writable = can_write(own);
   comm.barrier();
   facts.folder_is_seen = std::filesystem::exists(token + ".0");
   comm.barrier();

@@ -25,7 +25,7 @@ struct RankFacts {
   double clock_ahead_s = 0;  // of rank 0's, with about half a message's time of doubt
 };
 
-/// Collective. `folder`: where checkpoints would go; a small file is put there and removed.
+/// Collective. `folder`: where checkpoints would go; each rank puts a file of 64 KiB there and removes it.
 std::vector<RankFacts> gather_facts(Communicator& comm, const std::string& folder, int64_t threads);
 
 }  // namespace lockstep

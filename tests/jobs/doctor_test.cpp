@@ -1,6 +1,7 @@
 // The doctor finds planted faults: in facts that are given, and with the program on ranks bound to one core,
 // in a folder that cannot be written, on a disk that is full, and where MPI does not connect the processes.
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include "jobs/doctor/checks.h"
 #include "tests/jobs/program.h"
@@ -49,6 +50,7 @@ TEST(DoctorChecks, FindEachPlantedFaultAndNothingElse) {
   EXPECT_EQ(faults_with([](Ranks& r, Measured&) { r[1].folder_is_writable = false; }), "folder:fail ");
   EXPECT_EQ(faults_with([](Ranks& r, Measured&) { r[2].folder_is_seen = false; }), "folder:fail ");
   EXPECT_EQ(faults_with([](Ranks& r, Measured&) { r[0].folder_kind = "tmpfs"; }), "file system:warn ");
+  EXPECT_EQ(faults_with([](Ranks&, Measured& m) { m.checkpoint_mb_per_s = 5; }), "file system:warn ");
   EXPECT_EQ(faults_with([](Ranks& r, Measured&) { r[0].folder_free_inodes = 10; }), "space:fail ");
   EXPECT_EQ(faults_with([](Ranks&, Measured& m) { m.job_checkpoint_bytes = int64_t{9} << 30; }),
             "space:fail ");
@@ -67,6 +69,43 @@ TEST(Doctor, RefusesProcessesThatMpiDoesNotConnect) {
   const Ended ended = run_shell("OMPI_COMM_WORLD_SIZE=3 " + std::string(LOCKSTEP_PROGRAM) + " doctor");
   EXPECT_EQ(ended.status, 1) << ended.output;
   EXPECT_EQ(count(ended.output, "each would train alone"), 1) << ended.output;
+}
+
+TEST(Doctor, FindsRanksBoundToOneCore) {
+  TemporaryFolder folder;
+  const Ended ended = run_shell("taskset -c 0 " + lockstep_command(4, "doctor --folder " + folder.path()));
+  EXPECT_NE(ended.status, 0) << ended.output;
+  EXPECT_EQ(count(ended.output, "4 ranks with 4 threads share 1 core"), 1) << ended.output;
+}
+
+TEST(Doctor, FindsFoldersThatCannotBeWritten) {
+  const Ended ended = lockstep("doctor --json --folder /proc");
+  EXPECT_EQ(ended.status, 1) << ended.output;
+  EXPECT_EQ(count(ended.output, "\"check\": \"folder\", \"health\": \"fail\""), 1) << ended.output;
+  EXPECT_EQ(count(ended.output, "\"fit\": false"), 1) << ended.output;
+  EXPECT_EQ(count(ended.output, "read back whole"), 0) << ended.output;
+}
+
+TEST(Doctor, FindsFullDisks) {
+  TemporaryFolder folder;
+  const std::string disk = folder.file("disk");
+  if (geteuid() != 0 ||
+      run_shell("mkdir " + disk + " && mount -t tmpfs -o size=64k tmpfs " + disk).status != 0)
+    GTEST_SKIP() << "only root can mount a small disk";
+  run_shell("head -c 65536 /dev/zero > " + disk + "/full");
+  const Ended ended = lockstep("doctor --folder " + disk);
+  run_shell("umount " + disk);
+  EXPECT_EQ(ended.status, 1) << ended.output;
+  EXPECT_EQ(count(ended.output, "FAIL  folder"), 1) << ended.output;
+  EXPECT_EQ(count(ended.output, "not fit to train"), 1) << ended.output;
+}
+
+TEST(Doctor, FindsTooManyThreads) {
+  TemporaryFolder folder;
+  const Ended ended = run_shell("OMP_NUM_THREADS=1000 " + std::string(LOCKSTEP_PROGRAM) +
+                                " doctor --folder " + folder.path());
+  EXPECT_EQ(ended.status, 1) << ended.output;
+  EXPECT_EQ(count(ended.output, "rank 0 has 1000 threads on "), 1) << ended.output;
 }
 
 }  // namespace
