@@ -4,14 +4,45 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
+#include <cstdlib>
+#include <filesystem>
+
 #include "comm/agreement.h"
 #include "jobs/command.h"
+#include "jobs/doctor/checks.h"
 #include "jobs/job_file.h"
 #include "src/report/report.h"
 
 namespace lockstep {
 
 namespace po = boost::program_options;
+
+namespace {
+
+/// Collective. Doctor's judgement in brief: warnings on rank 0. Throws AgreedError where the ranks do not
+/// share the place of the run folder.
+void look_briefly(const Job& job, Communicator& comm, const std::string& out) {
+  namespace fs = std::filesystem;
+  std::string folder;
+  check_on_root(comm, [&] {
+    fs::path place = fs::absolute(out.empty() ? "runs/" + job.name : out);
+    std::error_code ignored;
+    while (!fs::is_directory(place, ignored) && place.has_relative_path()) place = place.parent_path();
+    folder = place.string();
+  });
+  folder = comm.broadcast_string(folder);
+  const std::vector<RankFacts> ranks = gather_facts(comm, folder, job.threads);
+  check_on_root(comm, [&] {
+    const bool means_it =
+        job.more_threads_than_cores || std::getenv("OMPI_MCA_rmaps_base_oversubscribe") != nullptr;
+    const BriefFindings brief = judge_briefly(ranks, means_it);
+    if (!brief.refusal.empty())
+      throw Error(folder, brief.refusal, "--out on a file system that all nodes share");
+    for (const std::string& warning : brief.warnings) spdlog::warn("{}", warning);
+  });
+}
+
+}  // namespace
 
 static int train_command(const Words& words, Communicator& comm) {
   CommandLine line("train JOB.yaml [--set KEY=VALUE …] [--out DIR] [--resume auto|FILE]",
@@ -34,6 +65,7 @@ static int train_command(const Words& words, Communicator& comm) {
   options.resume = line.text("resume");
   options.overwrite = line.has("overwrite");
   options.job_file = line.text("JOB.yaml");
+  if (comm.size() > 1) look_briefly(job, comm, options.out);
   const RunResult result = train(job, comm, options);
 
   if (comm.is_root()) {

@@ -253,6 +253,21 @@ std::vector<Finding> judge(const std::vector<RankFacts>& ranks, const Measured& 
   return findings;
 }
 
+BriefFindings judge_briefly(const std::vector<RankFacts>& ranks, bool means_it) {
+  BriefFindings brief;
+  for (size_t r = 0; r < ranks.size() && brief.refusal.empty(); ++r)
+    if (ranks[0].folder_is_writable && !ranks[r].folder_is_seen)
+      brief.refusal =
+          fmt::format("rank {} on {} does not see what {} writes there", r, ranks[r].host, ranks[0].host);
+  const auto say = [&](const Finding& finding) {
+    if (finding.health != Health::kOk) brief.warnings.push_back(finding.found + ": " + finding.remedy);
+  };
+  if (!means_it) say(cores(ranks, {}));
+  say(processors(ranks, {}));
+  say(versions(ranks, {}));
+  return brief;
+}
+
 std::vector<std::string> check_names() {
   std::vector<std::string> names;
   for (const Check& check : kChecks) names.emplace_back(check.name);

@@ -27,6 +27,14 @@ struct Measured {
 /// One for each check, in the order of the table in docs/doctor.md.
 std::vector<Finding> judge(const std::vector<RankFacts>& ranks, const Measured& measured);
 
+/// What the start of a run has to say: a line for each thing that costs speed or bits, and why it must not
+/// begin, where ranks would write into folders of their own. `means_it`: more ranks than cores are meant.
+struct BriefFindings {
+  std::vector<std::string> warnings;
+  std::string refusal;  // "": it may begin
+};
+BriefFindings judge_briefly(const std::vector<RankFacts>& ranks, bool means_it);
+
 /// Names of all checks, as the table has them.
 std::vector<std::string> check_names();
 

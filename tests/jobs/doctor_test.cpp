@@ -36,6 +36,27 @@ std::string faults_with(Change change) {
   return found;
 }
 
+TEST(DoctorChecks, TheStartOfARunSaysWhatCostsBitsAndRefusesFoldersApart) {
+  const auto brief = [](auto change, bool means_it = false) {
+    std::vector<RankFacts> ranks = well();
+    change(ranks);
+    return judge_briefly(ranks, means_it);
+  };
+  using Ranks = std::vector<RankFacts>;
+  EXPECT_TRUE(brief([](Ranks&) {}).warnings.empty());
+  EXPECT_EQ(brief([](Ranks&) {}).refusal, "");
+  EXPECT_EQ(brief([](Ranks& r) { r[2].cpu = "AVX-512"; }).warnings.size(), 1U);
+  EXPECT_EQ(brief([](Ranks& r) { r[3].program = "2"; }).warnings.size(), 1U);
+  EXPECT_EQ(brief([](Ranks& r) { r[3].cores = r[2].cores; }).warnings.size(), 1U);
+  EXPECT_TRUE(brief([](Ranks& r) { r[3].cores = r[2].cores; }, true).warnings.empty());
+  EXPECT_NE(brief([](Ranks& r) { r[2].folder_is_seen = r[2].folder_is_writable = false; }).refusal, "");
+  // Where nobody can write, the run itself says so.
+  EXPECT_EQ(brief([](Ranks& r) {
+              for (RankFacts& rank : r) rank.folder_is_seen = rank.folder_is_writable = false;
+            }).refusal,
+            "");
+}
+
 TEST(DoctorChecks, FindEachPlantedFaultAndNothingElse) {
   using Ranks = std::vector<RankFacts>;
   EXPECT_EQ(faults_with([](Ranks&, Measured&) {}), "");
