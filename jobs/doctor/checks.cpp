@@ -44,23 +44,40 @@ Finding ranks_and_hosts(const Ranks& ranks, const Measured&) {
   return ok(found);
 }
 
+Finding too_few_cores(const std::string& host, size_t n_ranks, int64_t threads, int64_t n_cores) {
+  return fail(fmt::format("{}: {} ranks with {} threads share {} core{}", host, n_ranks, threads, n_cores,
+                          n_cores > 1 ? "s" : ""),
+              "fewer ranks or threads, or bind ranks to cores of their own: mpirun --bind-to core, srun "
+              "--cpu-bind=cores");
+}
+
 Finding cores(const Ranks& ranks, const Measured&) {
+  struct Use {
+    size_t n_ranks = 0;
+    int64_t threads = 0, n_cores = 0;
+  };
   for (const auto& [host, own] : by_host(ranks)) {
     std::set<std::string> all;
+    std::map<std::string, Use> by_cores;  // ranks that are bound to the same ones
     int64_t needed = 0;
     for (const int r : own) {
-      needed += ranks[static_cast<size_t>(r)].threads;
-      std::string list = ranks[static_cast<size_t>(r)].cores + ",";
-      for (size_t comma; (comma = list.find(',')) != std::string::npos; list = list.substr(comma + 1))
+      const RankFacts& rank = ranks[static_cast<size_t>(r)];
+      Use& use = by_cores[rank.cores];
+      ++use.n_ranks;
+      use.threads += rank.threads;
+      needed += rank.threads;
+      use.n_cores = 0;
+      std::string list = rank.cores + ",";
+      for (size_t comma; (comma = list.find(',')) != std::string::npos; list = list.substr(comma + 1)) {
         all.insert(list.substr(0, comma));
+        ++use.n_cores;
+      }
     }
+    for (const auto& [list, use] : by_cores)
+      if (use.threads > use.n_cores) return too_few_cores(host, use.n_ranks, use.threads, use.n_cores);
     const auto n_cores = static_cast<int64_t>(all.size());
+    if (needed > n_cores) return too_few_cores(host, own.size(), needed, n_cores);
     const double quota = ranks[static_cast<size_t>(own.front())].quota_cores;
-    if (needed > n_cores)
-      return fail(fmt::format("{}: {} ranks with {} threads share {} core{}", host, own.size(), needed,
-                              n_cores, n_cores > 1 ? "s" : ""),
-                  "fewer ranks or threads, or bind ranks to cores of their own: mpirun --bind-to core, srun "
-                  "--cpu-bind=cores");
     if (quota > 0 && static_cast<double>(needed) > quota + 0.01)
       return warn(
           fmt::format("{}: {} threads, but the control group grants {:.1f} cores", host, needed, quota),

@@ -62,6 +62,12 @@ TEST(DoctorChecks, FindEachPlantedFaultAndNothingElse) {
   EXPECT_EQ(faults_with([](Ranks&, Measured&) {}), "");
   EXPECT_EQ(faults_with([](Ranks& r, Measured&) { r.pop_back(); }), "ranks:warn ");
   EXPECT_EQ(faults_with([](Ranks& r, Measured&) { r[3].cores = r[2].cores; }), "cores:fail ");
+  // Two of three ranks on one core, though the host has as many cores as ranks.
+  EXPECT_EQ(faults_with([](Ranks& r, Measured&) {
+              for (RankFacts& rank : r) rank.host = "a";
+              r[0].cores = r[1].cores = "0", r[2].cores = "1,2,3", r[3].cores = "1,2,3";
+            }),
+            "cores:fail ");
   EXPECT_EQ(faults_with([](Ranks& r, Measured&) { r[0].quota_cores = 0.5; }), "cores:warn ");
   EXPECT_EQ(faults_with([](Ranks& r, Measured&) { r[1].threads = 2; }), "cores:fail threads:fail ");
   EXPECT_EQ(faults_with([](Ranks& r, Measured&) { r[2].cpu = "AVX-512"; }), "processors:warn ");
