@@ -178,7 +178,7 @@ def draw(results, scenarios, out):
             axes.set_yscale("log", base=2)
             axes.plot([1, 128], [1, 128], color="gray", linewidth=0.8, linestyle="dotted", label="ideal")
         else:
-            axes.set_ylim(0, 103)
+            axes.set_ylim(60, 101)
         axes.set_xlabel("ranks")
         axes.set_ylabel(label)
         axes.legend(fontsize=7)
